@@ -1,0 +1,1 @@
+"""Use cases: the product's sentences. wiring.py alone knows concrete classes."""

@@ -1,0 +1,1 @@
+"""Front door: parse, call app, print."""

@@ -1,0 +1,29 @@
+"""A plan: candidates in the order in which they are worth trying, each with its reason. Pure values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fairlead.core.requirement import Requirement
+from fairlead.core.target import Target
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One way to deploy: passes to apply in order, the engine that runs the result and its threads."""
+
+    name: str
+    passes: tuple[str, ...]
+    engine: str
+    thread_count: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What will be tried, for which requirements, on which target. `refused` are (candidate name, reason) that were ruled out beforehand."""
+
+    requirements: tuple[Requirement, ...]
+    target: Target
+    candidates: tuple[Candidate, ...]
+    refused: tuple[tuple[str, str], ...] = ()

@@ -1,0 +1,166 @@
+"""Every port: what a step asks of a tool, so that one adapter can stand in for another. One exam in tests/contract for each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO, Protocol
+
+from fairlead.core.interface import Array, Interface, Tensors
+from fairlead.core.manifest import Manifest
+from fairlead.core.observation import Observation
+from fairlead.core.version import AliasMove, Version
+
+Json = Any
+
+
+class Engine(Protocol):
+    """Runs one model of one format."""
+
+    @property
+    def interface(self) -> Interface:
+        """What the model takes and gives."""
+        ...
+
+    @property
+    def description(self) -> str:
+        """What runs it, with version: e.g. "onnxruntime 1.31.1"."""
+        ...
+
+    def run(self, inputs: Tensors, outputs: Sequence[str] = ()) -> dict[str, Array]:
+        """Return the named outputs (all where none are named) for `inputs` that fit the interface. Safe to call from several threads.
+
+        Raises RequestError where the inputs do not fit, UnavailableError where the engine cannot run any more.
+        """
+        ...
+
+    def close(self) -> None:
+        """Give back memory and processes. Idempotent."""
+        ...
+
+
+@dataclass(frozen=True)
+class SandboxLimits:
+    """What a sandboxed worker may use. Memory bounds the address space."""
+
+    memory_bytes: int = 4 * 2**30
+    cpu_s: int = 120
+    wall_s: float = 300.0
+    file_bytes: int = 4 * 2**30
+    output_bytes: int = 4 * 2**20
+
+
+@dataclass(frozen=True)
+class SandboxJob:
+    """Call `entry` ("package.module:function") with `arguments` (JSON data) in a one-shot worker.
+
+    The function gets `arguments` plus `scratch` (str: the one folder that it may write) and returns JSON data. It can read
+    `readable` (files or folders), Python and the installed libraries, and nothing else.
+    """
+
+    entry: str
+    scratch: Path
+    arguments: Mapping[str, Json] = field(default_factory=dict)
+    readable: tuple[Path, ...] = ()
+    limits: SandboxLimits = field(default_factory=SandboxLimits)
+
+
+class Sandbox(Protocol):
+    """Runs foreign-file work in a one-shot process without network, with limits."""
+
+    def run(self, job: SandboxJob) -> dict[str, Json]:
+        """Return what the entry returned. A FairleadError raised inside comes out as the same class; a crash, a limit or a time-out
+        is a SandboxError that says which. Everything in the answer and in scratch is untrusted.
+        """
+        ...
+
+    def layers(self) -> Mapping[str, str]:
+        """Return each layer's name -> "active", or the reason why the kernel does not offer it."""
+        ...
+
+
+class BlobStore(Protocol):
+    """Bytes by SHA-256. A blob is there whole or not at all."""
+
+    def put(self, source: BinaryIO) -> str:
+        """Store everything in `source` durably and return its digest. Raises NoSpaceError; leaves nothing half-written."""
+        ...
+
+    def open(self, digest: str) -> AbstractContextManager[BinaryIO]:
+        """Open a blob for reading. Raises NotFoundError. The caller checks the digest (see `stores.blob_copy`)."""
+        ...
+
+    def has(self, digest: str) -> bool:
+        """Whether the blob is there."""
+        ...
+
+    def delete(self, digest: str) -> None:
+        """Remove the blob; no error where it is absent."""
+        ...
+
+    def list(self) -> Iterator[str]:
+        """Yield every digest."""
+        ...
+
+
+class RecordStore(Protocol):
+    """Versions and aliases. Every method is one transaction that is durable when it returns."""
+
+    def add_version(self, name: str, manifest: Manifest, created_at: float) -> Version:
+        """Add the next version of `name` and return it. Numbers start at 1, grow by 1 and are never reused."""
+        ...
+
+    def version(self, name: str, number: int) -> Version:
+        """Return one version. Raises NotFoundError that says what exists."""
+        ...
+
+    def versions(self, name: str) -> tuple[Version, ...]:
+        """Return all versions of `name`, oldest first; empty for an unknown name."""
+        ...
+
+    def names(self) -> tuple[str, ...]:
+        """Return all model names, sorted."""
+        ...
+
+    def move_alias(self, name: str, alias: str, number: int, *, expected: int, moved_at: float, reason: str) -> AliasMove:
+        """Point `alias` at version `number` if it now points at `expected` (0: nowhere). Raises ConflictError that says where it
+        points, NotFoundError for an unknown version.
+        """
+        ...
+
+    def aliases(self, name: str) -> Mapping[str, int]:
+        """Return alias -> version number."""
+        ...
+
+    def alias_history(self, name: str, alias: str) -> tuple[AliasMove, ...]:
+        """Return every move, oldest first."""
+        ...
+
+    def sequence(self) -> int:
+        """Return a number that grows with every change, so that followers know when to look."""
+        ...
+
+
+class ObservationSink(Protocol):
+    """Takes what the data plane observed. Never raises, never blocks."""
+
+    def record(self, observation: Observation) -> None:
+        """Take one observation."""
+        ...
+
+
+class Progress(Protocol):
+    """Tells a person what long work does. `step` starts a step; `done` ends it with what came out."""
+
+    def step(self, text: str) -> None:
+        """A step begins."""
+        ...
+
+    def done(self, text: str) -> None:
+        """The step that began last has ended."""
+        ...
+
+
+Clock = Callable[[], float]

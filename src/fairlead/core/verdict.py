@@ -1,0 +1,115 @@
+"""The evidence that a candidate behaves: every number that was measured, on what, and whether each requirement is met. Pure values.
+
+Law: a Verdict is green if and only if every check passed. Nothing is registered without a green Verdict.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from fairlead.core.requirement import Requirement
+from fairlead.core.target import Machine
+
+
+@dataclass(frozen=True)
+class OutputParity:
+    """Differences of one output over all rows: absolute, and relative to max(|original|, 1)."""
+
+    output: str
+    max_abs: float
+    mean_abs: float
+    max_rel: float
+
+
+@dataclass(frozen=True)
+class Parity:
+    """Original against candidate on the same rows. `decision_flip_count` is None where there is no decision rule.
+
+    `batch_max_abs` maps a batch size to the largest difference between rows run in batches of that size and all rows at once.
+    `probe_count` says how many of the rows were built at the model's own thresholds.
+    """
+
+    row_count: int
+    probe_count: int
+    outputs: tuple[OutputParity, ...]
+    decision_flip_count: int | None
+    batch_max_abs: Mapping[str, float]
+    is_deterministic: bool
+    tolerance: float
+
+
+@dataclass(frozen=True)
+class Quality:
+    """A metric of original and candidate on the same labelled rows, with a 95 % interval each (low, high)."""
+
+    metric: str
+    original: float
+    candidate: float
+    original_interval: tuple[float, float]
+    candidate_interval: tuple[float, float]
+    row_count: int
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Latency of one call in milliseconds at a batch size, over `call_count` calls on `thread_count` threads."""
+
+    batch: int
+    p50_ms: float
+    p95_ms: float
+    p99_ms: float
+    mean_ms: float
+    throughput_rps: float
+    call_count: int
+    thread_count: int
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that had to hold. `requirement` is None for the built-in ones (parity, decisions, batch invariance, determinism).
+
+    `measured` is the number that was compared with the bound; `detail` is a sentence for a person.
+    """
+
+    name: str
+    is_met: bool
+    measured: float
+    bound: str
+    detail: str = ""
+    requirement: Requirement | None = None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """All evidence for one candidate. `reference` says what the original was run with, `seed` and `command` how to measure again."""
+
+    candidate: str
+    engine: str
+    reference: str
+    checks: tuple[Check, ...]
+    parity: Parity
+    quality: tuple[Quality, ...]
+    speed: tuple[Speed, ...]
+    size_bytes: int
+    memory_peak_bytes: int
+    original_size_bytes: int
+    model_digest: str
+    data_digest: str
+    data_description: str
+    row_count: int
+    seed: int
+    machine: Machine
+    notes: tuple[str, ...] = ()
+    command: str = ""
+    extra: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def is_green(self) -> bool:
+        """Whether every check passed."""
+        return all(check.is_met for check in self.checks)
+
+    @property
+    def failures(self) -> tuple[Check, ...]:
+        """The checks that did not pass."""
+        return tuple(check for check in self.checks if not check.is_met)

@@ -1,0 +1,1 @@
+"""Tools: run one model of one format; the only stopwatch."""

@@ -1,0 +1,1 @@
+"""Step 9: what a model is and which inputs matter."""

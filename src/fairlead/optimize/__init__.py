@@ -1,0 +1,1 @@
+"""Step 4: passes over a canonical model."""

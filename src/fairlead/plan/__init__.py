@@ -1,0 +1,1 @@
+"""Step 2: facts, requirements and target -> ordered candidates with reasons. Pure."""

@@ -1,0 +1,1 @@
+"""Step 6: green Verdict -> immutable Version; aliases and rollback."""

@@ -1,0 +1,1 @@
+"""Tools: sandbox, checks of foreign files, paths, digests."""

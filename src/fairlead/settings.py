@@ -1,0 +1,63 @@
+"""Every setting of Fairlead, once: name with its unit, default, environment variable (FAIRLEAD_ + upper-case name), one sentence.
+
+Only `app` and the front doors read settings; steps and tools are handed what they need. Raises SpecError for a value that does not fit.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from fairlead.errors import SpecError
+
+PREFIX = "FAIRLEAD_"
+
+
+def _setting(default: Any, sentence: str) -> Any:
+    return field(default=default, metadata={"sentence": sentence})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All settings with their defaults. Paths may start with ~."""
+
+    home: Path = _setting(Path("~/.fairlead"), "Folder of the registry, its blobs and work in progress.")
+    host: str = _setting("127.0.0.1", "Address that `serve` listens on; loopback unless you say otherwise.")
+    port: int = _setting(8080, "TCP port that `serve` listens on.")
+    seed: int = _setting(0, "Seed of everything random: drawn rows, bootstrap intervals.")
+    follow_interval_s: float = _setting(0.5, "How often a running server looks for moved aliases.")
+    grace_s: float = _setting(10.0, "How long a stopping server waits for work in flight.")
+    body_limit_bytes: int = _setting(64 * 2**20, "Largest request body.")
+    header_deadline_s: float = _setting(10.0, "Time in which a request's headers have to arrive.")
+    body_deadline_s: float = _setting(30.0, "Time in which a request's body has to arrive, plus 1 s per MiB.")
+    connection_limit: int = _setting(1024, "Connections open at once; more are closed at once.")
+    queue_limit: int = _setting(128, "Requests of one model that wait or run at once; more are refused with 503.")
+    sandbox_memory_bytes: int = _setting(4 * 2**30, "Address space of a sandboxed worker.")
+    sandbox_wall_s: float = _setting(300.0, "Time that a sandboxed worker may take.")
+    sandbox_strict: bool = _setting(False, "Refuse to open foreign files where a sandbox layer is missing.")
+    verify_call_count: int = _setting(1000, "Timed calls per batch size, at most.")
+    verify_time_s: float = _setting(1.0, "Time spent on timed calls per batch size, at most.")
+
+
+def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
+    """Return the settings with FAIRLEAD_* of `environment` (the process's own by default) applied; raises SpecError."""
+    source = os.environ if environment is None else environment
+    values: dict[str, Any] = {}
+    for item in fields(Settings):
+        text = source.get(PREFIX + item.name.upper())
+        if text is not None:
+            values[item.name] = _parse(item.name, item.default, text)
+    settings = Settings(**values)
+    return Settings(**{item.name: getattr(settings, item.name) for item in fields(Settings)} | {"home": settings.home.expanduser()})
+
+
+def _parse(name: str, default: Any, text: str) -> Any:
+    try:
+        if isinstance(default, bool):
+            return {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}[text.lower()]
+        return type(default)(text) if not isinstance(default, Path) else Path(text)
+    except (KeyError, ValueError):
+        raise SpecError(f"{PREFIX}{name.upper()}='{text}' is not a {type(default).__name__}.", hint=f"The default is {default}.") from None
