@@ -130,7 +130,7 @@ def decide(interface: Interface, outputs: Tensors) -> Array:
         raise ValueError("the interface has no decision rule")
     tensor = np.asarray(outputs[rule.output])
     if rule.kind is DecisionKind.ARGMAX:
-        return np.argmax(tensor, axis=-1)
+        return np.asarray(np.argmax(tensor, axis=-1))
     if rule.kind is DecisionKind.THRESHOLD:
         return np.asarray(_squeeze(tensor) > rule.threshold, dtype=np.int64)
     return _squeeze(tensor)
@@ -138,7 +138,7 @@ def decide(interface: Interface, outputs: Tensors) -> Array:
 
 def _squeeze(tensor: Array) -> Array:
     """(rows, 1, ...) of one value per row becomes (rows,); everything else stays."""
-    return tensor.reshape(tensor.shape[0]) if tensor.size == tensor.shape[0] else tensor
+    return tensor.reshape((tensor.shape[0],)) if tensor.size == tensor.shape[0] else tensor
 
 
 def shorten(text: str, limit: int = 64) -> str:

@@ -21,7 +21,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Plan:
-    """What will be tried, for which requirements, on which target. `refused` are (candidate name, reason) that were ruled out beforehand."""
+    """What will be tried, for which requirements, on which target. `refused` are (name, reason) of those ruled out beforehand."""
 
     requirements: tuple[Requirement, ...]
     target: Target
