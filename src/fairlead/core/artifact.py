@@ -33,8 +33,9 @@ class ArtifactForm(enum.StrEnum):
 
 @dataclass(frozen=True)
 class Artifact:
-    """The result of ingest. `path` lies in the workspace and is the only thing later steps open.
+    """The result of ingest. `path` and `snapshot` lie in the workspace and are all that later steps open.
 
+    `snapshot` is the byte-for-byte copy of the user's file, made while its digest was taken; only the sandbox opens it.
     `source` lists the user's files with digests as they were read; `framework` e.g. "keras 3.15.1"; `facts` are plain numbers and
     names for planning and `inspect` (parameter_count, layer_count, ...); `notes` are sentences for the user ("optimizer state
     dropped: 2.8 MB").
@@ -43,6 +44,7 @@ class Artifact:
     format: SourceFormat
     form: ArtifactForm
     path: Path
+    snapshot: Path
     source: Manifest
     framework: str
     interface: Interface
