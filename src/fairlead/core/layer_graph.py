@@ -45,12 +45,16 @@ class Layer:
 class Call:
     """One use of a layer. A layer used twice has two calls. `inputs` are tensor arguments in the order of the layer's own signature
     (MultiHeadAttention: query, value, key); `constants` are arguments that are plain data, by argument name.
+
+    `argument_names` says for each input which argument it is for (`core.layer_kinds.call_arguments`); several inputs may be for one
+    (a list: `initial_state`). Empty means in the signature's order; needed where one is left out (`mask` without `initial_state`).
     """
 
     layer: str
     inputs: tuple[ValueRef, ...]
     constants: Mapping[str, Any] = field(default_factory=dict)
     output_count: int = 1
+    argument_names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
