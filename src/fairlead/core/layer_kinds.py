@@ -6,8 +6,8 @@ fit here is not wrong, it is left to Keras. The canonical form:
 - every key of `LayerKind.config` is present; training-only keys (initializers, regularizers, rates, seeds) are absent;
 - `kernel_size`, `strides`, `dilation_rate`, `pool_size`, `size` and `output_padding` (or None) are lists with one whole number per
   spatial axis, in one dimension too; pooling strides are never None;
-- `padding` of convolutions and pooling is "valid", "same" or (Conv1D) "causal"; `padding` of ZeroPadding and `cropping` of Cropping are lists
-  of [before, after], one per spatial axis;
+- `padding` of convolutions and pooling is "valid", "same" or (Conv1D) "causal"; `padding` of ZeroPadding and `cropping` of Cropping are
+  lists of [before, after], one per spatial axis;
 - `data_format` is "channels_last" or "channels_first", never None;
 - an activation is a name of ACTIVATIONS, "linear" for none;
 - `axis` is a whole number or a list of them, as Keras has it, with negative ones left as they are;
@@ -28,7 +28,7 @@ ACTIVATIONS = frozenset(
     {
         "linear", "relu", "relu6", "leaky_relu", "elu", "selu", "celu", "gelu", "sigmoid", "hard_sigmoid", "tanh", "softmax",
         "log_softmax", "softplus", "softsign", "silu", "hard_silu", "exponential", "mish", "log_sigmoid", "hard_tanh", "tanh_shrink",
-        "soft_shrink", "hard_shrink", "squareplus", "gelu_tanh",
+        "soft_shrink", "hard_shrink", "squareplus",
     }
 )  # fmt: skip
 
@@ -91,7 +91,7 @@ def _spatial() -> dict[str, LayerKind]:
     """Return pooling, padding, cropping and upsampling."""
     kinds: dict[str, LayerKind] = {}
     for rank, place in _PLACES.items():
-        pool = {"pool_size": [2] * rank, "strides": [2] * rank, "padding": "valid", "data_format": _LAST}
+        pool: dict[str, Any] = {"pool_size": [2] * rank, "strides": [2] * rank, "padding": "valid", "data_format": _LAST}
         for how in ("Max", "Average"):
             kinds[f"{how}Pooling{place}"] = _kind(rank=rank, allowed=_PADDINGS, **pool)
             kinds[f"Global{how}Pooling{place}"] = _kind(rank=rank, data_format=_LAST, keepdims=False)
