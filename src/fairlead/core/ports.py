@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
+from fairlead.core.golden import Golden
 from fairlead.core.interface import Array, Interface, Tensors
 from fairlead.core.manifest import Manifest
 from fairlead.core.observation import Observation
@@ -148,6 +149,30 @@ class ObservationSink(Protocol):
 
     def record(self, observation: Observation) -> None:
         """Take one observation."""
+        ...
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A version ready to be warmed: its engine, and the golden requests that it has to answer rightly before it serves."""
+
+    engine: Engine
+    golden: Golden | None = None
+
+
+class VersionSource(Protocol):
+    """What a server should have loaded, and how to load it. Called from a background thread; may raise StorageError any time."""
+
+    def aspired(self) -> Mapping[str, Version]:
+        """Return model name -> the version that the followed alias points at."""
+        ...
+
+    def sequence(self) -> int:
+        """Return a number that grows with every change, so that followers know when to look."""
+        ...
+
+    def load(self, version: Version) -> LoadedModel:
+        """Fetch, check and open `version`. Raises FairleadError with the reason; leaves nothing behind then."""
         ...
 
 
