@@ -22,6 +22,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from fairlead.core.layer_graph import Call, ValueRef
+
 # Keras 3 semantics and default parameters: leaky_relu has slope 0.2, elu and celu alpha 1, gelu is exact (erf), hard_sigmoid is
 # relu6(x + 3) / 6, softmax and log_softmax run over the last axis. https://keras.io/api/layers/activations/
 ACTIVATIONS = frozenset(
@@ -40,24 +42,26 @@ IDENTITY_KINDS = frozenset(
     }
 )  # fmt: skip
 
-VARIADIC = ("*",)
+_INPUTS = ("inputs",)
+_SEQUENCE = ("sequences", "initial_state")
 
 
 @dataclass(frozen=True)
 class LayerKind:
     """`config` holds every inference key with its default; `required` keys have none and must be in the file. `allowed` narrows the
-    values of some keys. `arguments` are the tensor arguments in order, VARIADIC for a list of any length.
+    values of some keys. `arguments` are the tensor arguments in the signature's order; merging layers take several tensors for
+    `inputs`, recurrent ones several for `initial_state`.
     """
 
     config: Mapping[str, Any] = field(default_factory=dict)
     required: frozenset[str] = frozenset()
     allowed: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
-    arguments: tuple[str, ...] = ("inputs",)
+    arguments: tuple[str, ...] = _INPUTS
     spatial_rank: int = 0
 
 
 def _kind(
-    *required: str, arguments: tuple[str, ...] = ("inputs",), rank: int = 0, allowed: Mapping[str, Any] | None = None, **config: Any
+    *required: str, arguments: tuple[str, ...] = _INPUTS, rank: int = 0, allowed: Mapping[str, Any] | None = None, **config: Any
 ) -> LayerKind:
     return LayerKind(dict.fromkeys(required) | config, frozenset(required), allowed or {}, arguments, rank)
 
@@ -109,12 +113,12 @@ def _recurrent() -> dict[str, LayerKind]:
         "activation": "tanh", "use_bias": True, "return_sequences": False, "return_state": False, "go_backwards": False,
     }  # fmt: skip
     return {
-        "SimpleRNN": _kind("units", arguments=("sequences", "state"), **shared),
-        "LSTM": _kind("units", arguments=("sequences", "hidden_state", "cell_state"), recurrent_activation="sigmoid", **shared),
-        "GRU": _kind("units", arguments=("sequences", "state"), recurrent_activation="sigmoid", reset_after=True, **shared),
-        # Initial states: those of the forward layer, then those of the backward layer.
+        "SimpleRNN": _kind("units", arguments=_SEQUENCE, **shared),
+        "LSTM": _kind("units", arguments=_SEQUENCE, recurrent_activation="sigmoid", **shared),
+        "GRU": _kind("units", arguments=_SEQUENCE, recurrent_activation="sigmoid", reset_after=True, **shared),
+        # Several initial states: LSTM hidden then cell; Bidirectional those of the forward layer, then those of the backward layer.
         "Bidirectional": _kind(
-            "layer", "backward_layer", arguments=("sequences", *VARIADIC), merge_mode="concat",
+            "layer", "backward_layer", arguments=_SEQUENCE, merge_mode="concat",
             allowed={"merge_mode": ("concat", "sum", "mul", "ave", None)},
         ),
         "TimeDistributed": _kind("layer"),
@@ -136,7 +140,7 @@ def _normalizations() -> dict[str, LayerKind]:
 
 def _attention() -> dict[str, LayerKind]:
     return {
-        # A fourth input, where there is one, is the attention mask (batch, queries, keys), bool: True takes part.
+        # attention_mask, where there is one: (batch, queries, keys), bool, True takes part.
         # Constants: use_causal_mask and return_attention_scores, False where absent.
         "MultiHeadAttention": _kind(
             "num_heads", "key_dim", arguments=("query", "value", "key", "attention_mask"), value_dim=None, use_bias=True,
@@ -150,11 +154,11 @@ def _attention() -> dict[str, LayerKind]:
 
 
 def _plain() -> dict[str, LayerKind]:
-    merges = {name: _kind(arguments=VARIADIC) for name in ("Add", "Multiply", "Average", "Maximum", "Minimum")}
+    merges = {name: _kind() for name in ("Add", "Multiply", "Average", "Maximum", "Minimum")}
     return merges | {
-        "Subtract": _kind(arguments=("left", "right")),
-        "Concatenate": _kind(arguments=VARIADIC, axis=-1),
-        "Dot": _kind("axes", arguments=("left", "right"), normalize=False),
+        "Subtract": _kind(),
+        "Concatenate": _kind(axis=-1),
+        "Dot": _kind("axes", normalize=False),
         "Dense": _kind("units", activation="linear", use_bias=True),
         "EinsumDense": _kind("equation", "output_shape", activation="linear", bias_axes=None),
         "Embedding": _kind("input_dim", "output_dim"),
@@ -199,3 +203,18 @@ def kind_problem(kind: str, config: Mapping[str, Any]) -> str:
         if key in config and (problem := kind_problem(config[key]["kind"], config[key]["config"])):
             return f"{kind}: {problem}"
     return ""
+
+
+def call_arguments(kind: str, call: Call) -> dict[str, tuple[ValueRef, ...]]:
+    """Return the tensors of a call by argument name; arguments that were left out are absent.
+
+    Without `argument_names`, tensors stand for the arguments in order, and the last argument takes all that are left.
+    """
+    names = call.argument_names
+    if not names:
+        known = KNOWN_KINDS[kind].arguments
+        names = tuple(known[min(position, len(known) - 1)] for position in range(len(call.inputs)))
+    arguments: dict[str, tuple[ValueRef, ...]] = {}
+    for name, ref in zip(names, call.inputs, strict=True):
+        arguments[name] = (*arguments.get(name, ()), ref)
+    return arguments
