@@ -1,0 +1,108 @@
+"""How much memory a model takes: the peak of a process that loads and runs it, less that of one that only imports the runtime.
+
+Takes an engine's name, the model file, its interface and rows to send; gives bytes. Each figure comes from a fresh child process that
+reports its own high-water mark (VmHWM of /proc/self/status, else ru_maxrss), so nothing of the caller is counted; both children hold the
+rows, so they cancel out. Raises EnvironmentalError where a child fails or takes too long. It opens only files that Fairlead wrote.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fairlead.core.dtype import DType
+from fairlead.core.interface import Interface, Tensors, TensorSpec
+from fairlead.engines.catalog import ENGINES
+from fairlead.engines.tensor_file import read_tensors, write_tensors
+from fairlead.errors import EnvironmentalError
+
+_WALL_S = 120.0
+_RUN_COUNT = 3  # the arena of ONNX Runtime has its final size after the first calls
+
+
+@dataclass(frozen=True)
+class MemoryReading:
+    """Peak resident bytes of a process with the model, and of one with the bare runtime."""
+
+    peak_bytes: int
+    bare_bytes: int
+
+    @property
+    def model_bytes(self) -> int:
+        """What the model adds; 0 where the difference drowns in the noise of the system."""
+        return max(self.peak_bytes - self.bare_bytes, 0)
+
+
+def measure_memory(
+    model: Path, interface: Interface, inputs: Tensors, *, engine: str = "onnxruntime", thread_count: int = 1
+) -> MemoryReading:
+    """Return the reading for `model` run a few times with `inputs` by `engine` (a name of engines.catalog.ENGINES)."""
+    with tempfile.TemporaryDirectory(prefix="fairlead-memory-") as folder:
+        rows = Path(folder) / "inputs.npz"
+        write_tensors(rows, inputs)
+        job = {
+            "engine": engine,
+            "model": str(model),
+            "rows": str(rows),
+            "thread_count": thread_count,
+            "inputs": [_to_plain(spec) for spec in interface.inputs],
+            "outputs": [_to_plain(spec) for spec in interface.outputs],
+        }
+        return MemoryReading(peak_bytes=_child_peak({**job, "has_model": True}), bare_bytes=_child_peak({**job, "has_model": False}))
+
+
+def _child_peak(job: Mapping[str, Any]) -> int:
+    argv = [sys.executable, "-m", __name__]
+    try:
+        done = subprocess.run(argv, input=json.dumps(job), capture_output=True, text=True, timeout=_WALL_S, check=True)
+        return int(done.stdout)
+    except (OSError, ValueError, subprocess.SubprocessError) as error:
+        reason = type(error).__name__ if not isinstance(error, subprocess.CalledProcessError) else f"exit status {error.returncode}"
+        raise EnvironmentalError(
+            f"The memory that the model takes cannot be measured: the measuring process failed ({reason}).",
+            hint="Is there enough memory for a second copy of the model?",
+        ) from error
+
+
+def _run_job(job: Mapping[str, Any]) -> int:
+    """In the child: import the runtime, read the rows, run the model where the job says so; return this process's peak in bytes."""
+    kind = ENGINES.load(job["engine"])
+    inputs = read_tensors(Path(job["rows"]))
+    if job["has_model"]:
+        interface = Interface(tuple(map(_from_plain, job["inputs"])), tuple(map(_from_plain, job["outputs"])))
+        engine = kind(Path(job["model"]), interface, thread_count=job["thread_count"])
+        for _ in range(_RUN_COUNT):
+            engine.run(inputs)
+    return _own_peak()
+
+
+def _own_peak() -> int:
+    try:
+        # Not ru_maxrss: Linux carries it over from the parent through fork and exec, VmHWM starts anew (man 2 getrusage, proc(5)).
+        for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _to_plain(spec: TensorSpec) -> list[Any]:
+    return [spec.name, spec.dtype.value, list(spec.shape)]
+
+
+def _from_plain(plain: list[Any]) -> TensorSpec:
+    name, dtype, shape = plain
+    return TensorSpec(name, DType(dtype), tuple(shape))
+
+
+if __name__ == "__main__":
+    sys.stdout.write(str(_run_job(json.load(sys.stdin))))
