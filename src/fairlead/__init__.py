@@ -1,3 +1,36 @@
-"""Fairlead: from a trained model and a requirement to a proven, versioned, running endpoint."""
+"""Fairlead: from a trained model and a requirement to a proven, versioned, running endpoint.
 
-__version__ = "0.1.0"
+    import fairlead
+
+    deployed = fairlead.deploy("model.h5", name="digits", data="digits.npz", require=["accuracy>=0.95", "p99_ms<=10"])
+    model = fairlead.load("digits")
+    model.predict(rows)
+
+Importing this package loads no machine-learning library; the names below bring theirs when they are first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from fairlead._version import __version__
+from fairlead.errors import FairleadError
+
+if TYPE_CHECKING:
+    from fairlead.app.api import Deployed, Model, deploy, load, rollback
+
+__all__ = ["Deployed", "FairleadError", "Model", "__version__", "deploy", "load", "rollback"]
+
+_LAZY = {"Deployed", "Model", "deploy", "load", "rollback"}
+
+
+def __getattr__(name: str) -> Any:
+    """Bring the names of `fairlead.app.api` when they are first used."""
+    if name in _LAZY:
+        return getattr(importlib.import_module("fairlead.app.api"), name)
+    raise AttributeError(f"module 'fairlead' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

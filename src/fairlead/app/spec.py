@@ -1,0 +1,159 @@
+"""fairlead.yaml: one file that says what to deploy, on what evidence, for what promise.
+
+Takes the file's text, gives a Spec; raises SpecError that names the key, the nearest right one, and the line where YAML itself is
+broken. Never follows a path in it and never builds objects from YAML tags.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, get_args, get_type_hints
+
+import msgspec
+import yaml
+from msgspec import Meta
+
+from fairlead.core.interface import Task
+from fairlead.core.requirement import Requirement, parse_requirements
+from fairlead.errors import SpecError
+
+SIZE_LIMIT_BYTES = 2**20
+SCHEMA_ID = "urn:fairlead:schema:fairlead-yaml:1"
+
+
+class DataSpec(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """Rows to prove the model with."""
+
+    path: Annotated[str, Meta(description="A .npz, .npy, .csv or .parquet file, relative to this file.")]
+    target: Annotated[str | None, Meta(description="Column (or array) that holds the right answers.")] = None
+
+
+class TargetSpec(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """What one replica may use."""
+
+    hardware: Annotated[str, Meta(description="Kind of hardware.", pattern="^cpu$")] = "cpu"
+    cores: Annotated[int, Meta(description="CPU cores that one replica may use.", ge=1, le=1024)] = 1
+
+
+class ServeSpec(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """How `fairlead serve` listens."""
+
+    host: Annotated[str | None, Meta(description="Address to listen on; 127.0.0.1 unless you say otherwise.")] = None
+    port: Annotated[Annotated[int, Meta(ge=0, le=65535)] | None, Meta(description="TCP port to listen on.")] = None
+    default: Annotated[str | None, Meta(description="Model that answers /predict where several are served.")] = None
+
+
+class Spec(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """A deployment: the model, the data that proves it, the promise, and where it runs."""
+
+    model: Annotated[str | None, Meta(description="The model file, relative to this file.")] = None
+    name: Annotated[str | None, Meta(description="Name to register it under; the file's name unless given.")] = None
+    data: Annotated[str | DataSpec | None, Meta(description="Rows to prove the model with: a path, or path and target.")] = None
+    require: Annotated[
+        list[str] | dict[str, str], Meta(description="The promise: 'accuracy>=0.95', ... or a mapping from metric to '>=0.95'.")
+    ] = []
+    task: Annotated[Task | None, Meta(description="What the model is for, where it cannot be told from the model.")] = None
+    target: Annotated[TargetSpec, Meta(description="What one replica may use.")] = TargetSpec()
+    serve: Annotated[ServeSpec, Meta(description="How `fairlead serve` listens.")] = ServeSpec()
+
+    def data_path(self) -> str | None:
+        """Return the data file as written, or None."""
+        return self.data.path if isinstance(self.data, DataSpec) else self.data
+
+    def data_target(self) -> str | None:
+        """Return the column of right answers, or None."""
+        return self.data.target if isinstance(self.data, DataSpec) else None
+
+    def requirements(self) -> tuple[Requirement, ...]:
+        """Return the typed promise; raises RequirementError."""
+        texts = self.require if isinstance(self.require, list) else [f"{metric}{bound}" for metric, bound in self.require.items()]
+        return parse_requirements(texts)
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON schema of fairlead.yaml, for editors."""
+    schema = msgspec.json.schema(Spec)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": SCHEMA_ID, "title": "fairlead.yaml", **schema}
+
+
+def read_spec(path: Path) -> Spec:
+    """Read a spec file; raises SpecError."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(SIZE_LIMIT_BYTES + 1)
+    except OSError as error:
+        raise SpecError(f"Cannot read '{path}': {error.strerror}.", hint="Give the path of a fairlead.yaml.") from error
+    if len(data) > SIZE_LIMIT_BYTES:
+        raise SpecError(f"'{path}' is larger than 1 MiB.", hint="A fairlead.yaml has a few dozen lines.")
+    return parse_spec(data, name=str(path))
+
+
+def parse_spec(text: bytes | str, *, name: str = "fairlead.yaml") -> Spec:
+    """Parse the text of a spec file; raises SpecError."""
+    try:
+        plain = yaml.load(text, Loader=_StrictLoader)  # noqa: S506 - _StrictLoader is SafeLoader that also refuses doubles
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        raise SpecError(f"{name} is not YAML: {_first_line(error)}", hint="Check the indentation and the quotes at that place.") from error
+    if plain is None:
+        plain = {}
+    if not isinstance(plain, dict):
+        raise SpecError(f"{name} holds a {type(plain).__name__}, not keys and values.", hint="Start with `model: model.h5`.")
+    _check_keys(plain, Spec, name, "")
+    try:
+        return msgspec.convert(plain, Spec)
+    except msgspec.ValidationError as error:
+        raise SpecError(f"{name}: {_readable(str(error))}", hint=_hint(plain)) from error
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """SafeLoader that refuses a key given twice, and aliases (a small file of aliases can expand to gigabytes)."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
+            raise yaml.MarkedYAMLError(problem="aliases (*name) are not allowed", problem_mark=mark)
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if isinstance(key, str) and key in seen:
+                raise yaml.MarkedYAMLError(problem=f"the key '{key}' is given twice", problem_mark=key_node.start_mark)
+            if isinstance(key, str):
+                seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def _check_keys(plain: Mapping[Any, Any], kind: type[msgspec.Struct], name: str, where: str) -> None:
+    """Raise SpecError for a key that `kind` does not have; names the nearest."""
+    known = [item.name for item in msgspec.structs.fields(kind)]
+    hints = get_type_hints(kind)
+    for key, value in plain.items():
+        if key not in known:
+            near = difflib.get_close_matches(str(key), known, n=1, cutoff=0.5)
+            hint = f"Did you mean '{near[0]}'?" if near else f"Known keys: {', '.join(known)}."
+            raise SpecError(f"{name}: unknown key '{where}{str(key)[:64]}'.", hint=hint)
+        nested = [item for item in (hints[key], *get_args(hints[key])) if isinstance(item, type) and issubclass(item, msgspec.Struct)]
+        if nested and isinstance(value, dict):
+            _check_keys(value, nested[0], name, f"{where}{key}.")
+
+
+def _hint(plain: Mapping[str, Any]) -> str:
+    if isinstance(plain.get("target"), str):
+        return "`target` says what a replica may use. The column of right answers goes under data: {path: rows.csv, target: label}."
+    return "`fairlead schema` prints what each key takes."
+
+
+def _readable(message: str) -> str:
+    """Turn msgspec's `... - at `$.serve.port`` into `serve.port: ...`."""
+    text, _, place = message.partition(" - at `$")
+    return f"{place.strip('.`')}: {text}." if place.strip(".`") else f"{text}."
+
+
+def _first_line(error: Exception) -> str:
+    mark = getattr(error, "problem_mark", None)
+    problem = getattr(error, "problem", None) or str(error).splitlines()[0]
+    return f"line {mark.line + 1}, column {mark.column + 1}: {problem}." if mark is not None else f"{problem}."

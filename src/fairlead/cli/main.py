@@ -1,0 +1,125 @@
+"""The command `fairlead`. Commands are imported when they are called, so that --help and completion stay fast."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+import click
+
+from fairlead._version import __version__
+from fairlead.cli.exit_codes import INTERRUPTED, MEANINGS, OK, UNEXPECTED, exit_code
+from fairlead.errors import FairleadError
+
+# name -> (module:attribute, one line of help). The help stands here so that `fairlead --help` imports no command.
+COMMANDS = {
+    "deploy": ("fairlead.cli.deploy_command:deploy", "Prove a model, register it and point @production at it."),
+    "serve": ("fairlead.cli.serve_command:serve", "Serve what is in production over HTTP."),
+    "predict": ("fairlead.cli.predict_command:predict", "Ask a registered model, without a server."),
+    "models": ("fairlead.cli.registry_commands:models", "List the registered models."),
+    "show": ("fairlead.cli.registry_commands:show", "Show a version: its promise, evidence and history."),
+    "promote": ("fairlead.cli.registry_commands:promote", "Point @production at a version."),
+    "rollback": ("fairlead.cli.registry_commands:rollback", "Take @production back to the version before."),
+    "inspect": ("fairlead.cli.inspect_command:inspect", "Say what a model file is and what is unsafe in it, without opening it."),
+    "export": ("fairlead.cli.registry_commands:export", "Write a version as a folder that other servers take."),
+    "doctor": ("fairlead.cli.doctor_command:doctor", "Say what this machine has, what is missing, and the cure."),
+    "schema": ("fairlead.cli.schema_command:schema", "Print the JSON schema of fairlead.yaml, for editors."),
+    "completion": ("fairlead.cli.completion_command:completion", "Print the shell completion script."),
+}
+
+EPILOG = """\b
+Examples:
+  fairlead inspect model.h5
+  fairlead deploy model.h5 --name digits --data digits.npz \\
+      --require "accuracy>=0.95" --require "p99_ms<=10"
+  fairlead serve digits
+  fairlead rollback digits
+
+\b
+Exit codes:
+""" + "\n".join(f"  {code:>3}  {meaning}" for code, meaning in MEANINGS.items())
+
+
+class LazyGroup(click.Group):
+    """A group that imports a command when it is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names, in the order in which a person meets them."""
+        del ctx
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the command."""
+        del ctx
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, attribute = COMMANDS[cmd_name][0].partition(":")
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        """Import the command, or say which name is near."""
+        import difflib  # noqa: PLC0415 - only needed here
+
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            near = difflib.get_close_matches(args[0], COMMANDS, n=1)
+            hint = f"Did you mean '{near[0]}'?" if near else "See: fairlead --help"
+            raise click.UsageError(f"There is no command '{args[0][:64]}'. {hint}")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands without importing them."""
+        del ctx
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, sentence) for name, (_, sentence) in COMMANDS.items()])
+
+
+@click.group(cls=LazyGroup, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="fairlead")
+def root() -> None:
+    """Fairlead takes a trained model and a promise, and leads it to a proven, versioned, running endpoint."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit with a status of `exit_codes`."""
+    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run the command line; return the exit status. Errors go to stderr: one sentence and a hint, as JSON with --json."""
+    as_json = "--json" in arguments
+    try:
+        root.main(args=list(arguments), prog_name="fairlead", standalone_mode=False)
+    except FairleadError as error:
+        report_error(error.message, error.hint, error.code, as_json=as_json)
+        return exit_code(error)
+    except click.ClickException as error:
+        report_error(error.format_message(), "See: fairlead --help", "usage", as_json=as_json)
+        return error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        report_error("Interrupted; nothing half-done was left behind.", "", "interrupted", as_json=as_json)
+        return INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # whoever read our output has gone
+        return OK
+    except Exception as error:  # the last line of defence: a defect must not show a trace to a person who did nothing wrong
+        if os.environ.get("FAIRLEAD_DEBUG"):
+            raise
+        hint = "Run it again with FAIRLEAD_DEBUG=1 and report what it prints."
+        report_error(f"Fairlead has a defect: {type(error).__name__}: {error}", hint, "defect", as_json=as_json)
+        return UNEXPECTED
+    return OK
+
+
+def report_error(message: str, hint: str, code: str, *, as_json: bool) -> None:
+    """Print an error to stderr."""
+    if as_json:
+        import json  # noqa: PLC0415 - only needed here
+
+        click.echo(json.dumps({"error": message, "hint": hint, "code": code}), err=True)
+        return
+    click.echo(click.style("error: ", fg="red", bold=True) + message, err=True)
+    if hint:
+        click.echo(click.style("       ", fg="red") + hint, err=True)

@@ -1,0 +1,66 @@
+"""How commands print: results on stdout (text, or JSON with --json), progress on stderr, colour only on a terminal."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import click
+
+F = TypeVar("F", bound=Callable[..., Any])
+WIDTH = 9
+
+
+def json_option(function: F) -> F:
+    """Add --json to a command."""
+    return click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")(function)
+
+
+def home_option(function: F) -> F:
+    """Add --home to a command."""
+    return click.option("--home", metavar="FOLDER", help="Registry folder instead of FAIRLEAD_HOME (~/.fairlead).")(function)
+
+
+def emit_json(value: object) -> None:
+    """Print a core value, or plain data, as JSON."""
+    from fairlead.stores.document import dump_pretty  # noqa: PLC0415 - msgspec is not needed for text
+
+    click.echo(dump_pretty(value))
+
+
+def table(rows: Sequence[Sequence[str]], header: Sequence[str]) -> str:
+    """Return an aligned text table."""
+    widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in [header, *rows]]
+    lines[0] = click.style(lines[0], bold=True)
+    return "\n".join(lines)
+
+
+class StepProgress:
+    """Prints each step with what came out of it and how long it took; on a terminal, also while it runs."""
+
+    def __init__(self, *, is_silent: bool = False) -> None:
+        self._is_silent = is_silent
+        self._is_live = sys.stderr.isatty() and not is_silent
+        self._name = ""
+        self._started = 0.0
+
+    def step(self, text: str) -> None:
+        """A step begins: `name` or `name: what`."""
+        self._name, _, detail = text.partition(": ")
+        self._started = time.perf_counter()
+        if self._is_live:
+            click.echo(f"\r\x1b[K  {self._name:<{WIDTH}} {click.style(detail or '...', dim=True)}", err=True, nl=False)
+
+    def done(self, text: str) -> None:
+        """The step ended: the first line is the result, further lines are notes."""
+        if self._is_silent:
+            return
+        first, *more = text.splitlines() or [""]
+        seconds = f"{time.perf_counter() - self._started:.1f} s"
+        prefix = "\r\x1b[K" if self._is_live else ""
+        click.echo(f"{prefix}  {click.style(f'{self._name:<{WIDTH}}', fg='cyan')} {first}  {click.style(seconds, dim=True)}", err=True)
+        for line in more:
+            click.echo(f"  {'':<{WIDTH}} {click.style(line, dim=True)}", err=True)
