@@ -25,7 +25,7 @@ class FileEntry:
     digest: str
 
     def __post_init__(self) -> None:
-        if not _DIGEST.match(self.digest):
+        if not _DIGEST.fullmatch(self.digest):
             raise InputError(f"'{self.digest[:80]}' is not a SHA-256 digest.")
         if self.size_bytes < 0:
             raise InputError(f"File '{self.name}' has a negative size.")
@@ -45,7 +45,7 @@ class Manifest:
     @property
     def is_bare(self) -> bool:
         """Whether every name is a plain file name that is safe on every file system."""
-        return all(_NAME.match(entry.name) for entry in self.files)
+        return all(_NAME.fullmatch(entry.name) for entry in self.files)
 
     @property
     def size_bytes(self) -> int:

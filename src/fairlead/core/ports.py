@@ -86,11 +86,14 @@ class BlobStore(Protocol):
     """Bytes by SHA-256. A blob is there whole or not at all."""
 
     def put(self, source: BinaryIO) -> str:
-        """Store everything in `source` durably and return its digest. Raises NoSpaceError; leaves nothing half-written."""
+        """Store everything in `source` durably and return its digest; a blob that is there already becomes new again (see `discard`).
+
+        Raises NoSpaceError, StorageError; leaves nothing half-written.
+        """
         ...
 
     def open(self, digest: str) -> AbstractContextManager[BinaryIO]:
-        """Open a blob for reading. Raises NotFoundError. The caller checks the digest (see `stores.blob_copy`)."""
+        """Open a blob for reading. Raises NotFoundError. The caller checks the digest (see `stores.version_files`)."""
         ...
 
     def has(self, digest: str) -> bool:
@@ -105,6 +108,21 @@ class BlobStore(Protocol):
         """Yield every digest."""
         ...
 
+    def age_s(self, digest: str) -> float:
+        """Return the seconds since the blob was last put, by the store's own clock. Raises NotFoundError."""
+        ...
+
+    def discard(self, digest: str, *, older_than_s: float) -> bool:
+        """Remove the blob if it was last put longer ago than that, and return whether it went.
+
+        No put can slip in between the look at the age and the removal: a blob that was put just now stays.
+        """
+        ...
+
+    def discard_unfinished(self, *, older_than_s: float) -> int:
+        """Remove what puts left behind that were interrupted longer ago than that, and return how many."""
+        ...
+
 
 class RecordStore(Protocol):
     """Versions and aliases. Every method is one transaction that is durable when it returns."""
@@ -115,6 +133,10 @@ class RecordStore(Protocol):
 
     def version(self, name: str, number: int) -> Version:
         """Return one version. Raises NotFoundError that says what exists."""
+        ...
+
+    def latest(self, name: str) -> Version | None:
+        """Return the version of `name` with the highest number; None for an unknown name."""
         ...
 
     def versions(self, name: str) -> tuple[Version, ...]:

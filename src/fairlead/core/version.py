@@ -66,7 +66,7 @@ class Reference:
 
 def check_name(name: str) -> str:
     """Return `name` if it can name a model; raises SpecError. Names never become paths."""
-    if unicodedata.normalize("NFC", name) != name or not _NAME.match(name):
+    if unicodedata.normalize("NFC", name) != name or not _NAME.fullmatch(name):
         raise SpecError(
             f"'{name[:64]!s}' cannot name a model." if name.isprintable() else "That cannot name a model.",
             hint="Use lower-case letters, digits, '.', '_' and '-', at most 128, starting with a letter or digit.",
@@ -74,13 +74,18 @@ def check_name(name: str) -> str:
     return name
 
 
+def check_alias(alias: str) -> str:
+    """Return `alias` if it can name an alias; raises SpecError."""
+    if not _ALIAS.fullmatch(alias):
+        raise SpecError(f"{alias[:64]!r} is not an alias.", hint="Write it like digits@production.")
+    return alias
+
+
 def parse_reference(text: str) -> Reference:
     """Parse `name`, `name:number` or `name@alias`; raises SpecError."""
     if "@" in text:
         name, _, alias = text.partition("@")
-        if not _ALIAS.match(alias):
-            raise SpecError(f"'{alias[:64]}' is not an alias.", hint="Write it like digits@production.")
-        return Reference(check_name(name), alias=alias)
+        return Reference(check_name(name), alias=check_alias(alias))
     name, colon, number = text.partition(":")
     if not colon:
         return Reference(check_name(name))
