@@ -1,0 +1,43 @@
+# demo   set everything up, train a digit network, deploy it against a requirement, ask it, say what happened
+# test   set everything up and run every test (FAST=1 leaves out those marked slow)
+# check  format, lint, types, import floors: what CI refuses
+# fmt    rewrite the code in the project's format
+# docs   refresh the tables in docs/ that scripts print
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+PYTEST_FLAGS := $(if $(FAST),-m "not slow",)
+
+.PHONY: help demo test test-everywhere check fmt docs clean
+
+help:
+	@sed -n 's/^# \([a-z]* .*\)/  make \1/p' Makefile
+
+demo:
+	@scripts/environment.sh .venv-demo demo
+	@scripts/demo.sh .venv-demo .demo
+
+test: check
+	.venv/bin/python -m pytest $(PYTEST_FLAGS)
+
+# The unit tests on every other supported interpreter that this machine has.
+test-everywhere:
+	scripts/test_everywhere.sh
+
+check:
+	@scripts/environment.sh .venv test
+	.venv/bin/ruff format --check .
+	.venv/bin/ruff check .
+	.venv/bin/mypy
+	.venv/bin/lint-imports --no-cache
+
+fmt:
+	@scripts/environment.sh .venv test
+	.venv/bin/ruff format .
+	.venv/bin/ruff check --fix .
+
+docs:
+	@scripts/environment.sh .venv test
+	scripts/refresh_docs.sh
+
+clean:
+	rm -rf .venv .venv-demo .venv-unit-* .uv .demo dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,24 @@
+#!/usr/bin/env bash
+# Run the unit tests on every supported interpreter beside the main one that this machine has.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+main=$(.venv/bin/python -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+
+interpreter() { # prints the interpreter of version $1 that really starts; a version manager's shim may not
+  local candidate
+  for candidate in "python$1" "/usr/bin/python$1" "$HOME"/.pyenv/versions/"$1"*/bin/python; do
+    if [ "$("$candidate" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)" = "$1" ]; then
+      "$candidate" -c 'import sys; print(sys.executable)'
+      return
+    fi
+  done
+}
+
+for version in 3.11 3.12 3.13; do
+  [ "$version" != "$main" ] || continue
+  python=$(interpreter "$version")
+  if [ -z "$python" ]; then echo "Python $version: not on this machine"; continue; fi
+  scripts/environment.sh ".venv-unit-$version" unit "$python"
+  echo "Python $version: unit and contract tests"
+  ".venv-unit-$version/bin/python" -m pytest -q tests/unit tests/contract -m "not slow" -p no:cacheprovider
+done

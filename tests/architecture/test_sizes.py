@@ -1,0 +1,103 @@
+"""Sizes, floors that import-linter does not see, and what stands nowhere: the house rules as tests."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SOURCE = ROOT / "src" / "fairlead"
+FILES = sorted(SOURCE.rglob("*.py"))
+PYTHON = sorted(path for folder in ("src", "tests", "benchmarks", "examples", "scripts") for path in (ROOT / folder).rglob("*.py"))
+FILE_LIMIT = 400
+FUNCTION_LIMIT = 60
+HEAVY = ("onnx", "onnxruntime", "h5py", "pyarrow", "sklearn", "keras", "torch", "jax", "numpy", "uvloop", "yaml", "msgspec")
+BANNED_NAMES = {"utils", "util", "helpers", "helper", "common", "misc"}
+
+
+def name(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+@pytest.mark.parametrize("path", PYTHON, ids=name)
+def test_no_file_is_longer_than_400_lines(path: Path) -> None:
+    assert len(path.read_text().splitlines()) <= FILE_LIMIT
+
+
+@pytest.mark.parametrize("path", FILES, ids=name)
+def test_no_function_is_longer_than_60_lines(path: Path) -> None:
+    functions = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    long = {node.name: node.end_lineno - node.lineno + 1 for node in functions if node.end_lineno - node.lineno + 1 > FUNCTION_LIMIT}
+    assert not long
+
+
+def test_no_room_is_called_utils() -> None:
+    assert not [name(path) for path in FILES if {path.stem, *path.relative_to(SOURCE).parts} & BANNED_NAMES]
+
+
+def test_every_step_has_one_door_with_one_public_function() -> None:
+    steps = ("ingest", "plan", "convert", "optimize", "verify", "register", "serve", "monitor", "explain", "ship")
+    for step in steps:
+        tree = ast.parse((SOURCE / step / "stage.py").read_text())
+        public = [
+            node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and not node.name.startswith("_")
+        ]
+        assert len(public) == 1, f"{step}/stage.py offers {public}"
+
+
+def test_every_module_says_what_it_is() -> None:
+    assert not [name(path) for path in FILES if not ast.get_docstring(ast.parse(path.read_text()))]
+
+
+def test_importing_fairlead_loads_no_library() -> None:
+    code = "import sys, fairlead; print(*sorted({name.partition('.')[0] for name in sys.modules}))"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert not set(HEAVY) & set(loaded)
+
+
+def test_asking_for_help_loads_no_library() -> None:
+    code = (
+        "import sys; from fairlead.cli.main import run; run(['--help']); "
+        "print('LOADED', *sorted({n.partition('.')[0] for n in sys.modules}))"
+    )
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert not set(HEAVY) & set(printed.partition("LOADED")[2].split())
+
+
+# Where `except Exception` may stand, and why.
+BROAD_EXCEPTS = {
+    "src/fairlead/cli/main.py": "a defect must not show a trace to a person who did nothing wrong",
+}
+
+
+def ends_by_raising_again(handler: ast.ExceptHandler) -> bool:
+    """Whether the handler only cleans up: nothing is swallowed."""
+    last = handler.body[-1]
+    return isinstance(last, ast.Raise) and last.exc is None
+
+
+def test_broad_excepts_stand_only_where_a_reason_is_listed() -> None:
+    found = set()
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            is_broad = isinstance(node, ast.ExceptHandler) and (
+                node.type is None or (isinstance(node.type, ast.Name) and node.type.id in {"Exception", "BaseException"})
+            )
+            if is_broad and not ends_by_raising_again(node):
+                found.add(name(path))
+    assert found == set(BROAD_EXCEPTS)
+
+
+def test_source_raises_and_never_asserts() -> None:
+    assert not [name(path) for path in FILES if any(isinstance(node, ast.Assert) for node in ast.walk(ast.parse(path.read_text())))]
+
+
+def test_no_file_names_a_package_index() -> None:
+    hosts = ("pypi" + ".org", "pythonhosted" + ".org", "index" + "-url =")
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
+    named = [path for path in tracked if (ROOT / path).suffix not in {".h5", ".keras", ".npz"} and (ROOT / path).is_file()]
+    assert not [path for path in named if any(host in (ROOT / path).read_text(errors="ignore") for host in hosts)]
