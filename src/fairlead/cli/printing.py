@@ -64,3 +64,13 @@ class StepProgress:
         click.echo(f"{prefix}  {click.style(f'{self._name:<{WIDTH}}', fg='cyan')} {first}  {click.style(seconds, dim=True)}", err=True)
         for line in more:
             click.echo(f"  {'':<{WIDTH}} {click.style(line, dim=True)}", err=True)
+
+
+def mark(*, is_good: bool) -> str:
+    """Return a tick or a cross."""
+    return click.style("✓", fg="green") if is_good else click.style("✗", fg="red")
+
+
+def sections(parts: Sequence[tuple[str, Sequence[str]]]) -> str:
+    """Return titled blocks of lines."""
+    return "\n\n".join("\n".join([click.style(title, bold=True), *(f"  {line}" for line in lines)]) for title, lines in parts)
