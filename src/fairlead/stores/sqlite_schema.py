@@ -1,0 +1,86 @@
+"""The tables of the SQLite registry, as migrations that only go forward: number n in the list takes format n-1 to format n.
+
+A released migration is never edited; the next change is a new entry at the end. `migrate` runs what is missing in one transaction, so
+that a killed upgrade leaves the old format whole. Raises StorageError for a database that is newer than this code or not ours.
+
+The tables only grow. Triggers hold the laws against every writer: versions and moves are never changed or removed, numbers have no
+gaps, and each move starts where the one before it ended.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+
+from fairlead.errors import StorageError
+
+APPLICATION_ID = 0x4661_6972  # "Fair" in the file's header, see https://www.sqlite.org/fileformat2.html#application_id
+
+_FORMAT_1 = (
+    # One row per change of anything: its number is what followers compare.
+    """CREATE TABLE changes (
+        sequence INTEGER PRIMARY KEY AUTOINCREMENT
+    ) STRICT""",
+    """CREATE TABLE versions (
+        name TEXT NOT NULL CHECK (length(name) BETWEEN 1 AND 128 AND name NOT GLOB '*[^a-z0-9._-]*'),
+        number INTEGER NOT NULL CHECK (number >= 1),
+        digest TEXT NOT NULL CHECK (length(digest) = 64 AND digest NOT GLOB '*[^0-9a-f]*'),
+        manifest TEXT NOT NULL CHECK (length(manifest) > 0),
+        created_at REAL NOT NULL,
+        sequence INTEGER NOT NULL UNIQUE REFERENCES changes (sequence),
+        PRIMARY KEY (name, number)
+    ) STRICT""",
+    """CREATE TABLE alias_moves (
+        sequence INTEGER PRIMARY KEY REFERENCES changes (sequence),
+        name TEXT NOT NULL,
+        alias TEXT NOT NULL CHECK (length(alias) BETWEEN 1 AND 64 AND alias NOT GLOB '*[^a-z0-9_-]*'),
+        number INTEGER NOT NULL,
+        previous INTEGER NOT NULL CHECK (previous >= 0),
+        moved_at REAL NOT NULL,
+        reason TEXT NOT NULL CHECK (length(reason) BETWEEN 1 AND 1000),
+        FOREIGN KEY (name, number) REFERENCES versions (name, number)
+    ) STRICT""",
+    "CREATE INDEX alias_moves_by_alias ON alias_moves (name, alias, sequence)",
+    """CREATE TRIGGER versions_are_numbered BEFORE INSERT ON versions
+        WHEN NEW.number <> 1 + coalesce((SELECT max(number) FROM versions WHERE name = NEW.name), 0)
+        BEGIN SELECT raise(ABORT, 'version numbers have no gaps and are never used twice'); END""",
+    """CREATE TRIGGER moves_are_linear BEFORE INSERT ON alias_moves
+        WHEN NEW.previous <> coalesce(
+            (SELECT number FROM alias_moves WHERE name = NEW.name AND alias = NEW.alias ORDER BY sequence DESC LIMIT 1), 0)
+        OR NEW.sequence <= coalesce((SELECT max(sequence) FROM alias_moves), 0)
+        BEGIN SELECT raise(ABORT, 'a move starts where the one before it ended'); END""",
+    *(
+        f"""CREATE TRIGGER {table}_refuse_{verb.lower()} BEFORE {verb} ON {table}
+        BEGIN SELECT raise(ABORT, '{table} only grow'); END"""
+        for table in ("changes", "versions", "alias_moves")
+        for verb in ("UPDATE", "DELETE")
+    ),
+)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_FORMAT_1,)
+
+
+def is_current(connection: sqlite3.Connection) -> bool:
+    """Whether the database has the newest format; raises StorageError where it is newer still, or holds something else."""
+    version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+    application = int(connection.execute("PRAGMA application_id").fetchone()[0])
+    is_empty = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0] == 0
+    if application != APPLICATION_ID and not (is_empty and application == 0 and version == 0):
+        raise StorageError("The registry's file is a database of another program.", hint="Point FAIRLEAD_HOME at a folder of its own.")
+    if version > len(MIGRATIONS):
+        raise StorageError(
+            f"The registry has format {version}; this Fairlead knows {len(MIGRATIONS)}.",
+            hint="A newer Fairlead wrote it: upgrade with pip install -U fairlead.",
+        )
+    return version == len(MIGRATIONS)
+
+
+def migrate(connection: sqlite3.Connection) -> None:
+    """Bring the database to the newest format; the caller holds a write transaction and commits it."""
+    if is_current(connection):
+        return
+    version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+    for statements in MIGRATIONS[version:]:
+        for statement in statements:
+            connection.execute(statement)
+    connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
