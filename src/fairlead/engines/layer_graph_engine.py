@@ -1,0 +1,83 @@
+"""The reference for Keras models where Keras is not there: the layer graph evaluated with numpy, in float64.
+
+Takes core.layer_graph.LayerGraph with its arrays; gives an `Engine`. Written from Keras's documented semantics and independent of the
+ONNX converter, so that the two check each other. Runs no code from the file and needs no sandbox: the graph is data. Raises
+UnsupportedError (a layer or option that it does not know; at construction), RequestError, UnavailableError. Slow; never for serving.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from fairlead.core.artifact import Artifact
+from fairlead.core.interface import Array, Interface, Tensors
+from fairlead.core.layer_graph import GRAPH_INPUT, Call, LayerGraph, ValueRef
+from fairlead.core.ports import Sandbox
+from fairlead.engines.layer_graph_file import read_layer_graph
+from fairlead.engines.layers.layer_spec import LayerSpec
+from fairlead.engines.layers.registry import build
+from fairlead.engines.layers.value import Inputs, Value
+from fairlead.errors import RequestError, UnavailableError
+
+
+class LayerGraphEngine:
+    """Evaluates a layer graph. Holds no state between calls of `run`, so threads may share it."""
+
+    def __init__(self, graph: LayerGraph, weights: Mapping[str, Array], interface: Interface) -> None:
+        self._graph = graph
+        self._interface = interface
+        self._evaluations = {name: build(LayerSpec.of(layer, weights)) for name, layer in graph.layers.items()}
+        self._is_closed = False
+
+    @property
+    def interface(self) -> Interface:
+        """What the model takes and gives."""
+        return self._interface
+
+    @property
+    def description(self) -> str:
+        """What evaluates the graph, with version."""
+        return f"Fairlead's own evaluation of the layers (numpy {np.__version__}, float64)"
+
+    def run(self, inputs: Tensors, outputs: Sequence[str] = ()) -> dict[str, Array]:
+        """Return the named outputs (all where none are named); see core.ports.Engine for the errors."""
+        if self._is_closed:
+            raise UnavailableError("The reference engine was closed.")
+        self._interface.check_inputs(inputs)
+        refs = dict(self._graph.outputs)
+        names = list(outputs) or [spec.name for spec in self._interface.outputs]
+        for name in names:
+            self._interface.output(name)
+        known = {ValueRef(GRAPH_INPUT, place): _widened(inputs[spec.name]) for place, spec in enumerate(self._graph.inputs)}
+        for number, call in enumerate(self._graph.calls):
+            self._evaluate(number, call, known)
+        return {name: known[refs[name]].data.astype(self._interface.output(name).dtype.numpy) for name in names}
+
+    def _evaluate(self, number: int, call: Call, known: dict[ValueRef, Value]) -> None:
+        """Add what call `number` gives to `known`."""
+        inputs = Inputs(tuple(known[ref] for ref in call.inputs), call.constants, call.argument_names)
+        try:
+            results = self._evaluations[call.layer](inputs)
+        except ValueError as error:
+            shapes = ", ".join(str(list(value.data.shape)) for value in inputs.values)
+            raise RequestError(f"Layer '{call.layer}' cannot take inputs of shape {shapes}.") from error
+        known |= {ValueRef(number, place): value for place, value in enumerate(results)}
+
+    def close(self) -> None:
+        """Let go of the weights. Idempotent."""
+        self._is_closed = True
+        self._evaluations = {}
+
+
+def _widened(tensor: Array) -> Value:
+    return Value(tensor.astype(np.float64) if tensor.dtype.kind == "f" else tensor)
+
+
+def open_reference(artifact: Artifact, scratch: Path, sandbox: Sandbox) -> LayerGraphEngine:
+    """Return the engine for an artifact of form layer-graph. Raises CorruptError, UnsupportedError. Writes nothing, starts nothing."""
+    del scratch, sandbox  # the graph is data of our own: nothing to isolate
+    graph, weights = read_layer_graph(artifact.path)
+    return LayerGraphEngine(graph, weights, artifact.interface)

@@ -1,0 +1,1 @@
+"""Keras layers evaluated with numpy, one module per family, written from Keras's documented semantics; see `registry`."""
