@@ -1,0 +1,214 @@
+"""The main sentence: lead a model file to a proven, registered version that production points at.
+
+`deploy` takes a DeployRequest, gives Deployed; raises RejectedError with the verdict where a requirement is not met, and every other
+FairleadError of the steps. Whatever happens, nothing half-made is left: the workspace goes, and a version is registered whole or not.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from fairlead.app.custom_metrics import load_metrics
+from fairlead.app.evidence import Evidence, write_evidence
+from fairlead.app.prove import Proof, Trial, prove
+from fairlead.app.wiring import House
+from fairlead.convert.stage import convert
+from fairlead.core.artifact import Artifact
+from fairlead.core.conversion import Conversion
+from fairlead.core.dataset import Dataset
+from fairlead.core.interface import Task
+from fairlead.core.plan import Plan
+from fairlead.core.ports import Progress
+from fairlead.core.requirement import MetricKind, Requirement
+from fairlead.core.target import Target
+from fairlead.core.verdict import Verdict
+from fairlead.core.version import PRODUCTION, Version, check_name
+from fairlead.datasets.draw import draw
+from fairlead.datasets.load import load_dataset
+from fairlead.errors import ConflictError, DataError, RejectedError, RequirementError, SpecError
+from fairlead.ingest.stage import ingest
+from fairlead.plan.stage import plan
+from fairlead.register.aliases import promote
+from fairlead.register.stage import Registration, register
+from fairlead.stores.durable_files import typed_errors
+
+DRAWN_ROWS = 64
+
+
+@dataclass(frozen=True)
+class DeployRequest:
+    """What to deploy. `data` is a file, or rows that are in memory already; `target_column` holds the right answers in a table.
+
+    `report` is where a copy of the HTML report goes, also when the verdict is red. `command` is kept with the evidence.
+    """
+
+    model: Path
+    name: str
+    data: Path | Dataset | None = None
+    target_column: str | None = None
+    requirements: tuple[Requirement, ...] = ()
+    task: Task | None = None
+    target: Target = field(default_factory=Target)
+    alias: str = PRODUCTION
+    report: Path | None = None
+    command: str = ""
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """A version in production: its verdict, and the version number that the alias pointed at before (0: none)."""
+
+    version: Version
+    verdict: Verdict
+    alias: str
+    previous: int
+
+
+def deploy(request: DeployRequest, house: House, progress: Progress) -> Deployed:
+    """Lead `request.model` to production."""
+    # 1. What can be refused before any work is refused now.
+    check_name(request.name)
+    metrics = load_metrics(request.requirements)
+    _check_quality_has_data(request)
+    expected = house.records.aliases(request.name).get(request.alias, 0)
+    with workspace(house) as folder:
+        # 2. Take in the model and the rows.
+        artifact, rows = _take_in(request, house, folder, progress)
+        # 3. Plan and convert.
+        strategy = _plan(request, artifact, progress)
+        conversion = _convert(artifact, house, folder, progress)
+        # 4. Make candidates and prove them, until one keeps every requirement.
+        trial = Trial(artifact, conversion, rows, strategy, metrics, command=request.command)
+        proof = prove(trial, house, folder, progress)
+        # 5. Register the proven one with its evidence, or say what failed.
+        evidence = Evidence(request.name, artifact, conversion, rows, strategy, proof)
+        files = write_evidence(evidence, folder / "evidence")
+        _copy_report(files["report.html"], request.report)
+        if not proof.verdict.is_green:
+            raise rejection(proof.verdict)
+        version = _register(request, files, proof, house, progress)
+    # 6. Point the alias at it, unless somebody else moved it meanwhile.
+    _release(request, version, expected, house, progress)
+    return Deployed(version, proof.verdict, request.alias, expected)
+
+
+def rejection(verdict: Verdict) -> RejectedError:
+    """Return the error that says what failed and by how much."""
+    failed = "; ".join(f"{check.name} is {check.measured:.6g}, needed {check.bound}" for check in verdict.failures)
+    return RejectedError(
+        f"The verdict is red: {failed}.",
+        hint="Nothing was registered. Relax the requirement, or look into the report (--report report.html).",
+    )
+
+
+def name_from(model: Path) -> str:
+    """Return the name for a model whose user gave none: its file name in the form that names have; raises SpecError."""
+    stem = model.name.lower()
+    for suffix in (".h5", ".hdf5", ".keras", ".onnx", ".skops", ".joblib", ".pkl", ".pickle", ".gz", ".xz", ".bz2", ".z"):
+        stem = stem.removesuffix(suffix)
+    stem = "".join(letter if letter.isascii() and (letter.isalnum() or letter in "._-") else "-" for letter in stem).strip("-._")
+    if not stem:
+        raise SpecError(f"'{model.name}' gives no name.", hint="Name the model: --name digits.")
+    return check_name(stem[:128])
+
+
+@contextmanager
+def workspace(house: House) -> Iterator[Path]:
+    """Give a folder to work in that is gone afterwards, whatever happens. A full disk is a NoSpaceError."""
+    with typed_errors("the work on this model", house.work):
+        house.work.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=house.work))
+        try:
+            yield folder
+        finally:
+            with suppress(OSError):
+                shutil.rmtree(folder)
+
+
+def _check_quality_has_data(request: DeployRequest) -> None:
+    needing = [str(item) for item in request.requirements if item.kind is MetricKind.QUALITY]
+    if request.data is None and needing:
+        raise RequirementError(
+            f"'{needing[0]}' needs rows with right answers.",
+            hint="Give them: --data rows.npz (x and y) or --data rows.csv --target column.",
+        )
+
+
+def _take_in(request: DeployRequest, house: House, folder: Path, progress: Progress) -> tuple[Artifact, Dataset]:
+    progress.step(f"ingest: {request.model}")
+    artifact = ingest(request.model, folder / "ingest", sandbox=house.sandbox)
+    if request.task is not None:
+        artifact = replace(artifact, interface=replace(artifact.interface, task=request.task))
+    parameters = artifact.facts.get("parameter_count")
+    counted = f", {parameters:,} parameters" if isinstance(parameters, int) else ""
+    takes = ", ".join(spec.describe() for spec in artifact.interface.inputs)
+    progress.done("\n".join([f"{artifact.framework} ({artifact.format.value}){counted}; takes {takes}", *artifact.notes]))
+    progress.step("data")
+    rows = _rows(request, artifact, house)
+    progress.done(rows.description)
+    return artifact, rows
+
+
+def _rows(request: DeployRequest, artifact: Artifact, house: House) -> Dataset:
+    if request.data is None:
+        return draw(artifact.interface, rows=DRAWN_ROWS, seed=house.settings.seed)
+    if isinstance(request.data, Dataset):
+        return request.data
+    rows = load_dataset(request.data, artifact.interface, target=request.target_column)
+    needing = [str(item) for item in request.requirements if item.kind is MetricKind.QUALITY]
+    if rows.target is None and needing:
+        raise DataError(
+            f"'{needing[0]}' needs right answers, and {request.data.name} has none.",
+            hint="Add an array y to the .npz file, or name the column: --target column.",
+        )
+    return rows
+
+
+def _plan(request: DeployRequest, artifact: Artifact, progress: Progress) -> Plan:
+    progress.step("plan")
+    strategy = plan(artifact.facts, request.requirements, request.target)
+    progress.done("; ".join(f"{candidate.name} ({candidate.reason})" for candidate in strategy.candidates))
+    return strategy
+
+
+def _convert(artifact: Artifact, house: House, folder: Path, progress: Progress) -> Conversion:
+    progress.step("convert")
+    conversion = convert(artifact, folder / "convert", sandbox=house.sandbox)
+    notes = [note for step in conversion.steps for note in step.notes]
+    progress.done("\n".join([f"ONNX, {conversion.path.stat().st_size / 1e6:,.3f} MB", *notes]))
+    return conversion
+
+
+def _copy_report(source: Path, destination: Path | None) -> None:
+    if destination is not None:
+        with typed_errors("the report", destination.parent):
+            shutil.copyfile(source, destination)
+
+
+def _register(request: DeployRequest, files: dict[str, Path], proof: Proof, house: House, progress: Progress) -> Version:
+    progress.step("register")
+    registration = Registration(request.name, files, proof.verdict)
+    version = register(registration, records=house.records, blobs=house.blobs, clock=house.clock)
+    progress.done(f"{version.label}  sha256:{version.digest[:16]}")
+    return version
+
+
+def _release(request: DeployRequest, version: Version, expected: int, house: House, progress: Progress) -> None:
+    progress.step("release")
+    try:
+        promote(
+            version.name, version.number, alias=request.alias, expected=expected, reason="deploy", records=house.records, clock=house.clock
+        )
+    except ConflictError as error:
+        raise ConflictError(
+            f"{version.label} is registered, but another deployment moved @{request.alias} meanwhile.",
+            hint=f"See `fairlead show {version.name}`; to put this one in production: fairlead promote {version.label}",
+        ) from error
+    before = f"before: {version.name}:{expected}" if expected else "the first one"
+    progress.done(f"@{request.alias} -> {version.label} ({before})")

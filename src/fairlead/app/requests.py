@@ -1,0 +1,74 @@
+"""What the user asked for, from flags and fairlead.yaml together: flags win, paths in the file are relative to the file.
+
+Takes the flags as given (None: not given), gives a DeployRequest; raises SpecError and RequirementError.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from fairlead.app.deploy import DeployRequest, name_from
+from fairlead.app.spec import Spec, read_spec
+from fairlead.core.interface import Task
+from fairlead.core.requirement import METRICS, MetricKind, Requirement, parse_requirements
+from fairlead.core.target import Target
+from fairlead.core.version import PRODUCTION
+from fairlead.errors import SpecError
+
+DEFAULT_FILE = Path("fairlead.yaml")
+
+
+@dataclass(frozen=True)
+class Flags:
+    """The flags of `deploy`; None or empty where not given."""
+
+    model: Path | None = None
+    spec: Path | None = None
+    name: str | None = None
+    data: Path | None = None
+    target: str | None = None
+    require: tuple[str, ...] = ()
+    task: str | None = None
+    cores: int | None = None
+    alias: str | None = None
+    report: Path | None = None
+    command: str = ""
+
+
+def find_spec(given: Path | None, *, is_needed: bool) -> tuple[Spec, Path]:
+    """Return the spec and its folder: the file given, else ./fairlead.yaml where it exists and is needed, else an empty one."""
+    if given is not None:
+        return read_spec(given), given.parent
+    if is_needed and DEFAULT_FILE.is_file():
+        return read_spec(DEFAULT_FILE), Path()
+    return Spec(), Path()
+
+
+def build_request(flags: Flags) -> DeployRequest:
+    """Return the deployment that flags and fairlead.yaml describe together."""
+    spec, folder = find_spec(flags.spec, is_needed=flags.model is None)
+    model = flags.model or (folder / spec.model if spec.model else None)
+    if model is None:
+        raise SpecError("Which model?", hint="Name its file: fairlead deploy model.h5, or write `model: model.h5` into fairlead.yaml.")
+    data = flags.data or (folder / path if (path := spec.data_path()) else None)
+    requirements = parse_requirements(flags.require) if flags.require else spec.requirements()
+    cores = _core_bound(requirements) or flags.cores or spec.target.cores
+    return DeployRequest(
+        model=model,
+        name=flags.name or spec.name or name_from(model),
+        data=data,
+        target_column=flags.target or spec.data_target(),
+        requirements=requirements,
+        task=Task(flags.task) if flags.task else spec.task,
+        target=Target(spec.target.hardware, cores),
+        alias=flags.alias or PRODUCTION,
+        report=flags.report,
+        command=flags.command,
+    )
+
+
+def _core_bound(requirements: tuple[Requirement, ...]) -> int:
+    """Return the cores that `cores<=n` leaves, or 0."""
+    bounds = [item.bound for item in requirements if not item.is_custom and METRICS[item.metric].kind is MetricKind.HARDWARE]
+    return int(min(bounds)) if bounds else 0

@@ -1,0 +1,84 @@
+"""`fairlead deploy`: prove, register, release."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+
+import click
+
+from fairlead.app.deploy import Deployed, deploy as run_deploy
+from fairlead.app.requests import Flags, build_request
+from fairlead.app.wiring import House, build_house
+from fairlead.cli.printing import StepProgress, emit_json, home_option, json_option, mark, table
+from fairlead.core.interface import Task
+from fairlead.core.verdict import Verdict
+
+
+@click.command()
+@click.argument("model", required=False, type=click.Path(path_type=Path))
+@click.option("-f", "--spec", type=click.Path(path_type=Path), help="A fairlead.yaml; ./fairlead.yaml where no MODEL is given.")
+@click.option("--name", help="Name to register it under; the file's name unless given.")
+@click.option("--data", type=click.Path(path_type=Path), help="Rows to prove it with: .npz, .npy, .csv or .parquet.")
+@click.option("--target", metavar="COLUMN", help="Column (or array) of the right answers.")
+@click.option("--require", multiple=True, metavar="PROMISE", help="E.g. 'accuracy>=0.95'. Repeat for more.")
+@click.option("--task", type=click.Choice([task.value for task in Task]), help="Where it cannot be told from the model.")
+@click.option("--cores", type=click.IntRange(1, 1024), help="CPU cores that one replica may use.  [default: 1]")
+@click.option("--alias", help="Alias to point at the new version.  [default: production]")
+@click.option("--report", type=click.Path(path_type=Path), help="Also write the HTML report here, green or red.")
+@click.option("--serve", "stays", is_flag=True, help="Stay and serve it.")
+@home_option
+@json_option
+def deploy(*, stays: bool, home: str | None, as_json: bool, **flags: object) -> None:
+    """Prove MODEL, register it, and point @production at it.
+
+    Without --data, rows are drawn from the model's interface: then shapes, speed and agreement with the original are proven, quality is not.
+
+    \b
+    Examples:
+      fairlead deploy model.h5 --name digits --data digits.npz \\
+          --require "accuracy>=0.95" --require "accuracy_drop<=0.005" --require "p99_ms<=10"
+      fairlead deploy churn.joblib --data churn.csv --target churned --require "f1>=0.8"
+      fairlead deploy                      # everything from ./fairlead.yaml
+
+    \b
+    Promises: accuracy f1 auc rmse mae (also accuracy_drop, rmse_rise: against the original)
+              p50_ms p95_ms p99_ms throughput_rps (also at a batch: p99_ms@32) size_mb memory_mb cores
+              decision_flips max_abs_diff, or your own: package.module:function
+    """
+    request = build_request(Flags(command=shlex.join(["fairlead", *sys.argv[1:]]), **flags))  # type: ignore[arg-type]
+    house = build_house(home)
+    progress = StepProgress(is_silent=as_json)
+    deployed = run_deploy(request, house, progress)
+    if as_json:
+        emit_json(
+            {"version": deployed.version.label, "digest": deployed.version.digest, "alias": deployed.alias, "verdict": deployed.verdict}
+        )
+    else:
+        click.echo(_describe(deployed))
+    if stays:
+        _stay(deployed, house)
+
+
+def _describe(deployed: Deployed) -> str:
+    label, name = deployed.version.label, deployed.version.name
+    commands = [
+        ("serve it", f"fairlead serve {name}"),
+        ("look at it", f"fairlead show {label}"),
+        ("take it back", f"fairlead rollback {name}"),
+    ]
+    lines = [f"  {what + ':':<14} {command}" for what, command in commands]
+    return "\n".join(["", checks_table(deployed.verdict), "", click.style(f"{label} is in @{deployed.alias}.", bold=True), *lines])
+
+
+def checks_table(verdict: Verdict) -> str:
+    """Return the checks as a text table."""
+    rows = [(mark(is_good=check.is_met), check.name, f"{check.measured:.6g}", check.bound, check.detail) for check in verdict.checks]
+    return table(rows, ("", "CHECK", "MEASURED", "BOUND", ""))
+
+
+def _stay(deployed: Deployed, house: House) -> None:
+    from fairlead.cli.serve_command import serve_until_stopped  # noqa: PLC0415 - the server is only loaded where it is asked for
+
+    serve_until_stopped(house, (deployed.version.name,))
