@@ -1,8 +1,8 @@
 """The only stopwatch: how long one call of an engine takes.
 
 Takes engines and the rows to send; gives `Timing` values. Engines that are to be compared are timed together, round-robin, since a
-machine's speed drifts between two runs one after the other. The garbage collector is off while the clock runs. Raises what an engine raises. It never decides
-which one is faster.
+machine's speed drifts between two runs one after the other. The garbage collector is off while the clock runs. Raises what an engine
+raises. It never decides which one is faster.
 """
 
 from __future__ import annotations

@@ -1,0 +1,59 @@
+"""Opens a data file for a model: the door of this room.
+
+Takes a path and an interface; gives a Dataset, or the inputs alone. Raises DataError for every file or content that does not fit. It reads
+the file once through one handle, so that the digest is that of the bytes that were used; it never unpickles.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+import stat
+from pathlib import Path
+
+from fairlead.core.dataset import Dataset
+from fairlead.core.interface import Interface, Tensors
+from fairlead.datasets.bind import bind, bind_inputs, text_columns
+from fairlead.datasets.catalog import READERS, format_of
+from fairlead.datasets.raw import Raw
+from fairlead.errors import DataError
+
+
+def load_dataset(path: Path, interface: Interface, *, target: str | None = None, allow_missing: bool = False) -> Dataset:
+    """Return the rows and answers in `path` as `interface` wants them; see `datasets.bind.bind` for the parameters."""
+    texts = text_columns(interface)
+    if target is not None and any(isinstance(label, str) for label in interface.labels):
+        texts |= {target}
+    raw, digest = _read(path, texts)
+    dataset = bind(raw, interface, target=target, allow_missing=allow_missing)
+    described = "; ".join(part for part in (f"{path.name}, {dataset.rows} rows", dataset.description) if part)
+    return dataclasses.replace(dataset, digest=digest, description=described)
+
+
+def load_rows(path: Path, interface: Interface) -> Tensors:
+    """Return the inputs in `path` (also .json) for a prediction; a target in the file is ignored, NaN in float inputs is passed on."""
+    raw, _ = _read(path, text_columns(interface))
+    inputs, _, _ = bind_inputs(raw, interface, target=None, allow_missing=True)
+    return inputs
+
+
+def _read(path: Path, texts: frozenset[str]) -> tuple[Raw, str]:
+    try:
+        # Not blocking: opening a FIFO that nobody writes to would wait for ever.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    except FileNotFoundError:
+        raise DataError(f"There is no data file '{path.name}'.", hint="Check the path.") from None
+    except OSError as error:
+        raise DataError(f"Cannot open the data file '{path.name}': {error.strerror}.") from error
+    with os.fdopen(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise DataError(f"'{path.name}' is not a file.", hint="Give one .npz, .npy, .csv or .parquet file.")
+        head = file.read(8)
+        if not head:
+            raise DataError(f"The data file '{path.name}' is empty.")
+        reader = READERS.load(format_of(path, head))
+        file.seek(0)
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        file.seek(0)
+        return reader(file, texts), digest
