@@ -1,0 +1,90 @@
+"""Aliases: promote to a version, and roll back to where the alias pointed before. Every move is kept.
+
+Takes names and numbers, gives AliasMove. Raises NotFoundError for what does not exist and where there is nothing to go back to,
+ConflictError where somebody else moved the alias first. Never changes or forgets a version.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from fairlead.core.ports import Clock, RecordStore
+from fairlead.core.version import PRODUCTION, AliasMove, check_alias, check_name
+from fairlead.errors import ConflictError, NotFoundError
+from fairlead.register.resolve import require_name
+
+ROLLBACK = "rollback"
+_ATTEMPT_COUNT = 50
+
+
+def promote(
+    name: str,
+    number: int,
+    *,
+    records: RecordStore,
+    clock: Clock,
+    alias: str = PRODUCTION,
+    expected: int | None = None,
+    reason: str = "promote",
+) -> AliasMove:
+    """Point `alias` at version `number` and return the move.
+
+    `expected` is where it has to point now (0: nowhere), else ConflictError; None takes it from wherever it is. An alias that is there
+    already is not moved again: the move that brought it there is returned.
+    """
+    check_name(name)
+    check_alias(alias)
+    require_name(name, records=records)
+    attempts_left = _ATTEMPT_COUNT if expected is None else 1
+    while True:
+        current = records.aliases(name).get(alias, 0) if expected is None else expected
+        if current == number and (move := _last_move(records, name, alias)) is not None and move.number == number:
+            return move
+        try:
+            return records.move_alias(name, alias, number, expected=current, moved_at=clock(), reason=reason)
+        except ConflictError:
+            attempts_left -= 1
+            if not attempts_left:
+                raise
+
+
+def rollback(name: str, *, records: RecordStore, clock: Clock, alias: str = PRODUCTION) -> AliasMove:
+    """Point `alias` back at what it pointed at before its current version, and return the move.
+
+    Done again it walks further back, never forward to what was rolled back. Raises ConflictError where the alias moves meanwhile: going
+    back twice would be one step too many.
+    """
+    check_name(name)
+    check_alias(alias)
+    require_name(name, records=records)
+    history = records.alias_history(name, alias)
+    trail = standing(history)
+    if not trail:
+        raise NotFoundError(f"{name} has no alias '{alias}'.", hint=f"Give it one: fairlead promote {name}:1 --to {alias}.")
+    if len(trail) == 1:
+        raise NotFoundError(
+            f"There is nothing to roll back to: nothing stands before {name}:{trail[-1]} on {name}@{alias}.",
+            hint=f"See what there is with fairlead show {name}, or promote another version.",
+        )
+    return records.move_alias(name, alias, trail[-2], expected=trail[-1], moved_at=clock(), reason=ROLLBACK)
+
+
+def standing(history: Iterable[AliasMove]) -> tuple[int, ...]:
+    """Return the version numbers that led to the current one, which is the last; empty for an alias that was never set.
+
+    A promotion adds its version; a rollback takes away what it left. So the number before the last is where a rollback goes, and
+    repeated rollbacks walk back through promotions that were not themselves rolled back. Neighbours differ.
+    """
+    trail: list[int] = []
+    for move in history:
+        if move.reason == ROLLBACK and move.number in trail:
+            while trail[-1] != move.number:
+                trail.pop()
+        elif not trail or trail[-1] != move.number:
+            trail.append(move.number)
+    return tuple(trail)
+
+
+def _last_move(records: RecordStore, name: str, alias: str) -> AliasMove | None:
+    history = records.alias_history(name, alias)
+    return history[-1] if history else None
