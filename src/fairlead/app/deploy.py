@@ -13,10 +13,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from fairlead.app.custom_metrics import load_metrics
 from fairlead.app.evidence import Evidence, write_evidence
 from fairlead.app.prove import Proof, Trial, prove
+from fairlead.app.rows import bind_pair
 from fairlead.app.wiring import House
 from fairlead.convert.stage import convert
 from fairlead.core.artifact import Artifact
@@ -43,14 +45,14 @@ DRAWN_ROWS = 64
 
 @dataclass(frozen=True)
 class DeployRequest:
-    """What to deploy. `data` is a file, or rows that are in memory already; `target_column` holds the right answers in a table.
+    """What to deploy. `data` is a file, or a pair (rows, answers) that is in memory; `target_column` holds the right answers in a table.
 
     `report` is where a copy of the HTML report goes, also when the verdict is red. `command` is kept with the evidence.
     """
 
     model: Path
     name: str
-    data: Path | Dataset | None = None
+    data: Path | tuple[Any, Any] | None = None
     target_column: str | None = None
     requirements: tuple[Requirement, ...] = ()
     task: Task | None = None
@@ -158,13 +160,14 @@ def _take_in(request: DeployRequest, house: House, folder: Path, progress: Progr
 def _rows(request: DeployRequest, artifact: Artifact, house: House) -> Dataset:
     if request.data is None:
         return draw(artifact.interface, rows=DRAWN_ROWS, seed=house.settings.seed)
-    if isinstance(request.data, Dataset):
-        return request.data
-    rows = load_dataset(request.data, artifact.interface, target=request.target_column)
+    if isinstance(request.data, tuple):
+        rows = bind_pair(*request.data, artifact.interface)
+    else:
+        rows = load_dataset(request.data, artifact.interface, target=request.target_column)
     needing = [str(item) for item in request.requirements if item.kind is MetricKind.QUALITY]
     if rows.target is None and needing:
         raise DataError(
-            f"'{needing[0]}' needs right answers, and {request.data.name} has none.",
+            f"'{needing[0]}' needs right answers, and the data has none.",
             hint="Add an array y to the .npz file, or name the column: --target column.",
         )
     return rows

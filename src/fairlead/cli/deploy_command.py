@@ -8,7 +8,8 @@ from pathlib import Path
 
 import click
 
-from fairlead.app.deploy import Deployed, deploy as run_deploy
+from fairlead.app.deploy import Deployed
+from fairlead.app.deploy import deploy as run_deploy
 from fairlead.app.requests import Flags, build_request
 from fairlead.app.wiring import House, build_house
 from fairlead.cli.printing import StepProgress, emit_json, home_option, json_option, mark, table
@@ -33,7 +34,7 @@ from fairlead.core.verdict import Verdict
 def deploy(*, stays: bool, home: str | None, as_json: bool, **flags: object) -> None:
     """Prove MODEL, register it, and point @production at it.
 
-    Without --data, rows are drawn from the model's interface: then shapes, speed and agreement with the original are proven, quality is not.
+    Without --data, rows are drawn from the interface: shapes, speed and agreement with the original are proven then, quality is not.
 
     \b
     Examples:

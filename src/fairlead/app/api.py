@@ -1,0 +1,71 @@
+"""The Python door: what `import fairlead` offers. Each name does what the command of that name does."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from fairlead.app import catalogue
+from fairlead.app.deploy import Deployed, DeployRequest, name_from
+from fairlead.app.deploy import deploy as deploy_request
+from fairlead.app.model import Model, open_model
+from fairlead.app.wiring import build_house
+from fairlead.core.interface import Task
+from fairlead.core.requirement import parse_requirements
+from fairlead.core.target import Target
+from fairlead.core.version import PRODUCTION, AliasMove
+
+__all__ = ["Deployed", "Model", "deploy", "load", "rollback"]
+
+
+def deploy(
+    model: str | Path,
+    *,
+    name: str | None = None,
+    data: str | Path | tuple[Any, Any] | None = None,
+    target: str | None = None,
+    require: Sequence[str] = (),
+    task: str | None = None,
+    cores: int = 1,
+    alias: str = PRODUCTION,
+    home: str | Path | None = None,
+) -> Deployed:
+    """Prove a model file, register it, and point `alias` at it; return the version with its verdict.
+
+    `data` is a .npz, .npy, .csv or .parquet file (`target` names its column of right answers), or a pair (x, y) of arrays.
+    `require` takes texts like "accuracy>=0.95". Raises RejectedError where a requirement is not met.
+    """
+    path = Path(model)
+    request = DeployRequest(
+        model=path,
+        name=name or name_from(path),
+        data=Path(data) if isinstance(data, str | Path) else data,
+        target_column=target,
+        requirements=parse_requirements(require),
+        task=Task(task) if task else None,
+        target=Target(core_count=cores),
+        alias=alias,
+        command=f"fairlead.deploy({str(path)!r})",
+    )
+    return deploy_request(request, build_house(home), _Silence())
+
+
+def load(reference: str, *, home: str | Path | None = None) -> Model:
+    """Load a registered version into this process: `digits`, `digits:3` or `digits@production`."""
+    return open_model(reference, build_house(home))
+
+
+def rollback(name: str, *, alias: str = PRODUCTION, home: str | Path | None = None) -> AliasMove:
+    """Take `alias` back to the version before."""
+    return catalogue.rollback(name, build_house(home), alias=alias)
+
+
+class _Silence:
+    """Progress that nobody watches."""
+
+    def step(self, text: str) -> None:
+        """Say nothing."""
+
+    def done(self, text: str) -> None:
+        """Say nothing."""

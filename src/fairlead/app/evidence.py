@@ -1,0 +1,81 @@
+"""The files of a version: the model, what it takes and gives, and everything that was proven about it.
+
+Takes an Evidence value, writes plain files into a folder, gives name -> path. What is written is data only; nothing in it runs.
+"""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from fairlead.app.prove import Proof
+from fairlead.core.artifact import Artifact
+from fairlead.core.conversion import Conversion
+from fairlead.core.dataset import Dataset
+from fairlead.core.lineage import Lineage, Step
+from fairlead.core.plan import Plan
+from fairlead.explain.stage import write_card
+from fairlead.stores.document import dump
+from fairlead.stores.golden_rows import write_golden
+from fairlead.verify.report import Report, write_report
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """All that one deployment knows."""
+
+    name: str
+    artifact: Artifact
+    conversion: Conversion
+    rows: Dataset
+    plan: Plan
+    proof: Proof
+
+    @property
+    def lineage(self) -> Lineage:
+        """From the user's file to the registered one."""
+        source = self.artifact.source
+        taken = Step(
+            "ingest",
+            self.artifact.format.value,
+            source.digest,
+            self.conversion.steps[0].input_digest,
+            {"source": self.artifact.framework},
+            notes=self.artifact.notes,
+        )
+        return Lineage(source.digest, source.files[0].name, (taken, *self.conversion.steps, *self.proof.steps))
+
+
+def write_evidence(evidence: Evidence, folder: Path) -> dict[str, Path]:
+    """Write every file of the version into `folder`."""
+    folder.mkdir(mode=0o700)
+    proof = evidence.proof
+    files = {
+        name: folder / name
+        for name in (
+            "model.onnx",
+            "interface.json",
+            "engine.json",
+            "verdict.json",
+            "plan.json",
+            "lineage.json",
+            "golden.npz",
+            "report.html",
+            "card.md",
+        )
+    }
+    shutil.copyfile(proof.model, files["model.onnx"])
+    documents = {
+        "interface.json": evidence.conversion.interface,
+        "engine.json": proof.candidate,
+        "verdict.json": proof.verdict,
+        "plan.json": evidence.plan,
+        "lineage.json": evidence.lineage,
+    }
+    for name, value in documents.items():
+        files[name].write_bytes(dump(value))
+    write_golden(files["golden.npz"], proof.golden)
+    write_report(Report(evidence.name, proof.verdict, evidence.plan, evidence.lineage), files["report.html"])
+    write_card(evidence.name, evidence.conversion.interface, proof.verdict, evidence.plan, evidence.lineage, files["card.md"])
+    return files
