@@ -1,0 +1,43 @@
+#!/usr/bin/env bash
+# The whole way on real digits: train, deploy against a requirement, serve, ask, and say how to go on.
+# Usage: scripts/demo.sh ENVIRONMENT FOLDER    (make demo)
+set -euo pipefail
+cd "$(dirname "$0")/.."
+bin=$PWD/$1/bin folder=$2
+export FAIRLEAD_HOME=$PWD/$folder/home
+unset PYTHONDONTWRITEBYTECODE
+started=$SECONDS
+server=
+
+say() { printf '\n\033[1m%s\033[0m\n' "$1"; }
+run() { printf '\033[2m$\033[0m %s\n' "${*/#"$bin/"/}"; "$@"; }
+stop() { if [ -n "$server" ]; then kill "$server" 2>/dev/null; wait "$server" 2>/dev/null || true; fi; }
+trap stop EXIT
+[ -t 1 ] || say() { printf '\n%s\n' "$1"; }
+[ -t 1 ] || run() { printf '$ %s\n' "${*/#"$bin/"/}"; "$@"; }
+
+say "1. Train the way anybody does"
+run "$bin/python" examples/digits/train.py "$folder"
+
+say "2. Look at the file before anything in it is opened"
+run "$bin/fairlead" inspect "$folder/model.h5"
+
+say "3. Deploy it against a promise"
+run "$bin/fairlead" deploy "$folder/model.h5" --name digits --data "$folder/digits.npz" \
+  --require "accuracy>=0.93" --require "accuracy_drop<=0.005" --require "p99_ms<=10"
+
+say "4. Serve it, and ask"
+port=$("$bin/python" -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+printf '$ fairlead serve digits --port %s &\n' "$port"
+"$bin/fairlead" serve digits --port "$port" > "$folder/server.log" 2>&1 &
+server=$!
+"$bin/python" examples/digits/ask.py "http://127.0.0.1:$port" "$folder/digits.npz"
+
+say "5. Where to look, and how to go on   ($((SECONDS - started)) s)"
+cat <<END
+  export PATH=$PWD/$1/bin:\$PATH FAIRLEAD_HOME=$FAIRLEAD_HOME
+  fairlead show digits                         # the promise, the evidence, the history, and where the HTML report lies
+  fairlead serve digits                        # then: curl -s localhost:8080/predict -d @$folder/one.json
+  fairlead predict digits --input $folder/digits.npz
+  fairlead deploy YOUR_MODEL.h5 --data YOUR_ROWS.npz --require "accuracy>=0.9"
+END
