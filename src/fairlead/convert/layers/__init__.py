@@ -1,0 +1,1 @@
+"""One module per family of Keras layers; `table` says which function converts which kind."""
