@@ -94,7 +94,7 @@ def parse_spec(text: bytes | str, *, name: str = "fairlead.yaml") -> Spec:
     """Parse the text of a spec file; raises SpecError."""
     try:
         plain = yaml.load(text, Loader=_StrictLoader)  # noqa: S506 - _StrictLoader is SafeLoader that also refuses doubles
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise SpecError(f"{name} is not YAML: {_first_line(error)}", hint="Check the indentation and the quotes at that place.") from error
     if plain is None:
         plain = {}

@@ -1,0 +1,29 @@
+"""Print docs/reference/settings.md from fairlead.settings."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+
+from fairlead.settings import PREFIX, Settings
+
+HEAD = """# Settings
+
+Each is an environment variable. What the command line also takes as a flag (`--home`, `--host`, `--port`) wins over it.
+Printed by `scripts/document_settings.py`.
+
+| variable | default | meaning |
+|---|---|---|"""
+
+
+def main() -> None:
+    """Print the page."""
+    print(HEAD)
+    for item in fields(Settings):
+        default = item.default if not isinstance(item.default, Path) else str(item.default)
+        print(f"| `{PREFIX}{item.name.upper()}` | `{default}` | {item.metadata['sentence']} |")
+    print("\n`FAIRLEAD_DEBUG=1` shows the trace of a defect.")
+
+
+if __name__ == "__main__":
+    main()
