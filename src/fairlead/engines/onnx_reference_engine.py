@@ -7,7 +7,7 @@ runtime ends that process and nothing else. Raises SandboxError, SourceError, Re
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -69,14 +69,15 @@ def open_reference(artifact: Artifact, scratch: Path, sandbox: Sandbox) -> OnnxR
     return OnnxReferenceEngine(artifact, scratch, sandbox)
 
 
-def run_once(*, model: str, outputs: list[str], scratch: str) -> dict[str, Any]:
-    """Run in the sandbox: evaluate scratch/inputs.npz with `model` and write scratch/outputs.npz."""
+def run_once(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Run in the sandbox: evaluate scratch/inputs.npz with arguments["model"] and write scratch/outputs.npz."""
     from fairlead.engines.onnxruntime_engine import open_session  # noqa: PLC0415 - only the sandboxed child needs it
 
-    session = open_session(Path(model), thread_count=1, optimization="none")
+    scratch, outputs = Path(arguments["scratch"]), list(arguments["outputs"])
+    session = open_session(Path(arguments["model"]), thread_count=1, optimization="none")
     missing = set(outputs) - {item.name for item in session.get_outputs()}
     if missing:
         raise SourceError(f"The original has no output '{min(missing)}'.")
-    results = session.run(outputs, read_tensors(Path(scratch) / "inputs.npz"))
-    write_tensors(Path(scratch) / "outputs.npz", dict(zip(outputs, results, strict=True)))
+    results = session.run(outputs, read_tensors(scratch / "inputs.npz"))
+    write_tensors(scratch / "outputs.npz", dict(zip(outputs, results, strict=True)))
     return {}

@@ -1,0 +1,167 @@
+"""Does the candidate compute what the original computes? Differences per output, decisions that differ, batches, determinism.
+
+Takes engines and rows; gives core `Parity` and the outputs of both. The comparing functions are pure. Raises what an engine raises, and
+CorruptError where an engine gives other outputs than its interface says. A NaN is never equal to anything without being counted.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from fairlead.core.interface import Array, DecisionKind, Interface, Tensors, decide
+from fairlead.core.ports import Engine
+from fairlead.core.verdict import OutputParity, Parity
+from fairlead.errors import CorruptError
+from fairlead.verify.run_rows import count_rows, run_in_pieces
+
+# Sizes that show a batch dimension that was frozen, or rows that see each other; 7 is no multiple of any vector width.
+_BATCH_SIZES = (1, 2, 7)
+_BATCH_ROWS = 35
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """`parity`, and what it was computed from: outputs of both on the dataset's rows (without probes), by the interface's names.
+
+    `scaled_max` is the largest difference over all outputs that are no labels, divided by max(|original|, 1), and `batch_scaled_max` that
+    between batch sizes. `first_flip` is a sentence on the first decision that differs. `nan_count` counts rows where both answer NaN.
+    """
+
+    parity: Parity
+    original: Tensors = field(repr=False)
+    candidate: Tensors = field(repr=False)
+    scaled_max: float
+    batch_scaled_max: float
+    first_flip: str
+    nan_count: int
+
+
+def compare(reference: Engine, candidate: Engine, inputs: Tensors, probes: Tensors | None, tolerance: float) -> Comparison:
+    """Run both on the same rows and compare; `probes` are rows at the model's own thresholds, compared like the others."""
+    interface = candidate.interface
+    rows = count_rows(inputs)
+    everything = inputs if probes is None else _join(inputs, probes)
+    expected = _by_names(run_in_pieces(reference, everything), interface)
+    got = run_in_pieces(candidate, everything)
+    again = run_in_pieces(candidate, everything)
+    batches = {str(size): compare_batches(candidate, everything, got, size) for size in _BATCH_SIZES}
+    flips, first_flip = count_flips(interface, expected, got)
+    outputs = tuple(compare_output(spec.name, expected[spec.name], got[spec.name]) for spec in interface.outputs)
+    parity = Parity(
+        row_count=count_rows(everything),
+        probe_count=count_rows(everything) - rows,
+        outputs=outputs,
+        decision_flip_count=flips,
+        batch_max_abs={size: worst for size, (worst, _) in batches.items()},
+        is_deterministic=all(is_same(got[name], again[name]) for name in got),
+        tolerance=tolerance,
+    )
+    label = _label_output(interface)
+    return Comparison(
+        parity=parity,
+        original={name: tensor[:rows] for name, tensor in expected.items()},
+        candidate={name: tensor[:rows] for name, tensor in got.items()},
+        scaled_max=max((output.max_rel for output in outputs if output.output != label), default=0.0),
+        batch_scaled_max=max(scaled for _, scaled in batches.values()),
+        first_flip=first_flip,
+        nan_count=_count_shared_nan(expected, got),
+    )
+
+
+def compare_output(name: str, original: Array, candidate: Array) -> OutputParity:
+    """Return the differences of one output; infinite where shapes differ, or where one is NaN and the other is not."""
+    absolute, scaled = differences(original, candidate)
+    if absolute.size == 0:
+        return OutputParity(name, 0.0, 0.0, 0.0)
+    return OutputParity(name, float(absolute.max()), float(absolute.mean()), float(scaled.max()))
+
+
+def differences(original: Array, candidate: Array) -> tuple[Array, Array]:
+    """Return element-wise |candidate - original|, and the same divided by max(|original|, 1), both float64.
+
+    Text and booleans differ by 0 or 1. Equal infinities differ by 0. NaN beside NaN differs by 0 (and is counted elsewhere), NaN beside a
+    number by infinity; so do all elements where shapes are not the same.
+    """
+    if original.shape != candidate.shape:
+        infinite = np.full(1, np.inf)
+        return infinite, infinite
+    if original.dtype.kind in "OUSb" or candidate.dtype.kind in "OUSb":
+        unequal = np.asarray(original != candidate, dtype=np.float64)
+        return unequal, unequal
+    left, right = original.astype(np.float64), candidate.astype(np.float64)
+    with np.errstate(invalid="ignore", over="ignore"):
+        absolute = np.abs(right - left)
+        scaled = absolute / np.maximum(np.abs(left), 1.0)
+    same = (left == right) | (np.isnan(left) & np.isnan(right))
+    absolute[same] = scaled[same] = 0.0
+    undefined = np.isnan(absolute) | ~np.isfinite(left)
+    absolute[undefined & ~same] = scaled[undefined & ~same] = np.inf
+    return absolute, scaled
+
+
+def count_flips(interface: Interface, original: Tensors, candidate: Tensors) -> tuple[int | None, str]:
+    """Return how many rows are decided otherwise (None without a decision rule, or where a number is the answer), and the first of them."""
+    if interface.decision is None or interface.decision.kind is DecisionKind.VALUE:
+        return None, ""
+    before, after = decide(interface, original), decide(interface, candidate)
+    if before.shape != after.shape:
+        return count_rows(original), f"decisions have shape {list(after.shape)}, the original's {list(before.shape)}"
+    differs = np.asarray(before != after).reshape(before.shape[0], -1).any(axis=1)
+    if not differs.any():
+        return 0, ""
+    row = int(np.argmax(differs))
+    return int(differs.sum()), f"row {row}: original {_shown(before[row])}, candidate {_shown(after[row])}"
+
+
+def compare_batches(engine: Engine, inputs: Tensors, whole: Tensors, size: int) -> tuple[float, float]:
+    """Return the largest absolute and scaled difference between the first rows run in batches of `size` and `whole`, run in large ones."""
+    count = min(_BATCH_ROWS, count_rows(inputs))
+    first = {name: tensor[:count] for name, tensor in inputs.items()}
+    pieces = run_in_pieces(engine, first, size)
+    both = [differences(tensor[:count], pieces[name]) for name, tensor in whole.items()]
+    return max(float(absolute.max(initial=0.0)) for absolute, _ in both), max(float(scaled.max(initial=0.0)) for _, scaled in both)
+
+
+def is_same(left: Array, right: Array) -> bool:
+    """Whether two arrays have the same bits (text: the same text)."""
+    if left.shape != right.shape or left.dtype != right.dtype:
+        return False
+    return bool((left == right).all()) if left.dtype.kind == "O" else left.tobytes() == right.tobytes()
+
+
+def _count_shared_nan(original: Tensors, candidate: Tensors) -> int:
+    """Rows in which an output is NaN in both."""
+    rows = np.zeros(count_rows(original), dtype=bool)
+    for name, tensor in original.items():
+        other = candidate[name]
+        if tensor.dtype.kind == "f" and other.dtype.kind == "f" and tensor.shape == other.shape:
+            rows |= (np.isnan(tensor) & np.isnan(other)).reshape(tensor.shape[0], -1).any(axis=1)
+    return int(rows.sum())
+
+
+def _label_output(interface: Interface) -> str:
+    """The output that holds labels: a distance between two labels has no meaning, they count as decisions."""
+    rule = interface.decision
+    return rule.output if rule is not None and rule.kind is DecisionKind.LABEL else ""
+
+
+def _by_names(outputs: dict[str, Array], interface: Interface) -> dict[str, Array]:
+    """The original's outputs under the candidate's names: conversion may rename outputs, but keeps their order."""
+    names = [spec.name for spec in interface.outputs]
+    if set(names) == set(outputs):
+        return outputs
+    if len(names) != len(outputs):
+        raise CorruptError(
+            f"The original gives {len(outputs)} outputs, the converted model {len(names)}.", hint="Please report this model."
+        )
+    return dict(zip(names, outputs.values(), strict=True))
+
+
+def _join(inputs: Tensors, probes: Tensors) -> dict[str, Array]:
+    return {name: np.concatenate([tensor, probes[name].astype(tensor.dtype)]) for name, tensor in inputs.items()}
+
+
+def _shown(decision: Array) -> str:
+    return str(decision.item()) if np.ndim(decision) == 0 or decision.size == 1 else str(decision.tolist())[:80]

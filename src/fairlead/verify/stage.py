@@ -1,0 +1,133 @@
+"""Step 5: original against candidate on the same rows and this machine -> Verdict.
+
+Takes engines, rows and requirements; gives a core Verdict, green or red. Raises RequirementError where a requirement cannot be measured,
+and what the engines raise. It never changes a model, registers nothing, and reads no settings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fairlead.core.dataset import Dataset
+from fairlead.core.interface import Interface, Tensors
+from fairlead.core.ports import Engine
+from fairlead.core.requirement import Requirement
+from fairlead.core.target import Machine
+from fairlead.core.verdict import Quality, Speed, Verdict
+from fairlead.engines.memory_probe import measure_memory
+from fairlead.engines.stopwatch import TimingLimits
+from fairlead.verify.checks import Measurements, build_checks
+from fairlead.verify.parity import Comparison, compare
+from fairlead.verify.quality import CustomMetric, QualityJob, measure_quality, task_of, wanted_metrics
+from fairlead.verify.run_rows import repeat_rows
+from fairlead.verify.speed import measure_speed, timed_batches
+
+_ENOUGH_CALLS = 100  # for a 99th percentile that is not simply the slowest call
+
+
+@dataclass(frozen=True)
+class VerifyJob:
+    """What to prove. `candidate` runs `model_path` with `engine_name` of engines.catalog on `thread_count` threads.
+
+    `dataset` fits the candidate's interface; `probes` are rows at the original's own thresholds. `tolerance` is absolute below 1 and
+    relative above. `metrics` are the user's own functions by the name that requirements use. `command` is how to measure again.
+    """
+
+    reference: Engine
+    candidate: Engine
+    candidate_name: str
+    model_path: Path
+    model_digest: str
+    original_size_bytes: int
+    dataset: Dataset
+    machine: Machine
+    engine_name: str = "onnxruntime"
+    thread_count: int = 1
+    probes: Tensors | None = field(default=None, repr=False)
+    tolerance: float = 1e-5
+    requirements: tuple[Requirement, ...] = ()
+    metrics: Mapping[str, CustomMetric] = field(default_factory=dict)
+    limits: TimingLimits = field(default_factory=TimingLimits)
+    seed: int = 0
+    notes: tuple[str, ...] = ()
+    command: str = ""
+
+
+def verify(job: VerifyJob) -> Verdict:
+    """Measure everything and hold it against the requirements and the built-in checks."""
+    interface = job.candidate.interface
+    # 1. What cannot be measured is refused before anything is.
+    wanted = wanted_metrics(interface, job.requirements, has_target=job.dataset.target is not None)
+    # 2. The same rows through both.
+    comparison = compare(job.reference, job.candidate, job.dataset.inputs, job.probes, job.tolerance)
+    # 3. Quality where the right answers are known.
+    quality = _measure_quality(job, interface, comparison, wanted)
+    # 4. Speed, memory and size on this machine.
+    batches = timed_batches(job.requirements)
+    speed = measure_speed(job.candidate, job.dataset.inputs, batches, job.limits, thread_count=job.thread_count)
+    largest = repeat_rows(job.dataset.inputs, max(batches))
+    memory = measure_memory(job.model_path, interface, largest, engine=job.engine_name, thread_count=job.thread_count)
+    found = Measurements(
+        comparison=comparison,
+        quality=quality,
+        speed=speed,
+        size_bytes=job.model_path.stat().st_size,
+        memory_peak_bytes=memory.model_bytes,
+        thread_count=job.thread_count,
+        is_synthetic=job.dataset.is_synthetic,
+    )
+    # 5. The verdict.
+    return _conclude(job, found, _notes(job, interface, found))
+
+
+def _measure_quality(job: VerifyJob, interface: Interface, comparison: Comparison, wanted: tuple[str, ...]) -> tuple[Quality, ...]:
+    if job.dataset.target is None or not wanted:
+        return ()
+    return measure_quality(
+        QualityJob(interface, job.dataset.target, comparison.original, comparison.candidate, wanted, job.metrics, job.seed)
+    )
+
+
+def _conclude(job: VerifyJob, found: Measurements, notes: tuple[str, ...]) -> Verdict:
+    return Verdict(
+        candidate=job.candidate_name,
+        engine=job.candidate.description,
+        reference=job.reference.description,
+        checks=build_checks(found, job.requirements),
+        parity=found.comparison.parity,
+        quality=found.quality,
+        speed=found.speed,
+        size_bytes=found.size_bytes,
+        memory_peak_bytes=found.memory_peak_bytes,
+        original_size_bytes=job.original_size_bytes,
+        model_digest=job.model_digest,
+        data_digest=job.dataset.digest,
+        data_description=job.dataset.description,
+        row_count=job.dataset.rows,
+        seed=job.seed,
+        machine=job.machine,
+        notes=notes,
+        command=job.command,
+    )
+
+
+def _notes(job: VerifyJob, interface: Interface, found: Measurements) -> tuple[str, ...]:
+    """Return the caller's notes and what a reader of the figures has to know."""
+    notes = list(job.notes)
+    task = task_of(interface)
+    if task is not None:
+        source = "given" if interface.task is not None else "inferred from the model's outputs"
+        measured = ", ".join(one.metric for one in found.quality)
+        notes.append(f"task: {task.value} ({source})" + (f"; quality measured as {measured}" if measured else ""))
+    if job.dataset.is_synthetic:
+        notes.append("rows were drawn, not given: they show equal computation and speed, and say nothing about quality")
+    if found.comparison.nan_count:
+        notes.append(f"original and candidate both answer NaN for {found.comparison.nan_count} of {found.comparison.parity.row_count} rows")
+    notes += [_few_calls(speed) for speed in found.speed if speed.call_count < _ENOUGH_CALLS]
+    return tuple(notes)
+
+
+def _few_calls(speed: Speed) -> str:
+    return f"the 99th percentile at batch {speed.batch} rests on {speed.call_count} calls only: it is the slowest of them"
