@@ -6,6 +6,9 @@ Takes right answers and decisions (or scores) as class numbers or numbers; gives
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+
 import numpy as np
 
 from fairlead.core.interface import Array
@@ -48,26 +51,36 @@ def _f1_of(is_true: Array, is_said: Array, weights: Array) -> float:
     return float(2 * weights[is_true & is_said].sum() / whole) if whole > 0 else 0.0
 
 
-def auc(is_positive: Array, scores: Array, weights: Array) -> float:
-    """Area under the ROC curve: the chance that a positive row scores higher than a negative one, ties counting half (Mann-Whitney U).
+def auc(is_positive: Array, scores: Array) -> Callable[[Array], float]:
+    """Return the area under the ROC curve as a function of row weights; the rows are sorted once.
 
-    NaN where one of the two kinds is missing.
+    It is the chance that a positive row scores higher than a negative one, ties counting half (Mann-Whitney U); NaN where one of the two
+    kinds is missing.
     """
     order = np.argsort(scores, kind="stable")
     starts = np.flatnonzero(np.diff(scores[order], prepend=np.nan) != 0)
-    weight, positive = weights[order], is_positive[order]
-    ups = np.add.reduceat(np.where(positive, weight, 0.0), starts)
-    downs = np.add.reduceat(np.where(positive, 0.0, weight), starts)
-    below = np.cumsum(downs) - downs
-    total = ups.sum() * downs.sum()
-    return float((ups * (below + downs / 2)).sum() / total) if total > 0 else float("nan")
+    positive = is_positive[order]
+
+    def measure(weights: Array) -> float:
+        weight = weights[order]
+        ups = np.add.reduceat(np.where(positive, weight, 0.0), starts)
+        downs = np.add.reduceat(np.where(positive, 0.0, weight), starts)
+        below = np.cumsum(downs) - downs
+        total = ups.sum() * downs.sum()
+        return float((ups * (below + downs / 2)).sum() / total) if total > 0 else math.nan
+
+    return measure
 
 
-def auc_one_vs_rest(answers: Array, scores: Array, weights: Array) -> float:
-    """Plain mean over classes of `auc` of each class against all others; classes that never or always occur are left out.
+def auc_one_vs_rest(answers: Array, scores: Array) -> Callable[[Array], float]:
+    """Return the plain mean over classes of `auc` of each class against all others, as a function of row weights.
 
-    `scores` is (rows, classes). NaN where no class is left.
+    `scores` is (rows, classes). Classes that never or always occur are left out; NaN where none is left.
     """
-    each = [auc(answers == number, scores[:, number], weights) for number in range(scores.shape[1])]
-    known = [value for value in each if not np.isnan(value)]
-    return float(np.mean(known)) if known else float("nan")
+    each = [auc(answers == number, scores[:, number]) for number in range(scores.shape[1])]
+
+    def measure(weights: Array) -> float:
+        known = [value for value in (one(weights) for one in each) if not math.isnan(value)]
+        return math.fsum(known) / len(known) if known else math.nan
+
+    return measure

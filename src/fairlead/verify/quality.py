@@ -125,8 +125,8 @@ def _function(name: str, answers: Answers) -> Callable[[Array], float]:
         if scores is None:
             raise RequirementError("'auc' cannot be measured: the model gives no scores.", hint="Use accuracy or f1.")
         if scores.shape[1] == 2:
-            return lambda weights: metrics.auc(right == 1, scores[:, 1], weights)
-        return lambda weights: metrics.auc_one_vs_rest(right, scores, weights)
+            return metrics.auc(right == 1, scores[:, 1])
+        return metrics.auc_one_vs_rest(right, scores)
     plain = {"accuracy": metrics.accuracy, "rmse": metrics.rmse, "mae": metrics.mae}[name]
     return lambda weights: plain(right, said, weights)
 
@@ -200,4 +200,4 @@ def _is_binary(interface: Interface, right: Array, said: Array, scores: Array | 
         return len(interface.labels) == 2
     if scores is not None:
         return scores.shape[1] == 2
-    return bool(right.dtype.kind in "biu" and np.isin(right, (0, 1)).all() and np.isin(said, (0, 1)).all())
+    return set(np.unique(right).tolist()) | set(np.unique(said).tolist()) <= {0, 1}
