@@ -1,0 +1,97 @@
+"""The data plane: one inference request in, one response out, whatever transport brought it.
+
+Takes `InferRequest`s; gives `InferResponse`s; tells an ObservationSink about each. Raises NotFoundError (no such model or version),
+UnavailableError (loading or failed), RequestError (the tensors do not fit), OverloadedError (the model's places are taken) and what an
+engine raises. It knows no HTTP, no JSON and no status code, and never lets a request see another one's rows.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from fairlead.core.interface import Array, Tensors
+from fairlead.core.observation import Observation
+from fairlead.core.ports import Clock, ObservationSink
+from fairlead.errors import FairleadError, OverloadedError, RequestError
+from fairlead.serve.model_table import ModelTable, ServedModel, ServedVersion
+from fairlead.serve.runner import Run, Runner
+
+_NO_RUN = Run({}, 0.0, 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class InferRequest:
+    """What is asked of a model. `version` None means the one that answers by default; no `outputs` means all of them."""
+
+    model: str
+    inputs: Tensors
+    version: int | None = None
+    outputs: tuple[str, ...] = ()
+    request_id: str = ""
+    parameters: Mapping[str, str | int | float | bool] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class InferResponse:
+    """The answer: which version gave it, and its outputs by name."""
+
+    model: str
+    version: int
+    outputs: dict[str, Array]
+    request_id: str = ""
+
+
+class DataPlane:
+    """`queue_limit` is how many requests of one model wait or run at once. `clock` gives Unix seconds for observations."""
+
+    def __init__(self, table: ModelTable, runner: Runner, sink: ObservationSink, *, queue_limit: int, clock: Clock = time.time) -> None:
+        self.table = table
+        self._runner = runner
+        self._sink = sink
+        self._queue_limit = queue_limit
+        self._clock = clock
+        self.in_flight = 0
+
+    async def infer(self, request: InferRequest) -> InferResponse:
+        """Return the answer to `request`; see the module for the errors."""
+        served = self.table.resolve(request.model, request.version)
+        model = self.table.models[request.model]
+        rows, error_code, run = 0, "", _NO_RUN
+        try:
+            rows = served.interface.check_inputs(request.inputs)
+            _check_outputs(served, request.outputs)
+            run = await self._run(model, served, request, rows)
+        except FairleadError as error:
+            error_code = error.code
+            raise
+        except BaseException:
+            error_code = "internal"
+            raise
+        finally:
+            at, number = self._clock(), served.version.number
+            self._sink.record(Observation(request.request_id, model.name, number, at, rows, run.queue_ms, run.compute_ms, error_code))
+        return InferResponse(request.model, number, run.outputs, request.request_id)
+
+    async def _run(self, model: ServedModel, served: ServedVersion, request: InferRequest, rows: int) -> Run:
+        """Admit, run, and let go. The counts are exact: one thread touches them, and nothing awaits between test and increment."""
+        if model.admitted >= self._queue_limit:
+            raise OverloadedError(f"Model '{model.name}' has {model.admitted} requests waiting, its limit.", hint="Ask again later.")
+        model.admitted += 1
+        self.in_flight += 1
+        self.table.begin_request(served)
+        try:
+            return await self._runner.run(served, request.inputs, request.outputs, rows)
+        finally:
+            self.table.end_request(served)
+            self.in_flight -= 1
+            model.admitted -= 1
+
+
+def _check_outputs(served: ServedVersion, outputs: tuple[str, ...]) -> None:
+    if outputs:
+        if len(set(outputs)) != len(outputs):
+            raise RequestError("An output is asked for twice.", hint="Name each output once.")
+        for name in outputs:
+            served.interface.output(name)

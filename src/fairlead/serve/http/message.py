@@ -1,0 +1,64 @@
+"""HTTP requests and replies as values, and a reply's bytes.
+
+Header names are lower-case bytes. Nothing here reads or writes a socket.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from http import HTTPStatus
+
+import msgspec
+
+JSON = b"application/json"
+_ENCODER = msgspec.json.Encoder()
+_STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
+
+
+@dataclass(slots=True)
+class HttpRequest:
+    """A whole request. `target` is the raw request target; `is_keep_alive` says whether the connection may stay open."""
+
+    method: bytes
+    target: bytes
+    headers: dict[bytes, bytes]
+    body: bytes | bytearray = b""
+    is_keep_alive: bool = True
+    is_old: bool = False  # HTTP/1.0
+    request_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What is answered. `headers` are complete lines without line ends, made by Fairlead only: never a client's bytes."""
+
+    status: int
+    body: bytes = b""
+    content_type: bytes = JSON
+    headers: tuple[bytes, ...] = field(default=())
+
+
+def json_reply(value: object, status: int = 200, headers: tuple[bytes, ...] = ()) -> Reply:
+    """Return `value` as JSON; NaN and infinities become null."""
+    return Reply(status, _ENCODER.encode(value), JSON, headers)
+
+
+def error_reply(status: int, message: str, headers: tuple[bytes, ...] = ()) -> Reply:
+    """Return the one form that every error has: {"error": "..."}."""
+    return json_reply({"error": message}, status, headers)
+
+
+def to_bytes(reply: Reply, request: HttpRequest | None, *, date: bytes, is_closing: bool) -> tuple[bytes, bytes]:
+    """Return head and body as they go on the wire; a HEAD request gets the head of its GET."""
+    head = [_STATUS_LINES[reply.status], b"server: fairlead\r\ndate: ", date, b"\r\ncontent-type: ", reply.content_type]
+    head.append(b"\r\ncontent-length: %d\r\n" % len(reply.body))
+    if request is not None and request.request_id:
+        head.append(b"x-request-id: %b\r\n" % request.request_id.encode("ascii"))
+    head.extend(line + b"\r\n" for line in reply.headers)
+    if is_closing:
+        head.append(b"connection: close\r\n")
+    elif request is not None and request.is_old:
+        head.append(b"connection: keep-alive\r\n")
+    head.append(b"\r\n")
+    is_head = request is not None and request.method == b"HEAD"
+    return b"".join(head), b"" if is_head else reply.body

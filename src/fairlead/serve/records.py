@@ -1,0 +1,149 @@
+"""Rows as people have them, to the tensors that a model takes: nested lists, records by column name, columns.
+
+Takes JSON values and an Interface; gives tensors, not yet checked against the interface's shapes. Raises RequestError that names the
+column, and the nearest right name for a wrong one. It never guesses: a missing column is an error, `null` is a missing number (NaN).
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from fairlead.core.dtype import DType
+from fairlead.core.interface import Array, Interface, Task, TensorSpec, decide, shorten
+from fairlead.core.interface import DecisionKind as Kind
+from fairlead.errors import RequestError
+from fairlead.serve.tensor_json import nested, pack, plain_nested
+
+
+def from_rows(interface: Interface, rows: Any) -> dict[str, Array]:
+    """Return tensors for a list of rows: records by name, lists in order of the columns, or the one input's own nesting.
+
+    One record that is not in a list is one row.
+    """
+    if isinstance(rows, dict):
+        rows = [rows]
+    if not isinstance(rows, list) or not rows:
+        raise RequestError("The rows are not a list, or an empty one.", hint=f"Send a list of rows; the model takes {describe(interface)}.")
+    if isinstance(rows[0], dict):
+        return from_columns(interface, _turn(interface, rows))
+    if len(interface.inputs) == 1:
+        return {interface.inputs[0].name: _fit(interface.inputs[0], nested(interface.inputs[0], rows))}
+    names = [spec.name for spec in interface.inputs]
+    if not all(isinstance(row, list) and len(row) == len(names) for row in rows):
+        raise RequestError(
+            f"The model has {len(names)} inputs; a row is a record or a list of {len(names)} values.",
+            hint=f"It takes {describe(interface)}.",
+        )
+    return from_columns(interface, {name: [row[place] for row in rows] for place, name in enumerate(names)})
+
+
+def from_columns(interface: Interface, columns: Mapping[str, Any]) -> dict[str, Array]:
+    """Return tensors for values by name: each name is an input's, or one of an input's columns."""
+    known = set(column_names(interface)) | {spec.name for spec in interface.inputs}
+    _check_known(columns, known)
+    tensors: dict[str, Array] = {}
+    for spec in interface.inputs:
+        if spec.name in columns:
+            tensors[spec.name] = _fit(spec, nested(spec, columns[spec.name]))
+        elif any(column in columns for column in spec.columns):
+            tensors[spec.name] = _assemble(spec, columns)
+        else:
+            raise RequestError(f"Column '{spec.name}' is missing." if not spec.columns else f"Column '{spec.columns[0]}' is missing.")
+    return tensors
+
+
+def column_names(interface: Interface) -> tuple[str, ...]:
+    """Return what a record for this model names: the columns of table inputs, and the other inputs."""
+    return tuple(name for spec in interface.inputs for name in (spec.columns or (spec.name,)))
+
+
+def describe(interface: Interface) -> str:
+    """Return what the model takes, for a person."""
+    return ", ".join(spec.describe() for spec in interface.inputs)
+
+
+def prediction(interface: Interface, outputs: Mapping[str, Array]) -> Any:
+    """Return the answer as nested lists: a classifier's scores where it has them, else what decides, else every output by name."""
+    rule = interface.decision
+    if rule is not None:
+        return plain_nested(outputs[rule.scores or rule.output])
+    if len(outputs) == 1:
+        return plain_nested(next(iter(outputs.values())))
+    return {name: plain_nested(array) for name, array in outputs.items()}
+
+
+def labels(interface: Interface, outputs: Mapping[str, Array]) -> list[Any] | None:
+    """Return one label per row (a list of labels where several may hold), or None where the model has none to give."""
+    rule = interface.decision
+    if interface.task is not Task.CLASSIFICATION or rule is None:
+        return None
+    decided = decide(interface, outputs)
+    if rule.kind is Kind.LABEL:
+        result: list[Any] = plain_nested(decided)
+        return result
+    if not interface.labels:
+        return None
+    if rule.kind is Kind.THRESHOLD and decided.ndim > 1:
+        return [[label for label, is_set in zip(interface.labels, row, strict=False) if is_set] for row in decided.tolist()]
+    found: list[Any] = _named(interface, decided.tolist())
+    return found
+
+
+def _named(interface: Interface, indices: Any) -> Any:
+    if isinstance(indices, list):
+        return [_named(interface, index) for index in indices]
+    return interface.labels[indices] if 0 <= indices < len(interface.labels) else indices
+
+
+def _turn(interface: Interface, rows: list[Any]) -> dict[str, list[Any]]:
+    """Records to columns. Each record has to name the same things."""
+    names = rows[0].keys()
+    for place, row in enumerate(rows):
+        if not isinstance(row, dict):
+            raise RequestError(f"Row {place} is not a record, as row 0 is.", hint="Send records only, or lists only.")
+        if row.keys() != names:
+            odd = min(row.keys() ^ names)
+            _check_known(row, set(column_names(interface)))
+            raise RequestError(f"Row {place} and row 0 do not both name '{shorten(odd)}'.", hint="A missing number is null.")
+    return {name: [row[name] for row in rows] for name in names}
+
+
+def _assemble(spec: TensorSpec, columns: Mapping[str, Any]) -> Array:
+    """Single columns to a (rows, columns) table in the model's order."""
+    parts = []
+    for name in spec.columns:
+        if name not in columns:
+            raise RequestError(f"Column '{shorten(name)}' is missing.", hint=f"The model needs {len(spec.columns)} columns.")
+        values = columns[name]
+        if not isinstance(values, list):
+            raise RequestError(f"Column '{shorten(name)}' is not a list of values.")
+        parts.append(pack(TensorSpec(name, spec.dtype, (None,)), values))
+    if len({part.shape[0] for part in parts}) != 1:
+        raise RequestError("The columns have different lengths.", hint="Give each column one value per row.")
+    return np.stack(parts, axis=1)
+
+
+def _fit(spec: TensorSpec, array: Array) -> Array:
+    """A column of single values is a list to people and (rows, 1) to models."""
+    return array.reshape(-1, 1) if array.ndim == 1 and len(spec.shape) == 2 and spec.shape[1] in {1, None} else array
+
+
+def _check_known(given: Iterable[str], known: set[str]) -> None:
+    for name in given:
+        if name not in known:
+            near = difflib.get_close_matches(name[:64], known, n=1)
+            hint = f"Did you mean '{near[0]}'?" if near else f"It takes: {', '.join(sorted(known)[:10])}."
+            raise RequestError(f"The model has no input or column '{shorten(name)}'.", hint=hint)
+
+
+def example(spec: TensorSpec) -> Any:
+    """Return one row for `spec` as nested lists, for documentation: zeros, false or empty texts; free dimensions have one element."""
+    fill = {DType.BYTES: "", DType.BOOL: False}.get(spec.dtype, 0 if spec.dtype.is_integer else 0.0)
+    value: Any = fill
+    for size in reversed(spec.shape[1:]):
+        value = [value] * (1 if size is None else size)
+    return value

@@ -1,0 +1,212 @@
+"""A running server: the table, the data plane and the follower behind a listening socket, and the order in which they stop.
+
+Takes a ServeJob; listens from `start` until `stop`. Raises PortInUseError, EnvironmentalError for an address that this machine does not
+have. `ServerThread` runs one beside other work, in a thread of its own. It prints nothing: `on_listening` and `report` are told.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import threading
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Self
+
+import uvloop
+
+from fairlead.core.ports import Engine, ObservationSink, VersionSource
+from fairlead.core.version import PRODUCTION
+from fairlead.errors import EnvironmentalError, PortInUseError, UnavailableError
+from fairlead.serve.data_plane import DataPlane
+from fairlead.serve.follower import Follower
+from fairlead.serve.http.api import Api, ApiJob, StatisticsSource
+from fairlead.serve.http.gate import Gate
+from fairlead.serve.http.limits import HttpLimits
+from fairlead.serve.model_table import ModelTable
+from fairlead.serve.runner import DirectRunner
+
+_BACKLOG = 2048
+
+
+class NullSink:
+    """An ObservationSink that nobody reads."""
+
+    def record(self, observation: object) -> None:
+        """Drop it."""
+
+
+def _silent(_: str) -> None:
+    """Tell nobody."""
+
+
+@dataclass(frozen=True)
+class ServeJob:
+    """What to serve and how. Times in seconds; port 0 lets the system choose; `thread_count` is how many slow requests run at once.
+
+    `on_listening` is told the URL once, `report` every sentence for the log. `software_version` is what server metadata says.
+    """
+
+    source: VersionSource
+    host: str = "127.0.0.1"
+    port: int = 8080
+    default_model: str = ""
+    alias: str = PRODUCTION
+    follow_interval_s: float = 0.5
+    grace_s: float = 10.0
+    queue_limit: int = 128
+    thread_count: int = 2
+    limits: HttpLimits = field(default_factory=HttpLimits)
+    sink: ObservationSink = field(default_factory=NullSink)
+    statistics: StatisticsSource | None = None
+    on_listening: Callable[[str], None] = _silent
+    report: Callable[[str], None] = _silent
+    software_version: str = ""
+
+
+class Server:
+    """One server in the running event loop."""
+
+    def __init__(self, job: ServeJob) -> None:
+        self._job = job
+        self.table = ModelTable(Engine.close)
+        self._runner = DirectRunner(job.thread_count)
+        self.plane = DataPlane(self.table, self._runner, job.sink, queue_limit=job.queue_limit)
+        self.follower = Follower(job.source, self.table, label=job.alias, report=job.report)
+        self.api = Api(
+            ApiJob(self.plane, job.limits, job.software_version, self.why_not_ready, job.report, job.default_model, job.statistics)
+        )
+        self._gate: Gate | None = None
+        self._listener: asyncio.Server | None = None
+        self._following: asyncio.Task[None] | None = None
+        self._is_draining = False
+        self.url = ""
+
+    def why_not_ready(self) -> str:
+        """Return "" where every model that should be served is, else the reason."""
+        if self._is_draining:
+            return "The server is stopping."
+        if not self.follower.is_synchronized:
+            return "The registry has not been read yet."
+        if not self.table.are_all_ready():
+            waiting = [name for name in sorted(self.table.models) if not self.table.is_ready(name)]
+            return f"Not loaded: {', '.join(waiting[:10])}."
+        return ""
+
+    async def start(self) -> None:
+        """Listen, say so, and begin to load what is wanted. A port that is taken is found out before anything is loaded."""
+        loop = asyncio.get_running_loop()
+        gate = Gate(self.api.handle, self._job.limits, loop)
+        self._gate = gate
+        try:
+            self._listener = await loop.create_server(gate.connect, self._job.host, self._job.port, backlog=_BACKLOG)
+        except OSError as error:
+            gate.close()
+            raise _address_error(error, self._job.host, self._job.port) from error
+        host, port = self._listener.sockets[0].getsockname()[:2]
+        self.url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+        await self.follower.poll()
+        self._following = loop.create_task(self.follower.follow(self._job.follow_interval_s))
+        self._job.on_listening(self.url)
+
+    async def stop(self, hurry: asyncio.Event | None = None) -> None:
+        """Stop within the grace period: not ready, no new connections, answer what is in flight, let go of models and threads.
+
+        `hurry` is set when somebody loses patience: what is in flight is then cut off.
+        """
+        self._is_draining = True  # 1. ready turns false
+        if self._following is not None:
+            self._following.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._following
+        if self._listener is not None:
+            self._listener.close()  # 2. nobody new
+        if self._gate is not None:
+            await _first(self._job.grace_s, self._gate.drain(), (hurry or asyncio.Event()).wait())  # 3. what is in flight
+            self._gate.close()
+        await self.follower.stop()  # 4. models and threads
+        for name in tuple(self.table.models):
+            self.table.remove(name)
+        self._runner.close()
+
+
+async def _first(timeout_s: float, *waits: Coroutine[Any, Any, object]) -> None:
+    """Return when one of `waits` is over, or the time is."""
+    tasks = [asyncio.ensure_future(wait) for wait in waits]
+    await asyncio.wait(tasks, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+    for task in tasks:
+        task.cancel()
+
+
+def _address_error(error: OSError, host: str, port: int) -> EnvironmentalError:
+    if error.errno == errno.EADDRINUSE:
+        return PortInUseError(f"Port {port} on {host} is in use.", hint="Stop what listens there, or choose another with --port.")
+    if error.errno == errno.EACCES:
+        return EnvironmentalError(f"Port {port} needs rights that this user does not have.", hint="Choose a port above 1023.")
+    return EnvironmentalError(f"Cannot listen on {host}, port {port}.", hint="The host has to be an address of this machine.")
+
+
+class ServerThread:
+    """A server in a thread of its own, for use as a context manager; `url` is where it listens."""
+
+    def __init__(self, job: ServeJob) -> None:
+        self._job = job
+        self._started = threading.Event()
+        self._stop_asked = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._main, name="fairlead-server", daemon=True)
+        self.server: Server | None = None
+
+    @property
+    def url(self) -> str:
+        """Where the server listens."""
+        if self.server is None:
+            raise UnavailableError("The server has not been started.", hint="Call start() first.")
+        return self.server.url
+
+    def start(self) -> Self:
+        """Return when the server listens and has loaded what is wanted; raises what `Server.start` raises."""
+        self._thread.start()
+        self._started.wait()
+        if self._error is not None:
+            self._thread.join()
+            raise self._error
+        return self
+
+    def stop(self) -> None:
+        """Stop gracefully and return when it is over. Idempotent."""
+        if self._loop is not None and self._thread.is_alive():
+            with contextlib.suppress(RuntimeError):  # it stopped by itself meanwhile
+                self._loop.call_soon_threadsafe(self._stop_asked.set)
+        self._thread.join()
+
+    def wait(self) -> None:
+        """Return when the server has stopped."""
+        self._thread.join()
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.stop()
+
+    def _main(self) -> None:
+        try:
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                runner.run(self._serve())
+        except BaseException as error:  # noqa: BLE001 - it belongs to the thread that waits in start()
+            self._error = error
+        finally:
+            self._started.set()
+
+    async def _serve(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self.server = server = Server(self._job)
+        await server.start()
+        await server.follower.settle()
+        self._started.set()
+        await self._stop_asked.wait()
+        await server.stop()

@@ -1,0 +1,51 @@
+"""Serve what the registry's aliases point at, until told to stop.
+
+Takes a ServeJob; returns when the server has stopped after SIGTERM, SIGQUIT or SIGINT (Ctrl-C), everything in flight answered. Raises
+PortInUseError and EnvironmentalError before anything is served. A second Ctrl-C does not wait for what is in flight.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from functools import partial
+
+import uvloop
+
+from fairlead.serve.server import ServeJob, Server
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
+
+
+def serve(job: ServeJob) -> None:
+    """Serve until a signal asks to stop; call it from the main thread."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_serve(job))
+
+
+async def _serve(job: ServeJob) -> None:
+    loop = asyncio.get_running_loop()
+    asked, hurry = asyncio.Event(), asyncio.Event()
+
+    def take(number: signal.Signals) -> None:
+        if asked.is_set() and number == signal.SIGINT:
+            hurry.set()
+        asked.set()
+
+    for number in _SIGNALS:
+        loop.add_signal_handler(number, partial(take, number))
+    server = Server(job)
+    starting = loop.create_task(server.start())
+    stopping = loop.create_task(asked.wait())
+    await asyncio.wait((starting, stopping), return_when=asyncio.FIRST_COMPLETED)
+    if starting.done():
+        try:
+            await starting
+        except BaseException:
+            stopping.cancel()
+            await server.stop()
+            raise
+    else:
+        starting.cancel()
+    await stopping
+    await server.stop(hurry)

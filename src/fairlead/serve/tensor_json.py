@@ -1,0 +1,164 @@
+"""JSON values to tensors and back, without a silent change of any value.
+
+Takes lists as a JSON decoder gives them, flat or nested; gives arrays of the element type that a TensorSpec asks for. Raises RequestError
+for a wrong type, a number out of range, a ragged list, or a count that does not fit the shape. `null` in floating-point data is NaN,
+and NaN and infinities are `null` in answers: JSON has no other way to write them. It never wraps, truncates or rounds an integer.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Sequence
+from itertools import chain
+from typing import Any
+
+import numpy as np
+
+from fairlead.core.dtype import DType
+from fairlead.core.interface import Array, TensorSpec
+from fairlead.errors import RequestError, TooLargeError
+
+DIMENSION_LIMIT = 16
+# struct packs a list three times as fast as numpy converts it, and refuses integers out of range. Measured: docs/decisions/0005.
+_CODES = {
+    DType.FP32: "f",
+    DType.FP64: "d",
+    DType.INT8: "b",
+    DType.INT16: "h",
+    DType.INT32: "i",
+    DType.INT64: "q",
+    DType.UINT8: "B",
+    DType.UINT16: "H",
+    DType.UINT32: "I",
+    DType.UINT64: "Q",
+}
+_RANGES = {DType.FP32: "±3.4e38", DType.FP64: "±1.8e308"} | {
+    dtype: f"{np.iinfo(dtype.numpy).min} to {np.iinfo(dtype.numpy).max}"  # type: ignore[type-var]
+    for dtype in _CODES
+    if dtype.is_integer
+}
+
+
+def shaped(spec: TensorSpec, shape: Sequence[int], values: list[Any], *, is_checked: bool = False) -> Array:
+    """Return `values` (flat, or nested in any way) with `shape`. `is_checked` promises a flat list of floats."""
+    size = _element_count(spec, shape)
+    flat = values if is_checked else flatten(spec, values)[1]
+    if len(flat) != size:
+        raise RequestError(f"Input '{spec.name}' has {len(flat)} elements; its shape {list(shape)} needs {size}.")
+    return (_pack(spec, flat) if is_checked else pack(spec, flat)).reshape(tuple(shape))
+
+
+def nested(spec: TensorSpec, values: Any) -> Array:
+    """Return `values` with the shape of their nesting."""
+    if not isinstance(values, list):
+        raise RequestError(f"Input '{spec.name}' is {_kind(values)}, not a list.", hint=f"Expected {spec.describe()}.")
+    shape, flat = flatten(spec, values)
+    return pack(spec, flat).reshape(shape)
+
+
+def flatten(spec: TensorSpec, values: list[Any]) -> tuple[tuple[int, ...], list[Any]]:
+    """Return the shape of a nested list and its elements in row-major order; raises RequestError for a ragged one."""
+    shape = [len(values)]
+    level = values
+    while level and isinstance(level[0], list):
+        width = len(level[0])
+        if not all(isinstance(item, list) and len(item) == width for item in level):
+            raise RequestError(f"Input '{spec.name}' is ragged: its lists have different lengths.", hint=f"Expected {spec.describe()}.")
+        shape.append(width)
+        if len(shape) > DIMENSION_LIMIT:
+            raise RequestError(f"Input '{spec.name}' has more than {DIMENSION_LIMIT} dimensions.")
+        level = list(chain.from_iterable(level))
+    return tuple(shape), level
+
+
+def pack(spec: TensorSpec, flat: list[Any]) -> Array:
+    """Return a flat list of JSON values as a one-dimensional array; raises RequestError for a value that does not fit."""
+    kinds = set(map(type, flat))
+    if spec.dtype is DType.BYTES:
+        _check_kinds(spec, kinds, {str}, "strings")
+        array = np.empty(len(flat), dtype=object)
+        array[:] = flat
+        return array
+    if spec.dtype is DType.BOOL:
+        _check_kinds(spec, kinds, {bool}, "true or false")
+        return np.array(flat, dtype=np.bool_)
+    if spec.dtype.is_float:
+        _check_kinds(spec, kinds, {float, int, type(None)}, "numbers")
+        return _pack(spec, [math.nan if value is None else value for value in flat] if type(None) in kinds else flat)
+    _check_kinds(spec, kinds, {int, float}, "whole numbers")
+    return _pack(spec, [_whole(spec, value) for value in flat] if float in kinds else flat)
+
+
+def plain(array: Array) -> list[Any]:
+    """Return the elements of `array`, row-major, as a JSON encoder takes them; BYTES become text."""
+    return _plain_text(array.ravel()) if array.dtype.kind in "OUS" else array.ravel().tolist()
+
+
+def plain_nested(array: Array) -> Any:
+    """Return `array` as nested lists."""
+    if array.dtype.kind in "OUS":
+        flat = np.empty(array.size, dtype=object)
+        flat[:] = _plain_text(array.ravel())
+        array = flat.reshape(array.shape)
+    return array.tolist()
+
+
+def _plain_text(flat: Array) -> list[str]:
+    return [item.decode("utf-8", "replace") if isinstance(item, bytes) else str(item) for item in flat.tolist()]
+
+
+def _pack(spec: TensorSpec, flat: list[Any]) -> Array:
+    code = _CODES.get(spec.dtype)
+    if code is None:
+        raise RequestError(f"Input '{spec.name}': {spec.dtype.value} has no JSON form.", hint="Send FP32 to a model that takes it.")
+    try:
+        array = np.frombuffer(struct.pack(f"{len(flat)}{code}", *flat), dtype=spec.dtype.numpy)
+    except (struct.error, OverflowError):
+        raise _out_of_range(spec) from None
+    except MemoryError:
+        raise TooLargeError(f"Input '{spec.name}' does not fit into memory.", hint="Send fewer rows at once.") from None
+    # JSON has no infinity, so one here is a number that was too large for its type.
+    if spec.dtype is DType.FP32 and np.isinf(array).any():
+        raise _out_of_range(spec)
+    return array
+
+
+def _out_of_range(spec: TensorSpec) -> RequestError:
+    return RequestError(f"Input '{spec.name}' holds a number outside of {spec.dtype.value}.", hint=f"Its range is {_RANGES[spec.dtype]}.")
+
+
+def _element_count(spec: TensorSpec, shape: Sequence[int]) -> int:
+    if len(shape) > DIMENSION_LIMIT:
+        raise RequestError(f"Input '{spec.name}' has {len(shape)} dimensions, allowed are {DIMENSION_LIMIT}.")
+    if any(size < 0 for size in shape):
+        raise RequestError(f"Input '{spec.name}' has a negative dimension in its shape.", hint=f"Expected {spec.describe()}.")
+    return math.prod(shape)  # a Python int: it cannot overflow
+
+
+def _check_kinds(spec: TensorSpec, kinds: set[type], allowed: set[type], wanted: str) -> None:
+    wrong = kinds - allowed
+    if wrong:
+        found = " and ".join(sorted(_KINDS.get(kind, "something else") for kind in wrong))
+        raise RequestError(f"Input '{spec.name}' holds {found} where {wanted} are needed.", hint=f"Expected {spec.describe()}.")
+
+
+def _whole(spec: TensorSpec, value: float) -> int:
+    if not isinstance(value, int) and not value.is_integer():
+        raise RequestError(f"Input '{spec.name}' holds a fraction where whole numbers are needed.", hint=f"Expected {spec.describe()}.")
+    return int(value)
+
+
+_KINDS: dict[type, str] = {
+    str: "strings",
+    bool: "true or false",
+    int: "whole numbers",
+    float: "fractions",
+    type(None): "null",
+    list: "lists",
+    dict: "objects",
+}
+
+
+def _kind(value: Any) -> str:
+    return {str: "a string", bool: "true or false", type(None): "null", dict: "an object"}.get(type(value), "a number")
