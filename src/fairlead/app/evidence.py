@@ -40,7 +40,7 @@ class Evidence:
             "ingest",
             self.artifact.format.value,
             source.digest,
-            self.conversion.steps[0].input_digest,
+            source.digest,
             {"source": self.artifact.framework},
             notes=self.artifact.notes,
         )

@@ -25,7 +25,7 @@ from fairlead.engines.catalog import ENGINES
 from fairlead.engines.machine import describe_machine
 from fairlead.engines.stopwatch import TimingLimits
 from fairlead.optimize.stage import optimize
-from fairlead.security.digests import digest_of_file
+from fairlead.security.digests import digest_file
 from fairlead.verify.stage import VerifyJob, verify
 
 GOLDEN_ROWS = 4
@@ -84,19 +84,22 @@ def _try(candidate: Candidate, reference: ReferenceChoice, trial: Trial, house: 
 def _job(candidate: Candidate, reference: ReferenceChoice, engine: Engine, model: Path, trial: Trial, house: House) -> VerifyJob:
     settings = house.settings
     return VerifyJob(
-        candidate=candidate,
         reference=reference.engine,
-        engine=engine,
-        model=model,
-        model_digest=digest_of_file(model),
-        conversion=trial.conversion,
-        rows=trial.rows,
-        requirements=trial.plan.requirements,
-        custom_metrics=trial.metrics,
-        machine=describe_machine(),
-        seed=settings.seed,
-        timing=TimingLimits(settings.verify_call_count, settings.verify_time_s),
+        candidate=engine,
+        candidate_name=candidate.name,
+        model_path=model,
+        model_digest=digest_file(model),
         original_size_bytes=trial.artifact.source.size_bytes,
+        dataset=trial.rows,
+        machine=describe_machine(),
+        engine_name=candidate.engine,
+        thread_count=candidate.thread_count,
+        probes=trial.conversion.probes,
+        tolerance=trial.conversion.tolerance,
+        requirements=trial.plan.requirements,
+        metrics=trial.metrics,
+        limits=TimingLimits(settings.verify_call_count, settings.verify_time_s),
+        seed=settings.seed,
         notes=tuple(note for note in (reference.note,) if note),
         command=trial.command,
     )

@@ -80,6 +80,8 @@ def checks_table(verdict: Verdict) -> str:
 
 
 def _stay(deployed: Deployed, house: House) -> None:
-    from fairlead.cli.serve_command import serve_until_stopped  # noqa: PLC0415 - the server is only loaded where it is asked for
+    # The server is only loaded where it is asked for.
+    from fairlead.app.serving import ServeRequest  # noqa: PLC0415
+    from fairlead.cli.serve_command import serve_until_stopped  # noqa: PLC0415
 
-    serve_until_stopped(house, (deployed.version.name,))
+    serve_until_stopped(house, ServeRequest((deployed.version.name,), alias=deployed.alias))

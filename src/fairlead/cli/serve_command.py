@@ -1,0 +1,61 @@
+"""`fairlead serve`: answer over HTTP until stopped."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from fairlead.app.requests import find_spec
+from fairlead.app.serving import ServeRequest
+from fairlead.app.serving import serve as run_server
+from fairlead.app.wiring import House, build_house
+from fairlead.cli.printing import home_option
+from fairlead.core.version import PRODUCTION
+
+
+@click.command()
+@click.argument("names", nargs=-1)
+@click.option("--host", help="Address to listen on.  [default: 127.0.0.1]")
+@click.option("--port", type=click.IntRange(0, 65535), help="TCP port; 0 lets the system choose.  [default: 8080]")
+@click.option("--default", help="Model that answers /predict where several are served.")
+@click.option("--alias", default=PRODUCTION, show_default=True, help="The alias to follow.")
+@click.option("--unsafe-expose", "is_exposed", is_flag=True, help="Allow a --host that other machines reach; nobody is asked for a key.")
+@click.option("-f", "--spec", type=click.Path(path_type=Path), help="A fairlead.yaml whose `serve` says the same.")
+@home_option
+def serve(
+    names: tuple[str, ...],
+    *,
+    host: str | None,
+    port: int | None,
+    default: str | None,
+    alias: str,
+    is_exposed: bool,
+    spec: Path | None,
+    home: str | None,
+) -> None:
+    """Serve NAMES, or everything that has @production, over HTTP. Follows the registry; stops cleanly on Ctrl-C or SIGTERM.
+
+    \b
+    Examples:
+      fairlead serve digits
+      fairlead serve --port 9000 --default digits
+      curl -s localhost:8080/predict -d '{"input": [[5.1, 3.5, 1.4, 0.2]]}'
+      curl -s localhost:8080/openapi.json
+    """
+    said = find_spec(spec, is_needed=False)[0].serve
+    request = ServeRequest(names, host or said.host, said.port if port is None else port, default or said.default, alias, is_exposed)
+    serve_until_stopped(build_house(home), request)
+
+
+def serve_until_stopped(house: House, request: ServeRequest) -> None:
+    """Serve, and say on stderr what happens."""
+
+    def tell(sentence: str) -> None:
+        click.echo(f"  {sentence}", err=True)
+
+    def listening(url: str) -> None:
+        click.echo(f"{click.style('serving', fg='green')} {', '.join(request.names) or f'all of @{request.alias}'} on {url}", err=True)
+        click.echo(f"  what is here: curl -s {url}/openapi.json    stop: Ctrl-C", err=True)
+
+    run_server(request, house, on_listening=listening, report=tell)
