@@ -199,5 +199,6 @@ def _is_binary(interface: Interface, right: Array, said: Array, scores: Array | 
     if interface.labels:
         return len(interface.labels) == 2
     if scores is not None:
-        return scores.shape[1] == 2
-    return set(np.unique(right).tolist()) | set(np.unique(said).tolist()) <= {0, 1}
+        return bool(scores.shape[1] == 2)
+    occurring: set[object] = {*np.unique(right).tolist(), *np.unique(said).tolist()}
+    return occurring <= {0, 1}

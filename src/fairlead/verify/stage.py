@@ -10,10 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fairlead.core.conversion import Conversion
 from fairlead.core.dataset import Dataset
-from fairlead.core.interface import Interface
-from fairlead.core.plan import Candidate
+from fairlead.core.interface import Interface, Tensors
 from fairlead.core.ports import Engine
 from fairlead.core.requirement import Requirement
 from fairlead.core.target import Machine
@@ -31,24 +29,29 @@ _ENOUGH_CALLS = 100  # for a 99th percentile that is not simply the slowest call
 
 @dataclass(frozen=True)
 class VerifyJob:
-    """What to prove: `engine` runs `model`, made of `conversion` as `candidate` says; `reference` runs the original.
+    """What to prove: `candidate` runs `model_path` with `engine_name` of engines.catalog on `thread_count` threads; `reference` runs the
+    original.
 
-    `rows` fit the conversion's interface. `custom_metrics` are the user's own functions by the name that requirements use. `timing` bounds
-    the timed calls of each batch size. `command` is how to measure again.
+    `dataset` fits the candidate's interface; `probes` are rows at the original's own thresholds. `tolerance` is absolute below 1 and
+    relative above. `metrics` are the user's own functions by the name that requirements use. `limits` bound the timed calls of each batch
+    size. `command` is how to measure again.
     """
 
-    candidate: Candidate
     reference: Engine
-    engine: Engine
-    model: Path
+    candidate: Engine
+    candidate_name: str
+    model_path: Path
     model_digest: str
-    conversion: Conversion
-    rows: Dataset
-    machine: Machine
     original_size_bytes: int
+    dataset: Dataset
+    machine: Machine
+    engine_name: str = "onnxruntime"
+    thread_count: int = 1
+    probes: Tensors | None = field(default=None, repr=False)
+    tolerance: float = 1e-5
     requirements: tuple[Requirement, ...] = ()
-    custom_metrics: Mapping[str, CustomMetric] = field(default_factory=dict)
-    timing: TimingLimits = field(default_factory=TimingLimits)
+    metrics: Mapping[str, CustomMetric] = field(default_factory=dict)
+    limits: TimingLimits = field(default_factory=TimingLimits)
     seed: int = 0
     notes: tuple[str, ...] = ()
     command: str = ""
@@ -56,43 +59,43 @@ class VerifyJob:
 
 def verify(job: VerifyJob) -> Verdict:
     """Measure everything and hold it against the requirements and the built-in checks."""
-    interface, inputs, threads = job.conversion.interface, job.rows.inputs, job.candidate.thread_count
+    interface, inputs = job.candidate.interface, job.dataset.inputs
     # 1. What cannot be measured is refused before anything is.
-    wanted = wanted_metrics(interface, job.requirements, has_target=job.rows.target is not None)
+    wanted = wanted_metrics(interface, job.requirements, has_target=job.dataset.target is not None)
     # 2. The same rows through both.
-    comparison = compare(job.reference, job.engine, inputs, job.conversion.probes, job.conversion.tolerance)
+    comparison = compare(job.reference, job.candidate, inputs, job.probes, job.tolerance)
     # 3. Quality where the right answers are known.
     quality = _measure_quality(job, interface, comparison, wanted)
     # 4. Speed, memory and size on this machine.
     batches = timed_batches(job.requirements)
-    speed = measure_speed(job.engine, inputs, batches, job.timing, thread_count=threads)
+    speed = measure_speed(job.candidate, inputs, batches, job.limits, thread_count=job.thread_count)
     largest = repeat_rows(inputs, max(batches))
-    memory = measure_memory(job.model, interface, largest, engine=job.candidate.engine, thread_count=threads)
+    memory = measure_memory(job.model_path, interface, largest, engine=job.engine_name, thread_count=job.thread_count)
     found = Measurements(
         comparison=comparison,
         quality=quality,
         speed=speed,
-        size_bytes=job.model.stat().st_size,
+        size_bytes=job.model_path.stat().st_size,
         memory_peak_bytes=memory.model_bytes,
-        thread_count=threads,
-        is_synthetic=job.rows.is_synthetic,
+        thread_count=job.thread_count,
+        is_synthetic=job.dataset.is_synthetic,
     )
     # 5. The verdict.
     return _conclude(job, found, _notes(job, interface, found))
 
 
 def _measure_quality(job: VerifyJob, interface: Interface, comparison: Comparison, wanted: tuple[str, ...]) -> tuple[Quality, ...]:
-    if job.rows.target is None or not wanted:
+    if job.dataset.target is None or not wanted:
         return ()
     return measure_quality(
-        QualityJob(interface, job.rows.target, comparison.original, comparison.candidate, wanted, job.custom_metrics, job.seed)
+        QualityJob(interface, job.dataset.target, comparison.original, comparison.candidate, wanted, job.metrics, job.seed)
     )
 
 
 def _conclude(job: VerifyJob, found: Measurements, notes: tuple[str, ...]) -> Verdict:
     return Verdict(
-        candidate=job.candidate.name,
-        engine=job.engine.description,
+        candidate=job.candidate_name,
+        engine=job.candidate.description,
         reference=job.reference.description,
         checks=build_checks(found, job.requirements),
         parity=found.comparison.parity,
@@ -102,9 +105,9 @@ def _conclude(job: VerifyJob, found: Measurements, notes: tuple[str, ...]) -> Ve
         memory_peak_bytes=found.memory_peak_bytes,
         original_size_bytes=job.original_size_bytes,
         model_digest=job.model_digest,
-        data_digest=job.rows.digest,
-        data_description=job.rows.description,
-        row_count=job.rows.rows,
+        data_digest=job.dataset.digest,
+        data_description=job.dataset.description,
+        row_count=job.dataset.rows,
         seed=job.seed,
         machine=job.machine,
         notes=notes,
@@ -120,7 +123,7 @@ def _notes(job: VerifyJob, interface: Interface, found: Measurements) -> tuple[s
         source = "given" if interface.task is not None else "inferred from the model's outputs"
         measured = ", ".join(one.metric for one in found.quality)
         notes.append(f"task: {task.value} ({source})" + (f"; quality measured as {measured}" if measured else ""))
-    if job.rows.is_synthetic:
+    if job.dataset.is_synthetic:
         notes.append("rows were drawn, not given: they show equal computation and speed, and say nothing about quality")
     if found.comparison.nan_count:
         notes.append(f"original and candidate both answer NaN for {found.comparison.nan_count} of {found.comparison.parity.row_count} rows")
