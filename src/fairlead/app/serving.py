@@ -53,7 +53,8 @@ class RegistrySource:
 @dataclass(frozen=True)
 class ServeRequest:
     """What the user asked for. None takes the setting; no names serve everything that `alias` points at. `is_exposed` allows
-    an address that other machines reach."""
+    an address that other machines reach.
+    """
 
     names: tuple[str, ...] = ()
     host: str | None = None
