@@ -73,6 +73,9 @@ CODE_CLASSES: Mapping[str, str] = {
     "FlaxLayer": "holds code of its own",
 }
 
+# Operators of TensorFlow by name, as Keras 2 writes them into functional models. TensorFlow would look the name up.
+OPERATOR_CLASSES = frozenset({"TFOpLambda", "SlicingOpLambda", "TensorFlowOpLayer", "ClassMethod", "InstanceMethod", "InstanceProperty"})
+
 _BY_KIND = (
     (r"keras(\.src)?\.layers(\.[a-z0-9_.]+)?", LAYER_CLASSES),
     (r"keras|keras\.models|keras\.src\.(models|engine)\.(functional|sequential|model|training)", MODEL_CLASSES),

@@ -13,7 +13,7 @@ from typing import Any
 
 from fairlead.core.interface import shorten
 from fairlead.errors import UnsafeContentError, UnsupportedError
-from fairlead.ingest.keras_names import ACTIVATION_FUNCTIONS, CODE_CLASSES, is_allowed
+from fairlead.ingest.keras_names import ACTIVATION_FUNCTIONS, CODE_CLASSES, OPERATOR_CLASSES, is_allowed
 
 _FUNCTION_MODULES = ("builtins", "keras.activations", "keras.src.activations.activations", "tf_keras.activations", "")
 _CODE_HINT = "Fairlead runs no code from a model file. Replace it by built-in layers and save the model again."
@@ -75,6 +75,9 @@ def _judge(node: dict[str, Any], place: str) -> Refusal | None:
     shown = shorten(class_name)
     if class_name in CODE_CLASSES:
         return Refusal(is_unsafe=True, what=f"The layer {shown} {CODE_CLASSES[class_name]}", place=place)
+    if class_name in OPERATOR_CLASSES:
+        function = node["config"].get("function") if isinstance(node.get("config"), dict) else None
+        return Refusal(is_unsafe=False, what=f"The TensorFlow operator '{shorten(str(function))}' ({shown}) is not known", place=place)
     if class_name == "function":
         return _judge_function(node, module or "", place)
     if is_allowed(module or "", class_name):

@@ -1,0 +1,119 @@
+"""Reads Keras files without Keras: HDF5, zip and JSON become a layer graph. Runs in the sandbox; no code of the file is ever run.
+
+Takes the snapshot's path, gives the graph in the scratch folder and JSON about it. Raises SourceError, UnsafeContentError and
+UnsupportedError with the layer and its place. Where only Keras itself knows a layer, it says so and leaves the model to it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from fairlead.core.artifact import ArtifactForm, SourceFormat
+from fairlead.core.interface import Array, Interface
+from fairlead.core.layer_graph import Layer, LayerGraph
+from fairlead.engines.layer_graph_file import write_layer_graph
+from fairlead.ingest.keras_files import KerasFile, megabytes, read_h5, read_keras_zip
+from fairlead.ingest.keras_graph import GraphBuilder, model_config, safe_name
+from fairlead.ingest.keras_interface import describe
+from fairlead.ingest.keras_layers import LeftToKerasError, Translator
+from fairlead.ingest.keras_safety import check_config, find_refusals
+from fairlead.ingest.keras_weights import finish, match_weights
+
+GRAPH_FOLDER = "graph"
+
+
+def read_in_sandbox(path: str, format: str, scratch: str) -> dict[str, Any]:  # noqa: A002 - the job's argument
+    """Read the file at `path` and write its graph to `scratch`/graph. Returns form, framework, interface (None where only Keras knows
+    it), facts, notes and `problem`, which says why the graph had to be left to Keras.
+    """
+    file = _open(Path(path), SourceFormat(format), Path(scratch))
+    check_config(file.config)
+    notes = [f"optimizer state dropped: {megabytes(file.dropped_bytes)}"] if file.dropped_bytes else []
+    notes += file.notes
+    answer: dict[str, Any] = {"framework": f"keras {file.version}", "problem": ""}
+    try:
+        graph, arrays, interface, more = read_model(file)
+    except LeftToKerasError as error:
+        return answer | {
+            "form": ArtifactForm.KERAS_FILE.value, "interface": None, "notes": notes, "problem": error.message,
+            "facts": _raw_facts(file),
+        }  # fmt: skip
+    write_layer_graph(Path(scratch) / GRAPH_FOLDER, graph, arrays)
+    facts = _facts(graph, arrays)
+    return answer | {
+        "form": ArtifactForm.LAYER_GRAPH.value, "interface": msgspec.to_builtins(interface), "notes": [*notes, *more], "facts": facts,
+    }  # fmt: skip
+
+
+def inspect_in_sandbox(path: str, format: str, scratch: str) -> dict[str, Any]:  # noqa: A002 - the job's argument
+    """Return what `read_in_sandbox` would, with every finding instead of the first refusal, and without writing a graph."""
+    file = _open(Path(path), SourceFormat(format), Path(scratch))
+    findings = [{"is_unsafe": refusal.is_unsafe, "what": refusal.what, "where": refusal.place} for refusal in find_refusals(file.config)]
+    answer: dict[str, Any] = {"framework": f"keras {file.version}", "findings": findings, "interface": None, "facts": _raw_facts(file)}
+    notes = [f"optimizer state: {megabytes(file.dropped_bytes)}"] if file.dropped_bytes else []
+    if not findings:
+        try:
+            graph, arrays, interface, more = read_model(file)
+        except LeftToKerasError as error:
+            notes.append(error.message)
+        else:
+            answer |= {"interface": msgspec.to_builtins(interface), "facts": _facts(graph, arrays)}
+            notes += more
+    return answer | {"notes": [*notes, *file.notes]}
+
+
+def _open(path: Path, source_format: SourceFormat, scratch: Path) -> KerasFile:
+    return read_h5(path) if source_format is SourceFormat.KERAS_H5 else read_keras_zip(path, scratch)
+
+
+def read_model(file: KerasFile) -> tuple[LayerGraph, dict[str, Array], Interface, list[str]]:
+    """Return graph, arrays by key, interface and notes of a file whose config has passed the gate."""
+    translator = Translator(is_keras2=file.is_keras2)
+    builder = GraphBuilder(translator)
+    outputs = builder.build(file.config)
+    config = model_config(file.config)
+    found = match_weights(config, builder.layers, file.weights)
+    layers: dict[str, Layer] = {}
+    arrays: dict[str, Array] = {}
+    for key, built in builder.layers.items():
+        finished = finish(built, found.get(key, {}))
+        keys = {role: f"{built.label}/{role}" for role in finished}
+        arrays |= {keys[role]: array for role, array in finished.items()}
+        layers[built.label] = Layer(built.label, built.kind, built.config, keys)
+    by_label = {built.label: built for built in builder.layers.values()}
+    interface = describe(builder.inputs, outputs, builder.calls, by_label, file.training.get("loss"))
+    graph = LayerGraph(
+        safe_name(str(config.get("name", "model"))),
+        layers,
+        tuple(builder.calls),
+        interface.inputs,
+        tuple((spec.name, value.ref) for spec, (_, value) in zip(interface.outputs, outputs, strict=True)),
+        f"keras {file.version}",
+    )
+    notes = [*builder.notes]
+    if translator.policies:
+        notes.append(f"trained with {', '.join(sorted(translator.policies))}; computed in float32 here")
+    return graph, arrays, interface, notes
+
+
+def _facts(graph: LayerGraph, arrays: Mapping[str, Array]) -> dict[str, int | str]:
+    kinds = Counter(layer.kind for layer in graph.layers.values())
+    return {
+        "parameter_count": sum(int(array.size) for array in arrays.values()),
+        "weights_bytes": sum(int(array.nbytes) for array in arrays.values()),
+        "layer_count": len(graph.layers),
+        "layers": ", ".join(f"{kind} x{count}" if count > 1 else kind for kind, count in sorted(kinds.items())),
+    }
+
+
+def _raw_facts(file: KerasFile) -> dict[str, int | str]:
+    arrays = file.weights.arrays.values()
+    return {
+        "parameter_count": sum(int(array.size) for array in arrays),
+        "weights_bytes": sum(int(array.nbytes) for array in arrays),
+    }
