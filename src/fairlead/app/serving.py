@@ -13,14 +13,19 @@ from ipaddress import ip_address
 from fairlead._version import __version__
 from fairlead.app.model import open_version
 from fairlead.app.wiring import House
+from fairlead.core.plan import Plan
 from fairlead.core.ports import LoadedModel
+from fairlead.core.requirement import Requirement
 from fairlead.core.version import PRODUCTION, Reference, Version, check_name
 from fairlead.errors import SpecError
+from fairlead.monitor.stage import Watcher, WatchJob, watch
 from fairlead.register.resolve import require_name, resolve
 from fairlead.serve.http.limits import HttpLimits
 from fairlead.serve.server import ServeJob
 from fairlead.serve.stage import serve as serve_job
 from fairlead.settings import Settings
+from fairlead.stores.document import load
+from fairlead.stores.version_files import read_file
 
 
 @dataclass(frozen=True)
@@ -70,24 +75,38 @@ def serve(request: ServeRequest, house: House, *, on_listening: Callable[[str], 
         resolve(Reference(check_name(name), alias=request.alias), records=house.records)
     if request.default is not None:
         require_name(check_name(request.default), records=house.records)
+    _check_exposure(request.host or house.settings.host, is_exposed=request.is_exposed)
+    watcher = watch(WatchJob(lambda name, number: promises(name, number, house), lambda finding: report(str(finding))))
+    try:
+        serve_job(_job(request, house, watcher, on_listening, report))
+    finally:
+        watcher.close()
+
+
+def promises(name: str, number: int, house: House) -> tuple[Requirement, ...]:
+    """Return what a version was registered for."""
+    return load(read_file(house.records.version(name, number), "plan.json", house.blobs), Plan).requirements
+
+
+def _job(
+    request: ServeRequest, house: House, watcher: Watcher, on_listening: Callable[[str], None], report: Callable[[str], None]
+) -> ServeJob:
     settings = house.settings
-    host = request.host or settings.host
-    _check_exposure(host, is_exposed=request.is_exposed)
-    serve_job(
-        ServeJob(
-            source=RegistrySource(house, request.names, request.alias),
-            host=host,
-            port=settings.port if request.port is None else request.port,
-            default_model=request.default or "",
-            alias=request.alias,
-            follow_interval_s=settings.follow_interval_s,
-            grace_s=settings.grace_s,
-            queue_limit=settings.queue_limit,
-            limits=_limits(settings),
-            on_listening=on_listening,
-            report=report,
-            software_version=__version__,
-        )
+    return ServeJob(
+        source=RegistrySource(house, request.names, request.alias),
+        host=request.host or settings.host,
+        port=settings.port if request.port is None else request.port,
+        default_model=request.default or "",
+        alias=request.alias,
+        follow_interval_s=settings.follow_interval_s,
+        grace_s=settings.grace_s,
+        queue_limit=settings.queue_limit,
+        limits=_limits(settings),
+        sink=watcher,
+        statistics=watcher.statistics,
+        on_listening=on_listening,
+        report=report,
+        software_version=__version__,
     )
 
 
