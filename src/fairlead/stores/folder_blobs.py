@@ -87,9 +87,10 @@ class FolderBlobs:
             raise _missing(digest) from None
         except OSError as error:
             raise storage_error(error, f"reading blob {digest[:12]}", self._root) from error
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            os.close(handle)
+            raise StorageError(f"Blob {digest[:12]} is not a file.", hint=f"Somebody changed {self._root}.")
         with os.fdopen(handle, "rb") as file:
-            if not stat.S_ISREG(os.fstat(handle).st_mode):
-                raise StorageError(f"Blob {digest[:12]} is not a file.", hint=f"Somebody changed {self._root}.")
             yield file
 
     def has(self, digest: str) -> bool:

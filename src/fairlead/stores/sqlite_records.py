@@ -142,7 +142,7 @@ class SqliteRecords:
         try:
             with closing(sqlite3.connect(self._path, timeout=0.1, isolation_level=None)) as connection:
                 for pragma in _PRAGMAS:
-                    connection.execute(f"PRAGMA {pragma}")
+                    self._patiently(connection, f"PRAGMA {pragma}")  # some of them read the file
                 yield connection
         except sqlite3.Error as error:
             raise self._typed(error) from error

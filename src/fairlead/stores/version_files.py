@@ -113,10 +113,11 @@ def _is_file_sound(folder: int, entry: FileEntry) -> bool:
         handle = os.open(entry.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
     except OSError:
         return False
+    status = os.fstat(handle)
+    if not stat.S_ISREG(status.st_mode) or status.st_size != entry.size_bytes:
+        os.close(handle)
+        return False
     with os.fdopen(handle, "rb") as file:
-        status = os.fstat(handle)
-        if not stat.S_ISREG(status.st_mode) or status.st_size != entry.size_bytes:
-            return False
         return hashlib.file_digest(file, "sha256").hexdigest() == entry.digest
 
 

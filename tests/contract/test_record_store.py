@@ -1,0 +1,353 @@
+"""The exam that every RecordStore sits: numbering, immutability, compare-and-set, durability across openings, threads and processes."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from fairlead.core.manifest import FileEntry, Manifest
+from fairlead.core.ports import RecordStore
+from fairlead.core.version import AliasMove, Version, check_alias, check_name
+from fairlead.errors import ConflictError, NotFoundError, SpecError
+from fairlead.stores.sqlite_records import SqliteRecords
+
+
+class MemoryRecords:
+    """The fake: what the port says, in dictionaries under one lock."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._versions: dict[str, list[Version]] = {}
+        self._moves: list[AliasMove] = []
+        self._sequence = 0
+
+    def add_version(self, name: str, manifest: Manifest, created_at: float) -> Version:
+        check_name(name)
+        with self._lock:
+            self._sequence += 1
+            version = Version(name, len(self._versions.get(name, [])) + 1, manifest, created_at)
+            self._versions.setdefault(name, []).append(version)
+            return version
+
+    def version(self, name: str, number: int) -> Version:
+        known = self._versions.get(name, [])
+        if not 1 <= number <= len(known):
+            raise NotFoundError(f"There is no version {name}:{number}.", hint=f"{name} has versions 1 to {len(known)}.")
+        return known[number - 1]
+
+    def latest(self, name: str) -> Version | None:
+        return self._versions[name][-1] if name in self._versions else None
+
+    def versions(self, name: str) -> tuple[Version, ...]:
+        return tuple(self._versions.get(name, ()))
+
+    def names(self) -> tuple[str, ...]:
+        return tuple(sorted(self._versions))
+
+    def move_alias(self, name: str, alias: str, number: int, *, expected: int, moved_at: float, reason: str) -> AliasMove:
+        check_alias(alias)
+        self.version(name, number)
+        with self._lock:
+            current = self.aliases(name).get(alias, 0)
+            if current != expected:
+                raise ConflictError(f"{name}@{alias} points at version {current}, not at version {expected}.")
+            self._sequence += 1
+            self._moves.append(AliasMove(name, alias, number, current, moved_at, self._sequence, reason))
+            return self._moves[-1]
+
+    def aliases(self, name: str) -> dict[str, int]:
+        return {move.alias: move.number for move in self._moves if move.name == name}
+
+    def alias_history(self, name: str, alias: str) -> tuple[AliasMove, ...]:
+        return tuple(move for move in self._moves if (move.name, move.alias) == (name, alias))
+
+    def sequence(self) -> int:
+        return self._sequence
+
+
+def reopener(kind: str, folder: Path) -> Callable[[], RecordStore]:
+    """Return what opens the same store again, as another process would."""
+    if kind == "memory":
+        store = MemoryRecords()
+        return lambda: store
+    return lambda: SqliteRecords(folder / "registry.sqlite")
+
+
+ADAPTERS = ("memory", "sqlite")
+
+
+@pytest.fixture(params=ADAPTERS)
+def reopen(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], RecordStore]:
+    return reopener(request.param, tmp_path)
+
+
+@pytest.fixture
+def records(reopen: Callable[[], RecordStore]) -> RecordStore:
+    return reopen()
+
+
+def manifest(content: str = "weights") -> Manifest:
+    return Manifest((FileEntry("model.onnx", len(content), hashlib.sha256(content.encode()).hexdigest()),))
+
+
+def test_an_empty_store_knows_nothing(records):
+    assert (records.names(), records.versions("digits"), records.latest("digits")) == ((), (), None)
+    assert (dict(records.aliases("digits")), records.alias_history("digits", "production"), records.sequence()) == ({}, (), 0)
+
+
+def test_versions_are_numbered_from_one_for_each_name(records):
+    numbers = [records.add_version(name, manifest(str(i)), 1.0 + i).number for i, name in enumerate(["a", "b", "a", "a", "b"])]
+    assert numbers == [1, 1, 2, 3, 2]
+    assert records.names() == ("a", "b")
+    assert [version.number for version in records.versions("a")] == [1, 2, 3]
+
+
+def test_a_version_comes_back_as_it_was_added(records, reopen):
+    files = tuple(FileEntry(name, size, f"{size:064x}") for name, size in [("a.json", 0), ("model.onnx", 2**40)])
+    added = records.add_version("digits", Manifest(files), 1_763_800_000.125)
+    assert added == Version("digits", 1, Manifest(files), 1_763_800_000.125)
+    again = reopen()
+    assert again.version("digits", 1) == again.latest("digits") == again.versions("digits")[0] == added
+
+
+def test_equal_content_may_be_added_twice(records):
+    assert [records.add_version("digits", manifest(), 1.0).number for _ in range(2)] == [1, 2]
+
+
+@pytest.mark.parametrize("name", ["", "Digits", "../digits", "digits/1", "a" * 129, "digits\n", "ä"])
+def test_a_name_that_is_not_a_name_is_refused(records, name):
+    with pytest.raises(SpecError):
+        records.add_version(name, manifest(), 1.0)
+    assert records.names() == ()
+
+
+@pytest.mark.parametrize("number", [0, -1, 4, 10**9])
+def test_an_unknown_version_is_refused_and_the_known_are_said(records, number):
+    for _ in range(3):
+        records.add_version("digits", manifest(), 1.0)
+    with pytest.raises(NotFoundError, match=r"versions 1 to 3"):
+        records.version("digits", number)
+    with pytest.raises(NotFoundError):
+        records.move_alias("digits", "production", number, expected=0, moved_at=1.0, reason="deploy")
+    assert dict(records.aliases("digits")) == {}
+
+
+def test_an_unknown_name_is_refused(records):
+    with pytest.raises(NotFoundError):
+        records.version("digits", 1)
+
+
+def test_an_alias_moves_only_from_where_it_is_expected(records):
+    for _ in range(2):
+        records.add_version("digits", manifest(), 1.0)
+    first = records.move_alias("digits", "production", 1, expected=0, moved_at=5.0, reason="deploy")
+    with pytest.raises(ConflictError, match="points at version 1"):
+        records.move_alias("digits", "production", 2, expected=0, moved_at=6.0, reason="deploy")
+    second = records.move_alias("digits", "production", 2, expected=1, moved_at=7.0, reason="promote")
+    assert (first.number, first.previous, second.number, second.previous) == (1, 0, 2, 1)
+    assert first.sequence < second.sequence
+    assert records.alias_history("digits", "production") == (first, second)
+    assert dict(records.aliases("digits")) == {"production": 2}
+
+
+def test_aliases_of_names_do_not_touch_each_other(records):
+    for name in ("a", "b"):
+        records.add_version(name, manifest(), 1.0)
+    records.move_alias("a", "production", 1, expected=0, moved_at=1.0, reason="deploy")
+    records.move_alias("a", "staging", 1, expected=0, moved_at=1.0, reason="deploy")
+    assert (dict(records.aliases("a")), dict(records.aliases("b"))) == ({"production": 1, "staging": 1}, {})
+    assert records.alias_history("b", "production") == ()
+
+
+@pytest.mark.parametrize("alias", ["", "Production", "a b", "1", "production\n", "a" * 65])
+def test_an_alias_that_is_not_an_alias_is_refused(records, alias):
+    records.add_version("digits", manifest(), 1.0)
+    with pytest.raises(SpecError):
+        records.move_alias("digits", alias, 1, expected=0, moved_at=1.0, reason="deploy")
+
+
+def test_the_sequence_grows_with_every_change_and_with_nothing_else(records):
+    seen = [records.sequence()]
+    records.add_version("digits", manifest(), 1.0)
+    seen.append(records.sequence())
+    move = records.move_alias("digits", "production", 1, expected=0, moved_at=1.0, reason="deploy")
+    seen.append(records.sequence())
+    assert seen == sorted(set(seen))
+    assert move.sequence == seen[-1]
+    with pytest.raises(ConflictError):
+        records.move_alias("digits", "production", 1, expected=0, moved_at=1.0, reason="deploy")
+    records.versions("digits")
+    assert records.sequence() == seen[-1]
+
+
+def test_order_follows_the_sequence_even_where_clocks_jump_back(records):
+    for at in (1e9, -5.0, 4e9):
+        version = records.add_version("digits", manifest(), at)
+        records.move_alias("digits", "production", version.number, expected=version.number - 1, moved_at=at, reason="deploy")
+    assert [move.number for move in records.alias_history("digits", "production")] == [1, 2, 3]
+
+
+def test_writers_in_many_threads_lose_nothing(records):
+    numbers: list[int] = []
+
+    def write() -> None:
+        numbers.extend(records.add_version("digits", manifest(), 1.0).number for _ in range(10))
+
+    threads = [threading.Thread(target=write) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(numbers) == list(range(1, 81))
+
+
+ROUNDS, PROMOTERS = 12, 16
+PROMOTER = """
+import sys
+from pathlib import Path
+from fairlead.errors import ConflictError
+from fairlead.stores.sqlite_records import SqliteRecords
+records, me = SqliteRecords(Path(sys.argv[1])), sys.argv[2]
+print("ready", flush=True)
+for line in sys.stdin:
+    expected, number = map(int, line.split())
+    try:
+        records.move_alias("digits", "production", number, expected=expected, moved_at=1.0, reason=me)
+        print("won", flush=True)
+    except ConflictError:
+        print("lost", flush=True)
+"""
+
+
+def test_of_sixteen_processes_that_promote_at_once_exactly_one_wins(tmp_path):
+    path = tmp_path / "registry.sqlite"
+    records = SqliteRecords(path)
+    for _ in range(2):
+        records.add_version("digits", manifest(), 1.0)
+    clients = [
+        subprocess.Popen([sys.executable, "-c", PROMOTER, str(path), str(i)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        for i in range(PROMOTERS)
+    ]
+    try:
+        assert [client.stdout.readline() for client in clients] == ["ready\n"] * PROMOTERS
+        expected, winners = 0, []
+        for turn in range(ROUNDS):
+            number = 1 + turn % 2
+            for client in clients:
+                client.stdin.write(f"{expected} {number}\n")
+                client.stdin.flush()
+            answers = [client.stdout.readline().strip() for client in clients]
+            assert sorted(answers) == ["lost"] * (PROMOTERS - 1) + ["won"], f"round {turn}"
+            winners.append(str(answers.index("won")))
+            expected = number
+    finally:
+        for client in clients:
+            client.communicate(timeout=30)
+    history = records.alias_history("digits", "production")
+    assert [move.reason for move in history] == winners
+    assert all(later.previous == earlier.number for earlier, later in itertools.pairwise(history))
+    assert records.check() == ()
+
+
+def test_two_processes_that_open_a_new_registry_at_once_both_can(tmp_path):
+    code = "import sys; from pathlib import Path; from fairlead.stores.sqlite_records import SqliteRecords as S; S(Path(sys.argv[1]))"
+    openers = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "new" / "registry.sqlite")]) for _ in range(6)]
+    assert [opener.wait(timeout=60) for opener in openers] == [0] * len(openers)
+
+
+names = st.sampled_from(["a", "b"])
+aliases = st.sampled_from(["production", "staging"])
+
+
+class RecordStoreMachine(RuleBasedStateMachine):
+    """Any sequence of calls leaves the store as the fake is, and what was added never changes."""
+
+    kind = "memory"
+
+    @initialize()
+    def begin(self) -> None:
+        self.folder = tempfile.TemporaryDirectory()
+        self.reopen = reopener(self.kind, Path(self.folder.name))
+        self.store, self.model = self.reopen(), MemoryRecords()
+        self.seen: dict[tuple[str, int], Version] = {}
+        self.time = 0.0
+
+    @rule(name=names, content=st.text(max_size=3))
+    def add(self, name: str, content: str) -> None:
+        self.time += 1
+        added = self.store.add_version(name, manifest(content), self.time)
+        assert added == self.model.add_version(name, manifest(content), self.time)
+        self.seen[name, added.number] = added
+
+    @rule(name=names, alias=aliases, number=st.integers(0, 4), expected=st.integers(0, 3), is_right=st.booleans())
+    def move(self, name: str, alias: str, number: int, expected: int, is_right: bool) -> None:
+        if is_right:
+            expected = self.model.aliases(name).get(alias, 0)
+        outcomes = []
+        for store in (self.store, self.model):
+            try:
+                outcomes.append(store.move_alias(name, alias, number, expected=expected, moved_at=self.time, reason="promote"))
+            except (NotFoundError, ConflictError) as error:
+                outcomes.append(type(error))
+        assert outcomes[0] == outcomes[1]
+
+    @rule()
+    def open_again(self) -> None:
+        self.store = self.reopen()
+
+    @invariant()
+    def agrees(self) -> None:
+        if not hasattr(self, "store"):
+            return
+        assert self.store.names() == self.model.names()
+        assert self.store.sequence() == self.model.sequence()
+        for name, alias in itertools.product("ab", ["production", "staging"]):
+            assert self.store.alias_history(name, alias) == self.model.alias_history(name, alias)
+            assert dict(self.store.aliases(name)) == dict(self.model.aliases(name))
+        for (name, number), version in self.seen.items():
+            assert self.store.version(name, number) == version
+
+    def teardown(self) -> None:
+        if hasattr(self, "folder"):
+            self.folder.cleanup()
+
+
+class SqliteMachine(RecordStoreMachine):
+    kind = "sqlite"
+
+
+TestAnySequenceOfCalls = SqliteMachine.TestCase
+TestAnySequenceOfCalls.settings = settings(max_examples=15, stateful_step_count=20, deadline=None)
+
+
+entries = st.dictionaries(
+    st.text(st.characters(codec="utf-8"), max_size=6), st.tuples(st.integers(0, 2**50), st.binary(max_size=3)), max_size=4
+)
+
+
+def listed(files: dict[str, tuple[int, bytes]]) -> Manifest:
+    return Manifest(tuple(FileEntry(name, size, hashlib.sha256(data).hexdigest()) for name, (size, data) in sorted(files.items())))
+
+
+@given(entries, entries)
+def test_manifests_have_equal_digests_exactly_where_they_list_the_same(left, right):
+    assert (listed(left).digest == listed(right).digest) == (left == right)
+    assert listed(dict(reversed(left.items()))) == listed(left)
+
+
+@pytest.fixture(autouse=True)
+def no_open_files_remain() -> Iterator[None]:
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    yield
+    assert len(list(Path("/proc/self/fd").iterdir())) <= before
