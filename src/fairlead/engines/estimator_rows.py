@@ -1,0 +1,98 @@
+"""Between named tensors and what a scikit-learn estimator takes and gives. Used inside the sandboxed child only.
+
+Takes a fitted estimator, its interface and tensors; gives rows for `predict` and tensors for the interface's outputs. Tables with named
+columns of several kinds become one object array, and column transformers select by position: so neither pandas nor any other data frame
+is needed, and what each transformer gets is the same. Raises UnsupportedError; never converts a model.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from fairlead.core.dtype import DType
+from fairlead.core.interface import Array, Interface, Tensors
+from fairlead.errors import UnsupportedError
+
+DOCUMENT_INPUT = "text"  # the one input of a model that starts with a text vectorizer; a table's input always names its columns
+LABEL, PROBABILITIES, SCORES, PREDICTION = "label", "probabilities", "scores", "prediction"
+OUTLIER_CLASSES = (-1, 1)
+
+
+def parts(estimator: Any) -> Iterator[Any]:
+    """Yield the estimator and every scikit-learn object inside of it, each once, outer ones first."""
+    seen: set[int] = set()
+    waiting = [estimator]
+    while waiting:
+        item = waiting.pop(0)
+        if id(item) in seen:
+            continue
+        seen.add(id(item))
+        if isinstance(item, (list, tuple)):
+            waiting.extend(item)
+        elif isinstance(item, dict):
+            waiting.extend(item.values())
+        elif isinstance(item, np.ndarray) and item.dtype == object:
+            waiting.extend(item.flat)
+        elif type(item).__module__.startswith("sklearn."):
+            yield item
+            waiting.extend(getattr(item, "__dict__", {}).values())
+
+
+def select_by_position(estimator: Any) -> None:
+    """Let every column transformer inside choose its columns by number, in place."""
+    for part in parts(estimator):
+        if type(part).__name__ != "ColumnTransformer" or not hasattr(part, "transformers_"):
+            continue
+        chosen = []
+        for name, transformer, columns in part.transformers_:
+            indices = [int(index) for index in part._transformer_to_input_indices[name]]  # noqa: SLF001 - no public name
+            chosen.append((name, transformer, indices[0] if np.isscalar(columns) else indices))
+        part.transformers_ = chosen
+
+
+def rows_of(interface: Interface, tensors: Tensors) -> Any:
+    """Return the tensors as `predict` wants them: texts, one array of numbers, or an object array of columns."""
+    arrays = [tensors[spec.name] for spec in interface.inputs]
+    if len(arrays) == 1:
+        is_documents = interface.inputs[0].name == DOCUMENT_INPUT and not interface.inputs[0].columns
+        return list(arrays[0][:, 0]) if is_documents else arrays[0]
+    rows = np.empty((len(arrays[0]), len(arrays)), dtype=object)
+    for position, array in enumerate(arrays):
+        rows[:, position] = array[:, 0]
+    return rows
+
+
+def answers_of(estimator: Any, interface: Interface, rows: Any) -> dict[str, Array]:
+    """Return the interface's outputs as scikit-learn computes them."""
+    outputs: dict[str, Array] = {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # feature names and unknown categories: said at import, not with every row
+        for spec in interface.outputs:
+            outputs[spec.name] = _answer(estimator, spec.name, spec.dtype, rows)
+    return outputs
+
+
+def _answer(estimator: Any, name: str, dtype: DType, rows: Any) -> Array:
+    if name == LABEL:
+        labels = np.asarray(estimator.predict(rows))
+        return np.array([str(label) for label in labels], dtype=object) if dtype is DType.BYTES else labels.astype(dtype.numpy)
+    if name == PREDICTION:
+        return np.asarray(estimator.predict(rows), dtype=np.float64).reshape(-1, 1)
+    if name == PROBABILITIES:
+        return np.asarray(estimator.predict_proba(rows), dtype=np.float64)
+    scores = np.asarray(estimator.decision_function(rows), dtype=np.float64)
+    return scores.reshape(-1, 1) if scores.ndim == 1 else scores
+
+
+def classes_of(estimator: Any) -> Array:
+    """Return a classifier's classes, or an outlier detector's two answers. Raises UnsupportedError for several outputs."""
+    classes = getattr(estimator, "classes_", None)
+    if classes is None:
+        return np.asarray(OUTLIER_CLASSES)
+    if isinstance(classes, list) or np.ndim(classes) != 1:
+        raise UnsupportedError(f"{type(estimator).__name__} answers several outputs at once.", hint="Save one model per output.")
+    return np.asarray(classes)
