@@ -1,0 +1,1 @@
+"""Passes: one file each, named by what it does."""

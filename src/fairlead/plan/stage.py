@@ -1,0 +1,59 @@
+"""Step 2: facts, requirements and target -> candidates in the order in which they are worth trying, each with its reason.
+
+Pure. Raises RequirementError where no candidate can keep a requirement whatever is measured, UnsupportedError for hardware that no engine
+runs on. It measures nothing, builds nothing, and promises nothing: verify decides.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from fairlead.core.plan import Candidate, Plan
+from fairlead.core.requirement import MetricKind, Requirement
+from fairlead.core.target import Target
+from fairlead.errors import RequirementError, UnsupportedError
+
+_ENGINE = "onnxruntime"
+_CLEAN = ("clean_graph",)
+
+
+def plan(facts: Mapping[str, int | float | str], requirements: Sequence[Requirement], target: Target) -> Plan:
+    """Return the plan. `facts` are those of the artifact; the candidates come out the same for equal arguments."""
+    if target.hardware != "cpu":
+        raise UnsupportedError(f"No engine runs on '{target.hardware}'.", hint="Use hardware cpu.")
+    threads = _thread_limit(requirements, target)
+    timed = [item for item in requirements if item.kind in (MetricKind.LATENCY, MetricKind.THROUGHPUT)]
+    candidates = [
+        Candidate(
+            "as-converted",
+            (),
+            _ENGINE,
+            1,
+            f"the converted model itself{_size_of(facts)}; one thread leaves the other cores to other requests",
+        ),
+        Candidate(
+            "clean-graph", _CLEAN, _ENGINE, 1, "the same answers from a graph without dead and constant parts: smaller, loads faster"
+        ),
+    ]
+    refused = []
+    name = f"clean-graph-{threads}-threads"
+    if threads > 1 and timed:
+        candidates.append(Candidate(name, _CLEAN, _ENGINE, threads, f"{threads} threads for one call, since '{timed[0]}' may need them"))
+    elif threads > 1:
+        refused.append((name, "no requirement on speed: one thread per call serves more requests at once"))
+    return Plan(tuple(requirements), target, tuple(candidates), tuple(refused))
+
+
+def _thread_limit(requirements: Sequence[Requirement], target: Target) -> int:
+    """Threads that a call may compute on: the target's cores, or fewer where `cores<=n` says so."""
+    bounds = [item for item in requirements if item.kind is MetricKind.HARDWARE]
+    for item in bounds:
+        if item.bound < 1:
+            raise RequirementError(f"'{item}' leaves less than one core.", hint="Use cores<=1 or more.")
+    return max(min([target.core_count, *(math.floor(item.bound) for item in bounds)]), 1)
+
+
+def _size_of(facts: Mapping[str, int | float | str]) -> str:
+    count = facts.get("parameter_count")
+    return f" ({count:,} parameters)" if isinstance(count, int) else ""
