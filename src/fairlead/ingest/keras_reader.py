@@ -27,11 +27,12 @@ from fairlead.ingest.keras_weights import finish, match_weights
 GRAPH_FOLDER = "graph"
 
 
-def read_in_sandbox(path: str, format: str, scratch: str) -> dict[str, Any]:  # noqa: A002 - the job's argument
-    """Read the file at `path` and write its graph to `scratch`/graph. Returns form, framework, interface (None where only Keras knows
-    it), facts, notes and `problem`, which says why the graph had to be left to Keras.
+def read_in_sandbox(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Read the file at `path` and write its graph to `scratch`/graph. `problem` says why the graph had to be left to Keras, "" where
+    it had not.
     """
-    file = _open(Path(path), SourceFormat(format), Path(scratch))
+    scratch = Path(arguments["scratch"])
+    file = _open(arguments)
     check_config(file.config)
     notes = [f"optimizer state dropped: {megabytes(file.dropped_bytes)}"] if file.dropped_bytes else []
     notes += file.notes
@@ -39,20 +40,21 @@ def read_in_sandbox(path: str, format: str, scratch: str) -> dict[str, Any]:  # 
     try:
         graph, arrays, interface, more = read_model(file)
     except LeftToKerasError as error:
-        return answer | {
-            "form": ArtifactForm.KERAS_FILE.value, "interface": None, "notes": notes, "problem": error.message,
-            "facts": _raw_facts(file),
-        }  # fmt: skip
-    write_layer_graph(Path(scratch) / GRAPH_FOLDER, graph, arrays)
-    facts = _facts(graph, arrays)
+        form = ArtifactForm.KERAS_FILE.value
+        return answer | {"form": form, "interface": None, "facts": _raw_facts(file), "notes": notes, "problem": error.message}
+    write_layer_graph(scratch / GRAPH_FOLDER, graph, arrays)
     return answer | {
-        "form": ArtifactForm.LAYER_GRAPH.value, "interface": msgspec.to_builtins(interface), "notes": [*notes, *more], "facts": facts,
-    }  # fmt: skip
+        "form": ArtifactForm.LAYER_GRAPH.value,
+        "file": GRAPH_FOLDER,
+        "interface": msgspec.to_builtins(interface),
+        "facts": _facts(graph, arrays),
+        "notes": [*notes, *more],
+    }
 
 
-def inspect_in_sandbox(path: str, format: str, scratch: str) -> dict[str, Any]:  # noqa: A002 - the job's argument
+def inspect_in_sandbox(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Return what `read_in_sandbox` would, with every finding instead of the first refusal, and without writing a graph."""
-    file = _open(Path(path), SourceFormat(format), Path(scratch))
+    file = _open(arguments)
     findings = [{"is_unsafe": refusal.is_unsafe, "what": refusal.what, "where": refusal.place} for refusal in find_refusals(file.config)]
     answer: dict[str, Any] = {"framework": f"keras {file.version}", "findings": findings, "interface": None, "facts": _raw_facts(file)}
     notes = [f"optimizer state: {megabytes(file.dropped_bytes)}"] if file.dropped_bytes else []
@@ -67,8 +69,9 @@ def inspect_in_sandbox(path: str, format: str, scratch: str) -> dict[str, Any]: 
     return answer | {"notes": [*notes, *file.notes]}
 
 
-def _open(path: Path, source_format: SourceFormat, scratch: Path) -> KerasFile:
-    return read_h5(path) if source_format is SourceFormat.KERAS_H5 else read_keras_zip(path, scratch)
+def _open(arguments: Mapping[str, Any]) -> KerasFile:
+    path = Path(arguments["path"])
+    return read_h5(path) if arguments["format"] == SourceFormat.KERAS_H5 else read_keras_zip(path, Path(arguments["scratch"]))
 
 
 def read_model(file: KerasFile) -> tuple[LayerGraph, dict[str, Array], Interface, list[str]]:

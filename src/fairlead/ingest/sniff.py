@@ -1,0 +1,150 @@
+"""Which format a file has: told from its bytes, and its name must agree. Nothing is parsed further than a zip's list of members.
+
+Takes the path of a private copy and the name that the user gave; gives a SourceFormat. Raises UnsupportedError for names that nothing
+here reads, SourceError where content and name differ. No other loader is ever tried.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path, PurePath
+
+from fairlead.core.artifact import SourceFormat
+from fairlead.core.interface import shorten
+from fairlead.errors import SourceError, UnsupportedError
+from fairlead.security.archive import open_zip
+
+_HEAD_BYTES = 4096
+_READ = "Fairlead reads .h5 and .keras (Keras), .skops, .joblib and .pkl (scikit-learn) and .onnx files."
+_PICKLES = (SourceFormat.SKLEARN_PICKLE, SourceFormat.SKLEARN_JOBLIB)
+_BY_SUFFIX: dict[str, tuple[SourceFormat, ...]] = {
+    ".h5": (SourceFormat.KERAS_H5,),
+    ".hdf5": (SourceFormat.KERAS_H5,),
+    ".keras": (SourceFormat.KERAS_ZIP,),
+    ".skops": (SourceFormat.SKLEARN_SKOPS,),
+    ".onnx": (SourceFormat.ONNX,),
+    # One stream format, one check and one loader: joblib.dump(model, "model.pkl") is what many do.
+    ".pkl": _PICKLES,
+    ".pickle": _PICKLES,
+    ".joblib": _PICKLES,
+}
+_COMPRESSED_SUFFIXES = (".gz", ".z", ".bz2", ".xz", ".lzma", ".lz4")
+_TITLES = {
+    SourceFormat.KERAS_H5: "an HDF5 file",
+    SourceFormat.KERAS_ZIP: "a Keras 3 archive (.keras)",
+    SourceFormat.SKLEARN_PICKLE: "a Python pickle",
+    SourceFormat.SKLEARN_JOBLIB: "a compressed joblib file",
+    SourceFormat.SKLEARN_SKOPS: "a skops archive",
+    SourceFormat.ONNX: "an ONNX model",
+}
+_COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ\x00", b"\x5d\x00\x00", b"\x04\x22\x4d\x18")
+_TORCH_LEGACY = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19"
+# Known and not read: (offset, bytes, what it is).
+_FOREIGN = (
+    (0, b"7z\xbc\xaf\x27\x1c", "a 7z archive"),
+    (0, b"Rar!", "a rar archive"),
+    (257, b"ustar", "a tar archive"),
+    (4, b"TFL3", "a TensorFlow Lite model"),
+    (0, b"GGUF", "a GGUF model"),
+    (0, _TORCH_LEGACY, "a PyTorch file"),
+    (0, b"\x93NUMPY", "a NumPy array"),
+    (0, b"PAR1", "a Parquet table"),
+    (0, b"\x7fELF", "a program"),
+    (0, b"version https://git-lfs", "a Git LFS pointer, not the file itself"),
+)
+
+
+def sniff(path: Path, name: str) -> SourceFormat:
+    """Return the format of the file at `path`, which the user called `name`."""
+    wanted = _formats_of(name)
+    found = _look(path, wanted)
+    if isinstance(found, SourceFormat) and found in wanted:
+        return found
+    title = _TITLES[found] if isinstance(found, SourceFormat) else found
+    shown = shorten(name)
+    if not wanted:
+        raise UnsupportedError(f"'{shown}' is {title}, and its name says nothing that Fairlead reads.", hint=_READ)
+    hint = "If that is right, give it the name that belongs to it." if isinstance(found, SourceFormat) else "Save the model again. " + _READ
+    raise SourceError(f"'{shown}' is called {_suffix(name)}, but its content is {title}.", hint=hint)
+
+
+def _suffix(name: str) -> str:
+    suffixes = PurePath(name.lower()).suffixes
+    return "".join(suffixes[-2:]) if suffixes and suffixes[-1] in _COMPRESSED_SUFFIXES else "".join(suffixes[-1:]) or "without a suffix"
+
+
+def _formats_of(name: str) -> tuple[SourceFormat, ...]:
+    suffix = _suffix(name)
+    for extra in _COMPRESSED_SUFFIXES:
+        if suffix.endswith(extra) and suffix.removesuffix(extra) in (".pkl", ".pickle", ".joblib"):
+            return (SourceFormat.SKLEARN_JOBLIB,)
+    return _BY_SUFFIX.get(suffix, ())
+
+
+def _look(path: Path, wanted: tuple[SourceFormat, ...]) -> SourceFormat | str:
+    """Return the format, or what the file is instead."""
+    with path.open("rb") as file:
+        head = file.read(_HEAD_BYTES)
+        file.seek(-1, 2)
+        last = file.read(1)
+    for offset, magic, title in _FOREIGN:
+        if head[offset : offset + len(magic)] == magic:
+            return title
+    if head[:8] == b"\x89HDF\r\n\x1a\n":
+        return SourceFormat.KERAS_H5
+    if head[:4] == b"PK\x03\x04":
+        return _look_into_zip(path)
+    if head.startswith(_COMPRESSED) or _is_zlib(head):
+        return SourceFormat.SKLEARN_JOBLIB
+    if head[:1] == b"\x80" and 2 <= head[1] <= 5:
+        return SourceFormat.SKLEARN_PICKLE
+    if _is_onnx(head):
+        return SourceFormat.ONNX
+    # Protocols 0 and 1 have no magic; only a name that asks for a pickle makes one of them.
+    if SourceFormat.SKLEARN_PICKLE in wanted and last == b"." and head[:1] in b"(]}cIKLNSUVXFGJM":
+        return SourceFormat.SKLEARN_PICKLE
+    return _describe(head)
+
+
+def _look_into_zip(path: Path) -> SourceFormat | str:
+    with open_zip(path) as members:
+        names = members.names
+    if "config.json" in names and "metadata.json" in names:
+        return SourceFormat.KERAS_ZIP
+    if "schema.json" in names:
+        return SourceFormat.SKLEARN_SKOPS
+    if any(PurePath(name).name == "data.pkl" for name in names):
+        return "a PyTorch archive"
+    if names and all(name.endswith(".npy") for name in names):
+        return "an archive of NumPy arrays"
+    return "a zip archive that is neither a Keras nor a skops model"
+
+
+def _is_zlib(head: bytes) -> bool:
+    """RFC 1950: deflate with a 32 KiB window, and a header that is a multiple of 31."""
+    return len(head) > 2 and head[0] == 0x78 and int.from_bytes(head[:2], "big") % 31 == 0
+
+
+def _is_onnx(head: bytes) -> bool:
+    """An ONNX ModelProto begins with its IR version (field 1, a varint of 3 or more) and goes on with a field that it has.
+
+    https://github.com/onnx/onnx/blob/main/onnx/onnx.proto
+    """
+    fields = _bytes_of((0x12, 0x1A, 0x22, 0x28, 0x32, 0x3A, 0x42, 0x72, 0xA2, 0xCA))
+    return len(head) > 3 and head[0] == 0x08 and 3 <= head[1] < 64 and head[2:3] in fields
+
+
+def _bytes_of(values: Iterable[int]) -> tuple[bytes, ...]:
+    return tuple(bytes([value]) for value in values)
+
+
+def _describe(head: bytes) -> str:
+    if head[:1] == b"\x08" and head[2:3] == b"\x12":
+        return "a TensorFlow SavedModel (.pb), which is not read"
+    try:
+        text = head.decode("utf-8", errors="strict" if len(head) < _HEAD_BYTES else "ignore")
+    except UnicodeDecodeError:
+        return "nothing that Fairlead knows; it may be damaged"
+    if all(char.isprintable() or char.isspace() for char in text):
+        return "text (JSON)" if text.lstrip()[:1] in ("{", "[") else "text"
+    return "nothing that Fairlead knows; it may be damaged"

@@ -1,0 +1,113 @@
+"""Step 1, the door: any model file -> Artifact. The file is copied once, known by its content, and opened in the sandbox only.
+
+Takes the user's path and a workspace of its own; gives an Artifact whose files lie in that workspace. Raises SourceError,
+UnsafeContentError, UnsupportedError, MissingExtraError and SandboxError with what to do next. Never opens foreign bytes in this process
+beyond what `ingest.sniff` says, and believes nothing that comes back.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fairlead.core.artifact import Artifact, ArtifactForm, SourceFormat
+from fairlead.core.interface import Interface
+from fairlead.core.manifest import FileEntry, Manifest
+from fairlead.core.ports import Sandbox, SandboxJob, SandboxLimits
+from fairlead.engines.layer_graph_file import read_layer_graph
+from fairlead.errors import CorruptError, MissingExtraError, UnsupportedError
+from fairlead.ingest.answers import ReaderAnswer, check_interface, parse_answer, written_path
+from fairlead.ingest.catalog import COMPANIONS, READERS
+from fairlead.ingest.sniff import sniff
+from fairlead.security.snapshot import take_snapshot
+
+_COMPANION_LIMIT = 64
+_KERAS_MEMORY_BYTES = 32 * 2**30  # address space: JAX and PyTorch reserve far more than they use
+
+
+def ingest(source: Path, workspace: Path, *, sandbox: Sandbox) -> Artifact:
+    """Read the model file `source`. 1. Copy it while its digest is taken. 2. Tell its format from the bytes. 3. Read the copy in the
+    sandbox. 4. Check what came back.
+    """
+    folder = workspace / "source"
+    entry = take_snapshot(source, folder, follow_link=True)
+    snapshot = folder / entry.name
+    source_format = sniff(snapshot, entry.name)
+    entries = [entry, *take_companions(source, source_format, folder, workspace, sandbox)]
+    scratch = workspace / "read"
+    answer = read(snapshot, source_format, entries, scratch, sandbox)
+    interface = answer.interface
+    if interface is None:
+        interface = _ask_keras(answer, snapshot, source_format, workspace / "keras", sandbox)
+    path = written_path(scratch, answer.file) if answer.file else snapshot
+    _check_form(answer.form, path, snapshot, interface)
+    return Artifact(
+        source_format,
+        answer.form,
+        path,
+        snapshot,
+        Manifest(tuple(sorted(entries, key=lambda item: item.name))),
+        answer.framework,
+        interface,
+        answer.facts,
+        (*answer.notes, *((f"left to Keras: {answer.problem}",) if answer.problem else ())),
+    )
+
+
+def read(snapshot: Path, source_format: SourceFormat, entries: list[FileEntry], scratch: Path, sandbox: Sandbox) -> ReaderAnswer:
+    """Run the format's reader on the snapshot in the sandbox and return its checked answer."""
+    job = SandboxJob(
+        READERS.variants[source_format.value].location,
+        scratch,
+        {"path": str(snapshot), "format": source_format.value, "companions": [item.name for item in entries[1:]]},
+        (snapshot.parent,),
+    )
+    return parse_answer(sandbox.run(job))
+
+
+def take_companions(source: Path, source_format: SourceFormat, folder: Path, workspace: Path, sandbox: Sandbox) -> list[FileEntry]:
+    """Copy the files beside `source` that its content names, into the same folder. Their names were read in the sandbox and are foreign:
+    bare names only, no links of any kind.
+    """
+    location = COMPANIONS.get(source_format)
+    if location is None:
+        return []
+    job = SandboxJob(location, workspace / "companions", {"path": str(folder / source.name)}, (folder,))
+    names = sandbox.run(job).get("files")
+    if not isinstance(names, list) or len(names) > _COMPANION_LIMIT or not all(isinstance(name, str) for name in names):
+        raise CorruptError("The import worker named no files, or too many.", hint="Save the model again as one file.")
+    return [_take_companion(source, name, folder) for name in sorted(set(names) - {source.name})]
+
+
+def _take_companion(source: Path, name: str, folder: Path) -> FileEntry:
+    if not Manifest((FileEntry(name, 0, "0" * 64),)).is_bare:
+        raise CorruptError("The import worker named a file outside the model's folder.", hint="Save the model again as one file.")
+    return take_snapshot(source.parent / name, folder, follow_link=False, allow_hard_link=False)
+
+
+def _ask_keras(answer: ReaderAnswer, snapshot: Path, source_format: SourceFormat, scratch: Path, sandbox: Sandbox) -> Interface:
+    """Let Keras itself say what a model takes and gives, where our reader had to leave it; only after our own gate let it pass."""
+    job = SandboxJob(
+        "fairlead.engines.keras_worker:describe_in_sandbox",
+        scratch,
+        {"path": str(snapshot), "format": source_format.value},
+        (snapshot.parent,),
+        SandboxLimits(memory_bytes=_KERAS_MEMORY_BYTES),
+    )
+    try:
+        described = parse_answer(sandbox.run(job)).interface
+    except (MissingExtraError, UnsupportedError) as error:
+        raise UnsupportedError(answer.problem, hint=error.hint) from error
+    if described is None:
+        raise CorruptError("The import worker did not say what the model takes.", hint="Save the model again.")
+    return described
+
+
+def _check_form(form: ArtifactForm, path: Path, snapshot: Path, interface: Interface) -> None:
+    check_interface(interface)
+    is_snapshot = form in (ArtifactForm.KERAS_FILE, ArtifactForm.ESTIMATOR_FILE)
+    if is_snapshot != (path == snapshot):
+        raise CorruptError("The import worker's answer names the wrong file.", hint="Save the model again.")
+    if form is ArtifactForm.LAYER_GRAPH:
+        graph, _ = read_layer_graph(path)
+        if graph.inputs != interface.inputs or [name for name, _ in graph.outputs] != [spec.name for spec in interface.outputs]:
+            raise CorruptError("The model's graph and its interface differ.", hint="Save the model again.")
