@@ -1,20 +1,21 @@
 """What a model takes and gives: names, element types and shapes, and how an output becomes a decision.
 
-Pure values. Raises RequestError (from `check_inputs`) with the tensor's name, what was expected and what came.
+Pure values. Raises RequestError (from `check_inputs`) with the tensor's name, what was expected and what came; SpecError (from
+`with_task`) where a task does not fit the outputs.
 """
 
 from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from fairlead.core.dtype import DType
-from fairlead.errors import RequestError
+from fairlead.errors import RequestError, SpecError
 
 Array: TypeAlias = npt.NDArray[Any]
 Tensors: TypeAlias = Mapping[str, Array]
@@ -134,6 +135,24 @@ def decide(interface: Interface, outputs: Tensors) -> Array:
     if rule.kind is DecisionKind.THRESHOLD:
         return np.asarray(_squeeze(tensor) > rule.threshold, dtype=np.int64)
     return _squeeze(tensor)
+
+
+def with_task(interface: Interface, task: Task) -> Interface:
+    """Return `interface` for a `task` that the user gave, with a decision rule of that task: the reader's own where it agrees.
+
+    Otherwise classification takes the largest score (one score per row: above 0.5), regression the number itself, of the output that
+    decided before, or of the only one. Raises SpecError where there are several.
+    """
+    rule = interface.decision
+    if rule is not None and (rule.kind is DecisionKind.VALUE) == (task is Task.REGRESSION):
+        return replace(interface, task=task)
+    if rule is None and len(interface.outputs) > 1:
+        raise SpecError("The model has several outputs; it is not known which one decides.", hint="Deploy it without a task.")
+    output = interface.output(rule.output) if rule is not None else interface.outputs[0]
+    if task is Task.REGRESSION:
+        return replace(interface, task=task, decision=Decision(DecisionKind.VALUE, output.name), labels=())
+    kind = DecisionKind.THRESHOLD if len(output.shape) < 2 or output.shape[-1] == 1 else DecisionKind.ARGMAX
+    return replace(interface, task=task, decision=Decision(kind, output.name, scores=output.name))
 
 
 def _squeeze(tensor: Array) -> Array:

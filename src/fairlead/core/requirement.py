@@ -88,7 +88,7 @@ _SPECS = (
 METRICS = {spec.name: spec for spec in _SPECS}
 _ALIASES = {"throughput": "throughput_rps", "roc_auc": "auc", "f1_score": "f1", "rps": "throughput_rps"}
 _GRAMMAR = re.compile(
-    r"^\s*(?P<metric>[A-Za-z_][\w.]*(?::[A-Za-z_]\w*)?)\s*(?:@\s*(?P<batch>\d+))?\s*(?P<op><=|>=|==|=|<|>)\s*(?P<value>\S+)\s*$"
+    r"^\s*(?P<metric>[A-Za-z_][\w.]*(?::[A-Za-z_]\w*)?)\s*(?:@\s*(?P<batch>[0-9]{1,9}))?\s*(?P<op><=|>=|==|=|<|>)\s*(?P<value>\S+)\s*$"
 )
 _EXAMPLE = "Write it like accuracy>=0.95, accuracy_drop<=0.005 or p99_ms@32<=40."
 
@@ -97,8 +97,9 @@ _EXAMPLE = "Write it like accuracy>=0.95, accuracy_drop<=0.005 or p99_ms@32<=40.
 class Requirement:
     """`metric` (measured at `batch` rows where that matters) must be at least or at most `bound`.
 
-    With `is_relative`, the bound is on how much worse the candidate is than the original (`_drop` or `_rise`), in the metric's unit.
-    A metric with a colon, `pkg.module:function`, is the user's own: function(y_true, y_pred) -> float.
+    With `is_relative`, the bound is on how much worse the candidate is than the original (`_drop`, or `_rise` with `is_rise`, where a
+    larger value is worse), in the metric's unit. A metric with a colon, `pkg.module:function`, is the user's own:
+    function(y_true, y_pred) -> float.
     """
 
     metric: str
@@ -106,6 +107,7 @@ class Requirement:
     is_minimum: bool
     is_relative: bool = False
     batch: int = 1
+    is_rise: bool = False
 
     @property
     def is_custom(self) -> bool:
@@ -126,14 +128,15 @@ class Requirement:
     def _suffix(self) -> str:
         if not self.is_relative:
             return ""
-        return "_rise" if not self.is_custom and METRICS[self.metric].better is Direction.LOWER else "_drop"
+        return "_rise" if self.is_rise else "_drop"
 
     def is_met(self, measured: float) -> bool:
         """Whether `measured` keeps the bound; NaN never does."""
         return measured >= self.bound if self.is_minimum else measured <= self.bound
 
     def __str__(self) -> str:
-        return f"{self.name}{'>=' if self.is_minimum else '<='}{self.bound:.15g}"
+        short = f"{self.bound:.15g}"
+        return f"{self.name}{'>=' if self.is_minimum else '<='}{short if float(short) == self.bound else repr(self.bound)}"
 
 
 def parse_requirement(text: str) -> Requirement:
@@ -146,7 +149,8 @@ def parse_requirement(text: str) -> Requirement:
     if operator not in ("<=", ">="):
         better = "<=" if is_relative or (":" not in metric and METRICS[metric].better is Direction.LOWER) else ">="
         raise RequirementError(f"'{text}' uses '{operator}'.", hint=f"Use {match['metric']}{better}{match['value']}.")
-    requirement = Requirement(metric, _number(match["value"], text), operator == ">=", is_relative, int(match["batch"] or 1))
+    is_rise = is_relative and match["metric"].endswith("_rise")
+    requirement = Requirement(metric, _number(match["value"], text), operator == ">=", is_relative, int(match["batch"] or 1), is_rise)
     _check_meaning(requirement, text, has_batch=match["batch"] is not None)
     return requirement
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fairlead.core.requirement import METRICS, Direction, MetricKind, Requirement
+from fairlead.core.requirement import MetricKind, Requirement
 from fairlead.core.verdict import Check, Quality, Speed
 from fairlead.errors import RequirementError
 from fairlead.verify.parity import Comparison
@@ -89,6 +89,5 @@ def _quality(requirement: Requirement, found: Measurements) -> tuple[float, str]
     low, high = quality.candidate_interval
     if not requirement.is_relative:
         return quality.candidate, f"95 % interval {low:.6g} to {high:.6g}, {quality.row_count} rows; original {quality.original:.6g}"
-    falls = requirement.is_custom or METRICS[requirement.metric].better is Direction.HIGHER
-    lost = quality.original - quality.candidate if falls else quality.candidate - quality.original
+    lost = quality.candidate - quality.original if requirement.is_rise else quality.original - quality.candidate
     return lost, f"original {quality.original:.6g}, candidate {quality.candidate:.6g}, {quality.row_count} rows"
