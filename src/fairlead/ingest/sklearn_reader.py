@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from fairlead.core.artifact import ArtifactForm
 from fairlead.core.dtype import DType
 from fairlead.core.interface import Array, Decision, DecisionKind, Interface, Label, Task, TensorSpec
 from fairlead.engines.estimator_rows import (
@@ -35,12 +36,14 @@ _TRIAL_ROWS = 2
 
 
 def read_in_sandbox(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Return interface, framework, facts and notes of the estimator in `arguments["path"]` of `arguments["format"]`."""
+    """Return form, file (none), interface, framework, facts and notes of the estimator in `arguments["path"]` of `arguments["format"]`."""
     estimator, notes = open_estimator(Path(arguments["path"]), str(arguments["format"]))
     interface = describe(estimator)
     import sklearn  # noqa: PLC0415 - only the sandboxed child loads it
 
     return {
+        "form": ArtifactForm.ESTIMATOR_FILE.value,
+        "file": "",
         "interface": to_plain(interface),
         "framework": f"scikit-learn {sklearn.__version__}",
         "facts": facts_of(estimator, interface),

@@ -25,6 +25,7 @@ from fairlead.convert.sklearn.elementwise import clipped, interpolated
 from fairlead.convert.sklearn.encoders import merged
 from fairlead.convert.sklearn.graph import Answer, Block, Builder, Estimator, Predict, Table, unsupported
 from fairlead.convert.sklearn.kernels import one_against_rest, pair_votes
+from fairlead.convert.sklearn.projections import product
 from fairlead.core.interface import Array
 
 
@@ -117,7 +118,7 @@ def _bagging_classifier(builder: Builder, estimator: Estimator, table: Table) ->
         elif len(member.classes_) == count:
             parts.append(answer.probabilities)
         else:
-            parts.append(builder.add("MatMul", answer.probabilities, builder.constant(spread)))
+            parts.append(product(builder, answer.probabilities, spread))
         scores.append(answer.scores)
     size = builder.constant(float(len(parts)))
     if not all(parts):

@@ -53,8 +53,11 @@ def _discriminant(builder: Builder, estimator: Estimator, table: Table) -> Table
 
 
 def product(builder: Builder, name: str, matrix: Array) -> str:
-    """[batch, n] times a constant (n, m)."""
-    return builder.add("MatMul", name, builder.constant(np.ascontiguousarray(matrix, dtype=np.float64)))
+    """[batch, n] times a constant (n, m).
+
+    Gemm, not MatMul: ONNX Runtime fuses a MatMul with a scalar factor beside it and keeps that factor in single precision.
+    """
+    return builder.add("Gemm", name, builder.constant(np.ascontiguousarray(matrix, dtype=np.float64)))
 
 
 TRANSFORMERS: dict[type, Transform] = {

@@ -22,6 +22,7 @@ from fairlead.convert.sklearn.graph import Block, Builder, Estimator, Table, Tra
 
 _PAD = "\x00"
 _UNMAPPED = "\x01"
+_BLANK = " "
 _MIN_LENGTHS = {r"(?u)\b\w\w+\b": 2, r"\b\w\w+\b": 2, r"\w\w+": 2, r"(?u)\b\w+\b": 1, r"\b\w+\b": 1, r"\w+": 1, r"(?u)\w+": 1}
 _SIGMAS = "Σσς"
 
@@ -124,11 +125,12 @@ def _joined(builder: Builder, letters: str) -> str:
 
 
 def _words(builder: Builder, texts: str, shortest: int) -> str:
-    """Maximal runs of word characters of at least `shortest`, [batch, tokens], filled up with a blank that is no word."""
-    anchor = builder.constant([" 00"], None)  # one word for every row: the splitter gives no axis where there are none
-    padded = builder.add("StringConcat", texts, anchor)
+    """Maximal runs of word characters of at least `shortest`, [batch, tokens], filled up with at least one blank that is no word."""
     pattern = f"{_word_class()}{{{shortest},}}"
-    return builder.add("Tokenizer", padded, domain="com.microsoft", tokenexp=pattern, mark=0, mincharnum=shortest, pad_value=" ")
+    found = builder.add("Tokenizer", texts, domain="com.microsoft", tokenexp=pattern, mark=0, mincharnum=shortest, pad_value=_BLANK)
+    rows = builder.add("Shape", texts, start=0, end=1)
+    blanks = builder.add("Expand", builder.constant([[_BLANK]], None), builder.add("Concat", rows, builder.integers(1), axis=0))
+    return builder.add("Concat", found, blanks, axis=1)
 
 
 def _word_class() -> str:
@@ -156,7 +158,7 @@ def _without(builder: Builder, tokens: str, stop_words: list[str]) -> str:
     _, index = builder.add_many("TopK", (order, width), 2, axis=1, largest=0, sorted=1)
     moved = builder.add("GatherElements", tokens, index, axis=1)
     is_stopped = builder.add("Cast", builder.add("GatherElements", stopped, index, axis=1), to=TensorProto.BOOL)
-    return builder.add("Where", is_stopped, builder.constant([[" "]], None), moved)
+    return builder.add("Where", is_stopped, builder.constant([[_BLANK]], None), moved)
 
 
 def _grams(builder: Builder, estimator: Estimator, tokens: str, stop_words: frozenset[str]) -> str:
@@ -189,22 +191,17 @@ def _grams(builder: Builder, estimator: Estimator, tokens: str, stop_words: froz
         ngram_indexes=columns,
         pool_strings=pool,
     )
-    counts = _anchored(builder, estimator, builder.doubles(counts), max(columns) + 1)
+    counts = _filled(builder, builder.doubles(counts), max(columns) + 1, len(estimator.vocabulary_))
     return builder.doubles(builder.add("Greater", counts, builder.constant(0.0))) if estimator.binary else counts
 
 
-def _anchored(builder: Builder, estimator: Estimator, counts: str, width: int) -> str:
-    """Take back the anchor word's own count, and fill up columns that cannot occur."""
-    size = len(estimator.vocabulary_)
-    if width < size:
-        missing = builder.add("Expand", builder.constant([[0.0]]), builder.add(
-            "Concat", builder.add("Shape", counts, start=0, end=1), builder.integers(size - width), axis=0
-        ))
-        counts = builder.add("Concat", counts, missing, axis=1)
-    anchor = estimator.vocabulary_.get("00")
-    if anchor is None:
+def _filled(builder: Builder, counts: str, width: int, size: int) -> str:
+    """Append columns of zeros for the last terms of the vocabulary, where these cannot occur."""
+    if width == size:
         return counts
-    return builder.add("Sub", counts, builder.constant(np.eye(size)[int(anchor)]))
+    rows = builder.add("Shape", counts, start=0, end=1)
+    shape = builder.add("Concat", rows, builder.integers(size - width), axis=0)
+    return builder.add("Concat", counts, builder.add("Expand", builder.constant([[0.0]]), shape), axis=1)
 
 
 def _tfidf(builder: Builder, estimator: Estimator, table: Table) -> Table:
