@@ -19,6 +19,7 @@ from fairlead.serve.model_table import ServedVersion
 from fairlead.serve.threads import ThreadPool
 
 _SMOOTHING = 0.1  # weight of the newest call in the running mean of a row's time
+_OUTLIER_RATIO = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,9 @@ class DirectRunner:
         call = partial(_timed, served, inputs, outputs)
         answer, began, ended = call() if served.row_ms * rows < self._inline_below_ms else await self._pool.call(call)
         compute_ms = (ended - began) * 1e3
-        served.row_ms += _SMOOTHING * (compute_ms / rows - served.row_ms)
+        row_ms = compute_ms / rows
+        # One call that the machine held up says little about the next.
+        served.row_ms += _SMOOTHING * (min(row_ms, _OUTLIER_RATIO * served.row_ms) - served.row_ms) if served.row_ms else row_ms
         return Run(answer, (began - asked) * 1e3, compute_ms)
 
     def close(self) -> None:

@@ -1,0 +1,236 @@
+import asyncio
+import threading
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fairlead.core.manifest import Manifest
+from fairlead.core.version import Version
+from fairlead.errors import CorruptError, StorageError
+from fairlead.serve.follower import Failure, Follower, next_failure, plan_actions
+from fairlead.serve.model_table import ModelTable, State
+
+
+def version(name: str, number: int) -> Version:
+    return Version(name, number, Manifest(()), 0.0)
+
+
+def follower_of(source, clock=None):
+    table, said = ModelTable(lambda engine: engine.close()), []
+    extra = {"clock": clock} if clock else {}
+    return Follower(source, table, label="production", report=said.append, **extra), table, said
+
+
+def test_what_is_wanted_and_absent_is_loaded() -> None:
+    assert plan_actions({"m": version("m", 1)}, {}, {}, {}, 0.0).load == (version("m", 1),)
+
+
+def test_what_is_served_as_wanted_is_left_alone() -> None:
+    actions = plan_actions({"m": version("m", 1)}, {"m": version("m", 1)}, {}, {}, 0.0)
+    assert (actions.load, actions.unload, actions.settled) == ((), (), ("m",))
+
+
+def test_a_model_that_is_loading_is_not_loaded_twice() -> None:
+    assert plan_actions({"m": version("m", 2)}, {"m": version("m", 1)}, {"m": version("m", 2)}, {}, 0.0).load == ()
+
+
+def test_a_failed_version_waits_and_another_one_does_not() -> None:
+    failures = {"m": Failure(version("m", 2), 1, retry_at=10.0)}
+    assert plan_actions({"m": version("m", 2)}, {}, {}, failures, 9.9).load == ()
+    assert plan_actions({"m": version("m", 2)}, {}, {}, failures, 10.0).load == (version("m", 2),)
+    assert plan_actions({"m": version("m", 3)}, {}, {}, failures, 0.0).load == (version("m", 3),)
+
+
+def test_the_same_number_with_other_content_is_another_version(fakes) -> None:
+    assert plan_actions({"m": fakes.version("m", 1)}, {"m": version("m", 1)}, {}, {}, 0.0).load == (fakes.version("m", 1),)
+
+
+def test_retries_come_later_each_time_and_never_later_than_five_minutes() -> None:
+    failure, waits = None, []
+    for _ in range(12):
+        failure = next_failure(version("m", 1), failure, 0.0)
+        waits.append(failure.retry_at)
+    assert waits == sorted(waits)
+    assert waits[0] == 5.0
+    assert waits[-1] == 300.0
+
+
+names = st.sampled_from(["a", "b", "c"])
+maps = st.dictionaries(names, st.integers(1, 3)).map(lambda found: {name: version(name, number) for name, number in found.items()})
+
+
+@given(maps, maps, maps)
+def test_the_plan_never_unloads_what_is_wanted_and_never_loads_what_is_served(aspired, serving, loading) -> None:
+    actions = plan_actions(aspired, serving, loading, {}, 0.0)
+    assert not set(actions.unload) & set(aspired)
+    assert all(serving.get(item.name) != item and item.name not in loading for item in actions.load)
+    done = {name: item for name, item in serving.items() if name not in actions.unload} | {item.name: item for item in actions.load}
+    assert {name: item for name, item in done.items() if name not in loading} == {
+        name: item for name, item in aspired.items() if name not in loading
+    }
+
+
+async def test_a_moved_pointer_switches_the_version(fakes) -> None:
+    source = fakes.Source()
+    source.point("m", 1)
+    follower, table, said = follower_of(source)
+    await follower.poll()
+    await follower.settle()
+    source.point("m", 2)
+    await follower.poll()
+    await follower.settle()
+    assert table.resolve("m").version.number == 2
+    assert source.engines["m", 1].is_closed
+    assert said == ["m:1 is served.", "m:2 is served."]
+    await follower.stop()
+
+
+async def test_an_unchanged_sequence_asks_nothing_else(fakes) -> None:
+    source = fakes.Source()
+    source.point("m", 1)
+    follower, _, _ = follower_of(source)
+    await follower.poll()
+    await follower.settle()
+    source.pointers["m"] = fakes.version("m", 9)  # without a change of the sequence nobody looks
+    await follower.poll()
+    assert source.load_count == 1
+    await follower.stop()
+
+
+@pytest.mark.parametrize("error", [CorruptError("a digest differs"), ValueError("surprise")])
+async def test_a_version_that_cannot_be_loaded_leaves_the_old_one_serving_with_a_reason(fakes, error) -> None:
+    source = fakes.Source()
+    source.point("m", 1)
+    follower, table, said = follower_of(source)
+    await follower.poll()
+    await follower.settle()
+    source.point("m", 2, error)
+    await follower.poll()
+    await follower.settle()
+    assert table.resolve("m").version.number == 1
+    assert not source.engines["m", 1].is_closed
+    failed = table.states()[1]
+    assert (failed.state, failed.number) == (State.UNAVAILABLE, 2)
+    assert failed.code in {"corrupt", "unavailable"}
+    assert "The version before goes on serving" in said[-1]
+    await follower.stop()
+
+
+async def test_a_version_that_answers_its_golden_requests_wrongly_never_serves(fakes) -> None:
+    source = fakes.Source()
+    source.point("m", 1)
+    follower, table, said = follower_of(source)
+    await follower.poll()
+    await follower.settle()
+    source.golden_factor["m", 2] = 2.5
+    source.point("m", 2, fakes.Engine(2.0))
+    await follower.poll()
+    await follower.settle()
+    assert table.resolve("m").version.number == 1
+    assert source.engines["m", 2].is_closed
+    assert "golden" in said[-1]
+    await follower.stop()
+
+
+async def test_a_version_that_answers_its_golden_requests_rightly_serves(fakes) -> None:
+    source = fakes.Source()
+    source.golden_factor["m", 2] = 2.0
+    source.point("m", 2, fakes.Engine(2.0))
+    follower, table, _ = follower_of(source)
+    await follower.poll()
+    await follower.settle()
+    assert table.resolve("m").version.number == 2
+    await follower.stop()
+
+
+async def test_a_failed_version_is_tried_again_when_its_time_has_come(fakes) -> None:
+    now = [0.0]
+    source = fakes.Source()
+    source.point("m", 1, CorruptError("not yet"))
+    follower, table, _ = follower_of(source, clock=lambda: now[0])
+    await follower.poll()
+    await follower.settle()
+    source.engines["m", 1] = fakes.Engine(1.0)
+    await follower.poll()
+    await follower.settle()
+    assert source.load_count == 1
+    now[0] = 6.0
+    await follower.poll()
+    await follower.settle()
+    assert table.is_ready("m")
+    await follower.stop()
+
+
+async def test_a_registry_that_fails_leaves_everything_serving_and_is_reported_once(fakes) -> None:
+    source = fakes.Source()
+    source.point("m", 1)
+    follower, table, said = follower_of(source)
+    await follower.poll()
+    await follower.settle()
+    source.error = StorageError("the disk is gone.")
+    await follower.poll()
+    await follower.poll()
+    assert table.is_ready("m")
+    assert sum("cannot be read" in sentence for sentence in said) == 1
+    source.error = None
+    source.point("m", 2)
+    await follower.poll()
+    await follower.settle()
+    assert table.resolve("m").version.number == 2
+    await follower.stop()
+
+
+async def test_an_alias_that_is_gone_unloads_the_model(fakes) -> None:
+    source = fakes.Source()
+    source.point("m", 1)
+    follower, table, _ = follower_of(source)
+    await follower.poll()
+    await follower.settle()
+    source.drop("m")
+    await follower.poll()
+    assert "m" not in table.models
+    assert source.engines["m", 1].is_closed
+    await follower.stop()
+
+
+async def test_a_load_that_hangs_holds_up_only_its_own_model(fakes) -> None:
+    source = fakes.Source()
+    source.point("slow", 1)
+    follower, table, _ = follower_of(source)
+    await follower.poll()
+    await follower.settle()
+    gate = threading.Event()
+    hanging = fakes.Engine(2.0, gate=gate)
+    source.golden_factor["slow", 2] = 2.0
+    source.point("slow", 2, hanging)
+    source.point("quick", 1)
+    await follower.poll()
+    while not table.is_ready("quick"):
+        await asyncio.sleep(0.01)
+    assert table.resolve("slow").version.number == 1
+    gate.set()
+    await follower.settle()
+    assert table.resolve("slow").version.number == 2
+    await follower.stop()
+
+
+async def test_a_version_that_is_no_longer_wanted_when_it_has_loaded_is_dropped(fakes) -> None:
+    source = fakes.Source()
+    source.point("m", 1)
+    follower, table, _ = follower_of(source)
+    await follower.poll()
+    await follower.settle()
+    gate = threading.Event()
+    source.golden_factor["m", 2] = 2.0
+    source.point("m", 2, fakes.Engine(2.0, gate=gate))
+    await follower.poll()
+    source.point("m", 1)  # rolled back while 2 was loading
+    await follower.poll()
+    gate.set()
+    await follower.settle()
+    await follower.poll()
+    assert table.resolve("m").version.number == 1
+    assert source.engines["m", 2].is_closed
+    assert [state.number for state in table.states()] == [1]
+    await follower.stop()
