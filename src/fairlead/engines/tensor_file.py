@@ -37,7 +37,7 @@ def write_tensors(path: Path, tensors: Tensors) -> None:
 def read_tensors(path: Path) -> dict[str, Array]:
     """Return what `write_tensors` wrote; raises CorruptError."""
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             names = json.loads(file["names"].tobytes())
             return {str(name): _read(file, position) for position, name in enumerate(names)}
     except (OSError, ValueError, KeyError, TypeError, EOFError, IndexError, zipfile.BadZipFile) as error:
