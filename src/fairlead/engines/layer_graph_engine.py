@@ -15,12 +15,15 @@ import numpy as np
 from fairlead.core.artifact import Artifact
 from fairlead.core.interface import Array, Interface, Tensors
 from fairlead.core.layer_graph import GRAPH_INPUT, Call, LayerGraph, ValueRef
+from fairlead.core.layer_kinds import KNOWN_KINDS, call_arguments
 from fairlead.core.ports import Sandbox
 from fairlead.engines.layer_graph_file import read_layer_graph
 from fairlead.engines.layers.layer_spec import LayerSpec
 from fairlead.engines.layers.registry import build
-from fairlead.engines.layers.value import Inputs, Value
-from fairlead.errors import RequestError, UnavailableError
+from fairlead.engines.layers.value import Inputs
+from fairlead.errors import RequestError, UnavailableError, UnsupportedError
+
+_ATTENTION_CONSTANTS = frozenset({"use_causal_mask", "return_attention_scores"})
 
 
 class LayerGraphEngine:
@@ -31,6 +34,7 @@ class LayerGraphEngine:
         self._interface = interface
         self._evaluations = {name: build(LayerSpec.of(layer, weights)) for name, layer in graph.layers.items()}
         self._is_closed = False
+        _check_calls(graph)
 
     @property
     def interface(self) -> Interface:
@@ -53,18 +57,18 @@ class LayerGraphEngine:
             self._interface.output(name)
         known = {ValueRef(GRAPH_INPUT, place): _widened(inputs[spec.name]) for place, spec in enumerate(self._graph.inputs)}
         for number, call in enumerate(self._graph.calls):
-            self._evaluate(number, call, known)
-        return {name: known[refs[name]].data.astype(self._interface.output(name).dtype.numpy) for name in names}
+            results = self._evaluate(call, known)
+            known |= {ValueRef(number, place): tensor for place, tensor in enumerate(results)}
+        return {name: known[refs[name]].astype(self._interface.output(name).dtype.numpy) for name in names}
 
-    def _evaluate(self, number: int, call: Call, known: dict[ValueRef, Value]) -> None:
-        """Add what call `number` gives to `known`."""
-        inputs = Inputs(tuple(known[ref] for ref in call.inputs), call.constants, call.argument_names)
+    def _evaluate(self, call: Call, known: Mapping[ValueRef, Array]) -> tuple[Array, ...]:
+        arguments = call_arguments(self._graph.layers[call.layer].kind, call)
+        inputs = Inputs({name: tuple(known[ref] for ref in refs) for name, refs in arguments.items()}, call.constants)
         try:
-            results = self._evaluations[call.layer](inputs)
+            return self._evaluations[call.layer](inputs)
         except ValueError as error:
-            shapes = ", ".join(str(list(value.data.shape)) for value in inputs.values)
+            shapes = ", ".join(str(list(tensor.shape)) for tensor in inputs.tensors)
             raise RequestError(f"Layer '{call.layer}' cannot take inputs of shape {shapes}.") from error
-        known |= {ValueRef(number, place): value for place, value in enumerate(results)}
 
     def close(self) -> None:
         """Let go of the weights. Idempotent."""
@@ -72,8 +76,19 @@ class LayerGraphEngine:
         self._evaluations = {}
 
 
-def _widened(tensor: Array) -> Value:
-    return Value(tensor.astype(np.float64) if tensor.dtype.kind == "f" else tensor)
+def _widened(tensor: Array) -> Array:
+    return tensor.astype(np.float64) if tensor.dtype.kind == "f" else tensor
+
+
+def _check_calls(graph: LayerGraph) -> None:
+    """Raise UnsupportedError where a call gives its layer something that the evaluation would not look at."""
+    for call in graph.calls:
+        kind = graph.layers[call.layer].kind
+        unknown = set(call_arguments(kind, call)) - set(KNOWN_KINDS[kind].arguments)
+        is_attention = "query" in KNOWN_KINDS[kind].arguments
+        unknown |= {name for name, value in call.constants.items() if value and not (is_attention and name in _ATTENTION_CONSTANTS)}
+        if unknown:
+            raise UnsupportedError(f"Layer '{call.layer}' ({kind}) is called with '{min(unknown)}', which Fairlead cannot evaluate.")
 
 
 def open_reference(artifact: Artifact, scratch: Path, sandbox: Sandbox) -> LayerGraphEngine:

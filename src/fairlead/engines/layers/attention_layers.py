@@ -12,10 +12,11 @@ import numpy as np
 
 from fairlead.core.interface import Array
 from fairlead.engines.layers.activation_functions import softmax
-from fairlead.engines.layers.activation_layers import MASKED_SCORE
 from fairlead.engines.layers.dense_layers import plus
 from fairlead.engines.layers.layer_spec import LayerSpec
-from fairlead.engines.layers.value import Evaluate, Inputs, Value
+from fairlead.engines.layers.value import Evaluate, Inputs
+
+_MASKED_SCORE = -1e9
 
 
 def _attention(spec: LayerSpec) -> Evaluate:
@@ -41,18 +42,13 @@ def _pairs(query: Array, key: Array) -> Array:
 def _attending(score: Callable[[Array, Array], Array]) -> Evaluate:
     """Return the evaluation that weighs values by `score`(query, key); the inputs are query, value and, where it differs, key."""
 
-    def evaluate(inputs: Inputs) -> tuple[Value, ...]:
-        query, value = inputs.values[:2]
-        key = inputs.values[2] if len(inputs.values) > 2 else value
-        scores = score(query.data, key.data)
-        masks = [] if value.mask is None else [value.mask[:, np.newaxis, :]]
-        masks += [_causal(scores.shape[-2:])] if inputs.constants.get("use_causal_mask") else []
-        weights = softmax(np.where(reduce(np.logical_and, masks), scores, MASKED_SCORE) if masks else scores)
-        result = weights @ value.data
-        if query.mask is not None:
-            result = np.where(query.mask[..., np.newaxis], result, 0.0)
-        output = Value(result, query.mask)
-        return (output, Value(weights)) if inputs.constants.get("return_attention_scores") else (output,)
+    def evaluate(inputs: Inputs) -> tuple[Array, ...]:
+        query, value = inputs.tensors[:2]
+        scores = score(query, inputs.tensors[2] if len(inputs.tensors) > 2 else value)
+        if inputs.is_set("use_causal_mask"):
+            scores = np.where(_causal(scores.shape[-2:]), scores, _MASKED_SCORE)
+        weights = softmax(scores)
+        return (weights @ value, weights) if inputs.is_set("return_attention_scores") else (weights @ value,)
 
     return evaluate
 
@@ -74,37 +70,29 @@ def _multi_head_attention(spec: LayerSpec) -> Evaluate:
         projected = plus(np.tensordot(x.reshape(len(x), -1, x.shape[-1]), kernels[role], 1), biases[role])
         return np.swapaxes(projected, 1, 2)
 
-    def evaluate(inputs: Inputs) -> tuple[Value, ...]:
-        query, value, key, mask = _head_arguments(inputs, spec)
-        if query.data.ndim > 3 and (axes is not None or mask is not None):
+    def evaluate(inputs: Inputs) -> tuple[Array, ...]:
+        (query,), (value,) = inputs.arguments["query"], inputs.arguments["value"]
+        (key,) = inputs.arguments.get("key", (value,))
+        mask = _head_mask(inputs, query, value)
+        if query.ndim > 3 and (axes is not None or mask is not None):
             raise spec.refusal("attention_axes")
-        heads = project("query", query.data)
-        scores = heads @ np.swapaxes(project("key", key.data), -2, -1) / np.sqrt(heads.shape[-1])
-        weights = softmax(scores if mask is None else np.where(mask[:, np.newaxis], scores, MASKED_SCORE))
-        is_scored = bool(inputs.constants.get("return_attention_scores"))
-        if is_scored and mask is not None:
-            weights = np.where(mask[:, np.newaxis], weights, 0.0)
-        mixed = np.swapaxes(weights @ project("value", value.data), 1, 2)
+        heads = project("query", query)
+        scores = heads @ np.swapaxes(project("key", key), -2, -1) / np.sqrt(heads.shape[-1])
+        weights = softmax(scores if mask is None else np.where(mask, scores, _MASKED_SCORE))
+        mixed = np.swapaxes(weights @ project("value", value), 1, 2)
         result = plus(np.tensordot(mixed, kernels["attention_output"], 2), biases["attention_output"])
-        output = Value(result.reshape(*query.data.shape[:-1], *result.shape[2:]), query.mask)
-        return (output, Value(weights)) if is_scored else (output,)
+        output = result.reshape(*query.shape[:-1], *result.shape[2:])
+        return (output, weights) if inputs.is_set("return_attention_scores") else (output,)
 
     return evaluate
 
 
-def _head_arguments(inputs: Inputs, spec: LayerSpec) -> tuple[Value, Value, Value, Array | None]:
-    """Return query, value, key (the value where there is none) and all masks in one: (batch or 1, queries, keys)."""
-    by_name = dict(zip(inputs.argument_names or ("query", "value", "key", "attention_mask"), inputs.values, strict=False))
-    if unknown := set(by_name) - {"query", "value", "key", "attention_mask"}:
-        raise spec.refusal(min(unknown))
-    query, value = by_name["query"], by_name["value"]
-    key = by_name.get("key", value)
-    masks = [by_name["attention_mask"].data.astype(np.bool_)] if "attention_mask" in by_name else []
-    masks += [] if query.mask is None else [query.mask[:, :, np.newaxis]]
-    masks += [each.mask[:, np.newaxis, :] for each in (value, key) if each.mask is not None]
-    if inputs.constants.get("use_causal_mask"):
-        masks.append(_causal((query.data.shape[1], value.data.shape[1]))[np.newaxis])
-    return query, value, key, reduce(np.logical_and, masks) if masks else None
+def _head_mask(inputs: Inputs, query: Array, value: Array) -> Array | None:
+    """Return which scores count, (batch or 1, 1, queries, keys); None where all do."""
+    masks = [mask.astype(np.bool_) for mask in inputs.arguments.get("attention_mask", ())]
+    if inputs.is_set("use_causal_mask"):
+        masks.append(_causal((query.shape[1], value.shape[1]))[np.newaxis])
+    return reduce(np.logical_and, masks)[:, np.newaxis] if masks else None
 
 
 LAYERS: dict[str, Callable[[LayerSpec], Evaluate]] = {

@@ -14,7 +14,7 @@ from fairlead.core.interface import Array
 from fairlead.engines.layers.activation_functions import activation
 from fairlead.engines.layers.dense_layers import plus
 from fairlead.engines.layers.layer_spec import LayerSpec
-from fairlead.engines.layers.value import Evaluate, on_all
+from fairlead.engines.layers.value import Evaluate, on_first
 from fairlead.engines.layers.windows import Window, channels_last
 
 _PATCH_ELEMENTS = 2**22  # 32 MiB of float64: how many elements of windows are copied out at once
@@ -103,7 +103,7 @@ def _depthwise(rank: int) -> Callable[[LayerSpec], Evaluate]:
     def build(spec: LayerSpec) -> Evaluate:
         window = _window(spec, rank)
         spec.integer("depth_multiplier", 1)
-        kernel = spec.weight("kernel")
+        kernel = spec.weight("depthwise_kernel")
         return _finished(spec, lambda x: convolve_depthwise(x, kernel, window))
 
     return build
@@ -137,7 +137,7 @@ def _finished(spec: LayerSpec, convolution: Callable[[Array], Array]) -> Evaluat
     bias = spec.weight_if(spec.flag("use_bias", True), "bias")
     act = activation(spec)
     biased = channels_last(lambda x: plus(convolution(x), bias), spec)
-    return on_all(lambda x: act(biased(x)))
+    return on_first(lambda x: act(biased(x)))
 
 
 LAYERS: dict[str, Callable[[LayerSpec], Evaluate]] = {

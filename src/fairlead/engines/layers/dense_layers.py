@@ -9,7 +9,7 @@ import numpy as np
 from fairlead.core.interface import Array
 from fairlead.engines.layers.activation_functions import activation
 from fairlead.engines.layers.layer_spec import LayerSpec
-from fairlead.engines.layers.value import Evaluate, Inputs, Value, on_all, on_each
+from fairlead.engines.layers.value import Evaluate, on_first
 from fairlead.errors import RequestError
 
 
@@ -17,7 +17,7 @@ def _dense(spec: LayerSpec) -> Evaluate:
     spec.integer("units")
     kernel, bias = spec.weight("kernel"), spec.weight_if(spec.flag("use_bias", True), "bias")
     act = activation(spec)
-    return on_each(lambda x: act(plus(x @ kernel, bias)))
+    return on_first(lambda x: act(plus(x @ kernel, bias)))
 
 
 def _einsum_dense(spec: LayerSpec) -> Evaluate:
@@ -25,22 +25,21 @@ def _einsum_dense(spec: LayerSpec) -> Evaluate:
     spec.option("output_shape")
     kernel, bias = spec.weight("kernel"), spec.weight_if(bool(spec.option("bias_axes", None)), "bias")
     act = activation(spec)
-    return on_all(lambda x: act(plus(np.einsum(equation, x, kernel, optimize=True), bias)))
+    return on_first(lambda x: act(plus(np.einsum(equation, x, kernel, optimize=True), bias)))
 
 
 def _embedding(spec: LayerSpec) -> Evaluate:
     spec.integer("input_dim")
     spec.integer("output_dim")
-    has_mask = spec.flag("mask_zero", False)
     table = spec.weight("embeddings")
 
-    def evaluate(inputs: Inputs) -> tuple[Value, ...]:
-        indices = inputs.first.data.astype(np.int64)  # Keras cuts off fractions too
+    def look_up(x: Array) -> Array:
+        indices = x.astype(np.int64)  # Keras cuts off fractions too
         if np.any((indices < 0) | (indices >= len(table))):
             raise RequestError(f"Layer '{spec.name}' looks up a number outside of 0 to {len(table) - 1}.")
-        return (Value(table[indices], indices != 0 if has_mask else None),)
+        return table[indices]
 
-    return evaluate
+    return on_first(look_up)
 
 
 def plus(x: Array, bias: Array | None) -> Array:

@@ -10,7 +10,7 @@ import numpy as np
 from fairlead.core.interface import Array
 from fairlead.engines.layers.layer_spec import LayerSpec
 from fairlead.engines.layers.normalization_layers import normalize_l2
-from fairlead.engines.layers.value import Evaluate, Inputs, Value
+from fairlead.engines.layers.value import Evaluate, Inputs
 
 _DOT_SMALLEST_NORM = 1e-7
 
@@ -18,11 +18,7 @@ _DOT_SMALLEST_NORM = 1e-7
 def _merging(merge: Callable[[Sequence[Array]], Array]) -> Callable[[LayerSpec], Evaluate]:
     def build(spec: LayerSpec) -> Evaluate:
         del spec
-
-        def evaluate(inputs: Inputs) -> tuple[Value, ...]:
-            return (Value(merge(_same_rank([value.data for value in inputs.values])), _either(inputs.values)),)
-
-        return evaluate
+        return lambda inputs: (merge(_same_rank(inputs.tensors)),)
 
     return build
 
@@ -33,40 +29,21 @@ def _same_rank(tensors: Sequence[Array]) -> list[Array]:
     return [tensor.reshape(len(tensor), *([1] * (rank - tensor.ndim)), *tensor.shape[1:]) for tensor in tensors]
 
 
-def _either(values: Sequence[Value]) -> Array | None:
-    """A step counts where it counts in any input; no mask where one input has none."""
-    masks = [value.mask for value in values if value.mask is not None]
-    return reduce(np.logical_or, masks) if len(masks) == len(values) else None
-
-
 def _concatenate(spec: LayerSpec) -> Evaluate:
     axis = spec.integer("axis", -1)
-
-    def evaluate(inputs: Inputs) -> tuple[Value, ...]:
-        data = np.concatenate([value.data for value in inputs.values], axis=axis)
-        return (Value(data, _concatenated_mask(inputs.values, axis)),)
-
-    return evaluate
-
-
-def _concatenated_mask(values: Sequence[Value], axis: int) -> Array | None:
-    """Masks are spread over their tensors (an input without one counts everywhere), joined, and reduced over the last axis."""
-    if all(value.mask is None for value in values):
-        return None
-    spread = [np.broadcast_to(True if value.mask is None else value.mask[..., np.newaxis], value.data.shape) for value in values]
-    return np.any(np.concatenate(spread, axis=axis), axis=-1)
+    return lambda inputs: (np.concatenate(inputs.tensors, axis=axis),)
 
 
 def _dot(spec: LayerSpec) -> Evaluate:
     axes = spec.integers("axes", 2)
     is_normalized = spec.flag("normalize", False)
 
-    def evaluate(inputs: Inputs) -> tuple[Value, ...]:
-        left, right = (value.data for value in inputs.values)
+    def evaluate(inputs: Inputs) -> tuple[Array, ...]:
+        left, right = inputs.tensors
         left_axis, right_axis = axes[0] % left.ndim, axes[1] % right.ndim
         if is_normalized:
             left, right = normalize_l2(left, left_axis, _DOT_SMALLEST_NORM), normalize_l2(right, right_axis, _DOT_SMALLEST_NORM)
-        return (Value(_batch_dot(left, right, left_axis, right_axis)),)
+        return (_batch_dot(left, right, left_axis, right_axis),)
 
     return evaluate
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from fairlead.core.interface import Array
 from fairlead.engines.layers.layer_spec import LayerSpec
-from fairlead.engines.layers.value import Evaluate, on_all, on_each
+from fairlead.engines.layers.value import Evaluate, on_first
 
 _SMALLEST_DEVIATION = 1e-7
 _SMALLEST_NORM = 1e-12
@@ -41,7 +41,7 @@ def _batch_normalization(spec: LayerSpec) -> Evaluate:
     beta = spec.weight_if(spec.flag("center", True), "beta")
     factor = (1.0 if gamma is None else gamma) / np.sqrt(variance + epsilon)
     offset = (0.0 if beta is None else beta) - mean * factor
-    return on_each(lambda x: x * _along(factor, axes, x, 1.0) + _along(offset, axes, x, 0.0))
+    return on_first(lambda x: x * _along(factor, axes, x, 1.0) + _along(offset, axes, x, 0.0))
 
 
 def _layer_normalization(spec: LayerSpec) -> Evaluate:
@@ -53,7 +53,7 @@ def _layer_normalization(spec: LayerSpec) -> Evaluate:
         deviation = np.sqrt(np.var(x, axis=axes, keepdims=True) + epsilon)
         return (x - np.mean(x, axis=axes, keepdims=True)) / deviation * _along(gamma, axes, x, 1.0) + _along(beta, axes, x, 0.0)
 
-    return on_each(normalize)
+    return on_first(normalize)
 
 
 def _group_normalization(spec: LayerSpec) -> Evaluate:
@@ -69,7 +69,7 @@ def _group_normalization(spec: LayerSpec) -> Evaluate:
         normal = ((split - np.mean(split, axis=others, keepdims=True)) / deviation).reshape(last.shape)
         return np.moveaxis(normal * _along(gamma, (-1,), last, 1.0) + _along(beta, (-1,), last, 0.0), -1, axis)
 
-    return on_each(normalize)
+    return on_first(normalize)
 
 
 def _rms_normalization(spec: LayerSpec) -> Evaluate:
@@ -80,12 +80,12 @@ def _rms_normalization(spec: LayerSpec) -> Evaluate:
             raise spec.refusal("axis")  # Keras multiplies by `scale` along the last axes, whatever `axis` says
         return x / np.sqrt(np.mean(np.square(x), axis=axes, keepdims=True) + epsilon) * scale
 
-    return on_all(normalize)
+    return on_first(normalize)
 
 
 def _unit_normalization(spec: LayerSpec) -> Evaluate:
     axes = _axes(spec)
-    return on_each(lambda x: normalize_l2(x, axes, _SMALLEST_NORM))
+    return on_first(lambda x: normalize_l2(x, axes, _SMALLEST_NORM))
 
 
 def normalize_l2(x: Array, axes: int | tuple[int, ...], smallest: float) -> Array:
@@ -103,12 +103,12 @@ def _normalization(spec: LayerSpec) -> Evaluate:
         middle, spread = (_along(each, axes, x, 0.0) if is_compact else each for each in (mean, deviation))
         return x * spread + middle if is_inverse else (x - middle) / spread
 
-    return on_each(normalize)
+    return on_first(normalize)
 
 
 def _rescaling(spec: LayerSpec) -> Evaluate:
     scale, offset = (np.asarray(spec.option(key), np.float64) for key in ("scale", "offset"))
-    return on_each(lambda x: x * scale + offset)
+    return on_first(lambda x: x * scale + offset)
 
 
 LAYERS: dict[str, Callable[[LayerSpec], Evaluate]] = {

@@ -8,7 +8,7 @@ import numpy as np
 
 from fairlead.core.interface import Array
 from fairlead.engines.layers.layer_spec import LayerSpec
-from fairlead.engines.layers.value import Evaluate, Inputs, Value, on_all
+from fairlead.engines.layers.value import Evaluate, on_first
 from fairlead.engines.layers.windows import Window, channels_last
 
 
@@ -37,7 +37,7 @@ def _pooling(rank: int, pool: Callable[[Array, Window], Array]) -> Callable[[Lay
     def build(spec: LayerSpec) -> Evaluate:
         size, strides = spec.integers("pool_size", rank), spec.integers("strides", rank)
         window = Window(size, strides, spec.choice("padding", ("valid", "same"), "valid"), (1,) * rank)
-        return on_all(channels_last(lambda x: pool(x, window), spec))
+        return on_first(channels_last(lambda x: pool(x, window), spec))
 
     return build
 
@@ -46,25 +46,9 @@ def _global_pooling(rank: int, reduce: Callable[..., Array]) -> Callable[[LayerS
     def build(spec: LayerSpec) -> Evaluate:
         axes = _spatial_axes(spec, rank)
         keepdims = spec.flag("keepdims", False)
-        return on_all(lambda x: reduce(x, axis=axes, keepdims=keepdims))
+        return on_first(lambda x: reduce(x, axis=axes, keepdims=keepdims))
 
     return build
-
-
-def _global_average_1d(spec: LayerSpec) -> Evaluate:
-    """Masked steps do not count."""
-    (axis,) = _spatial_axes(spec, 1)
-    keepdims = spec.flag("keepdims", False)
-
-    def evaluate(inputs: Inputs) -> tuple[Value, ...]:
-        x, mask = inputs.first.data, inputs.first.mask
-        if mask is None:
-            return (Value(np.mean(x, axis=axis, keepdims=keepdims)),)
-        counts = np.expand_dims(mask, 2 if axis == 1 else 1)
-        total = np.sum(np.where(counts, x, 0.0), axis=axis, keepdims=keepdims)
-        return (Value(total / np.sum(counts, axis=axis, keepdims=keepdims)),)
-
-    return evaluate
 
 
 def _spatial_axes(spec: LayerSpec, rank: int) -> tuple[int, ...]:
@@ -76,6 +60,5 @@ LAYERS: dict[str, Callable[[LayerSpec], Evaluate]] = {
     **{f"MaxPooling{rank}D": _pooling(rank, _pool_max) for rank in (1, 2, 3)},
     **{f"AveragePooling{rank}D": _pooling(rank, _pool_average) for rank in (1, 2, 3)},
     **{f"GlobalMaxPooling{rank}D": _global_pooling(rank, np.max) for rank in (1, 2, 3)},
-    **{f"GlobalAveragePooling{rank}D": _global_pooling(rank, np.mean) for rank in (2, 3)},
-    "GlobalAveragePooling1D": _global_average_1d,
+    **{f"GlobalAveragePooling{rank}D": _global_pooling(rank, np.mean) for rank in (1, 2, 3)},
 }

@@ -14,7 +14,7 @@ import numpy as np
 from fairlead.core.interface import Array
 from fairlead.engines.layers.layer_spec import LayerSpec
 from fairlead.engines.layers.recurrent_cells import CELLS, Cell, States
-from fairlead.engines.layers.value import Evaluate, Inputs, Value
+from fairlead.engines.layers.value import Evaluate, Inputs
 
 _MERGES: dict[str | None, Callable[[Array, Array], tuple[Array, ...]]] = {
     "concat": lambda forward, backward: (np.concatenate([forward, backward], axis=-1),),
@@ -34,21 +34,15 @@ class _Recurrence:
     gives_sequences: bool
     gives_states: bool
 
-    def run(self, sequence: Array, states: Sequence[Array], mask: Array | None, *, zeroes_masked: bool = False) -> tuple[Array, States]:
+    def run(self, sequence: Array, states: Sequence[Array]) -> tuple[Array, States]:
         """Return the output (batch, units) or (batch, steps, units) in the order in which steps were taken, and the last states."""
         current: States = tuple(states) or (np.zeros((len(sequence), self.cell.units)),) * self.cell.state_count
-        order = range(sequence.shape[1])[:: -1 if self.is_backward else 1]
         prepared = self.cell.project(sequence)
-        outputs = np.empty((len(sequence), sequence.shape[1], self.cell.units)) if self.gives_sequences else None
-        for place, step in enumerate(order):
-            following = self.cell.step(prepared[:, step], current)
-            counts = None if mask is None else mask[:, step, np.newaxis]
-            if counts is not None:
-                following = tuple(np.where(counts, new, old) for new, old in zip(following, current, strict=True))
-            current = following
-            if outputs is not None:
-                outputs[:, place] = np.where(counts, current[0], 0.0) if zeroes_masked and counts is not None else current[0]
-        return current[0] if outputs is None else outputs, current
+        outputs = []
+        for step in range(sequence.shape[1])[:: -1 if self.is_backward else 1]:
+            current = self.cell.step(prepared[:, step], current)
+            outputs.append(current[0])
+        return np.stack(outputs, axis=1) if self.gives_sequences else current[0], current
 
 
 def _recurrence(spec: LayerSpec) -> _Recurrence:
@@ -56,22 +50,12 @@ def _recurrence(spec: LayerSpec) -> _Recurrence:
     return _Recurrence(CELLS[spec.kind](spec), *flags)
 
 
-def _arguments(inputs: Inputs) -> tuple[Value, tuple[Array, ...], Array | None]:
-    """Return the sequence, the initial states (none: zeros) and the mask, which may be an argument or come along with the sequence."""
-    sequence, *others = inputs.values
-    masks = inputs.named("mask")
-    states = tuple(value.data for value in others if not any(value is mask for mask in masks))
-    return sequence, states, masks[0].data.astype(np.bool_) if masks else sequence.mask
-
-
 def _recurrent(spec: LayerSpec) -> Evaluate:
     recurrence = _recurrence(spec)
 
-    def evaluate(inputs: Inputs) -> tuple[Value, ...]:
-        sequence, states, mask = _arguments(inputs)
-        output, last = recurrence.run(sequence.data, states, mask)
-        first = Value(output, mask if recurrence.gives_sequences else None)
-        return (first, *map(Value, last)) if recurrence.gives_states else (first,)
+    def evaluate(inputs: Inputs) -> tuple[Array, ...]:
+        output, last = recurrence.run(inputs.first, inputs.tensors[1:])
+        return (output, *last) if recurrence.gives_states else (output,)
 
     return evaluate
 
@@ -88,15 +72,13 @@ def _bidirectional(spec: LayerSpec) -> Evaluate:
         raise spec.refusal("merge_mode")
     merge = _MERGES[mode]
 
-    def evaluate(inputs: Inputs) -> tuple[Value, ...]:
-        sequence, states, mask = _arguments(inputs)
+    def evaluate(inputs: Inputs) -> tuple[Array, ...]:
+        sequence, *states = inputs.tensors
         half = len(states) // 2
-        ahead, ahead_states = forward.run(sequence.data, states[:half], mask, zeroes_masked=True)
-        back, back_states = backward.run(sequence.data, states[half:], mask, zeroes_masked=True)
+        ahead, ahead_states = forward.run(sequence, states[:half])
+        back, back_states = backward.run(sequence, states[half:])
         outputs = merge(ahead, np.flip(back, axis=1) if forward.gives_sequences else back)
-        kept = mask if forward.gives_sequences else None
-        last = (*ahead_states, *back_states) if forward.gives_states else ()
-        return (*(Value(output, kept) for output in outputs), *map(Value, last))
+        return (*outputs, *ahead_states, *back_states) if forward.gives_states else outputs
 
     return evaluate
 

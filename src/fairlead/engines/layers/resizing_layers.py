@@ -8,7 +8,7 @@ import numpy as np
 
 from fairlead.core.interface import Array
 from fairlead.engines.layers.layer_spec import LayerSpec
-from fairlead.engines.layers.value import Evaluate, on_all
+from fairlead.engines.layers.value import Evaluate, on_first
 from fairlead.engines.layers.windows import channels_last
 
 
@@ -18,7 +18,7 @@ def _upsampling(rank: int) -> Callable[[LayerSpec], Evaluate]:
         kinds = ("nearest", "bilinear") if rank == 2 else ("nearest",)
         is_nearest = spec.choice("interpolation", kinds, "nearest") == "nearest"
         stretch = _repeat if is_nearest else _interpolate
-        return on_all(channels_last(lambda x: _along_each(x, size, stretch), spec))
+        return on_first(channels_last(lambda x: _along_each(x, size, stretch), spec))
 
     return build
 
@@ -46,7 +46,7 @@ def _interpolate(x: Array, factor: int, axis: int) -> Array:
 def _zero_padding(rank: int) -> Callable[[LayerSpec], Evaluate]:
     def build(spec: LayerSpec) -> Evaluate:
         margins = spec.pairs("padding", rank)
-        return on_all(channels_last(lambda x: np.pad(x, [(0, 0), *margins, (0, 0)]), spec))
+        return on_first(channels_last(lambda x: np.pad(x, [(0, 0), *margins, (0, 0)]), spec))
 
     return build
 
@@ -54,7 +54,7 @@ def _zero_padding(rank: int) -> Callable[[LayerSpec], Evaluate]:
 def _cropping(rank: int) -> Callable[[LayerSpec], Evaluate]:
     def build(spec: LayerSpec) -> Evaluate:
         margins = spec.pairs("cropping", rank)
-        return on_all(channels_last(lambda x: x[(slice(None), *(slice(before, -after or None) for before, after in margins))], spec))
+        return on_first(channels_last(lambda x: x[(slice(None), *(slice(before, -after or None) for before, after in margins))], spec))
 
     return build
 
