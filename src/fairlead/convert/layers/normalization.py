@@ -49,8 +49,6 @@ def convert_layer_normalization(use: LayerUse, inputs: Sequence[Value]) -> list[
     epsilon = float(use.config.get("epsilon"))
     gamma = use.weight("gamma") if use.config.get("scale", True) else None
     beta = use.weight("beta") if use.config.get("center", True) else None
-    if use.config.get("rms_scaling", False):
-        raise use.refusal("has rms_scaling, which is not supported")
     if axes == list(range(axes[0], value.rank)):
         value = _with_last_axes(builder, value, axes)
         shape = [value.shape[axis] or 1 for axis in axes]
@@ -82,7 +80,7 @@ def convert_rms_normalization(use: LayerUse, inputs: Sequence[Value]) -> list[Va
 def convert_unit_normalization(use: LayerUse, inputs: Sequence[Value]) -> list[Value]:
     """UnitNormalization: x over its Euclidean norm."""
     builder, value = use.builder, _floats(use, inputs[0])
-    axes = [value.axis(axis) for axis in _axes(use, value)] if value.columns is None else [1]
+    axes = [value.axis(axis) for axis in _axes(use, value)]
     norm = builder.add("ReduceL2", [value.name, builder.integers(axes, "axes")], keepdims=1)
     floored = builder.add("Max", [norm, builder.floats(_NORM_FLOOR)])
     return [replace(value, name=builder.add("Div", [value.name, floored]))]

@@ -85,9 +85,6 @@ def read_direction(use: LayerUse) -> Direction:
     gate_count = {"SimpleRNN": 1, "LSTM": 4, "GRU": 3}[use.kind]
     if kernel.shape[-1] != gate_count * units or recurrent.shape != (units, gate_count * units):
         raise use.refusal(f"has kernels of shapes {list(kernel.shape)} and {list(recurrent.shape)}")
-    for key in ("stateful", "unroll", "zero_output_for_mask"):
-        if use.config.get(key, False) and key == "stateful":
-            raise use.refusal("is stateful: it would remember one request in the next")
     names = [use.config.get("activation", "tanh")]
     if use.kind != "SimpleRNN":
         names.insert(0, use.config.get("recurrent_activation", "sigmoid"))
@@ -137,9 +134,10 @@ def run(use: LayerUse, sequence: Value, directions: Sequence[Direction], states:
     names = [_ACTIVATIONS[name] for one in directions for name in one.activations]
     attributes = dict(first.attributes)
     attributes["activations"] = [name for name, _, _ in names]
-    if any(alpha is not None for _, alpha, _ in names):
-        attributes["activation_alpha"] = [alpha for _, alpha, _ in names if alpha is not None]
-        attributes["activation_beta"] = [beta for _, _, beta in names if beta is not None]
+    for key, numbers in (("activation_alpha", [alpha for _, alpha, _ in names]), ("activation_beta", [beta for _, _, beta in names])):
+        given = [number for number in numbers if number is not None]
+        if given:
+            attributes[key] = given
     how = "bidirectional" if len(directions) == 2 else "reverse" if first.is_backward else "forward"
     return builder.add_many(first.operator, operands, 1 + first.state_count, hidden_size=first.units, direction=how, **attributes)
 

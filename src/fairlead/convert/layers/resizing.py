@@ -14,9 +14,9 @@ def convert_zero_padding(use: LayerUse, inputs: Sequence[Value]) -> list[Value]:
     image = enter(use, inputs[0])
     pairs = _pairs(use, "padding", image)
     builder = use.builder
-    axes = [2 + axis for axis in range(image.rank)]
-    pads = builder.integers([begin for begin, _ in pairs] + [end for _, end in pairs], "pads")
-    tensor = builder.add("Pad", [image.tensor, pads, builder.floats(0.0), builder.integers(axes, "axes")])
+    # Pads for every axis: ONNX Runtime 1.31 moves transposes through a Pad that names its axes and mixes them up.
+    pads = builder.integers([0, 0, *(begin for begin, _ in pairs), 0, 0, *(end for _, end in pairs)], "pads")
+    tensor = builder.add("Pad", [image.tensor, pads])
     sizes = [None if size is None else size + begin + end for size, (begin, end) in zip(image.sizes, pairs, strict=True)]
     return [leave(tensor, image.channels, sizes, is_last=image.is_last)]
 
