@@ -113,5 +113,11 @@ def wait_until(condition, timeout_s: float = 10.0) -> None:
 @pytest.fixture
 def fakes() -> SimpleNamespace:
     return SimpleNamespace(
-        Engine=FakeEngine, Source=FakeSource, Sink=ListSink, version=version, pair=PAIR, wait_until=wait_until, ones=np.ones((1, 2), np.float32)
+        Engine=FakeEngine,
+        Source=FakeSource,
+        Sink=ListSink,
+        version=version,
+        pair=PAIR,
+        wait_until=wait_until,
+        ones=np.ones((1, 2), np.float32),
     )

@@ -206,8 +206,7 @@ async def test_a_load_that_hangs_holds_up_only_its_own_model(fakes) -> None:
     source.point("slow", 2, hanging)
     source.point("quick", 1)
     await follower.poll()
-    while not table.is_ready("quick"):
-        await asyncio.sleep(0.01)
+    await asyncio.to_thread(fakes.wait_until, lambda: table.is_ready("quick"))
     assert table.resolve("slow").version.number == 1
     gate.set()
     await follower.settle()

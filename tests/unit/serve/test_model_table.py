@@ -63,7 +63,10 @@ def test_loading_and_failing_never_take_the_served_version_away(table, fakes) ->
     table.begin_load(fakes.version("m", 2))
     assert [(state.number, state.state) for state in table.states()] == [(1, State.READY), (2, State.LOADING)]
     table.fail_load(fakes.version("m", 2), CorruptError("a digest differs"))
-    assert [(state.number, state.state, state.code) for state in table.states()] == [(1, State.READY, ""), (2, State.UNAVAILABLE, "corrupt")]
+    assert [(state.number, state.state, state.code) for state in table.states()] == [
+        (1, State.READY, ""),
+        (2, State.UNAVAILABLE, "corrupt"),
+    ]
     assert table.resolve("m").version.number == 1
     assert table.are_all_ready()
 

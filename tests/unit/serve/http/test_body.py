@@ -1,0 +1,104 @@
+import gzip
+import json
+import zlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fairlead.errors import RequestError, TooLargeError, UnsupportedError
+from fairlead.serve.http.body import is_within_depth, read_body
+from fairlead.serve.http.limits import HttpLimits
+
+LIMITS = HttpLimits(body_bytes=10_000)
+JSON = {b"content-type": b"application/json"}
+
+
+def depth_of(value: object) -> int:
+    if isinstance(value, dict):
+        return 1 + max((depth_of(item) for item in value.values()), default=0)
+    if isinstance(value, list):
+        return 1 + max((depth_of(item) for item in value), default=0)
+    return 0
+
+
+texts = st.text(st.characters(codec="utf-8") | st.sampled_from('"\\[]{}'), max_size=8)
+values = st.recursive(
+    st.none() | st.integers() | texts, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(texts, inner, max_size=4), max_leaves=30
+)
+
+
+@given(values, st.integers(0, 6), st.booleans())
+def test_the_depth_on_the_bytes_is_the_depth_of_the_value(value, limit, is_ascii) -> None:
+    text = json.dumps(value, ensure_ascii=is_ascii).encode()
+    assert is_within_depth(text, limit) == (depth_of(value) <= limit)
+
+
+@given(st.binary(max_size=200))
+def test_the_depth_of_any_bytes_can_be_asked(data) -> None:
+    assert is_within_depth(data, 100)
+
+
+@pytest.mark.parametrize("opening", [b"[", b'{"a":', b'[{"a":'])
+def test_a_quarter_million_levels_are_refused_before_decoding(opening) -> None:
+    with pytest.raises(RequestError, match="100 levels"):
+        read_body(JSON, opening * 250_000, HttpLimits())
+
+
+def test_brackets_in_texts_do_not_count() -> None:
+    assert read_body(JSON, json.dumps(["[" * 500, '\\"{' * 500]).encode(), LIMITS)
+
+
+def test_a_depth_of_exactly_the_limit_is_taken() -> None:
+    assert is_within_depth(b"[" * 100 + b"]" * 100 + b"[]" * 5, 100)
+    assert not is_within_depth(b"[" * 101 + b"]" * 101, 100)
+
+
+@pytest.mark.parametrize(("encoding", "pack"), [(b"gzip", gzip.compress), (b"deflate", zlib.compress), (b"GZIP", gzip.compress)])
+def test_compressed_bodies_are_read(encoding, pack) -> None:
+    assert read_body({**JSON, b"content-encoding": encoding}, pack(b'{"a": 1}'), LIMITS) == b'{"a": 1}'
+
+
+@pytest.mark.parametrize("size", [10_000, 10_001])
+def test_the_limit_holds_after_decompression_to_the_byte(size) -> None:
+    headers, body = {**JSON, b"content-encoding": b"gzip"}, gzip.compress(b" " * size)
+    if size == 10_000:
+        assert len(read_body(headers, body, LIMITS)) == size
+    else:
+        with pytest.raises(TooLargeError, match="10000"):
+            read_body(headers, body, LIMITS)
+
+
+@pytest.mark.parametrize("encoding", [b"gzip, gzip", b"br", b"compress", b"", b"gzip,deflate", b"zstd"])
+def test_an_unknown_or_double_encoding_is_unsupported(encoding) -> None:
+    with pytest.raises(UnsupportedError):
+        read_body({**JSON, b"content-encoding": encoding}, gzip.compress(b"{}"), LIMITS)
+
+
+@pytest.mark.parametrize("body", [gzip.compress(b"{}")[:-4], gzip.compress(b"{}") + b"x", gzip.compress(b"{}") * 2, b"not gzip", b""])
+def test_a_damaged_compressed_body_is_refused(body) -> None:
+    with pytest.raises(RequestError):
+        read_body({**JSON, b"content-encoding": b"gzip"}, body, LIMITS)
+
+
+@pytest.mark.parametrize(
+    "media_type",
+    [b"application/json; charset=utf-8", b"application/vnd.x+json", b"Application/JSON", b"", b"application/x-www-form-urlencoded"],
+)
+def test_json_and_what_curl_says_are_taken(media_type) -> None:
+    assert read_body({b"content-type": media_type}, b"{}", LIMITS) == b"{}"
+
+
+@pytest.mark.parametrize(
+    "media_type", [b"text/plain", b"multipart/form-data", b"application/octet-stream", b"application/x-pickle", b"a" * 9999]
+)
+def test_other_media_types_are_unsupported(media_type) -> None:
+    with pytest.raises(UnsupportedError):
+        read_body({b"content-type": media_type}, b"{}", LIMITS)
+
+
+@pytest.mark.parametrize("media_type", [b"", b"application/x-www-form-urlencoded"])
+def test_a_page_in_a_browser_has_to_say_json(media_type) -> None:
+    with pytest.raises(UnsupportedError):
+        read_body({b"content-type": media_type, b"origin": b"https://example.com"}, b"{}", LIMITS)
+    assert read_body({**JSON, b"origin": b"https://example.com"}, b"{}", LIMITS)

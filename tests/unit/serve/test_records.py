@@ -1,0 +1,108 @@
+import numpy as np
+import pytest
+
+from fairlead.core.dtype import DType
+from fairlead.core.interface import Decision, DecisionKind, Interface, Task, TensorSpec
+from fairlead.errors import RequestError
+from fairlead.serve.records import column_names, example, from_columns, from_rows, labels, prediction
+
+TABLE = Interface((TensorSpec("x", DType.FP32, (None, 3), ("age", "height", "weight")),), (TensorSpec("y", DType.FP32, (None, 1)),))
+MIXED = Interface(
+    (TensorSpec("age", DType.FP32, (None, 1)), TensorSpec("city", DType.BYTES, (None, 1))), (TensorSpec("y", DType.FP32, (None, 1)),)
+)
+IMAGE = Interface((TensorSpec("x", DType.FP32, (None, 2, 2)),), (TensorSpec("y", DType.FP32, (None, 2)),))
+
+
+def test_records_become_a_table_in_the_models_order() -> None:
+    tensors = from_rows(TABLE, [{"weight": 3, "age": 1, "height": 2}, {"age": 4, "height": 5, "weight": None}])
+    assert tensors["x"].dtype == np.float32
+    np.testing.assert_array_equal(tensors["x"], [[1, 2, 3], [4, 5, np.nan]])
+
+
+def test_one_record_alone_is_one_row() -> None:
+    assert from_rows(TABLE, {"age": 1, "height": 2, "weight": 3})["x"].shape == (1, 3)
+
+
+def test_records_with_texts_become_one_tensor_per_column() -> None:
+    tensors = from_rows(MIXED, [{"age": 39, "city": "Århus"}, {"age": 4, "city": "Paris"}])
+    assert tensors["age"].tolist() == [[39.0], [4.0]]
+    assert tensors["city"].tolist() == [["Århus"], ["Paris"]]
+
+
+def test_lists_in_column_order_are_rows_too() -> None:
+    assert from_rows(MIXED, [[39, "Paris"]])["city"].tolist() == [["Paris"]]
+
+
+def test_nested_lists_are_the_one_inputs_own_shape() -> None:
+    assert from_rows(IMAGE, [[[1, 2], [3, 4]]])["x"].shape == (1, 2, 2)
+
+
+def test_columns_are_taken_by_the_names_of_inputs_or_of_their_columns() -> None:
+    assert from_columns(TABLE, {"x": [[1, 2, 3]]})["x"].tolist() == [[1.0, 2.0, 3.0]]
+    assert from_columns(TABLE, {"age": [1], "height": [2], "weight": [3]})["x"].tolist() == [[1.0, 2.0, 3.0]]
+
+
+@pytest.mark.parametrize(
+    ("interface", "rows", "message"),
+    [
+        (TABLE, [{"age": 1, "height": 2}], "'weight' is missing"),
+        (TABLE, [{"age": 1, "height": 2, "wieght": 3}], "Did you mean 'weight'"),
+        (TABLE, [{"age": 1, "height": 2, "weight": 3}, {"age": 1}], "Row 1"),
+        (TABLE, [{"age": 1, "height": 2, "weight": 3}, [1, 2, 3]], "Row 1 is not a record"),
+        (TABLE, [{"age": "x", "height": 2, "weight": 3}], "'age' holds strings"),
+        (TABLE, [{}], "missing"),
+        (TABLE, [], "empty"),
+        (TABLE, 5, "not a list"),
+        (TABLE, "age", "not a list"),
+        (MIXED, [[1]], "2 inputs"),
+        (MIXED, [{"age": 1}], "'city' is missing"),
+        (MIXED, [1, 2], "2 inputs"),
+    ],
+)
+def test_rows_that_do_not_fit_are_refused_with_the_column(interface, rows, message) -> None:
+    with pytest.raises(RequestError, match=message):
+        from_rows(interface, rows)
+
+
+@pytest.mark.parametrize("columns", [{"age": [1, 2], "height": [1], "weight": [1]}, {"age": 1, "height": 1, "weight": 1}, {"x": {}}, {}])
+def test_columns_that_do_not_fit_are_refused(columns) -> None:
+    with pytest.raises(RequestError):
+        from_columns(TABLE, columns)
+
+
+def test_the_prediction_is_the_scores_where_there_are_scores() -> None:
+    rule = Decision(DecisionKind.LABEL, "label", scores="p")
+    outputs = (TensorSpec("label", DType.BYTES, (None,)), TensorSpec("p", DType.FP32, (None, 2)))
+    interface = Interface(TABLE.inputs, outputs, Task.CLASSIFICATION, rule, ("no", "yes"))
+    answer = {"label": np.array(["yes"], dtype=object), "p": np.array([[0.25, 0.75]], np.float32)}
+    assert prediction(interface, answer) == [[0.25, 0.75]]
+    assert labels(interface, answer) == ["yes"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "scores", "expected"),
+    [
+        (DecisionKind.ARGMAX, [[0.1, 0.9], [0.8, 0.2]], ["yes", "no"]),
+        (DecisionKind.THRESHOLD, [[0.9], [0.1]], ["yes", "no"]),
+        (DecisionKind.THRESHOLD, [[0.9, 0.8], [0.1, 0.7], [0.1, 0.2]], [["no", "yes"], ["yes"], []]),
+    ],
+)
+def test_decisions_are_told_by_the_models_own_labels(kind, scores, expected) -> None:
+    interface = Interface(TABLE.inputs, TABLE.outputs, Task.CLASSIFICATION, Decision(kind, "y"), ("no", "yes"))
+    assert labels(interface, {"y": np.array(scores, np.float32)}) == expected
+
+
+def test_a_regression_has_no_labels() -> None:
+    interface = Interface(TABLE.inputs, TABLE.outputs, Task.REGRESSION, Decision(DecisionKind.VALUE, "y"))
+    assert labels(interface, {"y": np.array([[1.0]])}) is None
+    assert prediction(interface, {"y": np.array([[1.0]])}) == [[1.0]]
+
+
+def test_a_model_without_a_rule_gives_all_its_outputs_by_name() -> None:
+    assert prediction(TABLE, {"a": np.array([1]), "b": np.array(["t"], dtype=object)}) == {"a": [1], "b": ["t"]}
+
+
+def test_names_and_an_example_for_documentation() -> None:
+    assert column_names(TABLE) == ("age", "height", "weight")
+    assert example(IMAGE.inputs[0]) == [[0.0, 0.0], [0.0, 0.0]]
+    assert example(MIXED.inputs[1]) == [""]
