@@ -87,7 +87,9 @@ def test_a_lambda_layer_in_an_h5_file_is_refused_and_never_run(
     with h5py.File(path, "w") as file:
         file.attrs["model_config"] = json.dumps(lambda_config(canary))
         file.attrs["keras_version"] = "3.15.1"
-        file.create_group("model_weights").attrs["layer_names"] = np.array([b"boom"])
+        weights = file.create_group("model_weights")
+        weights.attrs["layer_names"] = np.array([b"boom"])
+        weights.create_group("boom").attrs["weight_names"] = np.array([])
     status, error = refusal(capsys, fairlead_home, "deploy", str(path))
     assert (status, canary.exists()) == (UNSAFE, False)
     assert "Lambda" in error

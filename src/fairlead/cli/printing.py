@@ -32,10 +32,15 @@ def emit_json(value: object) -> None:
 
 def table(rows: Sequence[Sequence[str]], header: Sequence[str]) -> str:
     """Return an aligned text table."""
-    widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in [header, *rows]]
+    widths = [max(_width(row[column]) for row in [header, *rows]) for column in range(len(header))]
+    lines = ["  ".join(cell + " " * (width - _width(cell)) for cell, width in zip(row, widths, strict=True)) for row in [header, *rows]]
+    lines = [line.rstrip() for line in lines]
     lines[0] = click.style(lines[0], bold=True)
     return "\n".join(lines)
+
+
+def _width(cell: str) -> int:
+    return len(click.unstyle(cell))
 
 
 class StepProgress:
