@@ -175,10 +175,10 @@ class GraphBuilder:
         tensors = [(spec.name, self.cast(self.arranged(value), spec.dtype).name) for spec, value in outputs]
         for name, tensor in tensors:
             self._name_output(name, tensor)
+        self._drop_unused([name for name, _ in tensors])
         size = sum(array.nbytes for array in self._constants.values())
         if size > onnx.checker.MAXIMUM_PROTOBUF - 2**20:
             raise UnsupportedError(f"The model has {size / 2**30:.1f} GiB of weights.", hint="A single ONNX file holds less than 2 GiB.")
-        self._drop_unused_constants()
         graph = helper.make_graph(
             self._nodes,
             self._name,
@@ -204,9 +204,15 @@ class GraphBuilder:
                         names[place] = name
         self._renamed[tensor] = name
 
-    def _drop_unused_constants(self) -> None:
-        used = {name for node in self._nodes for name in node.input}
-        self._constants = {name: array for name, array in self._constants.items() if name in used}
+    def _drop_unused(self, outputs: Sequence[str]) -> None:
+        """Remove nodes and constants that no output needs, such as the steps of a recurrent layer of which only the last is asked for."""
+        needed, kept = set(outputs), []
+        for node in reversed(self._nodes):
+            if needed.intersection(node.output):
+                needed.update(node.input)
+                kept.append(node)
+        self._nodes = kept[::-1]
+        self._constants = {name: array for name, array in self._constants.items() if name in needed}
 
     def _unique(self, label: str) -> str:
         stem = f"{self.scope}/{label}" if self.scope else label

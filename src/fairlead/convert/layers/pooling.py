@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from fairlead.convert.graph_builder import Value
 from fairlead.convert.layer_use import LayerUse
 from fairlead.convert.layers.spatial import enter, leave, numbers, window_padding, windowed_size
+from fairlead.core.dtype import DType
 
 
 def convert_max_pooling(use: LayerUse, inputs: Sequence[Value]) -> list[Value]:
@@ -21,12 +22,12 @@ def convert_average_pooling(use: LayerUse, inputs: Sequence[Value]) -> list[Valu
 
 def convert_global_max_pooling(use: LayerUse, inputs: Sequence[Value]) -> list[Value]:
     """GlobalMaxPooling1D, 2D, 3D."""
-    return [_pool_all(use, inputs[0], "GlobalMaxPool")]
+    return [_pool_all(use, inputs[0], "GlobalMaxPool", "ReduceMax")]
 
 
 def convert_global_average_pooling(use: LayerUse, inputs: Sequence[Value]) -> list[Value]:
     """GlobalAveragePooling1D, 2D, 3D."""
-    return [_pool_all(use, inputs[0], "GlobalAveragePool")]
+    return [_pool_all(use, inputs[0], "GlobalAveragePool", "ReduceMean")]
 
 
 def _pool(use: LayerUse, value: Value, operator: str) -> Value:
@@ -39,9 +40,16 @@ def _pool(use: LayerUse, value: Value, operator: str) -> Value:
     return leave(tensor, image.channels, sizes, is_last=image.is_last)
 
 
-def _pool_all(use: LayerUse, value: Value, operator: str) -> Value:
+def _pool_all(use: LayerUse, value: Value, pool: str, reduce: str) -> Value:
+    """Pool over all spatial axes; what lies channels last is reduced as it lies, which saves a transpose."""
+    builder, keeps = use.builder, bool(use.config.get("keepdims", False))
+    if not value.order and use.config.get("data_format") == "channels_last":
+        value = builder.cast(value, DType.FP32)
+        axes = builder.integers(range(1, value.rank - 1), "axes")
+        tensor = builder.add(reduce, [value.name, axes], keepdims=int(keeps))
+        return Value(tensor, (None, *[1] * (value.rank - 2 if keeps else 0), value.shape[-1]))
     image = enter(use, value)
-    tensor = use.builder.add(operator, [image.tensor])
-    if use.config.get("keepdims", False):
+    tensor = builder.add(pool, [image.tensor])
+    if keeps:
         return leave(tensor, image.channels, [1] * image.rank, is_last=image.is_last)
-    return Value(use.builder.add("Flatten", [tensor], axis=1), (None, image.channels))
+    return Value(builder.add("Flatten", [tensor], axis=1), (None, image.channels))

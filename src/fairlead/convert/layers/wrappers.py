@@ -3,76 +3,79 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from fairlead.convert.graph_builder import Value, memory_order
 from fairlead.convert.layer_use import LayerUse
 from fairlead.convert.layers.recurrent import TIME_FIRST, Direction, read_direction, run
 from fairlead.core.layer_kinds import IDENTITY_KINDS
 
-_REDUCTIONS = {"sum": "ReduceSum", "mul": "ReduceProd", "ave": "ReduceMean"}
 # Layers that treat every step alike as they are.
 _POINTWISE = IDENTITY_KINDS | {"Dense", "ReLU", "LeakyReLU", "ELU", "Rescaling"}
 
 
+@dataclass(frozen=True)
+class _Side:
+    """What one direction gives: all steps (time, batch, units) in the order of the input, and its last state(s) (batch, units)."""
+
+    steps: str
+    states: list[str]
+    units: int
+
+
 def convert_bidirectional(use: LayerUse, inputs: Sequence[Value]) -> list[Value]:
-    """Bidirectional: both directions in one operator, each step's outputs merged, then the states of forward and backward."""
+    """Bidirectional: the outputs of both directions merged, then the states of forward and backward."""
     forward_use, backward_use = use.nested("forward", use.config.get("layer")), use.nested("backward", use.config.get("backward_layer"))
     forward, backward = read_direction(forward_use), read_direction(backward_use)
     forward_use.check_all_used()
     backward_use.check_all_used()
-    _check_pair(use, forward, backward)
-    sequence, states = inputs[0], list(inputs[1:])
-    half = len(states) // 2
-    outputs = run(use, sequence, [forward, backward], [states[:half], states[half:]] if states else [])
-    merged = _merge_steps(use, outputs[0], sequence, forward) if forward.return_sequences else _merge_last(use, outputs[1], forward)
-    if not forward.return_state:
-        return merged
-    builder = use.builder
-    rows = [builder.add_many("Split", [state], 2, axis=0, num_outputs=2) for state in outputs[1:]]
-    finals = [builder.add("Squeeze", [pair[side], builder.integers([0], "axes")]) for side in (0, 1) for pair in rows]
-    return [*merged, *(Value(state, (None, forward.units)) for state in finals)]
-
-
-def _check_pair(use: LayerUse, forward: Direction, backward: Direction) -> None:
-    same = ("operator", "units", "attributes", "return_sequences", "return_state")
-    for key in same:
-        if getattr(forward, key) != getattr(backward, key):
-            raise use.refusal(f"has directions with different {key.replace('_', ' ')}")
     if forward.is_backward or not backward.is_backward:
         raise use.refusal("has a forward layer that goes backwards")
+    for key in ("return_sequences", "return_state"):
+        if getattr(forward, key) != getattr(backward, key):
+            raise use.refusal(f"has directions with different {key}")
+    sequence, states = inputs[0], list(inputs[1:])
+    half = forward.state_count if states else 0
+    given = [states[:half], states[half:]] if states else []
+    sides = _run_both(use, sequence, [forward, backward], given)
+    merged = _merge(use, sides, sequence.shape[1], is_sequence=forward.return_sequences)
+    if not forward.return_state:
+        return merged
+    return [*merged, *(Value(state, (None, side.units)) for side in sides for state in side.states)]
 
 
-def _merge_steps(use: LayerUse, steps: str, sequence: Value, forward: Direction) -> list[Value]:
-    """Merge (time, 2, batch, units), in which ONNX has the backward steps in the order of the input, as Keras turns them."""
-    builder, mode, time = use.builder, use.config.get("merge_mode", "concat"), sequence.shape[1]
-    if mode == "concat":
-        swapped = builder.add("Transpose", [steps], perm=[0, 2, 1, 3])
-        tensor = builder.add("Reshape", [swapped, builder.integers([0, 0, 2 * forward.units])])
-        return [Value(tensor, (None, time, 2 * forward.units), order=TIME_FIRST)]
-    if mode is None:
-        sides = builder.add_many("Split", [steps], 2, axis=1, num_outputs=2)
-        tensors = [builder.add("Squeeze", [side, builder.integers([1], "axes")]) for side in sides]
+def _run_both(use: LayerUse, sequence: Value, directions: list[Direction], states: list[list[Value]]) -> list[_Side]:
+    """Run both directions: in one operator where they have one form."""
+    builder, (forward, backward) = use.builder, directions
+    if all(getattr(forward, key) == getattr(backward, key) for key in ("operator", "units", "attributes")):
+        outputs = run(use, sequence, directions, states)
+        axes = [1, *[0] * forward.state_count]
+        pairs = [builder.add_many("Split", [output], 2, axis=axis, num_outputs=2) for output, axis in zip(outputs, axes, strict=True)]
+        sides = [[pair[side] for pair in pairs] for side in (0, 1)]
     else:
-        tensors = [builder.add(_reduction(use, mode), [steps, builder.integers([1], "axes")], keepdims=0)]
-    return [Value(tensor, (None, time, forward.units), order=TIME_FIRST) for tensor in tensors]
+        sides = [run(use, sequence, [one], states[place : place + 1]) for place, one in enumerate(directions)]
+    flat = [
+        [builder.add("Squeeze", [tensor, builder.integers([axis], "axes")]) for tensor, axis in zip(side, (1, 0, 0), strict=False)]
+        for side in sides
+    ]
+    return [_Side(side[0], side[1:], one.units) for side, one in zip(flat, directions, strict=True)]
 
 
-def _merge_last(use: LayerUse, state: str, forward: Direction) -> list[Value]:
-    """Merge (2, batch, units)."""
+def _merge(use: LayerUse, sides: list[_Side], time: int | None, *, is_sequence: bool) -> list[Value]:
     builder, mode = use.builder, use.config.get("merge_mode", "concat")
-    if mode == "concat":
-        swapped = builder.add("Transpose", [state], perm=[1, 0, 2])
-        return [Value(builder.add("Reshape", [swapped, builder.integers([0, 2 * forward.units])]), (None, 2 * forward.units))]
+    tensors = [side.steps if is_sequence else side.states[0] for side in sides]
+    order = TIME_FIRST if is_sequence else ()
+    lengths = (None, time) if is_sequence else (None,)
     if mode is None:
-        sides = builder.add_many("Split", [state], 2, axis=0, num_outputs=2)
-        return [Value(builder.add("Squeeze", [side, builder.integers([0], "axes")]), (None, forward.units)) for side in sides]
-    return [Value(builder.add(_reduction(use, mode), [state, builder.integers([0], "axes")], keepdims=0), (None, forward.units))]
-
-
-def _reduction(use: LayerUse, mode: str) -> str:
-    if mode not in _REDUCTIONS:
-        raise use.refusal(f"has merge_mode='{mode}', which is not supported")
-    return _REDUCTIONS[mode]
+        return [Value(tensor, (*lengths, side.units), order=order) for tensor, side in zip(tensors, sides, strict=True)]
+    if mode == "concat":
+        return [Value(builder.add("Concat", tensors, axis=-1), (*lengths, sum(side.units for side in sides)), order=order)]
+    if mode not in ("sum", "mul", "ave") or sides[0].units != sides[1].units:
+        raise use.refusal(f"has merge_mode={mode!r} for {sides[0].units} and {sides[1].units} units")
+    tensor = builder.add("Mul" if mode == "mul" else "Add", tensors)
+    if mode == "ave":
+        tensor = builder.add("Mul", [tensor, builder.floats(0.5)])
+    return [Value(tensor, (*lengths, sides[0].units), order=order)]
 
 
 def convert_time_distributed(use: LayerUse, inputs: Sequence[Value]) -> list[Value]:
