@@ -15,7 +15,7 @@ def multi_head_attention(keras: Keras) -> Any:
     x, y = keras.Input((None, 8)), keras.Input((6, 5))
     outputs = [
         layers.MultiHeadAttention(2, 4)(x, x),
-        layers.MultiHeadAttention(3, 4, value_dim=5, use_bias=False)(x, y),
+        layers.MultiHeadAttention(3, 4, value_dim=5, use_bias=False, dropout=0.1)(x, y),
         layers.MultiHeadAttention(2, 3, output_shape=7)(x, y, y),
     ]
     return keras.Model([x, y], outputs)

@@ -234,6 +234,11 @@ def mobilenet_v2(keras: Keras) -> Any:
     return keras.applications.MobileNetV2((32, 32, 3), alpha=0.35, weights=None, classes=10)
 
 
+def mobilenet_v3(keras: Keras) -> Any:
+    """MobileNetV3 from keras.applications: rescaling, arithmetic, squeeze-and-excitation, hard swish."""
+    return keras.applications.MobileNetV3Small((32, 32, 3), alpha=0.35, minimalistic=False, weights=None, classes=10)
+
+
 CASES = cases(
     {
         cnn: {},
@@ -255,5 +260,6 @@ CASES = cases(
         padding_and_cropping: {},
         channels_first: {"frameworks": KERAS_3},
         mobilenet_v2: {},
+        mobilenet_v3: {},
     }
 )
