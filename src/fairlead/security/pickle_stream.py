@@ -19,7 +19,7 @@ from fairlead.errors import SourceError, UnsafeContentError, UnsupportedError
 from fairlead.security.digests import chunks
 
 RATIO_LIMIT = 100
-_RATIO_FLOOR_BYTES = 256 * 2**20
+_RATIO_FLOOR_BYTES = 64 * 2**20
 _LIMIT_BYTES = 4 * 2**30
 _PIECE_BYTES = 1 << 20
 

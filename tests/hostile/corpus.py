@@ -1,0 +1,478 @@
+"""Builders of bad model files, made at test time: nothing that could do harm is kept in the repository.
+
+Every payload does one harmless thing: it makes a file, the canary. A case says how its file is built and how the raw library is made to
+fire the canary with the same file (the positive control). Ids are those of the security case list in docs/reference/security-cases.md.
+"""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import json
+import lzma
+import os
+import pickle
+import shutil
+import struct
+import subprocess
+import sys
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+WRAPPERS: dict[str, Callable[[bytes], bytes]] = {
+    "plain": lambda data: data,
+    "gzip": gzip.compress,
+    "zlib": zlib.compress,
+    "bz2": bz2.compress,
+    "xz": lzma.compress,
+    "lzma": lambda data: lzma.compress(data, format=lzma.FORMAT_ALONE),
+}
+CONTROLS = {
+    "pickle": "import pickle; pickle.load(open(path, 'rb'))",
+    "joblib": "import joblib; joblib.load(path)",
+    "members": (
+        "import pickle, zipfile\n"
+        "archive = zipfile.ZipFile(path)\n"
+        "for name in archive.namelist():\n"
+        "    try: pickle.loads(archive.read(name))\n"
+        "    except Exception: pass"
+    ),
+    "skops": "import skops.io; skops.io.load(path, trusted=skops.io.get_untrusted_types(file=path))",
+    "tar": "import tarfile; tarfile.open(path).extractall(folder, filter='fully_trusted')",
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """`build(folder, canary)` writes the file and returns its path. `control` names the raw loader; "" where `why_not` says why."""
+
+    id: str
+    name: str
+    build: Callable[[Path, Path], Path]
+    control: str = ""
+    why_not: str = ""
+
+    @property
+    def label(self) -> str:
+        return f"{self.id}-{self.name}"
+
+
+def fired(some: list[Case], folder: Path) -> set[str]:
+    """Build the cases' files and load them with their raw library, all of one library in one throw-away process; return the labels of
+    those whose canary appeared.
+    """
+    found = set()
+    for control in sorted({case.control for case in some if case.control}):
+        work = []
+        chosen = [case for case in some if case.control == control]
+        for number, case in enumerate(chosen):
+            place = folder / f"{control}{number}"
+            (place / "out").mkdir(parents=True)
+            work.append((str(case.build(place, place / "canary")), str(place / "out")))
+        subprocess.run([sys.executable, "-c", _RUNNER, json.dumps(work), CONTROLS[control]], capture_output=True, timeout=240, check=False)
+        found |= {case.label for number, case in enumerate(chosen) if (folder / f"{control}{number}" / "canary").exists()}
+    return found
+
+
+_RUNNER = """
+import json, sys, warnings
+warnings.simplefilter("ignore")
+for path, folder in json.loads(sys.argv[1]):
+    try:
+        exec(sys.argv[2], {"path": path, "folder": folder})
+    except Exception:
+        pass
+"""
+
+
+class Bomb:
+    """Unpickles by making the canary."""
+
+    def __init__(self, canary: Path, module: str = "") -> None:
+        self.canary = canary
+
+    def __reduce__(self) -> Any:
+        return os.system, (f"touch {self.canary}",)
+
+
+def call_pickle(module: str, name: str, argument: str) -> bytes:
+    """A protocol 0 pickle that calls module.name(argument)."""
+    return f"c{module}\n{name}\n(V{argument}\ntR.".encode()
+
+
+def estimator(**parameters: Any) -> Any:
+    import numpy as np
+    from sklearn.linear_model import LogisticRegression
+
+    rows = np.random.default_rng(0).normal(size=(40, 4))
+    return LogisticRegression(**parameters).fit(rows, rows[:, 0] > 0)
+
+
+# F: pickles
+
+
+def pickled(protocol: int, wrapper: str) -> Callable[[Path, Path], Path]:
+    def build(folder: Path, canary: Path) -> Path:
+        path = folder / ("model.pkl" if wrapper == "plain" else "model.joblib")
+        path.write_bytes(WRAPPERS[wrapper](pickle.dumps({"model": Bomb(canary)}, protocol=protocol)))
+        return path
+
+    return build
+
+
+def joblib_with_arrays(folder: Path, canary: Path) -> Path:
+    """The payload comes after raw array bytes, where a plain walk over opcodes has lost its way."""
+    import joblib
+    import numpy as np
+
+    path = folder / "model.joblib"
+    joblib.dump({"weights": np.arange(1000.0), "names": np.array(["a", None], dtype=object), "model": Bomb(canary)}, path)
+    return path
+
+
+def joblib_in_object_array(folder: Path, canary: Path) -> Path:
+    """The payload lies in the nested pickle of an object array."""
+    import joblib
+    import numpy as np
+
+    path = folder / "model.joblib"
+    joblib.dump({"names": np.array([Bomb(canary), None], dtype=object)}, path)
+    return path
+
+
+def raw_pickle(make: Callable[[Path], bytes], name: str = "model.pkl") -> Callable[[Path, Path], Path]:
+    def build(folder: Path, canary: Path) -> Path:
+        path = folder / name
+        path.write_bytes(make(canary))
+        return path
+
+    return build
+
+
+def _live(canary: Path, protocol: int = 2) -> bytes:
+    return pickle.dumps(Bomb(canary), protocol=protocol)
+
+
+def _broken_after(canary: Path) -> bytes:
+    return _live(canary)[:-1] + b"\xff\xff broken"
+
+
+def _two_streams(canary: Path) -> bytes:
+    return pickle.dumps([1]) + _live(canary)
+
+
+def _garbage_tail(canary: Path) -> bytes:
+    return _live(canary) + b"tail" * 100
+
+
+def _changes_class(canary: Path) -> bytes:
+    """Sets a method of an allowed class to an allowed function: BUILD with a slot state on a class."""
+    return b"csklearn.linear_model._logistic\nLogisticRegression\n(N(dVpredict\ncbuiltins\nlist\nstb."
+
+
+def _extension(canary: Path) -> bytes:
+    return b"\x80\x02\x82\x01."
+
+
+def _persistent(canary: Path) -> bytes:
+    return b"Pevil\n."
+
+
+def _dotted(canary: Path) -> bytes:
+    """Protocol 4 resolves dots in the name: sklearn.base:os.system style paths through an allowed module."""
+    module, name, argument = b"sklearn.utils._bunch", b"Bunch.__init__.__globals__", str(canary).encode()
+    return (
+        b"\x80\x04"
+        + b"".join(b"\x8c" + bytes([len(text)]) + text for text in (module, name))
+        + b"\x93\x8c"
+        + bytes([len(argument)])
+        + argument
+        + b"\x85R."
+    )
+
+
+def torch_zip(member: str) -> Callable[[Path, Path], Path]:
+    def build(folder: Path, canary: Path) -> Path:
+        path = folder / "model.pt"
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("archive/data.pkl", pickle.dumps({"weight": 1}))
+            archive.writestr("archive/version", "3\n")
+            archive.writestr(member, _live(canary))
+        return path
+
+    return build
+
+
+def torch_legacy(folder: Path, canary: Path) -> Path:
+    path = folder / "model.pt"
+    path.write_bytes(pickle.dumps(0x1950A86A20F9469CFC6C, protocol=2) + pickle.dumps(1001, protocol=2) + _live(canary))
+    return path
+
+
+def renamed(build: Callable[[Path, Path], Path], name: str) -> Callable[[Path, Path], Path]:
+    def rename(folder: Path, canary: Path) -> Path:
+        return Path(shutil.move(build(folder, canary), folder / name))
+
+    return rename
+
+
+def seven_zip(folder: Path, canary: Path) -> Path:
+    path = folder / "model.pt"
+    path.write_bytes(b"7z\xbc\xaf\x27\x1c\x00\x04" + _live(canary))
+    return path
+
+
+def hub_folder(folder: Path, canary: Path) -> Path:
+    path = folder / "model"
+    path.mkdir()
+    (path / "config.json").write_text(json.dumps({"auto_map": {"AutoModel": "modeling.Evil"}}))
+    (path / "modeling.py").write_text(f"open({str(canary)!r}, 'w')")
+    return path
+
+
+# F05 to F07: skops
+
+
+def skops_file(schema: Callable[[Path], dict[str, Any]], members: dict[str, bytes] | None = None) -> Callable[[Path, Path], Path]:
+    def build(folder: Path, canary: Path) -> Path:
+        path = folder / "model.skops"
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("schema.json", json.dumps({**schema(canary), "protocol": 2, "_skops_version": "0.16.0"}))
+            for name, data in (members or {}).items():
+                archive.writestr(name, data)
+        return path
+
+    return build
+
+
+def node(module: str, name: str, loader: str, **rest: Any) -> dict[str, Any]:
+    return {"__module__": module, "__class__": name, "__loader__": loader, **rest}
+
+
+def text_node(text: str) -> dict[str, Any]:
+    return {"__module__": "builtins", "__class__": "str", "__loader__": "JsonNode", "content": json.dumps(text), "is_json": True}
+
+
+def tuple_node(*content: Any) -> dict[str, Any]:
+    return {"__module__": "builtins", "__class__": "tuple", "__loader__": "TupleNode", "content": list(content)}
+
+
+def _constructor(canary: Path) -> dict[str, Any]:
+    return node("os", "system", "ConstructorFromReduceNode", content=tuple_node(text_node(f"touch {canary}")))
+
+
+def _operator(canary: Path) -> dict[str, Any]:
+    attributes = tuple_node(node("os", "system", "FunctionNode"), text_node(f"touch {canary}"))
+    return node("operator", "call", "OperatorFuncNode", attrs=attributes)
+
+
+def _loss(canary: Path) -> dict[str, Any]:
+    reduce = {"args": tuple_node(text_node(f"touch {canary}"))}
+    state = {"__module__": "builtins", "__class__": "dict", "__loader__": "DictNode", "key_types": _keys(), "content": {}}
+    return node("os", "system", "LossNode", __reduce__=reduce, content=state)
+
+
+def _keys() -> dict[str, Any]:
+    return {"__module__": "builtins", "__class__": "list", "__loader__": "ListNode", "content": []}
+
+
+def _method(canary: Path) -> dict[str, Any]:
+    inner = node("sklearn.linear_model._logistic", "LogisticRegression", "ObjectNode")
+    return node("builtins", "str", "MethodNode", content={"func": "fit", "obj": inner})
+
+
+def _partial(canary: Path) -> dict[str, Any]:
+    empty = {"__module__": "builtins", "__class__": "dict", "__loader__": "DictNode", "key_types": _keys(), "content": {}}
+    content = {"func": node("os", "system", "FunctionNode"), "args": tuple_node(text_node("id")), "kwds": empty, "namespace": empty}
+    return node("functools", "partial", "PartialNode", content=content)
+
+
+def _hidden_deep(canary: Path) -> dict[str, Any]:
+    """An honest list around a node that names a class that is not one."""
+    return {**_keys(), "content": [text_node("fine"), tuple_node(_constructor(canary))]}
+
+
+def _plain_text(_: Path) -> dict[str, Any]:
+    return text_node("fine")
+
+
+# A: archives
+
+
+def zipped(fill: Callable[[zipfile.ZipFile, Path], None], name: str = "model.skops") -> Callable[[Path, Path], Path]:
+    def build(folder: Path, canary: Path) -> Path:
+        path = folder / name
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("schema.json", json.dumps(text_node("fine")))
+            fill(archive, canary)
+        return path
+
+    return build
+
+
+def member(name: str, data: bytes = b"data") -> Callable[[zipfile.ZipFile, Path], None]:
+    def fill(archive: zipfile.ZipFile, _: Path) -> None:
+        archive.writestr(zipfile.ZipInfo(name), data)
+
+    return fill
+
+
+def link_member(archive: zipfile.ZipFile, _: Path) -> None:
+    info = zipfile.ZipInfo("link")
+    info.external_attr = 0o120777 << 16
+    archive.writestr(info, "/etc/passwd")
+
+
+def twice(archive: zipfile.ZipFile, _: Path) -> None:
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        archive.writestr("schema.json", "{}")
+
+
+def many(archive: zipfile.ZipFile, _: Path) -> None:
+    for number in range(100_001):
+        archive.writestr(zipfile.ZipInfo(f"m{number}"), b"")
+
+
+def swollen(archive: zipfile.ZipFile, _: Path) -> None:
+    with archive.open("zeros.npy", "w", force_zip64=True) as stream:
+        for _number in range(200):
+            stream.write(bytes(2**20))
+
+
+def patched(build: Callable[[Path, Path], Path], change: Callable[[bytearray], bytes | bytearray]) -> Callable[[Path, Path], Path]:
+    def rebuild(folder: Path, canary: Path) -> Path:
+        path = build(folder, canary)
+        path.write_bytes(change(bytearray(path.read_bytes())))
+        return path
+
+    return rebuild
+
+
+def _encrypt(data: bytearray) -> bytearray:
+    for signature, offset in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        place = data.index(signature)
+        data[place + offset] |= 1
+    return data
+
+
+def _overlap(data: bytearray) -> bytearray:
+    """Let the second entry of the index point to the first member (as in a flat bomb)."""
+    first = data.index(b"PK\x01\x02")
+    second = data.index(b"PK\x01\x02", first + 4)
+    data[second + 42 : second + 46] = data[first + 42 : first + 46]
+    return data
+
+
+def _lie_about_size(data: bytearray) -> bytearray:
+    place = data.index(b"PK\x01\x02")
+    data[place + 24 : place + 28] = struct.pack("<I", 10)
+    return data
+
+
+def joblib_bomb(folder: Path, canary: Path) -> Path:
+    path = folder / "model.joblib"
+    with gzip.open(path, "wb") as stream:
+        stream.write(b"\x80\x04B" + struct.pack("<I", 80 * 2**20))
+        for _ in range(80):
+            stream.write(bytes(2**20))
+        stream.write(b".")
+    return path
+
+
+def tar_file(kind: int, mode: str, fill: Callable[[tarfile.TarFile, Path], None], name: str) -> Callable[[Path, Path], Path]:
+    def build(folder: Path, canary: Path) -> Path:
+        path = folder / name
+        with tarfile.open(path, mode, format=kind) as archive:  # type: ignore[call-overload]
+            fill(archive, canary)
+        return path
+
+    return build
+
+
+def tar_traversal(archive: tarfile.TarFile, _: Path) -> None:
+    archive.addfile(tarfile.TarInfo("../canary"), io.BytesIO(b""))
+
+
+def tar_through_link(archive: tarfile.TarFile, canary: Path) -> None:
+    link = tarfile.TarInfo("link")
+    link.type, link.linkname = tarfile.SYMTYPE, ".."
+    archive.addfile(link)
+    archive.addfile(tarfile.TarInfo("link/canary"), io.BytesIO(b""))
+
+
+def tar_absolute(archive: tarfile.TarFile, canary: Path) -> None:
+    archive.addfile(tarfile.TarInfo(str(canary)), io.BytesIO(b""))
+
+
+def cases() -> Iterator[Case]:
+    """Yield every case that is a single bad file and needs no ONNX."""
+    for protocol in range(6):
+        for wrapper in WRAPPERS:
+            yield Case("F01", f"protocol{protocol}-{wrapper}", pickled(protocol, wrapper), "joblib")
+    yield Case("F01", "joblib-after-arrays", joblib_with_arrays, "joblib")
+    yield Case("F01", "joblib-object-array", joblib_in_object_array, "joblib")
+    yield Case("F02", "torch-zip", torch_zip("archive/payload.pkl"), "members")
+    yield Case("F02", "torch-legacy", torch_legacy, "", "three pickles in a row: only torch.load reads them")
+    for place in ("archive/version2", "archive/.config", "archive/noextension"):
+        yield Case("F08", place.partition("/")[2], torch_zip(place), "members")
+    for name in ("model.h5", "model.keras", "model.skops", "model.onnx"):
+        yield Case("F05", f"pickle-as-{name[6:]}", renamed(pickled(4, "plain"), name), "joblib")
+        yield Case("F05", f"torch-as-{name[6:]}", renamed(torch_zip("archive/payload.pkl"), name), "members")
+    yield Case("F10", "pickle-as-bin", renamed(pickled(2, "plain"), "model.bin"), "joblib")
+    yield Case("F10", "pickle-as-pt", renamed(pickled(2, "plain"), "model.pt"), "joblib")
+    yield Case("F10", "zip-as-pkl", renamed(torch_zip("archive/payload.pkl"), "model.pkl"), "members")
+    yield Case("F06", "constructor-of-another-type", skops_file(_constructor), "skops")
+    yield Case("F06", "constructor-deep-inside", skops_file(_hidden_deep), "skops")
+    yield Case("F06", "operator", skops_file(_operator), "skops")
+    yield Case("F06", "method-of-another-class", skops_file(_method), "", "skops 0.12 and later refuse the disagreement themselves")
+    yield Case("F06", "partial", skops_file(_partial), "", "it is called when used, not when loaded")
+    yield Case("F06", "member-of-nothing", skops_file(_plain_text, {"payload.pkl": b"."}), "", "no loader opens it")
+    yield Case("F07", "loss-of-another-module", skops_file(_loss), "skops")
+    yield Case("F11", "dotted-name", raw_pickle(_dotted), "", "reaches globals without calling them")
+    yield Case("F13", "broken-after-payload", raw_pickle(_broken_after), "pickle")
+    yield Case("F13", "garbage-after-stop", raw_pickle(_garbage_tail), "pickle")
+    yield Case("F13", "second-stream", raw_pickle(_two_streams), "", "a loader that reads on (torch's legacy format) runs the second")
+    yield Case("F13", "7z", seven_zip, "", "no loader here opens 7z")
+    yield Case(
+        "F15", "unhooks-scanner", raw_pickle(lambda canary: call_pickle("fickling.hook", "deactivate", "")), "", "no scanner is installed"
+    )
+    yield Case(
+        "F15", "replaces-unpickler", raw_pickle(lambda canary: call_pickle("builtins", "setattr", "")), "", "needs a victim to change"
+    )
+    yield Case("F15", "changes-class", raw_pickle(_changes_class), "", "changes a class of the loading process only")
+    yield Case("F15", "extension-code", raw_pickle(_extension), "", "needs a registered extension")
+    yield Case("F15", "persistent-id", raw_pickle(_persistent), "", "needs a loader with persistent ids")
+    yield Case("F18", "hub-folder", hub_folder, "", "needs a loader that trusts the folder")
+    yield from archive_cases()
+
+
+def archive_cases() -> Iterator[Case]:
+    """Yield the A cases, as far as they concern what is opened: zip; tar and 7z are refused as such."""
+    inside = "Python's own zipfile cuts such names before it writes"
+    for name in ("../x", "/x", "a/../../x", "C:/x", "a\\..\\x", "a//x", "./x", "a\nb", "e\u0301"):
+        yield Case("A03", f"zip-{name.encode('unicode_escape').decode()}", zipped(member(name)), "", inside)
+    yield Case("A02", "zip-symlink", zipped(link_member), "", "zipfile writes a link as a plain file")
+    yield Case("A03", "zip-two-of-one-name", zipped(twice), "", "harms only a checker that reads the other one")
+    yield Case("A03", "zip-names-differ-in-case", zipped(member("SCHEMA.JSON")), "", "harms on other file systems")
+    yield Case("A07", "zip-swollen", zipped(swollen), "", "would fill the memory: 200 MiB from 200 KiB")
+    yield Case("A07", "zip-overlap", patched(zipped(member("x")), _overlap), "", "zipfile before 3.11.8 has no check for it")
+    yield Case("A07", "zip-lies-about-size", patched(zipped(member("x")), _lie_about_size), "", "zipfile stops at the declared size")
+    yield Case("A07", "zip-encrypted", patched(zipped(member("x")), _encrypt), "", "cannot be read without the password")
+    yield Case("A07", "joblib-gzip-bomb", joblib_bomb, "", "would fill the memory: 80 MiB from 80 KiB")
+    yield Case("A03", "zip-comment", patched(zipped(member("x")), lambda data: data[:-2] + b"\x04\x00evil"), "", "hides a second file")
+    yield Case("A03", "zip-prefix", patched(zipped(member("x")), lambda data: b"MZ prefix" + bytes(data)), "", "hides a second file")
+    fills = {"traversal": (tar_traversal, "A03"), "through-link": (tar_through_link, "A01"), "absolute": (tar_absolute, "A03")}
+    formats = {"ustar": tarfile.USTAR_FORMAT, "gnu": tarfile.GNU_FORMAT, "pax": tarfile.PAX_FORMAT}
+    for what, (fill, number) in fills.items():
+        for kind, value in formats.items():
+            yield Case(number, f"tar-{kind}-{what}", tar_file(value, "w", fill, "model.keras"), "tar")
+        yield Case(number, f"tar-gz-{what}", tar_file(tarfile.PAX_FORMAT, "w:gz", fill, "model.joblib"), "tar")
