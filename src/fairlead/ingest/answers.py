@@ -32,6 +32,8 @@ class ReaderAnswer(msgspec.Struct, frozen=True):
     facts: dict[str, int | float | str] = {}
     notes: tuple[str, ...] = ()
     problem: str = ""
+    activation: str = ""  # of the last layer, and the name of the loss: for the decision of a model that only Keras can describe
+    loss: str = ""
     findings: tuple[Finding, ...] = ()
 
 

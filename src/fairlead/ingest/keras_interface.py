@@ -38,7 +38,7 @@ def describe(
     results = tuple(TensorSpec(name, value.dtype, value.shape) for name, (_, value) in zip(output_names, outputs, strict=True))
     if len(results) != 1:
         return Interface(specs, results)
-    task, decision = _decide(results[0], _last_activation(outputs[0][1].ref, calls, layers), _loss_name(loss))
+    task, decision = decide(results[0], _last_activation(outputs[0][1].ref, calls, layers), loss_name(loss))
     return Interface(specs, results, task, decision)
 
 
@@ -54,7 +54,19 @@ def _last_activation(ref: ValueRef, calls: Sequence[Call], layers: Mapping[str, 
     return ""
 
 
-def _loss_name(loss: Any) -> str:
+def config_activation(config: Mapping[str, Any]) -> str:
+    """Return the activation of the one output of a model whose layers were left to Keras; "" where its config does not say."""
+    layers = {layer["config"].get("name"): layer for layer in config["layers"] if isinstance(layer["config"], dict)}
+    last = config["layers"][-1]
+    outputs = config.get("output_layers")
+    if isinstance(outputs, list) and outputs:
+        history = outputs if isinstance(outputs[0], str) else outputs[0]
+        last = layers.get(history[0], last) if isinstance(history, list) and len(outputs if history is not outputs else [0]) == 1 else {}
+    activation = last.get("config", {}).get("activation") if last.get("class_name") in ("Dense", "Activation") else ""
+    return activation if isinstance(activation, str) else ""
+
+
+def loss_name(loss: Any) -> str:
     """Return the loss in snake case, with `_from_logits` behind it where it says so; "" where there is no single built-in one."""
     if isinstance(loss, str):
         return loss.lower()
@@ -64,7 +76,8 @@ def _loss_name(loss: Any) -> str:
     return ""
 
 
-def _decide(output: TensorSpec, activation: str, loss: str) -> tuple[Task | None, Decision | None]:
+def decide(output: TensorSpec, activation: str, loss: str) -> tuple[Task | None, Decision | None]:
+    """Return the task and how `output` decides, told from the activation behind it and the name of the loss."""
     size = output.shape[-1] if len(output.shape) > 1 else None
     argmax = Task.CLASSIFICATION, Decision(DecisionKind.ARGMAX, output.name, scores=output.name)
     if activation == "softmax" and size != 1:

@@ -19,7 +19,7 @@ from fairlead.core.layer_graph import Layer, LayerGraph
 from fairlead.engines.layer_graph_file import write_layer_graph
 from fairlead.ingest.keras_files import KerasFile, megabytes, read_h5, read_keras_zip
 from fairlead.ingest.keras_graph import GraphBuilder, model_config, safe_name
-from fairlead.ingest.keras_interface import describe
+from fairlead.ingest.keras_interface import config_activation, describe, loss_name
 from fairlead.ingest.keras_layers import LeftToKerasError, Translator
 from fairlead.ingest.keras_safety import check_config, find_refusals
 from fairlead.ingest.keras_weights import finish, match_weights
@@ -40,8 +40,15 @@ def read_in_sandbox(arguments: Mapping[str, Any]) -> dict[str, Any]:
     try:
         graph, arrays, interface, more = read_model(file)
     except LeftToKerasError as error:
-        form = ArtifactForm.KERAS_FILE.value
-        return answer | {"form": form, "interface": None, "facts": _raw_facts(file), "notes": notes, "problem": error.message}
+        return answer | {
+            "form": ArtifactForm.KERAS_FILE.value,
+            "interface": None,
+            "facts": _raw_facts(file),
+            "notes": notes,
+            "problem": error.message,
+            "activation": config_activation(model_config(file.config)),
+            "loss": loss_name(file.training.get("loss")),
+        }
     write_layer_graph(scratch / GRAPH_FOLDER, graph, arrays)
     return answer | {
         "form": ArtifactForm.LAYER_GRAPH.value,

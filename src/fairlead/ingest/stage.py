@@ -7,6 +7,7 @@ beyond what `ingest.sniff` says, and believes nothing that comes back.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from fairlead.core.artifact import Artifact, ArtifactForm, SourceFormat
@@ -17,6 +18,7 @@ from fairlead.engines.layer_graph_file import read_layer_graph
 from fairlead.errors import CorruptError, MissingExtraError, UnsupportedError
 from fairlead.ingest.answers import ReaderAnswer, check_interface, parse_answer, written_path
 from fairlead.ingest.catalog import COMPANIONS, READERS
+from fairlead.ingest.keras_interface import decide
 from fairlead.ingest.sniff import sniff
 from fairlead.security.snapshot import take_snapshot
 
@@ -99,7 +101,10 @@ def _ask_keras(answer: ReaderAnswer, snapshot: Path, source_format: SourceFormat
         raise UnsupportedError(answer.problem, hint=error.hint) from error
     if described is None:
         raise CorruptError("The import worker did not say what the model takes.", hint="Save the model again.")
-    return described
+    if len(described.outputs) != 1:
+        return described
+    task, decision = decide(described.outputs[0], answer.activation, answer.loss)
+    return replace(described, task=task, decision=decision)
 
 
 def _check_form(form: ArtifactForm, path: Path, snapshot: Path, interface: Interface) -> None:
