@@ -19,16 +19,16 @@ from fairlead.ingest.keras_names import LAYER_ALIASES
 _KERAS_HINT = "Install Keras to convert it: pip install 'fairlead[keras]'"
 _DAMAGED = "The file is damaged or was not written by Keras. Save the model again."
 
-# These say how to train, or how to compute the same thing in another way.
+# These say how to train, how to compute the same thing in another way, or what to do with a mask (there are none: see core.layer_kinds).
 _TRAINING = re.compile(
     r"name|trainable|dtype|seed|rate|stddev|l1|l2|noise_shape|dropout|recurrent_dropout|unit_forget_bias|unroll|implementation|momentum"
     r"|synchronized|renorm_clipping|renorm_momentum|fused|flash_attention|query_shape|key_shape|value_shape|softmax_robust_masking"
-    r"|use_cudnn|autocast|batch_input_shape|batch_shape|input_shape|input_length|supports_masking|activity_regularizer"
+    r"|use_cudnn|zero_output_for_mask|autocast|batch_input_shape|batch_shape|input_shape|input_length|supports_masking|activity_regularizer"
     r"|[a-z_]+_(initializer|regularizer|constraint)"
 )
 # These change the result unless they have this value.
 _NEUTRAL: Mapping[str, tuple[Any, ...]] = {
-    "stateful": (False,), "time_major": (False,), "zero_output_for_mask": (False,), "mask_zero": (False,), "rms_scaling": (False,),
+    "stateful": (False,), "time_major": (False,), "mask_zero": (False,), "rms_scaling": (False,),
     "use_gate": (False,), "sliding_window": (None,), "renorm": (False,), "virtual_batch_size": (None,), "adjustment": (None,),
     "quantization_config": (None,), "quantization_mode": (None,), "lora_rank": (None,), "lora_alpha": (None,), "sparse": (False,),
     "gptq_unpacked_column_size": (None,), "groups": (1,), "causal": (False,), "weights": (None,), "time_steps": (None,),
