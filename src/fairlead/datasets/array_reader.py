@@ -6,6 +6,7 @@ file cannot ask for a large array. Raises DataError that names the array. It nev
 
 from __future__ import annotations
 
+import tokenize
 import zipfile
 import zlib
 from collections import Counter
@@ -64,7 +65,7 @@ def _read_array(stream: IO[bytes], size_bytes: int, what: str) -> Array:
     try:
         read_header = _HEADERS.get(npy.read_magic(stream), npy.read_array_header_2_0)
         shape, is_fortran, dtype = read_header(stream)
-    except (ValueError, EOFError) as error:
+    except (ValueError, EOFError, SyntaxError, tokenize.TokenError) as error:
         raise DataError(f"{what} is not a .npy array: {_first_line(error)}.", hint="Save it with numpy.save or numpy.savez.") from error
     if dtype.hasobject:
         raise DataError(

@@ -6,6 +6,7 @@ Raises DataError that names the column or the line.
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 from collections import Counter
@@ -38,7 +39,7 @@ def read_csv(file: BinaryIO, text_columns: frozenset[str]) -> Raw:
             parse_options=pa_csv.ParseOptions(delimiter=separator, newlines_in_values=True),
             convert_options=pa_csv.ConvertOptions(column_types=types, strings_can_be_null=False),
         )
-    except (pa.ArrowInvalid, pa.ArrowKeyError) as error:
+    except pa.ArrowException as error:
         raise DataError(
             f"Cannot read the .csv file: {_reason(error)}.", hint="Every line needs one field per column; save it as UTF-8."
         ) from error
@@ -47,7 +48,10 @@ def read_csv(file: BinaryIO, text_columns: frozenset[str]) -> Raw:
 
 def _read_header(file: BinaryIO) -> tuple[list[str], str]:
     """Return the column names and the separator."""
-    head = file.read(_HEADER_LIMIT_BYTES).decode("utf-8-sig", errors="replace")
+    try:
+        head = codecs.getincrementaldecoder("utf-8-sig")().decode(file.read(_HEADER_LIMIT_BYTES))
+    except UnicodeDecodeError as error:
+        raise DataError(f"Cannot read the .csv file: byte {error.start} is not UTF-8 text.", hint="Save it as UTF-8.") from error
     if not head.strip():
         raise DataError("The .csv file is empty.", hint="It needs a header line and rows.")
     if "\0" in head[:4096]:
@@ -59,6 +63,8 @@ def _read_header(file: BinaryIO) -> tuple[list[str], str]:
         names = next(csv.reader(io.StringIO(head, newline=""), delimiter=separator))
     except csv.Error as error:
         raise DataError(f"Cannot read the header of the .csv file: {error}.") from error
+    if not names:
+        raise DataError("The first line of the .csv file is empty.", hint="Put the column names into the first line.")
     check_columns(len(names))
     name, count = Counter(names).most_common(1)[0]
     if count > 1:

@@ -46,9 +46,10 @@ def _read(path: Path, texts: frozenset[str]) -> tuple[Raw, str]:
         raise DataError(f"There is no data file '{path.name}'.", hint="Check the path.") from None
     except OSError as error:
         raise DataError(f"Cannot open the data file '{path.name}': {error.strerror}.") from error
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise DataError(f"'{path.name}' is not a file.", hint="Give one .npz, .npy, .csv or .parquet file.")
     with os.fdopen(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise DataError(f"'{path.name}' is not a file.", hint="Give one .npz, .npy, .csv or .parquet file.")
         head = file.read(8)
         if not head:
             raise DataError(f"The data file '{path.name}' is empty.")

@@ -28,8 +28,8 @@ def read_parquet(file: BinaryIO, text_columns: frozenset[str]) -> Raw:
         check_columns(footer.num_columns)
         check_size(footer.num_rows * footer.num_columns * _CELL_BYTES, what="The .parquet file")
         check_size(sum(footer.row_group(number).total_byte_size for number in range(footer.num_row_groups)), what="The .parquet file")
-        table = parquet.read(use_threads=False)
-    except (pa.ArrowException, OSError) as error:
+        columns = to_columns(parquet.read(use_threads=False))
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         reason = shorten(str(error).splitlines()[0], 200).rstrip(".")
         raise DataError(f"The .parquet file is damaged: {reason}.", hint="Write it again, or save the rows as .csv or .npz.") from error
-    return Raw(to_columns(table), is_table=True)
+    return Raw(columns, is_table=True)
