@@ -112,10 +112,10 @@ def element_count(tensor: Any) -> int:
     for size in tensor.dims:
         if size < 0:
             raise SourceError(f"Tensor '{shorten(tensor.name)}' has a negative dimension.", hint=_DAMAGED)
-        count *= size
+        count *= max(size, 1)  # a zero somewhere does not make the rest possible
     if count > _ELEMENT_LIMIT:
         raise SourceError(f"Tensor '{shorten(tensor.name)}' claims {count} elements.", hint=_DAMAGED)
-    return count
+    return 0 if 0 in tensor.dims else count
 
 
 def check_tensor(tensor: Any) -> None:
