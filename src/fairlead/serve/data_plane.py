@@ -61,8 +61,8 @@ class DataPlane:
         rows, error_code, run = 0, "", _NO_RUN
         try:
             rows = served.interface.check_inputs(request.inputs)
-            _check_outputs(served, request.outputs)
-            run = await self._run(model, served, request, rows)
+            _check_request(served, request)
+            run = await self._run(model, served, request)
         except FairleadError as error:
             error_code = error.code
             raise
@@ -74,7 +74,7 @@ class DataPlane:
             self._sink.record(Observation(request.request_id, model.name, number, at, rows, run.queue_ms, run.compute_ms, error_code))
         return InferResponse(request.model, number, run.outputs, request.request_id)
 
-    async def _run(self, model: ServedModel, served: ServedVersion, request: InferRequest, rows: int) -> Run:
+    async def _run(self, model: ServedModel, served: ServedVersion, request: InferRequest) -> Run:
         """Admit, run, and let go. The counts are exact: one thread touches them, and nothing awaits between test and increment."""
         if model.admitted >= self._queue_limit:
             raise OverloadedError(f"Model '{model.name}' has {model.admitted} requests waiting, its limit.", hint="Ask again later.")
@@ -82,16 +82,20 @@ class DataPlane:
         self.in_flight += 1
         self.table.begin_request(served)
         try:
-            return await self._runner.run(served, request.inputs, request.outputs, rows)
+            return await self._runner.run(served, request.inputs, request.outputs)
         finally:
             self.table.end_request(served)
             self.in_flight -= 1
             model.admitted -= 1
 
 
-def _check_outputs(served: ServedVersion, outputs: tuple[str, ...]) -> None:
-    if outputs:
-        if len(set(outputs)) != len(outputs):
+def _check_request(served: ServedVersion, request: InferRequest) -> None:
+    """What the interface alone does not say: there is something to compute, and each output is asked for once."""
+    for name, tensor in request.inputs.items():
+        if tensor.size == 0:
+            raise RequestError(f"Input '{name}' is empty: its shape is {list(tensor.shape)}.", hint="Every dimension needs at least 1.")
+    if request.outputs:
+        if len(set(request.outputs)) != len(request.outputs):
             raise RequestError("An output is asked for twice.", hint="Name each output once.")
-        for name in outputs:
+        for name in request.outputs:
             served.interface.output(name)

@@ -38,11 +38,13 @@ class VersionState:
 
 @dataclass(slots=True)
 class ServedVersion:
-    """A loaded version. `in_flight` counts the requests that it still has to answer; `row_ms` is what a row takes, measured."""
+    """A loaded version. `in_flight` counts the requests that it still has to answer; `element_ms` is what an input element
+    takes, measured.
+    """
 
     version: Version
     engine: Engine
-    row_ms: float = 0.0
+    element_ms: float = 0.0
     in_flight: int = 0
     is_retired: bool = False
 

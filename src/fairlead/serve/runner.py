@@ -18,8 +18,7 @@ from fairlead.core.interface import Array, Tensors
 from fairlead.serve.model_table import ServedVersion
 from fairlead.serve.threads import ThreadPool
 
-_SMOOTHING = 0.1  # weight of the newest call in the running mean of a row's time
-_OUTLIER_RATIO = 3.0
+_SMOOTHING = 0.1  # weight of the newest call in the running mean; one slow call sends the next ones to threads, which costs little
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +33,7 @@ class Run:
 class Runner(Protocol):
     """Runs requests on engines."""
 
-    async def run(self, served: ServedVersion, inputs: Tensors, outputs: Sequence[str], rows: int) -> Run:
+    async def run(self, served: ServedVersion, inputs: Tensors, outputs: Sequence[str]) -> Run:
         """Return the named outputs (all where none are named)."""
         ...
 
@@ -50,15 +49,15 @@ class DirectRunner:
         self._pool = ThreadPool(thread_count, "fairlead-engine")
         self._inline_below_ms = inline_below_ms
 
-    async def run(self, served: ServedVersion, inputs: Tensors, outputs: Sequence[str], rows: int) -> Run:
-        """Return the named outputs; learns what a row takes as it goes."""
+    async def run(self, served: ServedVersion, inputs: Tensors, outputs: Sequence[str]) -> Run:
+        """Return the named outputs; learns as it goes what an element takes: rows of free shape differ in size."""
         asked = time.perf_counter()
         call = partial(_timed, served, inputs, outputs)
-        answer, began, ended = call() if served.row_ms * rows < self._inline_below_ms else await self._pool.call(call)
+        size = sum(tensor.size for tensor in inputs.values())
+        answer, began, ended = call() if served.element_ms * size < self._inline_below_ms else await self._pool.call(call)
         compute_ms = (ended - began) * 1e3
-        row_ms = compute_ms / rows
-        # One call that the machine held up says little about the next.
-        served.row_ms += _SMOOTHING * (min(row_ms, _OUTLIER_RATIO * served.row_ms) - served.row_ms) if served.row_ms else row_ms
+        newest_ms = compute_ms / size
+        served.element_ms += (_SMOOTHING if served.element_ms else 1.0) * (newest_ms - served.element_ms)
         return Run(answer, (began - asked) * 1e3, compute_ms)
 
     def close(self) -> None:

@@ -1,6 +1,6 @@
 """Ask a freshly loaded version its golden requests before anybody else asks it anything.
 
-Takes a loaded model; gives it as a served version that knows how long a row takes. Raises UnavailableError where an answer differs from
+Takes a loaded model; gives it as a served version that knows how long a request takes. Raises UnavailableError where an answer differs from
 the golden one, and what the engine raises. It never lets a version through that does not answer as it was proven to.
 """
 
@@ -15,7 +15,7 @@ from fairlead.core.version import Version
 from fairlead.errors import UnavailableError
 from fairlead.serve.model_table import ServedVersion
 
-_ROUNDS = 3  # the first run of an engine allocates; the fastest one says what a row takes
+_ROUNDS = 3  # the first run of an engine allocates; the fastest one says what a request takes
 
 
 def warm_up(version: Version, loaded: LoadedModel) -> ServedVersion:
@@ -30,7 +30,7 @@ def warm_up(version: Version, loaded: LoadedModel) -> ServedVersion:
 
 
 def _answer_rightly(version: Version, engine: Engine, golden: Golden) -> float:
-    """Return milliseconds per row. All rows at once, then the first alone: both ways that requests come."""
+    """Return milliseconds per input element. All rows at once, then the first alone: both ways that requests come."""
     rows = int(next(iter(golden.inputs.values())).shape[0])
     for count in (rows, 1):
         part = Golden(
@@ -45,7 +45,7 @@ def _answer_rightly(version: Version, engine: Engine, golden: Golden) -> float:
                 hint="It was proven on another machine or runtime; verify it again here.",
             )
     first = {name: tensor[:1] for name, tensor in golden.inputs.items()}
-    return min(_run_ms(engine, first) for _ in range(_ROUNDS))
+    return min(_run_ms(engine, first) for _ in range(_ROUNDS)) / sum(tensor.size for tensor in first.values())
 
 
 def _run_ms(engine: Engine, inputs: Tensors) -> float:

@@ -14,9 +14,9 @@ from fairlead.serve.runner import DirectRunner
 def house(fakes):
     """A plane over one model whose engine is handed back, with a sink."""
 
-    def build(engine, *, queue_limit=4, inline_below_ms=1.0, row_ms=0.0):
+    def build(engine, *, queue_limit=4, inline_below_ms=1.0, element_ms=0.0):
         table, sink = ModelTable(lambda old: old.close()), fakes.Sink()
-        table.switch(ServedVersion(fakes.version("m", 7), engine, row_ms), "production")
+        table.switch(ServedVersion(fakes.version("m", 7), engine, element_ms), "production")
         runner = DirectRunner(2, inline_below_ms=inline_below_ms)
         return DataPlane(table, runner, sink, queue_limit=queue_limit, clock=lambda: 1234.5), sink
 
@@ -121,8 +121,8 @@ async def test_a_slow_model_runs_beside_the_event_loop_and_a_fast_one_inside_it(
             threads.append(threading.current_thread())
             return super().run(inputs, outputs)
 
-    fast, _ = house(Noting(), row_ms=0.01)
-    slow, _ = house(Noting(), row_ms=50.0)
+    fast, _ = house(Noting(), element_ms=0.01)
+    slow, _ = house(Noting(), element_ms=50.0)
     await fast.infer(InferRequest("m", {"x": fakes.ones}))
     await slow.infer(InferRequest("m", {"x": fakes.ones}))
     assert threads[0] is threading.current_thread()
