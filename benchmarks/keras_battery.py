@@ -8,7 +8,7 @@ python benchmarks/keras_battery.py [--only NAME ...] [--write docs/formats/keras
    ONNX Runtime, and the layer graph in numpy.
 3. The table says for each file: right (every difference at most 1e-5, absolute below 1 and relative above), refused by name, or WRONG.
 
-Exits with 1 if anything is wrong.
+Exits with 1 if anything is wrong, with 2 if no framework is installed.
 """
 
 from __future__ import annotations
@@ -61,10 +61,11 @@ def _is_chosen(name: str, only: list[str]) -> bool:
 
 
 def _run_all(arguments: argparse.Namespace, folder: Path) -> int:
-    for framework in FRAMEWORKS:
-        if importlib.util.find_spec(framework) is None:
-            print(f"{framework} is not installed: its files are left out.", file=sys.stderr)
-            continue
+    installed = [framework for framework in FRAMEWORKS if importlib.util.find_spec(framework)]
+    if not installed:
+        print("Neither keras nor tf_keras is installed: nothing to compare with. pip install 'fairlead[keras-jax]'", file=sys.stderr)
+        return 2
+    for framework in installed:
         more = ["--only", *arguments.only] if arguments.only else []
         command = [sys.executable, __file__, "--save", framework, "--folder", str(folder / framework), *more]
         quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "", "KERAS_BACKEND": os.environ.get("KERAS_BACKEND", "jax")}

@@ -21,6 +21,7 @@ from fairlead.engines.layer_graph_engine import open_reference
 from fairlead.engines.onnxruntime_engine import OnnxRuntimeEngine
 from fairlead.errors import FairleadError, UnsupportedError
 from fairlead.ingest.stage import ingest
+from keras_models.battery import BATTERY
 
 TOLERANCE = 1e-5
 _FORBIDDEN = ("keras", "tf_keras", "tensorflow", "torch", "jax")
@@ -78,15 +79,24 @@ class Report:
         total = ", ".join(f"{count} {verdict}" for verdict, count in sorted(counts.items()))
         models = len({row.model for row in self.rows})
         lines = [f"{models} models saved by {' and '.join(self.versions)}, {len(self.rows)} files: {total}.", ""]
-        lines += ["| model | file | ONNX | numpy | verdict |", "|---|---|---|---|---|"]
-        lines += [
-            f"| {row.model} | {row.file} | {_shown(row.onnx)} | {_shown(row.numpy)} | {row.verdict}{_because(row)} |" for row in self.rows
-        ]
-        return "\n".join(lines)
+        lines += ["| model | what is in it | saved by | ONNX | numpy | verdict |", "|---|---|---|---|---|---|"]
+        groups: dict[tuple[str, str, str], list[Row]] = {}
+        for row in self.rows:
+            groups.setdefault((row.model, row.verdict, row.why), []).append(row)
+        return "\n".join([*lines, *map(_line, groups.values())])
 
 
-def _shown(difference: float | None) -> str:
-    return "" if difference is None else f"{difference:.1e}"
+def _line(rows: list[Row]) -> str:
+    """One line for all files of a model that fared alike, with their largest differences."""
+    first = rows[0]
+    differences = " | ".join(_shown([getattr(row, way) for row in rows]) for way in ("onnx", "numpy"))
+    files = ", ".join(row.file for row in rows)
+    return f"| {first.model} | {BATTERY[first.model].covers} | {files} | {differences} | {first.verdict}{_because(first)} |"
+
+
+def _shown(differences: list[float | None]) -> str:
+    known = [difference for difference in differences if difference is not None]
+    return f"{max(known):.1e}" if known else ""
 
 
 def _because(row: Row) -> str:
