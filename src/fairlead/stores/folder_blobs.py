@@ -18,7 +18,7 @@ import stat
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -45,14 +45,12 @@ class FolderBlobs:
         with typed_errors(_PUTTING, self._root):
             make_folder(self._incoming)
             handle, part = tempfile.mkstemp(suffix=".part", dir=self._incoming)
-        try:
+        with ExitStack() as undo:
+            undo.callback(_remove, Path(part))
             digest = self._write(handle, source)
             with typed_errors(_PUTTING, self._root):
                 self._publish(Path(part), digest)
-        except BaseException:
-            with suppress(OSError):
-                Path(part).unlink()
-            raise
+            undo.pop_all()
         return digest
 
     def _write(self, handle: int, source: BinaryIO) -> str:
@@ -166,6 +164,11 @@ def _write_all(handle: int, chunk: bytes) -> None:
     view = memoryview(chunk)
     while view:
         view = view[os.write(handle, view) :]
+
+
+def _remove(part: Path) -> None:
+    with suppress(OSError):  # what cannot be removed now is swept later; the error that led here is the one to tell
+        part.unlink()
 
 
 def _missing(digest: str) -> NotFoundError:

@@ -14,7 +14,7 @@ import shutil
 import stat
 import tempfile
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -61,15 +61,14 @@ def _check_names(version: Version) -> None:
 def _build(version: Version, blobs: BlobStore, folder: Path) -> Path:
     """Copy every file into a fresh folder and return it. No sync: whoever uses it later hashes it first."""
     building = Path(tempfile.mkdtemp(prefix=_BUILDING, dir=folder))
-    try:
+    with ExitStack() as undo:
+        undo.callback(shutil.rmtree, building, ignore_errors=True)
         _remove_abandoned(folder, newest=building)
         for entry in version.manifest.files:
             with _create(building / entry.name) as file:
                 for chunk in _checked_chunks(version, entry, blobs):
                     file.write(chunk)
-    except BaseException:
-        shutil.rmtree(building, ignore_errors=True)
-        raise
+        undo.pop_all()
     return building
 
 
