@@ -1,0 +1,82 @@
+"""The model card: it says what was measured, what is not known, and lets no name become markup."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fairlead.core.dtype import DType
+from fairlead.core.interface import Decision, DecisionKind, Interface, Task, TensorSpec
+from fairlead.core.lineage import Lineage, Step
+from fairlead.core.plan import Plan
+from fairlead.core.requirement import parse_requirement
+from fairlead.core.target import Machine, Target
+from fairlead.core.verdict import Check, Parity, Quality, Speed, Verdict
+from fairlead.explain.stage import write_card
+
+HOSTILE = "a|b`<script>\n# c"
+
+
+def card(folder: Path, *, name: str = "age", quality: tuple[Quality, ...] = (), columns: int = 2) -> str:
+    requirement = parse_requirement("accuracy>=0.95")
+    interface = Interface(
+        (TensorSpec("x", DType.FP32, (None, columns), (name, *(f"c{number}" for number in range(1, columns)))),),
+        (TensorSpec("y", DType.FP32, (None, 2)),),
+        Task.CLASSIFICATION,
+        Decision(DecisionKind.ARGMAX, "y"),
+        (name, "yes"),
+    )
+    verdict = Verdict(
+        candidate="as-converted",
+        engine="onnxruntime 1.31.1",
+        reference="original",
+        checks=(Check("accuracy", is_met=True, measured=0.96, bound=">= 0.95", requirement=requirement),),
+        parity=Parity(10, 0, (), 0, {}, is_deterministic=True, tolerance=1e-5),
+        quality=quality,
+        speed=(Speed(1, 0.1, 0.2, 0.3, 0.15, 6666.6, 1000, 1),),
+        size_bytes=1_400_000,
+        memory_peak_bytes=2_000_000,
+        original_size_bytes=4_200_000,
+        model_digest="c" * 64,
+        data_digest="d" * 64,
+        data_description=f"{name}.csv",
+        row_count=10,
+        seed=0,
+        machine=Machine("Linux", "Test CPU", 2, 1),
+        notes=("rows were few",),
+    )
+    lineage = Lineage("a" * 64, f"{name}.h5", (Step("convert", "layers to onnx", "a", "c", {"onnx": "1.23"}, notes=(f"dropped {name}",)),))
+    write_card("digits", interface, verdict, Plan((requirement,), Target(), ()), lineage, folder / "card.md")
+    return (folder / "card.md").read_text(encoding="utf-8")
+
+
+def test_it_says_what_the_model_takes_keeps_and_costs(tmp_path: Path) -> None:
+    text = card(tmp_path, quality=(Quality("accuracy", 0.97, 0.96, (0.95, 0.98), (0.94, 0.97), 10),))
+    for part in (
+        "# digits",
+        "x FP32 [batch, 2]",
+        "`age`",
+        "| `accuracy` | 0.96 | >= 0.95 | yes |",
+        "0.94 to 0.97",
+        "median 0.1 ms",
+        "1.4 MB",
+    ):
+        assert part in text
+
+
+def test_it_says_what_is_not_known(tmp_path: Path) -> None:
+    text = card(tmp_path)
+    assert "Not measured: there were no rows with right answers." in text
+    assert "What it was trained on" in text
+    assert "rows were few" in text
+
+
+def test_a_name_of_others_cannot_change_the_page(tmp_path: Path) -> None:
+    plain, hostile = card(tmp_path), card(tmp_path, name=HOSTILE)
+    assert "<script>" not in hostile
+    assert len(hostile.splitlines()) == len(plain.splitlines())
+    assert hostile.count("|") == plain.count("|")
+    assert hostile.count("`") == plain.count("`")
+
+
+def test_many_columns_are_counted_instead_of_listed(tmp_path: Path) -> None:
+    assert "and 80 more" in card(tmp_path, columns=100)

@@ -1,0 +1,148 @@
+"""The report: it shows what was measured, nothing from elsewhere, and no markup of others."""
+
+from __future__ import annotations
+
+import math
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from fairlead.core.lineage import Lineage, Step
+from fairlead.core.plan import Candidate, Plan
+from fairlead.core.requirement import parse_requirement
+from fairlead.core.target import Machine, Target
+from fairlead.core.verdict import Check, OutputParity, Parity, Quality, Speed, Verdict
+from fairlead.verify.report import Report, interval_marks, number, render_report, size, write_report
+
+HOSTILE = "<script>alert(1)</script>"
+
+
+def report(*, is_met: bool = True, name: str = "digits") -> Report:
+    requirement = parse_requirement("accuracy>=0.95")
+    verdict = Verdict(
+        candidate="as-converted",
+        engine="onnxruntime 1.31.1",
+        reference="keras 3.15.1",
+        checks=(
+            Check("accuracy", is_met, 0.9412345, ">= 0.95", "how", requirement),
+            Check("parity", is_met=True, measured=1e-7, bound="<= 1e-05"),
+        ),
+        parity=Parity(1010, 10, (OutputParity(name, 1e-7, 1e-8, 1e-7),), 0, {"1": 0.0}, is_deterministic=True, tolerance=1e-5),
+        quality=(Quality("accuracy", 0.95, 0.94, (0.93, 0.96), (0.92, 0.955), 1000),),
+        speed=(Speed(1, 0.1, 0.2, 0.3, 0.15, 6666.6, 1000, 1),),
+        size_bytes=1_391_775,
+        memory_peak_bytes=20_000_000,
+        original_size_bytes=4_200_000,
+        model_digest="c" * 64,
+        data_digest="d" * 64,
+        data_description=f"{name}.npz",
+        row_count=1000,
+        seed=0,
+        machine=Machine("Linux", "Test CPU", 2, 8 * 10**9, ("AVX2",), (), {"onnxruntime": "1.31.1"}),
+        notes=(f"note on {name}",),
+        command=f"fairlead deploy model.h5 --name {name}",
+    )
+    plan = Plan((requirement,), Target(), (Candidate("as-converted", (), "onnxruntime", 1, "first"),), (("int8", "too early"),))
+    lineage = Lineage("a" * 64, f"{name}.h5", (Step("convert", "tool", "a" * 64, "c" * 64, {"onnx": "1.23"}, notes=(name,)),))
+    return Report(name, verdict, plan, lineage)
+
+
+class Tags(HTMLParser):
+    """Every start tag with its attributes; raises where elements are not closed in order."""
+
+    VOID = frozenset({"meta", "br"})
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def tags(page: str) -> Tags:
+    parser = Tags()
+    parser.feed(page)
+    return parser
+
+
+def test_a_person_sees_verdict_measured_and_needed_first() -> None:
+    page = render_report(report(is_met=False))
+    assert "✗ Red" in page
+    assert "accuracy is 0.9412, needed ≥ 0.95" in page
+    assert page.index("✗ failed") < page.index("Does it compute the same?")
+
+
+def test_a_green_verdict_says_so() -> None:
+    page = render_report(report())
+    assert "✓ Green" in page
+    assert "Every requirement is met (1 requirement, 2 checks in all)" in page
+    assert "failed" not in page
+
+
+def test_everything_that_is_needed_to_measure_again_is_there() -> None:
+    page = render_report(report())
+    for text in (
+        "c" * 64,
+        "d" * 64,
+        "a" * 64,
+        "fairlead deploy model.h5",
+        "Test CPU",
+        "AVX2",
+        "onnxruntime 1.31.1",
+        "keras 3.15.1",
+        "too early",
+    ):
+        assert text in page
+
+
+def test_the_page_is_whole_and_takes_nothing_from_elsewhere() -> None:
+    page = render_report(report())
+    parsed = tags(page)
+    assert parsed.open == []
+    assert not {"script", "link", "img", "iframe", "object"} & {tag for tag, _ in parsed.found}
+    assert not [attributes for _, attributes in parsed.found if {"src", "href"} & set(attributes)]
+    assert "url(" not in page
+    assert "default-src 'none'" in page
+
+
+def test_names_of_others_are_text_and_never_markup() -> None:
+    page = render_report(report(name=HOSTILE))
+    assert HOSTILE not in page
+    assert "&lt;script&gt;" in page
+    assert "script" not in {tag for tag, _ in tags(page).found}
+
+
+def test_it_is_written_where_it_was_asked_for(tmp_path: Path) -> None:
+    write_report(report(), tmp_path / "report.html")
+    assert (tmp_path / "report.html").read_text(encoding="utf-8") == render_report(report())
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.0, "0"), (12345.0, "12,345"), (12345.67, "12,345.7"), (0.0001234567, "0.0001235"), (math.inf, "inf"), (math.nan, "nan")],
+)
+def test_numbers_are_written_for_a_person(value: float, text: str) -> None:
+    assert number(value) == text
+
+
+@pytest.mark.parametrize(("count", "text"), [(931, "931 B"), (354_933, "354.9 kB"), (1_391_775, "1.4 MB"), (2 * 10**9, "2.00 GB")])
+def test_sizes_are_written_for_a_person(count: int, text: str) -> None:
+    assert size(count) == text
+
+
+@pytest.mark.parametrize("interval", [(0.9, 0.95), (0.93, 0.93), (0.5, 1.0)])
+def test_both_intervals_lie_on_one_scale(interval: tuple[float, float]) -> None:
+    marks = interval_marks(Quality("accuracy", 0.93, 0.93, (0.92, 0.94), interval, 100))
+    for mark in marks.values():
+        assert 0 <= mark["start"] <= mark["point"] <= mark["start"] + mark["width"] + 0.01
+        assert mark["start"] + mark["width"] <= 100
+    assert re.fullmatch(r"[\d.]+", str(marks["original"]["point"]))
