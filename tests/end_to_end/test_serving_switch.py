@@ -131,6 +131,13 @@ class Client(threading.Thread):
                 except Exception as error:  # noqa: BLE001 - whatever happened, this request was lost
                     self.wrong.append(repr(error))
 
+    def wait_for(self, number: int, timeout_s: float = 10.0) -> None:
+        """Return when this client has been answered by version `number`."""
+        until = time.monotonic() + timeout_s
+        while not self.versions or self.versions[-1] != number:
+            assert time.monotonic() < until, self.wrong[:3]
+            time.sleep(0.005)
+
     def check(self, value: float, link: http.client.HTTPConnection) -> None:
         status, answer = infer(link, "m", value)
         number = int(answer.get("model_version", 0))
@@ -152,15 +159,16 @@ def test_no_request_is_lost_or_mixed_up_over_twenty_switches(files) -> None:
             files.point("m", number)
             waits.append(wait_for_version(link, number))
             assert infer(link, "m", 1.0)[1]["model_version"] == str(number)  # and it stays so
-            time.sleep(0.05)
+            for client in clients:
+                client.wait_for(number)
         until.set()
         for client in clients:
             client.join()
     assert [wrong for client in clients for wrong in client.wrong] == []
-    assert sum(client.sent for client in clients) > 200
+    assert sum(client.sent for client in clients) > 80
     for client in clients:
         assert client.versions == sorted(client.versions)  # never back to an old version
-        assert len(set(client.versions)) > 10
+        assert set(client.versions) >= set(range(2, 22))
     # Bound: one interval plus load and warm-up; the rest is room for a machine that does other things too.
     assert sorted(waits)[10] < INTERVAL_S + 1.0
 
@@ -200,6 +208,7 @@ def test_versions_that_fail_to_load_or_answer_wrongly_never_interrupt_the_old_on
         files.is_down = False
         files.point("m", 4)
         wait_for_version(link, 4)
+        client.wait_for(4)
         until.set()
         client.join()
     assert client.wrong == []

@@ -1,0 +1,116 @@
+import threading
+
+from fairlead.core.observation import Observation
+from fairlead.core.requirement import parse_requirements
+from fairlead.errors import NotFoundError
+from fairlead.monitor.stage import Watcher, WatchJob, watch
+
+
+def seen(
+    *, compute_ms: float = 1.0, at: float = 100.0, rows: int = 1, error: str = "", version: int = 1, queue_ms: float = 0.0
+) -> Observation:
+    return Observation("id", "m", version, at, rows, queue_ms, compute_ms, error)
+
+
+def watcher(*promises: str, found=None, clock=lambda: 100.0) -> Watcher:
+    return Watcher(WatchJob(lambda name, number: parse_requirements(promises), (found or []).append, clock=clock, capacity=1000))
+
+
+def test_a_promise_that_is_broken_in_three_reviews_is_found_once() -> None:
+    watched = watcher("p99_ms<=10", "accuracy>=0.9")
+    for _ in range(200):
+        watched.record(seen(compute_ms=9.0, queue_ms=2.0))  # what the caller waits for counts, not what the engine takes
+    assert watched.review() == watched.review() == ()
+    (finding,) = watched.review()
+    assert (finding.model, finding.version, finding.measured, finding.is_closed) == ("m", 1, 11.0, False)
+    assert "does not keep p99_ms<=10" in str(finding)
+    assert watched.review() == ()
+
+
+def test_a_promise_that_is_kept_finds_nothing() -> None:
+    watched = watcher("p99_ms<=10")
+    for _ in range(200):
+        watched.record(seen(compute_ms=9.0))
+    assert [watched.review() for _ in range(10)] == [()] * 10
+
+
+def test_a_finding_closes_only_when_there_is_room_to_spare() -> None:
+    now = [100.0]
+    watched = watcher("p95_ms<=10", clock=lambda: now[0])
+    findings = []
+    for compute_ms in (20.0, 9.5, 5.0):
+        now[0] += 1000
+        for _ in range(200):
+            watched.record(seen(compute_ms=compute_ms, at=now[0]))
+        findings.append([finding.is_closed for _ in range(5) for finding in watched.review()])
+    assert findings == [[False], [], [True]]
+
+
+def test_few_requests_prove_nothing() -> None:
+    watched = watcher("p99_ms<=10")
+    for _ in range(99):
+        watched.record(seen(compute_ms=500.0))
+    assert [watched.review() for _ in range(5)] == [()] * 5
+
+
+def test_a_promise_at_a_batch_size_looks_at_requests_up_to_that_size() -> None:
+    watched = watcher("p50_ms@4<=10")
+    for _ in range(100):
+        watched.record(seen(compute_ms=1.0, rows=4))
+        watched.record(seen(compute_ms=900.0, rows=400))
+    assert [watched.review() for _ in range(5)] == [()] * 5
+
+
+def test_old_observations_leave_the_window() -> None:
+    watched = watcher(clock=lambda: 1000.0)
+    watched.record(seen(at=100.0))
+    watched.record(seen(at=999.0, rows=7, compute_ms=3.0))
+    watched.record(seen(at=999.5, error="overloaded"))
+    summary = watched.summary("m", 1)
+    assert (summary.count, summary.error_count, summary.row_count, summary.p50_ms) == (2, 1, 7, 3.0)
+
+
+def test_statistics_have_the_form_of_the_protocol_and_only_grow() -> None:
+    watched = watcher()
+    watched.record(seen(rows=3, compute_ms=2.0, queue_ms=1.0))
+    watched.record(seen(error="bad_request", rows=0, compute_ms=0.0))
+    stats = watched.statistics("m", 1)
+    assert (stats["name"], stats["version"], stats["inference_count"], stats["execution_count"]) == ("m", "1", 3, 1)
+    assert stats["last_inference"] == 100_000
+    assert stats["inference_stats"]["success"] == {"count": 1, "ns": 3_000_000}
+    assert stats["inference_stats"]["queue"] == {"count": 1, "ns": 1_000_000}
+    assert stats["inference_stats"]["compute_infer"] == {"count": 1, "ns": 2_000_000}
+    assert stats["inference_stats"]["fail"]["count"] == 1
+    assert watched.statistics("other", 9)["inference_count"] == 0
+
+
+def test_memory_is_bounded_in_observations_and_in_versions() -> None:
+    watched = watcher()
+    for number in range(5000):
+        watched.record(seen(version=1 + number % 1000))
+    assert len(watched._versions) <= 256
+    for _ in range(5000):
+        watched.record(seen(version=7))
+    assert watched.summary("m", 7).count == 1000
+
+
+def test_a_version_whose_record_cannot_be_read_has_promised_nothing() -> None:
+    def promises(name: str, number: int):
+        raise NotFoundError("gone")
+
+    watched = Watcher(WatchJob(promises, lambda finding: None, clock=lambda: 100.0))
+    for _ in range(200):
+        watched.record(seen(compute_ms=999.0))
+    assert [watched.review() for _ in range(5)] == [()] * 5
+
+
+def test_findings_are_told_by_the_watchers_own_thread_until_it_is_closed() -> None:
+    told = threading.Event()
+    job = WatchJob(lambda name, number: parse_requirements(["p50_ms<=1"]), lambda finding: told.set(), interval_s=0.01, clock=lambda: 100.0)
+    watched = watch(job)
+    for _ in range(200):
+        watched.record(seen(compute_ms=5.0))
+    assert told.wait(10)
+    watched.close()
+    watched.close()
+    assert not watched._thread.is_alive()
