@@ -52,8 +52,16 @@ def _check_tensors(what: str, infos: Sequence[onnx.ValueInfoProto], specs: Seque
         got = DType.BYTES if kind.elem_type == _BYTES else DType.of(onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type))
         if got is not spec.dtype:
             raise _broken(f"its {what} '{spec.name}' is {got.value} instead of {spec.dtype.value}")
-        if kind.HasField("shape") and kind.shape.dim and kind.shape.dim[0].HasField("dim_value"):
-            raise _broken(f"its {what} '{spec.name}' has a fixed batch of {kind.shape.dim[0].dim_value}")
+        if kind.HasField("shape"):
+            _check_shape(what, spec, [dim.dim_value if dim.HasField("dim_value") else None for dim in kind.shape.dim])
+
+
+def _check_shape(what: str, spec: TensorSpec, shape: list[int | None]) -> None:
+    if shape and shape[0] is not None:
+        raise _broken(f"its {what} '{spec.name}' has a fixed batch of {shape[0]}")
+    fits = len(shape) == len(spec.shape) and all(got in (None, want) or want is None for got, want in zip(shape, spec.shape, strict=True))
+    if not fits:
+        raise _broken(f"its {what} '{spec.name}' has shape {shape} instead of {list(spec.shape)}")
 
 
 def _broken(problem: str) -> UnsupportedError:

@@ -182,8 +182,8 @@ class GraphBuilder:
         graph = helper.make_graph(
             self._nodes,
             self._name,
-            [_value_info(spec) for spec in self._inputs],
-            [_value_info(spec) for spec, _ in outputs],
+            [_value_info(spec, spec.shape) for spec in self._inputs],
+            [_value_info(spec, value.shape) for spec, value in outputs],
             [numpy_helper.from_array(array, name) for name, array in self._constants.items()],
         )
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], producer_name="fairlead")
@@ -224,8 +224,8 @@ class GraphBuilder:
         return name
 
 
-def _value_info(spec: TensorSpec) -> onnx.ValueInfoProto:
-    dims: list[str | int] = ["batch", *(f"{spec.name}_{axis}" if size is None else size for axis, size in enumerate(spec.shape[1:], 1))]
+def _value_info(spec: TensorSpec, shape: Shape) -> onnx.ValueInfoProto:
+    dims: list[str | int] = ["batch", *(f"{spec.name}_{axis}" if size is None else size for axis, size in enumerate(shape[1:], 1))]
     return helper.make_tensor_value_info(spec.name, _ONNX_TYPES[spec.dtype], dims)
 
 

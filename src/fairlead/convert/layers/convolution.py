@@ -33,7 +33,7 @@ def convert_convolution(use: LayerUse, inputs: Sequence[Value]) -> list[Value]:
 def convert_depthwise(use: LayerUse, inputs: Sequence[Value]) -> list[Value]:
     """DepthwiseConv1D and 2D: a kernel (spatial..., in, multiplier) with one group per input channel."""
     image = enter(use, inputs[0])
-    kernel = use.weight("kernel" if "kernel" in use.weights else "depthwise_kernel")
+    kernel = use.weight("depthwise_kernel")
     _check_kernel(use, kernel, image.rank, "kernel_size")
     if kernel.shape[-1] != use.config.get("depth_multiplier", 1):
         raise use.refusal(f"has a depth multiplier of {kernel.shape[-1]} in its kernel")
