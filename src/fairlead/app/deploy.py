@@ -6,11 +6,7 @@ FairleadError of the steps. Whatever happens, nothing half-made is left: the wor
 
 from __future__ import annotations
 
-import os
 import shutil
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +16,7 @@ from fairlead.app.evidence import Evidence, write_evidence
 from fairlead.app.prove import Proof, Trial, prove
 from fairlead.app.rows import bind_pair
 from fairlead.app.wiring import House
+from fairlead.app.workspace import workspace
 from fairlead.convert.stage import convert
 from fairlead.core.artifact import Artifact
 from fairlead.core.conversion import Conversion
@@ -118,19 +115,6 @@ def name_from(model: Path) -> str:
     if not stem:
         raise SpecError(f"'{model.name}' gives no name.", hint="Name the model: --name digits.")
     return check_name(stem[:128])
-
-
-@contextmanager
-def workspace(house: House) -> Iterator[Path]:
-    """Give a folder to work in that is gone afterwards, whatever happens. A full disk is a NoSpaceError."""
-    with typed_errors("the work on this model", house.work):
-        house.work.mkdir(mode=0o700, parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=house.work))
-        try:
-            yield folder
-        finally:
-            with suppress(OSError):
-                shutil.rmtree(folder)
 
 
 def _check_quality_has_data(request: DeployRequest) -> None:
