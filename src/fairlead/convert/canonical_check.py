@@ -10,12 +10,10 @@ from pathlib import Path
 
 import onnx
 
+from fairlead.convert.graph_builder import ONNX_TYPES
 from fairlead.core.conversion import Conversion
-from fairlead.core.dtype import DType
 from fairlead.core.interface import TensorSpec, shorten
 from fairlead.errors import UnsupportedError
-
-_BYTES = onnx.TensorProto.STRING
 
 
 def check_canonical(conversion: Conversion, workspace: Path) -> None:
@@ -49,9 +47,9 @@ def _check_tensors(what: str, infos: Sequence[onnx.ValueInfoProto], specs: Seque
     by_name = {info.name: info for info in infos}
     for spec in specs:
         kind = by_name[spec.name].type.tensor_type
-        got = DType.BYTES if kind.elem_type == _BYTES else DType.of(onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type))
-        if got is not spec.dtype:
-            raise _broken(f"its {what} '{spec.name}' is {got.value} instead of {spec.dtype.value}")
+        if kind.elem_type != ONNX_TYPES[spec.dtype]:
+            got = onnx.TensorProto.DataType.Name(kind.elem_type)
+            raise _broken(f"its {what} '{spec.name}' is {got} instead of {spec.dtype.value}")
         if kind.HasField("shape"):
             _check_shape(what, spec, [dim.dim_value if dim.HasField("dim_value") else None for dim in kind.shape.dim])
 

@@ -27,7 +27,7 @@ OPSET = 20
 IR_VERSION = 10
 Shape = tuple[int | None, ...]
 
-_ONNX_TYPES = {
+ONNX_TYPES = {
     DType.BOOL: onnx.TensorProto.BOOL,
     DType.UINT8: onnx.TensorProto.UINT8,
     DType.UINT16: onnx.TensorProto.UINT16,
@@ -150,7 +150,7 @@ class GraphBuilder:
         """Return `value` with another element type."""
         if value.dtype is dtype:
             return value
-        return replace(value, name=self.add("Cast", [value.name], to=_ONNX_TYPES[dtype]), dtype=dtype)
+        return replace(value, name=self.add("Cast", [value.name], to=ONNX_TYPES[dtype]), dtype=dtype)
 
     def sizes(self, value: Value, axes: Sequence[int]) -> str:
         """Return the name of an int64 vector with the sizes of Keras's `axes`, read at run time only where they are free."""
@@ -226,7 +226,7 @@ class GraphBuilder:
 
 def _value_info(spec: TensorSpec, shape: Shape) -> onnx.ValueInfoProto:
     dims: list[str | int] = ["batch", *(f"{spec.name}_{axis}" if size is None else size for axis, size in enumerate(shape[1:], 1))]
-    return helper.make_tensor_value_info(spec.name, _ONNX_TYPES[spec.dtype], dims)
+    return helper.make_tensor_value_info(spec.name, ONNX_TYPES[spec.dtype], dims)
 
 
 def memory_order(order: Sequence[int]) -> tuple[int, ...]:

@@ -127,7 +127,7 @@ def test_a_sound_result_passes(tmp_path):
     [
         ({"batch": 1}, "fixed batch of 1"),
         ({"output": "other"}, "outputs are other"),
-        ({"dtype": TensorProto.DOUBLE}, "FP64 instead of FP32"),
+        ({"dtype": TensorProto.DOUBLE}, "DOUBLE instead of FP32"),
     ],
 )
 def test_a_result_that_does_not_fit_the_interface_is_refused(tmp_path, change, problem):

@@ -126,10 +126,6 @@ def _silu(builder: GraphBuilder, x: str) -> str:
     return builder.add("Mul", [x, builder.add("Sigmoid", [x])])
 
 
-def _hard_silu(builder: GraphBuilder, x: str) -> str:
-    return builder.add("HardSwish", [x])
-
-
 def _log_sigmoid(builder: GraphBuilder, x: str) -> str:
     return builder.add("Neg", [builder.add("Softplus", [builder.add("Neg", [x])])])
 
@@ -148,13 +144,6 @@ def _squareplus(builder: GraphBuilder, x: str) -> str:
     return builder.add("Mul", [builder.add("Add", [x, root]), builder.floats(0.5)])
 
 
-def _sparse_plus(builder: GraphBuilder, x: str) -> str:
-    """0 below -1, (x + 1)^2 / 4 in between, x above 1."""
-    shifted = builder.add("Add", [builder.add("Clip", [x, builder.floats(-1.0), builder.floats(1.0)]), builder.floats(1.0)])
-    bent = builder.add("Mul", [builder.add("Mul", [shifted, shifted]), builder.floats(0.25)])
-    return builder.add("Where", [builder.add("Greater", [x, builder.floats(1.0)]), x, bent])
-
-
 _FUNCTIONS: dict[str, Callable[[GraphBuilder, str], str]] = {
     "relu": _simple("Relu"),
     "relu6": _relu6,
@@ -163,14 +152,13 @@ _FUNCTIONS: dict[str, Callable[[GraphBuilder, str], str]] = {
     "selu": _simple("Selu", alpha=_SELU_ALPHA, gamma=_SELU_SCALE),
     "celu": _simple("Elu", alpha=1.0),  # equal to CELU for alpha 1
     "gelu": _simple("Gelu"),
-    "gelu_tanh": _simple("Gelu", approximate="tanh"),
     "sigmoid": _simple("Sigmoid"),
     "hard_sigmoid": _simple("HardSigmoid", alpha=1 / 6, beta=0.5),
     "tanh": _simple("Tanh"),
     "softplus": _simple("Softplus"),
     "softsign": _simple("Softsign"),
     "silu": _silu,
-    "hard_silu": _hard_silu,
+    "hard_silu": _simple("HardSwish"),
     "exponential": _simple("Exp"),
     "mish": _simple("Mish"),
     "log_sigmoid": _log_sigmoid,
@@ -179,5 +167,4 @@ _FUNCTIONS: dict[str, Callable[[GraphBuilder, str], str]] = {
     "soft_shrink": _simple("Shrink", lambd=0.5, bias=0.5),
     "hard_shrink": _simple("Shrink", lambd=0.5, bias=0.0),
     "squareplus": _squareplus,
-    "sparse_plus": _sparse_plus,
 }
