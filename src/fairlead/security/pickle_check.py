@@ -11,6 +11,7 @@ from __future__ import annotations
 import _compat_pickle
 import functools
 import pickle
+import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO, ClassVar, Self
@@ -25,7 +26,7 @@ _LIST_FILE = Path(__file__).with_name("estimator_globals.txt")
 _FINDING_LIMIT = 100
 _NOT_A_STREAM = (
     pickle.UnpicklingError, EOFError, ValueError, TypeError, IndexError, KeyError, AttributeError, OverflowError,
-    ImportError, MemoryError, RecursionError,
+    ImportError, MemoryError, RecursionError, AssertionError, struct.error,
 )  # fmt: skip
 _REFUSED_OPCODES = {
     pickle.EXT1: "an extension registry code", pickle.EXT2: "an extension registry code", pickle.EXT4: "an extension registry code",
