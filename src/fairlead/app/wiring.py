@@ -6,7 +6,8 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from fairlead.core.ports import BlobStore, Clock, RecordStore, Sandbox, SandboxLimits
+from fairlead.app.configured_sandbox import ConfiguredSandbox
+from fairlead.core.ports import BlobStore, Clock, RecordStore, Sandbox
 from fairlead.security.sandbox import OneShotSandbox
 from fairlead.settings import Settings, load_settings
 from fairlead.stores.folder_blobs import FolderBlobs
@@ -39,7 +40,8 @@ def settings_for(home: str | Path | None) -> Settings:
 
 def build_sandbox(settings: Settings) -> Sandbox:
     """Return the sandbox in which foreign files are opened."""
-    return OneShotSandbox(strict=settings.sandbox_strict)
+    inside = OneShotSandbox(strict=settings.sandbox_strict)
+    return ConfiguredSandbox(inside, settings.sandbox_memory_bytes, settings.sandbox_wall_s)
 
 
 def build_house(home: str | Path | None = None) -> House:
@@ -54,8 +56,3 @@ def build_house(home: str | Path | None = None) -> House:
         loaded=settings.home / LOADED,
         work=settings.home / WORK,
     )
-
-
-def sandbox_limits(settings: Settings) -> SandboxLimits:
-    """Return the limits of a sandboxed worker."""
-    return SandboxLimits(memory_bytes=settings.sandbox_memory_bytes, wall_s=settings.sandbox_wall_s)
