@@ -28,7 +28,7 @@ class Split:
 
 @dataclass(frozen=True)
 class Case:
-    """`build` gives an unfitted estimator; `split` its data; `suffix` the file's format; `is_refused` says that it has to be refused by name."""
+    """`build` gives an unfitted estimator; `split` its data; `suffix` the file's format; `is_refused`: it must be refused by name."""
 
     name: str
     build: Callable[[], Any]
@@ -112,10 +112,10 @@ CUSTOMER_COLUMNS = ("age", "income", "city", "plan", "visits")
 @cache
 def customers_by_name() -> Split:
     """The same rows as a table with named columns, as a data frame gives it."""
-    import pyarrow
+    import pyarrow as pa
 
     plain = customers()
-    table = pyarrow.table({name: plain.train_x[:, position].tolist() for position, name in enumerate(CUSTOMER_COLUMNS)})
+    table = pa.table({name: plain.train_x[:, position].tolist() for position, name in enumerate(CUSTOMER_COLUMNS)})
     return Split(table, plain.test_x, plain.train_y, plain.test_y)
 
 
@@ -123,9 +123,32 @@ def customers_by_name() -> Split:
 def reviews() -> Split:
     """Drawn short texts in several scripts, with punctuation, digits and empty ones."""
     generator = np.random.default_rng(SEED)
-    good = "great excellent love Superb ÄUSSERST gut prima 素晴らしい très-bon délicieux отлично".split()
-    bad = "bad awful hate schlecht übel terrible 最悪 mauvais ужасно never".split()
-    rest = "the a this is film movie 2024 v2.0 und die it's e-mail x_y naïve café n°5 ½ — !!! ... \U0001f600 of".split()
+    good = ["great", "excellent", "love", "Superb", "ÄUSSERST", "gut", "prima", "素晴らしい", "très-bon", "délicieux", "отлично"]
+    bad = ["bad", "awful", "hate", "schlecht", "übel", "terrible", "最悪", "mauvais", "ужасно", "never"]
+    rest = [
+        "the",
+        "a",
+        "this",
+        "is",
+        "film",
+        "movie",
+        "2024",
+        "v2.0",
+        "und",
+        "die",
+        "it's",
+        "e-mail",
+        "x_y",
+        "naïve",
+        "café",
+        "n°5",
+        "½",
+        "—",
+        "!!!",
+        "...",
+        "😀",
+        "of",
+    ]
     texts, labels = [], []
     for number in range(500):
         is_good = bool(generator.random() < 0.5)

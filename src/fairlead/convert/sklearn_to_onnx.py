@@ -1,7 +1,7 @@
 """scikit-learn to ONNX. The estimator is opened, converted and compared in the sandbox; this side sees only ONNX and data.
 
-Takes an Artifact of form estimator-file, gives a Conversion with rows built at the model's own thresholds. Raises UnsupportedError that names
-the estimator or the option that has no exact form, SandboxError, MissingExtraError. Never imports scikit-learn in this process.
+Takes an Artifact of form estimator-file, gives a Conversion with rows built at the model's own thresholds. Raises UnsupportedError that
+names the estimator or the option that has no exact form, SandboxError, MissingExtraError. Never imports scikit-learn in this process.
 """
 
 from __future__ import annotations

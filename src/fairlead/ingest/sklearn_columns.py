@@ -27,7 +27,8 @@ def input_specs(estimator: Any) -> tuple[TensorSpec, ...]:
     count = getattr(estimator, "n_features_in_", None)
     if count is None:
         raise UnsupportedError(
-            f"{type(estimator).__name__} does not say how many columns it takes.", hint="Fit it with scikit-learn 1.0 or newer and save it again."
+            f"{type(estimator).__name__} does not say how many columns it takes.",
+            hint="Fit it with scikit-learn 1.0 or newer and save it again.",
         )
     names = tuple(str(name) for name in getattr(estimator, "feature_names_in_", ()))
     kinds = _kinds(estimator, int(count))
@@ -71,7 +72,9 @@ def _kinds(estimator: Any, count: int) -> list[str]:
     if kind == "Pipeline":
         return _first_known([_kinds(step, count) for _, step in estimator.steps if not isinstance(step, str) and _same_width(step, count)])
     if hasattr(estimator, "categories_"):
-        return [_TEXT if any(isinstance(category, str) for category in np.asarray(known).flat) else _NUMBER for known in estimator.categories_]
+        return [
+            _TEXT if any(isinstance(category, str) for category in np.asarray(known).flat) else _NUMBER for known in estimator.categories_
+        ]
     if kind == "SimpleImputer":
         return [_TEXT if isinstance(statistic, str) else _UNKNOWN for statistic in estimator.statistics_]
     if kind in _KEEPS_COLUMNS:

@@ -15,7 +15,7 @@ import numpy as np
 
 from fairlead.core.artifact import ArtifactForm
 from fairlead.core.dtype import DType
-from fairlead.core.interface import Array, Decision, DecisionKind, Interface, Label, Task, TensorSpec
+from fairlead.core.interface import Array, Decision, DecisionKind, Interface, Label, Task, TensorSpec, shorten
 from fairlead.engines.estimator_rows import (
     LABEL,
     OUTLIER_CLASSES,
@@ -33,6 +33,7 @@ from fairlead.ingest.sklearn_columns import input_specs
 from fairlead.stores.document import to_plain
 
 _TRIAL_ROWS = 2
+_TRIAL_VALUES = (0.0, 1.0, 0.5)
 
 
 def read_in_sandbox(arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -149,20 +150,34 @@ def _decides(estimator: Any) -> bool:
 
 def _try(estimator: Any, interface: Interface) -> dict[str, Array]:
     select_by_position(estimator)
-    answers = answers_of(estimator, interface, rows_of(interface, _trial_tensors(estimator, interface)))
+    answers = _first_answer(estimator, interface)
     value = answers.get(PREDICTION)
     if value is not None and len(value) != _TRIAL_ROWS:
         raise UnsupportedError(f"{type(estimator).__name__} predicts several outputs at once.", hint="Save one model per output.")
     return answers
 
 
-def _trial_tensors(estimator: Any, interface: Interface) -> dict[str, Array]:
-    """Two rows that any encoder accepts: for each column a known category where there is one, else zero."""
+def _first_answer(estimator: Any, interface: Interface) -> dict[str, Array]:
+    """The answers to two made-up rows; zeros first, then what models accept that want positive numbers."""
+    reason = ""
+    for filling in _TRIAL_VALUES:
+        try:
+            return answers_of(estimator, interface, rows_of(interface, _trial_tensors(estimator, interface, filling)))
+        except (ValueError, TypeError, IndexError) as error:  # what scikit-learn raises for rows that it refuses
+            reason = shorten(str(error), 200)
+    raise UnsupportedError(
+        f"{type(estimator).__name__} refuses every row that Fairlead can make up: {reason}.",
+        hint="Check that the saved model predicts; if it does, export it to ONNX yourself and deploy that file.",
+    )
+
+
+def _trial_tensors(estimator: Any, interface: Interface, filling: float) -> dict[str, Array]:
+    """Two rows that any encoder accepts: for each column a known category where there is one, else `filling`."""
     known = _known_categories(estimator)
     tensors: dict[str, Array] = {}
     for spec in interface.inputs:
         shape = (_TRIAL_ROWS, spec.shape[1] or 1)
-        tensor = np.full(shape, "", dtype=object) if spec.dtype is DType.BYTES else np.zeros(shape)
+        tensor = np.full(shape, "", dtype=object) if spec.dtype is DType.BYTES else np.full(shape, filling)
         for position in range(shape[1]):
             column = position if len(interface.inputs) == 1 else interface.inputs.index(spec)
             if column in known:
@@ -237,7 +252,9 @@ def _notes_of(estimator: Any) -> list[str]:
             )
         vocabulary = getattr(part, "vocabulary_", None)
         if isinstance(vocabulary, dict) and not getattr(part, "fixed_vocabulary_", False):
-            notes.append(f"the model holds {len(vocabulary)} terms of its training texts as vocabulary: do not publish it if these are secret")
-    if type(estimator).__name__ == "IsolationForest" or getattr(estimator, "classes_", None) is None and _decides(estimator):
+            notes.append(
+                f"the model holds {len(vocabulary)} terms of its training texts as vocabulary: do not publish it if these are secret"
+            )
+    if getattr(estimator, "classes_", None) is None and not _is_regressor(estimator):
         notes.append(f"outlier detector: label is {OUTLIER_CLASSES[0]} for an outlier and {OUTLIER_CLASSES[1]} for an inlier")
     return notes

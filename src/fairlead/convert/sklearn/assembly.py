@@ -45,5 +45,3 @@ def _inner(builder: Builder, estimator: Any, answer: Answer, spec: TensorSpec) -
 def _info(spec: TensorSpec) -> onnx.ValueInfoProto:
     shape = [f"{spec.name}_{axis}" if size is None and axis else "batch" if size is None else size for axis, size in enumerate(spec.shape)]
     return helper.make_tensor_value_info(spec.name, _TYPES[spec.dtype], shape)
-
-

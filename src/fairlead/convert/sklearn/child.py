@@ -82,7 +82,8 @@ def choose_route(
         try:
             model, notes = route(estimator, interface)
         except UnsupportedError as error:
-            failures.append(error.message if name == "fairlead" else f"{name}: {error.message}")
+            reason = error.message.rstrip(".")
+            failures.append(reason if name == "fairlead" else f"{name}: {reason}")
             continue
         difference = compare(model, interface, probes, expected)
         if difference.is_exact:

@@ -121,7 +121,8 @@ def _polynomial(builder: Builder, estimator: Estimator, table: Table) -> Table:
         ones = builder.add("Expand", builder.constant([[1.0]]), _batch_by_one(builder, block.name))
         parts.append(Block(ones, 1))
         powers.append(np.zeros(block.width, dtype=int))
-    previous, names = [(index,) for index in range(block.width)], block.name
+    names = block.name
+    previous: list[tuple[int, ...]] = [(index,) for index in range(block.width)]
     for degree in range(1, highest + 1):
         if degree > 1:
             current = list(choose(range(block.width), degree))
@@ -130,7 +131,7 @@ def _polynomial(builder: Builder, estimator: Estimator, table: Table) -> Table:
             where = {combination: index for index, combination in enumerate(previous)}
             rest = builder.add("Gather", names, builder.integers(*(where[c[1:]] for c in current)), axis=1)
             first = builder.add("Gather", block.name, builder.integers(*(c[0] for c in current)), axis=1)
-            previous, names = current, builder.add("Mul", rest, first)  # type: ignore[assignment] # tuples of another length
+            previous, names = current, builder.add("Mul", rest, first)
         if degree >= lowest:
             parts.append(Block(names, len(previous)))
             powers.extend(np.bincount(c, minlength=block.width) for c in previous)
@@ -221,7 +222,7 @@ def _quantile(builder: Builder, estimator: Estimator, table: Table) -> Table:
 
 
 def interpolated(builder: Builder, column: str, xs: Array, ys: Array) -> str:
-    """numpy's interp(column, xs, ys) for [batch, 1]: slope * (x - x_left) + y_left, constant outside."""
+    """Interpolate as numpy's interp(column, xs, ys) for [batch, 1]: slope * (x - x_left) + y_left, constant outside."""
     xs, ys = np.asarray(xs, dtype=np.float64), np.asarray(ys, dtype=np.float64)
     if len(xs) == 1:
         return builder.add("Add", builder.add("Mul", column, builder.constant(0.0)), builder.constant(float(ys[0])))

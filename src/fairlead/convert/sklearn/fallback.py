@@ -1,6 +1,7 @@
 """The second route: skl2onnx, for estimators that have no converter of ours. Its result is believed only after the proof on probe rows.
 
-Takes a fitted estimator and its interface, gives a model with the interface's names and types. Raises UnsupportedError with skl2onnx's reason.
+Takes a fitted estimator and its interface, gives a model with the interface's names and types. Raises UnsupportedError with
+skl2onnx's reason.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from fairlead.core.interface import Interface, shorten
 from fairlead.engines.estimator_rows import LABEL, PREDICTION, PROBABILITIES, classes_of
 from fairlead.errors import UnsupportedError
 
+# What its converters raise where they do not know an estimator, or have a defect.
+_FAILURES = (AssertionError, AttributeError, IndexError, KeyError, NotImplementedError, RuntimeError, TypeError, ValueError)
 _OPSETS = {"": 18, "ai.onnx.ml": 3}
 _TYPES = {DType.FP64: TensorProto.DOUBLE, DType.BYTES: TensorProto.STRING, DType.INT64: TensorProto.INT64, DType.BOOL: TensorProto.BOOL}
 
@@ -26,11 +29,14 @@ def convert_with_skl2onnx(estimator: Any, interface: Interface) -> tuple[onnx.Mo
         from skl2onnx.common.data_types import DoubleTensorType, StringTensorType  # noqa: PLC0415 - as above
     except ModuleNotFoundError as error:
         raise UnsupportedError("skl2onnx is not installed") from error
-    types = [(spec.name, (StringTensorType if spec.dtype is DType.BYTES else DoubleTensorType)([None, spec.shape[1]])) for spec in interface.inputs]
+    types = [
+        (spec.name, (StringTensorType if spec.dtype is DType.BYTES else DoubleTensorType)([None, spec.shape[1]]))
+        for spec in interface.inputs
+    ]
     try:
         options = {id(estimator): {"zipmap": False}} if interface.labels and hasattr(estimator, "predict_proba") else None
         model = skl2onnx.convert_sklearn(estimator, initial_types=types, options=options, target_opset=_OPSETS)
-    except Exception as error:  # noqa: BLE001 - its converters raise whatever their bugs raise; any of it means "not this route"
+    except _FAILURES as error:
         raise UnsupportedError(f"{type(error).__name__}: {shorten(str(error).splitlines()[0] if str(error) else '', 200)}") from error
     _rename(model, estimator, interface)
     onnx.checker.check_model(model)
@@ -61,5 +67,8 @@ def _rename(model: onnx.ModelProto, estimator: Any, interface: Interface) -> Non
         cast = spec.dtype is not DType.BYTES
         last = helper.make_node("Cast", [f"shaped_{spec.name}"], [spec.name], to=_TYPES[spec.dtype]) if cast else None
         model.graph.node.append(last or helper.make_node("Identity", [f"shaped_{spec.name}"], [spec.name]))
-        dims = ["batch" if size is None and axis == 0 else f"{spec.name}_{axis}" if size is None else size for axis, size in enumerate(spec.shape)]
+        dims = [
+            "batch" if size is None and axis == 0 else f"{spec.name}_{axis}" if size is None else size
+            for axis, size in enumerate(spec.shape)
+        ]
         model.graph.output.append(helper.make_tensor_value_info(spec.name, _TYPES[spec.dtype], dims))

@@ -185,11 +185,13 @@ class Builder:
 def unsupported(estimator: Estimator, reason: str) -> UnsupportedError:
     """Return the error that names an estimator and why it cannot be converted."""
     return UnsupportedError(
-        f"{type(estimator).__name__}: {reason}.", hint="Use another option or estimator, or export the model to ONNX yourself and deploy that."
+        f"{type(estimator).__name__}: {reason}.",
+        hint="Use another option or estimator, or export the model to ONNX yourself and deploy that.",
     )
 
 
 def _tensor(name: str, array: Array) -> onnx.TensorProto:
     if array.dtype == object:
-        return helper.make_tensor(name, TensorProto.STRING, array.shape, [str(element).encode() for element in array.flat])
+        texts: Any = [str(element).encode() for element in array.flat]
+        return helper.make_tensor(name, TensorProto.STRING, array.shape, texts)
     return numpy_helper.from_array(array, name)

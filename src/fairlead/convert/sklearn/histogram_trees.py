@@ -62,11 +62,11 @@ def _with_category_splits(builder: Builder, block: Block, estimator: Estimator, 
     width = block.width
     by_column: dict[int, list[tuple[int, int, Array]]] = {}
     for number, predictor in enumerate(histogram_trees(estimator)):
-        for node in np.flatnonzero(predictor.nodes["is_categorical"] & (1 - predictor.nodes["is_leaf"])):
+        for node in map(int, np.flatnonzero(predictor.nodes["is_categorical"] & (1 - predictor.nodes["is_leaf"]))):
             column = int(predictor.nodes["feature_idx"][node])
             goes_left = _members(predictor.raw_left_cat_bitsets[predictor.nodes["bitset_idx"][node]])
             side = np.where(goes_left, -1.0, np.where(_members(known_sets[place[column]]), 1.0, np.nan))
-            by_column.setdefault(column, []).append((number, int(node), np.append(side, np.nan)))
+            by_column.setdefault(column, []).append((number, node, np.append(side, np.nan)))
     for column, splits in by_column.items():
         code = builder.flat(builder.columns((block,), [column])[0].name)
         safe = builder.add("Where", builder.add("IsNaN", code), builder.constant(float(_CODE_COUNT)), code)

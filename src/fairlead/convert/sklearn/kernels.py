@@ -56,14 +56,14 @@ def _classifier(builder: Builder, estimator: Estimator, table: Table) -> Answer:
             estimator, "probability=True couples classes iteratively; wrap it in CalibratedClassifierCV instead, as scikit-learn advises"
         )
     count = len(estimator.classes_)
-    dual = _dense(estimator._dual_coef_)  # noqa: SLF001 - the sign of the public one depends on the number of classes
+    dual = _dense(estimator._dual_coef_)
     pairs = list(combinations(range(count), 2))
     bounds = np.cumsum([0, *estimator.n_support_])
     matrix = np.zeros((dual.shape[1], len(pairs)))
     for column, (first, second) in enumerate(pairs):
         for own, other in ((first, second - 1), (second, first)):
             matrix[bounds[own] : bounds[own + 1], column] = dual[other, bounds[own] : bounds[own + 1]]
-    scores = _machine(builder, estimator, table, matrix, estimator._intercept_)  # noqa: SLF001 - as above
+    scores = _machine(builder, estimator, table, matrix, estimator._intercept_)
     if count == 2:
         flipped = builder.add("Neg", scores)
         return Answer(builder.is_positive(flipped, or_zero=True), scores=flipped)

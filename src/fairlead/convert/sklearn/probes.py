@@ -29,8 +29,8 @@ _SEED = 20_260_922
 _SCALERS = ("StandardScaler", "MinMaxScaler", "MaxAbsScaler", "RobustScaler")
 _SELECTORS_ATTRIBUTE = "get_support"
 _TEXTS = (
-    "", " ", "!?", "a", "ÄRGER Straße", "İstanbul ı", "Ǆungla ﬀ", "naïve café", "cafe\u0301", "日本語 テキスト", "x² ① ٣", "ΑΒΓ Ωmega", "tab\tnew\nline",
-    "under_score it's", "00 007", "😀 ok", "\u00a0non\u2003breaking", "ПРИВЕТ мир", "مرحبا",
+    "", " ", "!?", "a", "ÄRGER Straße", "İstanbul ı", "Ǆungla ﬀ", "naïve café", "cafe\u0301", "日本語 テキスト", "x² ① ٣", "ΑΒΓ Ωmega",
+    "tab\tnew\nline", "under_score it's", "00 007", "😀 ok", "\u00a0non\u2003breaking", "ПРИВЕТ мир", "مرحبا",
 )  # fmt: skip
 
 
@@ -102,14 +102,15 @@ def _through_wrappers(estimator: Any, origins: Origins, found: _Found) -> None:
 def _histogram(estimator: Any, origins: Origins, found: _Found) -> None:
     categories = getattr(estimator, "is_categorical_", None)
     if categories is not None:
-        _note_categories(estimator._preprocessor.named_transformers_["encoder"], _chosen(origins, categories), found)  # noqa: SLF001 - no public name
+        preprocessor = estimator._preprocessor  # noqa: SLF001 - no public name
+        _note_categories(preprocessor.named_transformers_["encoder"], _chosen(origins, categories), found)
         blank: Origins = [None] * int(np.sum(categories))
         origins = [*blank, *_chosen(origins, ~np.asarray(categories))]
     found.has_missing.update(source.column for source in origins if source is not None)
     found.trees.extend((histogram_nodes(predictor), origins, True) for predictor in histogram_trees(estimator))
 
 
-def _chosen(origins: Origins, mask: Sequence[bool]) -> Origins:
+def _chosen(origins: Origins, mask: Sequence[bool] | Array) -> Origins:
     return [origins[int(index)] for index in np.flatnonzero(mask)]
 
 
@@ -254,7 +255,9 @@ def _neighbours(threshold: float, *, is_double: bool) -> Array:
 
 def _path(nodes: Nodes, node: int) -> dict[int, tuple[float, float]]:
     """For each feature on the way from the root to `node`: the interval (low, high] that leads there."""
-    parents = {int(child): (int(parent), side) for side, children in ((0, nodes.left), (1, nodes.right)) for parent, child in _children(children)}
+    parents = {
+        int(child): (int(parent), side) for side, children in ((0, nodes.left), (1, nodes.right)) for parent, child in _children(children)
+    }
     bounds: dict[int, tuple[float, float]] = {}
     while node in parents:
         node, side = parents[node]

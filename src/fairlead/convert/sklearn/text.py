@@ -12,6 +12,8 @@ import re
 import sys
 import unicodedata
 from collections.abc import Callable
+from functools import cache
+from typing import Any
 
 import numpy as np
 from onnx import TensorProto, helper
@@ -32,7 +34,7 @@ def _counts(builder: Builder, estimator: Estimator, table: Table) -> Table:
     texts = builder.joined(table)
     if not texts.is_text or texts.width != 1:
         raise unsupported(estimator, "it reads one column of text")
-    mapped = _mapped(builder, builder.flat(texts.name), _character_map(estimator))
+    mapped = _mapped(builder, builder.flat(texts.name), _character_map(bool(estimator.lowercase), estimator.strip_accents))
     tokens = _words(builder, mapped, _MIN_LENGTHS[estimator.token_pattern])
     stop_words = estimator.get_stop_words()
     if stop_words and estimator.ngram_range != (1, 1):
@@ -55,16 +57,17 @@ def _check(estimator: Estimator) -> None:
         raise unsupported(estimator, "its vocabulary holds control characters")
 
 
-def _character_map(estimator: Estimator) -> dict[str, str]:
-    """Every character that `lowercase` and `strip_accents` change, and into what."""
+@cache
+def _character_map(is_lower: bool, strip_accents: str | None) -> dict[str, str]:
+    """Every character that lower-casing and stripping accents change, and into what."""
     strip: dict[str | None, Callable[[str], str]] = {None: lambda text: text, "unicode": _without_marks, "ascii": _ascii_only}
-    accents = strip[estimator.strip_accents]
+    accents = strip[strip_accents]
     changed = {}
     for code in range(1, sys.maxunicode + 1):
         if 0xD800 <= code <= 0xDFFF:  # surrogates are not characters
             continue
         character = chr(code)
-        result = accents(character.lower() if estimator.lowercase else character)
+        result = accents(character.lower() if is_lower else character)
         if result != character:
             changed[character] = result
     return changed
@@ -111,7 +114,8 @@ def _joined(builder: Builder, letters: str) -> str:
     ]
     numbers = {"zero": 0, "one": 1, "two": 2, "far": np.iinfo(np.int64).max}
     constants = [helper.make_tensor(name, integer, [1], [number]) for name, number in numbers.items()]
-    constants.append(helper.make_tensor("blank", text, [1, 1], [b""]))
+    empty: Any = [b""]
+    constants.append(helper.make_tensor("blank", text, [1, 1], empty))
     body = helper.make_graph(
         steps,
         "halve",
@@ -120,7 +124,7 @@ def _joined(builder: Builder, letters: str) -> str:
         constants,
     )
     rounds = builder.constant(64, np.int64)
-    one = builder.add("Loop", rounds, builder.constant(True, np.bool_), letters, body=body)  # noqa: FBT003 - the loop's first condition
+    one = builder.add("Loop", rounds, builder.constant(True, np.bool_), letters, body=body)  # the first condition
     return builder.flat(one)
 
 
@@ -133,8 +137,9 @@ def _words(builder: Builder, texts: str, shortest: int) -> str:
     return builder.add("Concat", found, blanks, axis=1)
 
 
+@cache
 def _word_class() -> str:
-    """Python's \\w as ranges of code points."""
+    r"""Python's \w as ranges of code points."""
     is_word = re.compile(r"\w").match
     ranges: list[list[int]] = []
     for code in range(sys.maxunicode + 1):
@@ -152,7 +157,9 @@ def _without(builder: Builder, tokens: str, stop_words: list[str]) -> str:
     stopped = builder.add(
         "LabelEncoder", tokens, domain="ai.onnx.ml", keys_strings=stop_words, values_int64s=[1] * len(stop_words), default_int64=0
     )
-    places = builder.add("CumSum", builder.add("Add", stopped, builder.add("Sub", builder.integers(1), stopped)), builder.constant(1, np.int64))
+    places = builder.add(
+        "CumSum", builder.add("Add", stopped, builder.add("Sub", builder.integers(1), stopped)), builder.constant(1, np.int64)
+    )
     order = builder.add("Add", places, builder.add("Mul", stopped, builder.integers(2**40)))
     width = builder.add("Shape", tokens, start=1, end=2)
     _, index = builder.add_many("TopK", (order, width), 2, axis=1, largest=0, sorted=1)
