@@ -36,7 +36,7 @@ def sequential(*layers: dict[str, Any]) -> dict[str, Any]:
 
 def lambda_layer(canary: Path, name: str = "evil") -> dict[str, Any]:
     """Return a Lambda layer whose code makes the canary when Keras calls it."""
-    source = f"lambda x, write=open: (write({str(canary)!r}, 'w').close(), x)[1]"
+    source = f"lambda x: (open({str(canary)!r}, 'w').close(), x)[1]"
     namespace: dict[str, Any] = {}
     exec(f"f = {source}", namespace)  # noqa: S102 - the payload is ours
     code = base64.b64encode(marshal.dumps(namespace["f"].__code__)).decode()

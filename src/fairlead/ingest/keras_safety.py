@@ -70,11 +70,11 @@ def _judge(node: dict[str, Any], place: str) -> Refusal | None:
     if not {"class_name", "module", "registered_name"} & node.keys():
         return None
     class_name, module, registered = (node.get(key) for key in ("class_name", "module", "registered_name"))
+    if isinstance(class_name, str) and class_name in CODE_CLASSES:
+        return Refusal(is_unsafe=True, what=f"The layer {shorten(class_name)} {CODE_CLASSES[class_name]}", place=place)
     if not isinstance(class_name, str) or not isinstance(module, str | None) or not isinstance(registered, str | None):
         return Refusal(is_unsafe=True, what="A part of the config names no class that Keras could have written", place=place)
     shown = shorten(class_name)
-    if class_name in CODE_CLASSES:
-        return Refusal(is_unsafe=True, what=f"The layer {shown} {CODE_CLASSES[class_name]}", place=place)
     if class_name in OPERATOR_CLASSES:
         function = node["config"].get("function") if isinstance(node.get("config"), dict) else None
         return Refusal(is_unsafe=False, what=f"The TensorFlow operator '{shorten(str(function))}' ({shown}) is not known", place=place)
