@@ -59,7 +59,8 @@ class LayerGraphEngine:
         for number, call in enumerate(self._graph.calls):
             results = self._evaluate(call, known)
             known |= {ValueRef(number, place): tensor for place, tensor in enumerate(results)}
-        return {name: known[refs[name]].astype(self._interface.output(name).dtype.numpy) for name in names}
+        with np.errstate(over="ignore"):  # beyond float32 is infinite, as in the framework
+            return {name: known[refs[name]].astype(self._interface.output(name).dtype.numpy) for name in names}
 
     def _evaluate(self, call: Call, known: Mapping[ValueRef, Array]) -> tuple[Array, ...]:
         arguments = call_arguments(self._graph.layers[call.layer].kind, call)
