@@ -196,13 +196,22 @@ def _repeat(config: Mapping[str, Any], shape: Shape) -> Shape:
 
 
 def _einsum(config: Mapping[str, Any], shape: Shape) -> Shape:
+    """`output_shape` leaves out the batch, and what an ellipsis stands for."""
     sizes = config["output_shape"] if isinstance(config["output_shape"], list) else [config["output_shape"]]
-    left, _, after = config["equation"].partition("->")
-    letters = dict(zip(left.partition(",")[0], shape, strict=False)) if "." not in config["equation"] else {}
-    result = (shape[0], *sizes)
-    if letters and len(after) == len(result):
-        return tuple(letters.get(letter) if size is None else size for letter, size in zip(after, result, strict=True))
-    return result
+    left, _, after = config["equation"].replace(" ", "").partition("->")
+    before = left.partition(",")[0]
+    elided: Shape = ()
+    if before.startswith("..."):
+        elided, shape = shape[: len(shape) - len(before) + 3], shape[len(shape) - len(before) + 3 :]
+        result = tuple(sizes)
+    else:
+        elided, shape = (shape[len(before) - 3 :], shape[: len(before) - 3]) if before.endswith("...") else ((), shape)
+        result = (shape[0], *sizes)
+    letters = dict(zip(before.replace(".", ""), shape, strict=False))
+    after = after.replace(".", "")
+    if len(after) == len(result):
+        result = tuple(letters.get(letter) if size is None else size for letter, size in zip(after, result, strict=True))
+    return (*elided, *result) if before.startswith("...") else (*result, *elided)
 
 
 _SIMPLE: Mapping[str, Callable[[Mapping[str, Any], Shape], Shape]] = {
