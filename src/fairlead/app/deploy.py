@@ -22,6 +22,7 @@ from fairlead.core.artifact import Artifact
 from fairlead.core.conversion import Conversion
 from fairlead.core.dataset import Dataset
 from fairlead.core.interface import Task
+from fairlead.core.manifest import readable_size
 from fairlead.core.plan import Plan
 from fairlead.core.ports import Progress
 from fairlead.core.requirement import MetricKind, Requirement
@@ -160,7 +161,8 @@ def _rows(request: DeployRequest, artifact: Artifact, house: House) -> Dataset:
 def _plan(request: DeployRequest, artifact: Artifact, progress: Progress) -> Plan:
     progress.step("plan")
     strategy = plan(artifact.facts, request.requirements, request.target)
-    progress.done("; ".join(f"{candidate.name} ({candidate.reason})" for candidate in strategy.candidates))
+    count = f"{len(strategy.candidates)} candidates, tried in this order until one keeps the promise"
+    progress.done("\n".join([count, *(f"{candidate.name}: {candidate.reason}" for candidate in strategy.candidates)]))
     return strategy
 
 
@@ -168,7 +170,7 @@ def _convert(artifact: Artifact, house: House, folder: Path, progress: Progress)
     progress.step("convert")
     conversion = convert(artifact, folder / "convert", sandbox=house.sandbox)
     notes = [note for step in conversion.steps for note in step.notes]
-    progress.done("\n".join([f"ONNX, {conversion.path.stat().st_size / 1e6:,.3f} MB", *notes]))
+    progress.done("\n".join([f"ONNX, {readable_size(conversion.path.stat().st_size)}", *notes]))
     return conversion
 
 

@@ -9,6 +9,7 @@ import click
 from fairlead.app.wiring import build_sandbox, settings_for
 from fairlead.cli.printing import emit_json, json_option, mark, sections
 from fairlead.core.artifact import Inspection
+from fairlead.core.manifest import readable_size
 from fairlead.errors import UnsafeContentError
 from fairlead.ingest.inspection import inspect_source
 
@@ -46,7 +47,7 @@ def _describe(inspection: Inspection) -> str:
         (
             str(inspection.path),
             [
-                f"{inspection.framework or inspection.format.value} ({inspection.format.value}), {inspection.size_bytes / 1e6:,.2f} MB",
+                f"{inspection.framework or inspection.format.value} ({inspection.format.value}), {readable_size(inspection.size_bytes)}",
                 f"sha256:{inspection.digest}",
             ],
         ),

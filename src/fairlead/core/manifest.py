@@ -64,3 +64,10 @@ class Manifest:
             if entry.name == name:
                 return entry
         raise InputError(f"The manifest lists no file '{name}'.")
+
+
+def readable_size(size_bytes: int) -> str:
+    """Return a size for a person, in decimal units as requirements use them: 71 kB, 1.39 MB."""
+    if size_bytes < 1_000_000:
+        return f"{size_bytes / 1e3:.3g} kB" if size_bytes >= 1000 else f"{size_bytes} bytes"
+    return f"{size_bytes / 1e6:,.2f} MB" if size_bytes < 10**9 else f"{size_bytes / 1e9:,.2f} GB"
