@@ -160,7 +160,7 @@ def _match_numbered(config: Mapping[str, Any], layers: Mapping[Key, BuiltLayer],
     for key, layer in layers.items():
         if key not in places:  # an operator such as x + y
             continue
-        place = places[key]
+        place = _first_place(key, places, layers, raw)
         label = raw.labels.get(f"{place}/vars")
         if label not in (None, layer.name):
             raise SourceError(f"The weights of layer '{shorten(layer.name)}' are those of '{shorten(str(label))}'.", hint=_DAMAGED)
@@ -175,6 +175,23 @@ def _match_numbered(config: Mapping[str, Any], layers: Mapping[Key, BuiltLayer],
         if layer.kind == "Normalization" and wanted:
             used.add(f"{place}/vars/2")  # count
     return found, used
+
+
+def _first_place(key: Key, places: Mapping[Key, str], layers: Mapping[Key, BuiltLayer], raw: RawWeights) -> str:
+    """Return where the weights of `key` lie. Keras writes a layer that is shared between models once, where it meets it first."""
+    place = places[key]
+    if any(path.startswith(f"{place}/") for path in raw.arrays):
+        return place
+    others = [
+        places[other]
+        for other, layer in layers.items()
+        if other != key
+        and other in places
+        and (other[-len(key) :] == key or key[-len(other) :] == other)
+        and (layer.kind, layer.config) == (layers[key].kind, layers[key].config)
+        and any(path.startswith(f"{places[other]}/") for path in raw.arrays)
+    ]
+    return others[0] if len(others) == 1 else place
 
 
 def _numbered_path(place: str, variable: Variable, raw: RawWeights) -> str | None:

@@ -96,7 +96,7 @@ def _look(path: Path, wanted: tuple[SourceFormat, ...]) -> SourceFormat | str:
         return _look_into_zip(path)
     if head.startswith(_COMPRESSED) or _is_zlib(head):
         return SourceFormat.SKLEARN_JOBLIB
-    if head[:1] == b"\x80" and 2 <= head[1] <= 5:
+    if head[:1] == b"\x80" and head[1:2] in _bytes_of(range(2, 6)):
         return SourceFormat.SKLEARN_PICKLE
     if _is_onnx(head):
         return SourceFormat.ONNX
