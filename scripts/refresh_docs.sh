@@ -4,5 +4,6 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 python=.venv/bin/python
 "$python" scripts/document_settings.py > docs/reference/settings.md
+"$python" scripts/document_exit_codes.py > docs/reference/exit-codes.md
 "$python" benchmarks/keras_battery.py --write docs/formats/keras.md
 "$python" benchmarks/sklearn_battery.py --write docs/formats/sklearn.md

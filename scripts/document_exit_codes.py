@@ -1,0 +1,19 @@
+"""Print docs/reference/exit-codes.md from fairlead.cli.exit_codes."""
+
+from __future__ import annotations
+
+from fairlead.cli.exit_codes import EXIT_CODES, MEANINGS
+
+
+def main() -> None:
+    """Print the page."""
+    print("# Exit codes\n\nNumbers never change their meaning. Printed by `scripts/document_exit_codes.py`.\n")
+    print('With `--json`, the error goes to stderr as `{"error", "hint", "code"}`.\n')
+    print("| exit code | meaning | error codes |\n|---|---|---|")
+    for status, meaning in MEANINGS.items():
+        codes = ", ".join(f"`{kind.code}`" for kind, value in EXIT_CODES.items() if value == status)
+        print(f"| {status} | {meaning} | {codes} |")
+
+
+if __name__ == "__main__":
+    main()
