@@ -9,7 +9,9 @@ import numpy as np
 from fairlead.core.interface import Array, Tensors
 from fairlead.core.ports import Engine
 
-PIECE_ROWS = 2048
+# A piece goes through at once. Inner values of a network take tens to hundreds of times the bytes of its inputs.
+PIECE_ROWS = 8192
+PIECE_BYTES = 32 * 2**20
 
 
 def count_rows(tensors: Tensors) -> int:
@@ -17,12 +19,18 @@ def count_rows(tensors: Tensors) -> int:
     return int(next(iter(tensors.values())).shape[0])
 
 
-def run_in_pieces(engine: Engine, inputs: Tensors, piece_rows: int = PIECE_ROWS) -> dict[str, Array]:
-    """Return the outputs for all rows, computed `piece_rows` rows at a time."""
-    pieces = [engine.run(piece) for piece in _pieces(inputs, piece_rows)]
+def run_in_pieces(engine: Engine, inputs: Tensors, piece_rows: int = 0) -> dict[str, Array]:
+    """Return the outputs for all rows, computed `piece_rows` rows at a time (0: as many as fit into a piece)."""
+    pieces = [engine.run(piece) for piece in _pieces(inputs, piece_rows or fitting_rows(inputs))]
     if len(pieces) == 1:
         return pieces[0]
     return {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
+
+
+def fitting_rows(inputs: Tensors) -> int:
+    """Return how many rows make a piece: at most PIECE_ROWS, and PIECE_BYTES of inputs."""
+    row_bytes = sum(tensor.nbytes for tensor in inputs.values()) // count_rows(inputs)
+    return max(min(PIECE_ROWS, PIECE_BYTES // max(row_bytes, 1)), 1)
 
 
 def repeat_rows(inputs: Tensors, count: int) -> dict[str, Array]:

@@ -178,5 +178,12 @@ def test_many_rows_never_go_through_at_once() -> None:
     assert engine.calls == 3
 
 
+def test_wide_rows_go_through_in_smaller_pieces() -> None:
+    engine = FakeEngine(same)
+    run_in_pieces(engine, {"x": np.zeros((4, run_rows.PIECE_BYTES // 8), np.float32)})
+    assert engine.calls == 2
+    assert run_rows.fitting_rows({"x": np.zeros((2, run_rows.PIECE_BYTES), np.float32)}) == 1
+
+
 def test_rows_are_repeated_to_fill_a_batch() -> None:
     assert repeat_rows({"x": np.array([1, 2, 3])}, 7)["x"].tolist() == [1, 2, 3, 1, 2, 3, 1]

@@ -16,10 +16,12 @@ from fairlead.core.interface import Array, Decision, DecisionKind, Interface, Ta
 from fairlead.core.requirement import parse_requirements
 from fairlead.core.target import Machine
 from fairlead.core.verdict import Verdict
+from fairlead.engines.memory_probe import MemoryReading
 from fairlead.engines.onnxruntime_engine import OnnxRuntimeEngine
 from fairlead.engines.stopwatch import TimingLimits
 from fairlead.errors import DataError, RequirementError
 from fairlead.stores.document import dump, load
+from fairlead.verify import stage
 from fairlead.verify.quality import QualityJob, align, measure_quality, task_of, wanted_metrics
 from fairlead.verify.stage import VerifyJob, verify
 
@@ -31,14 +33,19 @@ MakeJob = Callable[..., VerifyJob]
 
 
 @pytest.fixture
-def make_job(tmp_path: Path) -> MakeJob:
+def make_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MakeJob:
+    """Builds jobs on two real engines. Memory is measured for real only where it is asked for: it starts two processes."""
+
     def make(
         *requirements: str,
         weights: Array = WEIGHTS,
         target: Array | None = RIGHT,
         metrics: dict[str, Callable[[Array, Array], float]] | None = None,
+        has_real_memory: bool = False,
         **changes: object,
     ) -> VerifyJob:
+        if not has_real_memory:
+            monkeypatch.setattr(stage, "measure_memory", lambda *_, **__: MemoryReading(peak_bytes=20, bare_bytes=10))
         path = linear_model(tmp_path / "candidate.onnx", weights)
         job = VerifyJob(
             reference=OnnxRuntimeEngine(linear_model(tmp_path / "original.onnx"), LINEAR, optimization="none"),
@@ -60,7 +67,16 @@ def make_job(tmp_path: Path) -> MakeJob:
 
 def test_a_faithful_candidate_is_green_and_every_requirement_has_its_number(make_job: MakeJob) -> None:
     verdict = verify(
-        make_job("accuracy>=0.99", "accuracy_drop<=0", "p99_ms<=1000", "p50_ms@32<=1000", "size_mb<=1", "memory_mb<=500", "cores<=1")
+        make_job(
+            "accuracy>=0.99",
+            "accuracy_drop<=0",
+            "p99_ms<=1000",
+            "p50_ms@32<=1000",
+            "size_mb<=1",
+            "memory_mb<=500",
+            "cores<=1",
+            has_real_memory=True,
+        )
     )
     assert verdict.is_green
     assert [check.name for check in verdict.checks if check.requirement] == [
@@ -69,6 +85,7 @@ def test_a_faithful_candidate_is_green_and_every_requirement_has_its_number(make
     assert [speed.batch for speed in verdict.speed] == [1, 32]
     assert verdict.quality[0].candidate == 1.0
     assert verdict.size_bytes < 1000
+    assert 10**6 < verdict.memory_peak_bytes < 500 * 10**6
 
 
 def test_a_verdict_comes_back_from_storage_as_it_was(make_job: MakeJob) -> None:
