@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from fairlead.cli.exit_codes import EXIT_CODES, MEANINGS
+from fairlead.cli.exit_codes import MEANINGS, exit_code
+from fairlead.errors import FairleadError
+
+
+def subclasses(kind: type[FairleadError]) -> list[type[FairleadError]]:
+    """Return all classes below `kind`, depth first."""
+    return [found for child in kind.__subclasses__() for found in (child, *subclasses(child))]
 
 
 def main() -> None:
@@ -11,7 +17,7 @@ def main() -> None:
     print('With `--json`, the error goes to stderr as `{"error", "hint", "code"}`.\n')
     print("| exit code | meaning | error codes |\n|---|---|---|")
     for status, meaning in MEANINGS.items():
-        codes = ", ".join(f"`{kind.code}`" for kind, value in EXIT_CODES.items() if value == status)
+        codes = ", ".join(f"`{kind.code}`" for kind in subclasses(FairleadError) if exit_code(kind) == status)
         print(f"| {status} | {meaning} | {codes} |")
 
 

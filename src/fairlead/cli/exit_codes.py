@@ -37,9 +37,6 @@ MEANINGS = {
 }
 
 
-def exit_code(error: errors.FairleadError) -> int:
-    """Return the status of the nearest class of `error` that has one."""
-    for kind in type(error).__mro__:
-        if kind in EXIT_CODES:
-            return EXIT_CODES[kind]
-    return UNEXPECTED
+def exit_code(kind: type[errors.FairleadError]) -> int:
+    """Return the status of the nearest class of `kind` that has one."""
+    return next((EXIT_CODES[parent] for parent in kind.__mro__ if parent in EXIT_CODES), UNEXPECTED)

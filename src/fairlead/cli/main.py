@@ -94,7 +94,7 @@ def run(arguments: Sequence[str]) -> int:
         root.main(args=list(arguments), prog_name="fairlead", standalone_mode=False)
     except FairleadError as error:
         report_error(error.message, error.hint, error.code, as_json=as_json)
-        return exit_code(error)
+        return exit_code(type(error))
     except click.ClickException as error:
         report_error(error.format_message(), "See: fairlead --help", "usage", as_json=as_json)
         return error.exit_code

@@ -46,9 +46,9 @@ def test_every_error_class_has_its_own_code_and_a_status_with_a_meaning() -> Non
 
 
 def test_a_subclass_takes_the_status_of_its_nearest_class() -> None:
-    assert exit_code(errors.SourceError("x")) == 3
-    assert exit_code(errors.UnsafeContentError("x")) == 7
-    assert exit_code(errors.NoSpaceError("x")) == 9
+    assert exit_code(errors.SourceError) == 3
+    assert exit_code(errors.UnsafeContentError) == 7
+    assert exit_code(errors.NoSpaceError) == 9
 
 
 def test_errors_are_json_where_json_was_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
