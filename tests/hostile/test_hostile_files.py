@@ -6,13 +6,14 @@ The positive control runs the same file through the raw library in a throw-away 
 from __future__ import annotations
 
 import pytest
+from archive_corpus import archive_cases
 from corpus import cases, fired
 
 from fairlead.errors import FairleadError, InputError, SandboxError
 from fairlead.ingest.inspection import inspect_source
 from fairlead.ingest.stage import ingest
 
-ALL = list(cases())
+ALL = [*cases(), *archive_cases()]
 BY_ID = {case.id: case for case in ALL}  # the last of each id goes through the whole door
 
 

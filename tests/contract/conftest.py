@@ -1,0 +1,44 @@
+"""Fixtures of the Sandbox exam, which has two parts: test_sandbox.py (rights) and test_sandbox_ends.py (limits and ways of ending)."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from fairlead.core.ports import SandboxJob, SandboxLimits
+from fairlead.security.sandbox import OneShotSandbox
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE))  # sandbox_entries.py, which the worker imports by the same name
+QUICK = SandboxLimits(memory_bytes=2**30, cpu_s=20, wall_s=20.0, file_bytes=8 * 2**20)
+
+
+@pytest.fixture(scope="module")
+def sandbox():
+    return OneShotSandbox(import_paths=(HERE,))
+
+
+@pytest.fixture(scope="module")
+def layers(sandbox):
+    return sandbox.layers()
+
+
+@pytest.fixture
+def call(sandbox, tmp_path):
+    def call(entry, *, readable=(), limits=QUICK, **arguments):
+        job = SandboxJob(f"sandbox_entries:{entry.__name__}", tmp_path / "scratch", arguments, tuple(readable), limits)
+        return sandbox.run(job)
+
+    return call
+
+
+@pytest.fixture
+def need(layers):
+    def need(*names):
+        for name in names:
+            if layers[name] != "active":
+                pytest.skip(f"{name}: {layers[name]}")
+
+    return need
