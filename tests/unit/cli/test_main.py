@@ -14,7 +14,8 @@ from fairlead.cli.main import COMMANDS, run
 
 
 def all_errors(root: type[errors.FairleadError] = errors.FairleadError) -> list[type[errors.FairleadError]]:
-    return [root, *(kind for child in root.__subclasses__() for kind in all_errors(child))]
+    public = [child for child in root.__subclasses__() if child.__module__ == errors.__name__]
+    return [root, *(kind for child in public for kind in all_errors(child))]
 
 
 @pytest.mark.parametrize("name", COMMANDS)
