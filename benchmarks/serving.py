@@ -52,6 +52,7 @@ class Rate:
 
     per_second: float
     median_us: float
+    cpu_us: float
     error_count: int
 
 
@@ -139,7 +140,9 @@ def serve_file(model: Path, port: int) -> None:
         def load(self, version: Version) -> LoadedModel:
             del version
             engine = OnnxRuntimeEngine(model, interface)
-            inputs = {spec.name: np.zeros([1 if size is None else size for size in spec.shape], spec.dtype.numpy) for spec in interface.inputs}
+            inputs = {
+                spec.name: np.zeros([1 if size is None else size for size in spec.shape], spec.dtype.numpy) for spec in interface.inputs
+            }
             return LoadedModel(engine, Golden(inputs, engine.run(inputs)))
 
     watcher = watch(WatchJob(lambda _name, _number: (), print))
@@ -147,8 +150,8 @@ def serve_file(model: Path, port: int) -> None:
 
 
 @contextlib.contextmanager
-def running(command: list[str], environment: dict[str, str], port: int, body: Path) -> Iterator[None]:
-    """Run a server on its core until it answers; stop it afterwards."""
+def running(command: list[str], environment: dict[str, str], port: int, body: Path) -> Iterator[int]:
+    """Run a server on its core until it answers; give its process id; stop it afterwards."""
     process = subprocess.Popen(["taskset", "-c", str(SERVER_CORE), *command], env=os.environ | environment, cwd=HERE)
     try:
         until = time.monotonic() + 60
@@ -160,7 +163,7 @@ def running(command: list[str], environment: dict[str, str], port: int, body: Pa
                 if time.monotonic() > until or process.poll() is not None:
                     raise
                 time.sleep(0.1)
-        yield
+        yield process.pid
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(20)
@@ -171,7 +174,13 @@ def _request(port: int, body: Path) -> urllib.request.Request:
     return urllib.request.Request(f"http://127.0.0.1:{port}{PATH}", data=body.read_bytes(), headers=headers)
 
 
-def measure(wrk: str | None, port: int, body: Path, connections: int, seconds: float) -> Rate:
+def cpu_s(pid: int) -> float:
+    """Processor time of a process so far; unlike its rate, it says something on a machine that does other things too."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def measure(wrk: str | None, pid: int, port: int, body: Path, connections: int, seconds: float) -> Rate:
     """Drive one server from the client's core."""
     if wrk is None:
         command = [sys.executable, __file__, "--client", str(port), "--body", str(body), "--connections", str(connections)]
@@ -180,12 +189,14 @@ def measure(wrk: str | None, port: int, body: Path, connections: int, seconds: f
         script = body.with_suffix(".lua")
         script.write_text(_LUA)
         command = [wrk, "-t1", f"-c{connections}", f"-d{seconds:g}s", "-s", str(script), f"http://127.0.0.1:{port}{PATH}"]
+    before = cpu_s(pid)
     pinned = ["taskset", "-c", str(CLIENT_CORE), *command]
     output = subprocess.run(pinned, capture_output=True, text=True, check=True, env=os.environ | {"BODY": str(body)}).stdout
     result = re.search(r"RESULT (\S+) (\S+) (\d+)", output)
     if result is None:
         raise SystemExit(f"The client said:\n{output}")
-    return Rate(float(result[1]), float(result[2]), int(result[3]))
+    rate = float(result[1])
+    return Rate(rate, float(result[2]), (cpu_s(pid) - before) / (rate * seconds) * 1e6, int(result[3]))
 
 
 class ClientProtocol(asyncio.Protocol):
@@ -251,7 +262,8 @@ def compare(arguments: argparse.Namespace) -> None:
     """Print the table."""
     wrk = arguments.wrk or shutil.which("wrk")
     print(f"client: {wrk or 'built in'}; {arguments.rounds} rounds of {arguments.seconds:g} s; medians\n")
-    print("| model | connections | fairlead | FastAPI | ratio | ONNX Runtime alone | errors |\n|---|---|---|---|---|---|---|")
+    print("Each server: requests/s, median latency, processor time per request. Ratios: of requests/s, and of processor time.\n")
+    print("| model | connections | fairlead | FastAPI | ratios | ONNX Runtime alone | errors |\n|---|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
         for name, (model, body) in make_models(Path(folder)).items():
             servers = {"fairlead": [sys.executable, str(HERE / "serving.py"), "--serve", str(model), "--port", "9101"]}
@@ -260,22 +272,28 @@ def compare(arguments: argparse.Namespace) -> None:
                 servers["FastAPI"] = [arguments.baseline_python, *uvicorn]
             ports = {"fairlead": 9101, "FastAPI": 9102}
             with contextlib.ExitStack() as stack:
-                for server, command in servers.items():
-                    stack.enter_context(running(command, {"MODEL": str(model)}, ports[server], body))
+                pids = {
+                    server: stack.enter_context(running(command, {"MODEL": str(model)}, ports[server], body))
+                    for server, command in servers.items()
+                }
                 for connections in arguments.connections:
                     rates: dict[str, list[Rate]] = {server: [] for server in servers}
                     for _ in range(arguments.rounds):
                         for server in servers:
-                            rates[server].append(measure(wrk, ports[server], body, connections, arguments.seconds))
+                            rates[server].append(measure(wrk, pids[server], ports[server], body, connections, arguments.seconds))
                     print(_row(name, connections, rates, limit(model, body, 1.0)), flush=True)
 
 
 def _row(name: str, connections: int, rates: dict[str, list[Rate]], alone: float) -> str:
     median = {server: statistics.median(rate.per_second for rate in rounds) for server, rounds in rates.items()}
     delay = {server: statistics.median(rate.median_us for rate in rounds) for server, rounds in rates.items()}
-    cells = [f"{median[server]:,.0f}/s, {delay[server]:,.0f} us" if server in median else "-" for server in ("fairlead", "FastAPI")]
-    ratio = f"{median['fairlead'] / median['FastAPI']:.1f}" if "FastAPI" in median else "-"
-    errors = sum(rate.error_count for rounds in rates.values() for rate in rounds)
+    cpu = {server: statistics.median(rate.cpu_us for rate in rounds) for server, rounds in rates.items()}
+    cells = [
+        f"{median[server]:,.0f}/s, {delay[server]:,.0f} us, {cpu[server]:,.0f} us" if server in median else "-"
+        for server in ("fairlead", "FastAPI")
+    ]
+    ratio = f"{median['fairlead'] / median['FastAPI']:.1f}, {cpu['FastAPI'] / cpu['fairlead']:.1f}" if "FastAPI" in median else "-"
+    errors = ", ".join(f"{server} {sum(rate.error_count for rate in rounds)}" for server, rounds in rates.items())
     return f"| {name} | {connections} | {cells[0]} | {cells[1]} | {ratio} | {alone:,.0f}/s | {errors} |"
 
 

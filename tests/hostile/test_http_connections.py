@@ -233,8 +233,8 @@ def test_too_many_chunks_are_refused_and_leave_no_memory_behind(server) -> None:
 
 def test_that_the_memory_measure_sees_a_leak() -> None:
     before = resident_bytes()
-    leak = np.ones(2**21, np.uint8)
-    assert resident_bytes() - before > 2**20
+    leak = np.ones(2**26, np.uint8)
+    assert resident_bytes() - before > 2**25
     del leak
 
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+import msgspec
 
 from fairlead.core.interface import Array, Tensors
 from fairlead.core.observation import Observation
@@ -21,8 +22,8 @@ from fairlead.serve.runner import Run, Runner
 _NO_RUN = Run({}, 0.0, 0.0)
 
 
-@dataclass(frozen=True, slots=True)
-class InferRequest:
+# A frozen msgspec.Struct is made five times as fast as a frozen dataclass, and one of each is made for every request.
+class InferRequest(msgspec.Struct, frozen=True):
     """What is asked of a model. `version` None means the one that answers by default; no `outputs` means all of them."""
 
     model: str
@@ -30,11 +31,10 @@ class InferRequest:
     version: int | None = None
     outputs: tuple[str, ...] = ()
     request_id: str = ""
-    parameters: Mapping[str, str | int | float | bool] = field(default_factory=dict)
+    parameters: Mapping[str, str | int | float | bool] = {}
 
 
-@dataclass(frozen=True, slots=True)
-class InferResponse:
+class InferResponse(msgspec.Struct, frozen=True):
     """The answer: which version gave it, and its outputs by name."""
 
     model: str

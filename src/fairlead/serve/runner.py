@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
+
+import msgspec
 
 from fairlead.core.interface import Array, Tensors
 from fairlead.serve.model_table import ServedVersion
@@ -21,8 +22,7 @@ from fairlead.serve.threads import ThreadPool
 _SMOOTHING = 0.1  # weight of the newest call in the running mean; one slow call sends the next ones to threads, which costs little
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
+class Run(msgspec.Struct, frozen=True):
     """The outputs by name, and milliseconds between asking and starting, and between starting and the end."""
 
     outputs: dict[str, Array]

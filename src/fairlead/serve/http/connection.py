@@ -34,7 +34,6 @@ class Connection(asyncio.Protocol):
     """The state of one connection. `deadline` is when the gate calls `expire`, in the loop's time."""
 
     __slots__ = (
-        "_body_began",
         "_buffered",
         "_chunk_count",
         "_discarded",
@@ -51,6 +50,7 @@ class Connection(asyncio.Protocol):
         "_is_refused",
         "_is_write_paused",
         "_parser",
+        "_phase_began",
         "_queue",
         "_request",
         "_transport",
@@ -64,7 +64,7 @@ class Connection(asyncio.Protocol):
         self._queue: deque[HttpRequest | Reply] = deque()
         self._request = HttpRequest(b"", b"", {})
         self._header_bytes = self._header_count = self._chunk_count = self._buffered = self._discarded = 0
-        self._body_began = 0.0
+        self._phase_began = 0.0  # when the headers or the body began to be waited for; 0: not yet waited for
         self._is_in_message = self._is_in_headers = self._is_busy = self._is_pumping = False
         self._is_closing = self._is_refused = self._is_discarding = False
         self._is_read_paused = self._is_write_paused = False
@@ -100,6 +100,8 @@ class Connection(asyncio.Protocol):
             self._refuse(error_reply(400, "This is not a well-formed HTTP/1.1 request."))
         if was_in_headers and self._is_in_headers:
             self._count_header(len(data))  # a header line without end is known to nobody but the parser
+        if self._is_in_message:
+            self._await_rest()
         if self._queue:
             self._pump()
 
@@ -122,7 +124,8 @@ class Connection(asyncio.Protocol):
         self._is_write_paused = False
         self.deadline = _FOREVER
         if self._is_in_message:
-            self.deadline = self._gate.now() + self._gate.limits.body_deadline_s
+            self._phase_began = 0.0  # reading was paused: the time in between was not the peer's
+            self._await_rest()
         self._rest()
         self._pump()
 
@@ -134,7 +137,7 @@ class Connection(asyncio.Protocol):
             self._request = HttpRequest(b"", b"", {})
             self._header_bytes = self._header_count = self._chunk_count = 0
             self._is_in_message = self._is_in_headers = True
-            self.deadline = self._gate.now() + self._gate.limits.header_deadline_s
+            self._phase_began = 0.0
 
     def on_url(self, url: bytes) -> None:
         """A part of the request target."""
@@ -145,8 +148,11 @@ class Connection(asyncio.Protocol):
         """One header line. Those behind a chunked body are dropped: they come too late to be checked."""
         if self._is_refused or not self._is_in_headers:
             return
+        limits = self._gate.limits
         self._header_count += 1
-        self._count_header(len(name) + len(value) + 4)
+        self._header_bytes += len(name) + len(value) + 4
+        if self._header_count > limits.header_count or self._header_bytes > limits.header_bytes:
+            self._count_header(0)
         headers, key = self._request.headers, name.lower()
         if key in headers:
             if key in _SINGLE:
@@ -169,8 +175,7 @@ class Connection(asyncio.Protocol):
         if refusal is not None:
             self._refuse(refusal)
             return
-        self._body_began = self._gate.now()
-        self.deadline = self._body_began + limits.body_deadline_s
+        self._phase_began = 0.0
         if b"expect" in request.headers and self._transport is not None and not self._queue and not self._is_busy:
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
@@ -199,7 +204,6 @@ class Connection(asyncio.Protocol):
             if isinstance(request.body, bytes):
                 request.body = bytearray(request.body)
             request.body += part
-        self.deadline = self._body_began + limits.body_deadline_s + size / _MIB
 
     def on_message_complete(self) -> None:
         """The request is whole."""
@@ -235,6 +239,15 @@ class Connection(asyncio.Protocol):
         self._is_closing = True
         if not self._is_write_paused:
             self._rest()
+
+    def _await_rest(self) -> None:
+        """Set the deadline of a request that has begun and is not whole: it never moves for the headers, and for the body with its size."""
+        limits = self._gate.limits
+        self._phase_began = self._phase_began or self._gate.now()
+        if self._is_in_headers:
+            self.deadline = self._phase_began + limits.header_deadline_s
+        else:
+            self.deadline = self._phase_began + limits.body_deadline_s + len(self._request.body) / _MIB
 
     def _count_header(self, size: int) -> None:
         limits = self._gate.limits
@@ -304,7 +317,7 @@ class Connection(asyncio.Protocol):
         """Wait for the next request, if there is none yet."""
         if not (self._is_in_message or self._queue or self._is_busy):
             limits = self._gate.limits
-            self.deadline = self._gate.now() + (limits.linger_s if self._is_closing else limits.idle_s)
+            self.deadline = self._gate.swept_at + (limits.linger_s if self._is_closing else limits.idle_s)
 
     def _linger(self, transport: asyncio.Transport) -> None:
         """Read and drop what the peer still sends: closing at once would reset the connection before it has read the refusal."""

@@ -27,6 +27,7 @@ class Gate:
         self.limits = limits
         self.now = loop.time
         self.date = b""
+        self.swept_at = loop.time()  # what the time was a moment ago, for deadlines that may be a quarter of a second early
         self._loop = loop
         self._connections: set[Connection] = set()
         self._buffered_bytes = 0
@@ -98,7 +99,7 @@ class Gate:
             connection.abort()
 
     def _sweep(self) -> None:
-        now = self._loop.time()
+        self.swept_at = now = self._loop.time()
         self.date = formatdate(usegmt=True).encode("ascii")
         for connection in tuple(self._connections):
             if connection.deadline <= now:

@@ -5,7 +5,6 @@ Header names are lower-case bytes. Nothing here reads or writes a socket.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from http import HTTPStatus
 
 import msgspec
@@ -15,8 +14,7 @@ _ENCODER = msgspec.json.Encoder()
 _STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
 
 
-@dataclass(slots=True)
-class HttpRequest:
+class HttpRequest(msgspec.Struct):
     """A whole request. `target` is the raw request target; `is_keep_alive` says whether the connection may stay open."""
 
     method: bytes
@@ -28,14 +26,13 @@ class HttpRequest:
     request_id: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(msgspec.Struct, frozen=True):
     """What is answered. `headers` are complete lines without line ends, made by Fairlead only: never a client's bytes."""
 
     status: int
     body: bytes = b""
     content_type: bytes = JSON
-    headers: tuple[bytes, ...] = field(default=())
+    headers: tuple[bytes, ...] = ()
 
 
 def json_reply(value: object, status: int = 200, headers: tuple[bytes, ...] = ()) -> Reply:

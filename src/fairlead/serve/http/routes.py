@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
+import msgspec
+
 from fairlead.serve.http.message import HttpRequest, Reply
 
 _CACHE_LIMIT = 1024
@@ -26,8 +28,7 @@ class Permission(enum.StrEnum):
     INFER = "infer"
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(msgspec.Struct, frozen=True):
     """A routed request: its path parameters, and `text`, the checked JSON of a POST."""
 
     request: HttpRequest

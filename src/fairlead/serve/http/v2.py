@@ -105,6 +105,7 @@ class Answer(msgspec.Struct, omit_defaults=True):
 _FLOATS = msgspec.json.Decoder(FloatRequest)
 _ANY = msgspec.json.Decoder(AnyRequest)
 _FLOAT_TYPES = (DType.FP32, DType.FP64)
+_TYPE_NAMES = {dtype.numpy: dtype.value for dtype in DType}
 
 
 def parse_version(text: str | None) -> int | None:
@@ -214,8 +215,13 @@ def check_parameters(request: FloatRequest | AnyRequest) -> dict[str, str | int 
 
 def answer(response: InferResponse, request_id: str | None) -> Answer:
     """Return a response in the protocol's form."""
-    outputs = [OutputTensor(name, DType.of(array.dtype).value, array.shape, plain(array)) for name, array in response.outputs.items()]
+    outputs = [OutputTensor(name, _type_name(array), array.shape, plain(array)) for name, array in response.outputs.items()]
     return Answer(response.model, str(response.version), outputs, request_id)
+
+
+def _type_name(array: Array) -> str:
+    name = _TYPE_NAMES.get(array.dtype)
+    return name if name is not None else DType.of(array.dtype).value
 
 
 def _refuse_reserved(parameters: Parameters) -> None:
