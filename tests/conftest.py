@@ -1,14 +1,18 @@
-"""For every test: an empty registry of its own, and Keras on the back-end that the test environment has."""
+"""For every test: an empty registry of its own, Keras on the back-end that the test environment has, properties without a deadline."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# A busy machine makes no property wrong: time is bounded by the suite, not by each example.
+hypothesis.settings.register_profile("fairlead", deadline=None)
+hypothesis.settings.load_profile("fairlead")
 
 
 @pytest.fixture(autouse=True)
