@@ -229,6 +229,14 @@ def channels_first(keras: Keras) -> Any:
     return keras.Model(inputs, [y, layers.GlobalAveragePooling2D(**first)(x)])
 
 
+def image_of_bytes(keras: Keras) -> Any:
+    """Pixels as whole numbers of one byte, rescaled inside the model."""
+    layers = keras.layers
+    x = inputs = keras.Input((8, 8, 3), dtype="uint8")
+    x = layers.Conv2D(4, 3, activation="relu")(layers.Rescaling(1 / 127.5, offset=-1)(x))
+    return keras.Model(inputs, layers.Dense(2)(layers.Flatten()(x)))
+
+
 def mobilenet_v2(keras: Keras) -> Any:
     """MobileNetV2 from keras.applications, narrow and small."""
     return keras.applications.MobileNetV2((32, 32, 3), alpha=0.35, weights=None, classes=10)
@@ -259,6 +267,7 @@ CASES = cases(
         upsampling: {},
         padding_and_cropping: {},
         channels_first: {"frameworks": KERAS_3},
+        image_of_bytes: {"vocabulary": 256},
         mobilenet_v2: {},
         mobilenet_v3: {},
     }

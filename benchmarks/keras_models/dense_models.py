@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from keras_models.case import KERAS_3, Keras, cases
 
 _COMMON_ACTIVATIONS = (
@@ -83,6 +85,25 @@ def several_inputs_and_outputs(keras: Keras) -> Any:
     return keras.Model([table, image], [layers.Dense(3, "softmax", name="kind")(both), left, layers.Dense(1, name="size")(both)])
 
 
+def named_inputs_and_outputs(keras: Keras) -> Any:
+    """Inputs and outputs in dictionaries, not in the alphabet's order."""
+    layers = keras.layers
+    inputs = {"width": keras.Input((3,), name="width"), "age": keras.Input((2,), name="age")}
+    x = layers.Concatenate()([inputs["width"], inputs["age"]])
+    return keras.Model(inputs, {"price": layers.Dense(1, name="price")(x), "kind": layers.Dense(3, "softmax", name="kind")(x)})
+
+
+def trained(keras: Keras) -> Any:
+    """Compiled and trained, so that the file holds the optimizer's state, a loss and metrics."""
+    layers = keras.layers
+    inputs = keras.Input((6,))
+    model = keras.Model(inputs, layers.Dense(3, "softmax")(layers.BatchNormalization()(layers.Dense(8, "relu")(inputs))))
+    model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    draw = np.random.default_rng(5)
+    model.train_on_batch(draw.normal(size=(16, 6)).astype(np.float32), draw.integers(0, 3, 16))
+    return model
+
+
 def residual_mlp(keras: Keras) -> Any:
     """Residual additions between dense layers with batch normalization."""
     layers = keras.layers
@@ -103,10 +124,16 @@ def merges(keras: Keras) -> Any:
 
 
 def merges_that_broadcast(keras: Keras) -> Any:
-    """Merges of tensors of different shape and rank."""
+    """Merges of tensors of different shape."""
     layers = keras.layers
-    a, b, c = keras.Input((4, 3)), keras.Input((1, 3)), keras.Input((3,))
-    return keras.Model([a, b, c], [layers.Multiply()([a, b]), layers.Add()([a, c]), layers.Subtract()([b, a])])
+    a, b = keras.Input((4, 3)), keras.Input((1, 3))
+    return keras.Model([a, b], [layers.Multiply()([a, b]), layers.Add()([b, a]), layers.Subtract()([b, a])])
+
+
+def merges_of_different_rank(keras: Keras) -> Any:
+    """Merges of tensors with different numbers of axes."""
+    a, b = keras.Input((4, 3)), keras.Input((3,))
+    return keras.Model([a, b], keras.layers.Add()([a, b]))
 
 
 def dots(keras: Keras) -> Any:
@@ -125,7 +152,13 @@ def dots(keras: Keras) -> Any:
 def arithmetic(keras: Keras) -> Any:
     """Operators between tensors and with numbers."""
     a, b = keras.Input((5,)), keras.Input((5,))
-    return keras.Model([a, b], [a + b, a - b, a * b, a / (b * b + 1.0), 2.0 * a - 1.0, 1.0 - b, -a])
+    return keras.Model([a, b], [a + b, a - b, a * b, 2.0 * a - 1.0, 1.0 - b, -a, b / 4.0])
+
+
+def division(keras: Keras) -> Any:
+    """One tensor over another."""
+    a, b = keras.Input((5,)), keras.Input((5,))
+    return keras.Model([a, b], a / (b * b + 1.0))
 
 
 def nested_models(keras: Keras) -> Any:
@@ -182,11 +215,15 @@ CASES = cases(
         hard_sigmoid: {},
         activation_layers: {},
         several_inputs_and_outputs: {},
+        named_inputs_and_outputs: {},
+        trained: {},
         residual_mlp: {},
         merges: {},
         merges_that_broadcast: {},
         dots: {},
         arithmetic: {},
+        division: {},
+        merges_of_different_rank: {},
         nested_models: {},
         shared_layer: {},
         einsum_dense: {},

@@ -94,13 +94,26 @@ def _answers(model: Any, case: Case) -> dict[str, np.ndarray]:
     is_free = any(None in tuple(tensor.shape)[1:] for tensor in model.inputs)
     for size in case.sizes if is_free else case.sizes[:1]:
         inputs = _inputs(model, case, size)
-        for rows in [rows for rows in ROWS if tuple(model.inputs[0].shape)[0] in (None, rows)]:
+        batch = next(iter(model.inputs[0].shape))
+        for rows in [rows for rows in ROWS if batch in (None, rows)]:
             some = [tensor[:rows] for tensor in inputs]
-            outputs = model(some if len(some) > 1 else some[0], training=False)
-            outputs = outputs if isinstance(outputs, list | tuple) else [outputs]
+            outputs = _outputs(model(_question(model, some), training=False))
             answers |= {f"{size}/{rows}/in{place}": tensor for place, tensor in enumerate(some)}
             answers |= {f"{size}/{rows}/out{place}": _numpy(tensor) for place, tensor in enumerate(outputs)}
     return answers
+
+
+def _question(model: Any, tensors: list[np.ndarray]) -> Any:
+    """Return the tensors in the structure that the model was built with."""
+    if any(isinstance(getattr(model, attribute, None), dict) for attribute in ("_nested_inputs", "_inputs_struct")):
+        return {tensor.name.split(":")[0]: array for tensor, array in zip(model.inputs, tensors, strict=True)}
+    return tensors if len(tensors) > 1 else tensors[0]
+
+
+def _outputs(answer: Any) -> list[Any]:
+    if isinstance(answer, dict):
+        return [answer[name] for name in sorted(answer)]
+    return list(answer) if isinstance(answer, list | tuple) else [answer]
 
 
 def _numpy(tensor: Any) -> np.ndarray:
@@ -120,5 +133,5 @@ def _inputs(model: Any, case: Case, size: int) -> list[np.ndarray]:
         if case.padded:
             lengths = draw.integers(max(1, int(size * (1 - case.padded))), size + 1, len(ids))
             ids[np.arange(shape[1])[np.newaxis, :] >= lengths[:, np.newaxis]] = 0
-        tensors.append(ids.astype(np.int32 if is_whole else np.float32))
+        tensors.append(ids.astype(getattr(tensor.dtype, "name", tensor.dtype)))
     return tensors
