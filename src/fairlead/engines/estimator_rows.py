@@ -43,8 +43,14 @@ def parts(estimator: Any) -> Iterator[Any]:
 
 
 def select_by_position(estimator: Any) -> None:
-    """Let every column transformer inside choose its columns by number, in place."""
+    """Make the estimator fit for rows without a data frame, in place: column transformers choose by number, transformers give arrays.
+
+    And let it work alone: with several threads a forest adds its trees up in any order, and helper processes do not start in the sandbox.
+    """
     for part in parts(estimator):
+        getattr(part, "_sklearn_output_config", {}).pop("transform", None)
+        if getattr(part, "n_jobs", None) is not None:
+            part.n_jobs = 1
         if type(part).__name__ != "ColumnTransformer" or not hasattr(part, "transformers_"):
             continue
         chosen = []

@@ -17,8 +17,10 @@ from sklearn.compose import ColumnTransformer
 from sklearn.datasets import load_breast_cancer, load_iris, load_wine
 from sklearn.ensemble import HistGradientBoostingClassifier, IsolationForest, RandomForestClassifier
 from sklearn.feature_extraction.text import CountVectorizer, HashingVectorizer, TfidfVectorizer
+from sklearn.frozen import FrozenEstimator
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import FixedThresholdClassifier, TunedThresholdClassifierCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import (
     FunctionTransformer,
@@ -151,6 +153,23 @@ def test_a_scale_beside_a_product_is_not_rounded_to_single_precision() -> None:
     same(make_pipeline(StandardScaler(), SVC(kernel="poly")).fit(x, y), x, 1e-11)
 
 
+@pytest.mark.parametrize("label", [None, 0, 1])
+def test_a_chosen_threshold_decides_also_where_a_score_lies_on_it(label: int | None) -> None:
+    x, y = load_breast_cancer(return_X_y=True)
+    forest = RandomForestClassifier(10, random_state=0).fit(x, y)
+    model = FixedThresholdClassifier(FrozenEstimator(forest), threshold=0.7, pos_label=label, response_method="predict_proba").fit(x, y)
+    assert (forest.predict_proba(x)[:, 1 if label is None else label] == 0.7).any()
+    same(model, x)
+    same(TunedThresholdClassifierCV(forest, cv=2, random_state=0).fit(x, y), x)
+
+
+def test_parallel_members_and_data_frame_outputs_need_neither_processes_nor_pandas() -> None:
+    x, y = load_iris(return_X_y=True)
+    model = make_pipeline(StandardScaler(), RandomForestClassifier(5, n_jobs=4, random_state=0)).fit(x, y)
+    model[0].set_output(transform="pandas")
+    same(model, x)
+
+
 def test_a_tree_that_is_one_leaf_answers() -> None:
     x, y = load_iris(return_X_y=True)
     same(RandomForestClassifier(3, min_impurity_decrease=9.0, random_state=0).fit(x, y), x)
@@ -245,7 +264,7 @@ def test_words_are_counted_as_scikit_learn_counts_them(vectorizer: Any) -> None:
             st.one_of(st.text(ALPHABET, max_size=40), st.lists(st.sampled_from(WORDS)).map(" ".join).map(str.upper)), min_size=1, max_size=5
         )
     )
-    @settings(max_examples=150, deadline=None)
+    @settings(max_examples=80, deadline=None)
     def check(drawn: list[str]) -> None:
         rows = np.array(drawn, dtype=object)[:, np.newaxis]
         label, probabilities = session.run(["label", "probabilities"], {"text": rows})

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
+
 import numpy as np
 from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
 from sklearn.dummy import DummyClassifier, DummyRegressor
-from sklearn.model_selection import GridSearchCV, RandomizedSearchCV
+from sklearn.model_selection import FixedThresholdClassifier, GridSearchCV, RandomizedSearchCV, TunedThresholdClassifierCV
 from sklearn.pipeline import FeatureUnion, Pipeline
 
 from fairlead.convert.sklearn.elementwise import expm1
 from fairlead.convert.sklearn.encoders import merged
 from fairlead.convert.sklearn.graph import Answer, Block, Builder, Estimator, Predict, Table, Transform, unsupported
+
+# scikit-learn 1.6 and newer
+_Frozen: type | None = (
+    importlib.import_module("sklearn.frozen").FrozenEstimator if importlib.util.find_spec("sklearn.frozen") is not None else None
+)
 
 
 def _pipeline_transform(builder: Builder, estimator: Estimator, table: Table) -> Table:
@@ -62,6 +70,34 @@ def _search(builder: Builder, estimator: Estimator, table: Table) -> Answer:
     return builder.predict(estimator.best_estimator_, table)
 
 
+def _frozen_transform(builder: Builder, estimator: Estimator, table: Table) -> Table:
+    return builder.transform(estimator.estimator, table)
+
+
+def _frozen_predict(builder: Builder, estimator: Estimator, table: Table) -> Answer:
+    return builder.predict(estimator.estimator, table)
+
+
+def _thresholded(builder: Builder, estimator: Estimator, table: Table) -> Answer:
+    """A binary decision at a chosen threshold: the positive class where its score reaches it."""
+    inner = estimator.estimator_
+    answer = builder.predict(inner, table)
+    scorer = getattr(estimator, "_curve_scorer", None)
+    label = estimator.pos_label if scorer is None else scorer._get_pos_label()  # noqa: SLF001 - what its own predict asks
+    place = 1 if label is None else int(np.flatnonzero(estimator.classes_ == label)[0])
+    is_sure = estimator.response_method != "decision_function" and hasattr(inner, "predict_proba")
+    name = answer.probabilities if is_sure else answer.scores
+    if not name:
+        raise unsupported(estimator, f"its member {type(inner).__name__} has no exact score")
+    score = builder.add("Gather", name, builder.integers(place), axis=1) if is_sure else name if place else builder.add("Neg", name)
+    threshold = getattr(estimator, "best_threshold_", None)
+    if threshold is None:
+        threshold = (0.5 if is_sure else 0.0) if isinstance(estimator.threshold, str) else estimator.threshold
+    is_reached = builder.add("GreaterOrEqual", builder.flat(score), builder.constant(float(threshold)))
+    places = [builder.constant(number, np.int64) for number in (place, 1 - place)]
+    return Answer(builder.add("Where", is_reached, *places), answer.probabilities, answer.scores)
+
+
 def _transformed_target(builder: Builder, estimator: Estimator, table: Table) -> Answer:
     value = builder.predict(estimator.regressor_, table).value
     inverse = estimator.transformer_
@@ -102,6 +138,7 @@ TRANSFORMERS: dict[type, Transform] = {
     Pipeline: _pipeline_transform,
     ColumnTransformer: _columns,
     FeatureUnion: _union,
+    **({_Frozen: _frozen_transform} if _Frozen else {}),
 }
 PREDICTORS: dict[type, Predict] = {
     Pipeline: _pipeline_predict,
@@ -110,4 +147,7 @@ PREDICTORS: dict[type, Predict] = {
     TransformedTargetRegressor: _transformed_target,
     DummyClassifier: _dummy_classifier,
     DummyRegressor: _dummy_regressor,
+    FixedThresholdClassifier: _thresholded,
+    TunedThresholdClassifierCV: _thresholded,
+    **({_Frozen: _frozen_predict} if _Frozen else {}),
 }
