@@ -69,7 +69,8 @@ def _measured(requirement: Requirement, found: Measurements) -> tuple[float, str
     if requirement.kind in (MetricKind.LATENCY, MetricKind.THROUGHPUT):
         speed = next(one for one in found.speed if one.batch == requirement.batch)
         threads = f"{speed.thread_count} thread{'s' if speed.thread_count > 1 else ''}"
-        return float(getattr(speed, requirement.metric)), f"{speed.call_count} calls of {speed.batch} row(s), {threads}"
+        rows = f"{speed.batch} row{'s' if speed.batch > 1 else ''}"
+        return float(getattr(speed, requirement.metric)), f"{speed.call_count} calls of {rows}, {threads}"
     if requirement.metric == "decision_flips":
         count = found.comparison.parity.decision_flip_count
         if count is None:

@@ -120,7 +120,7 @@ def _notes(job: VerifyJob, interface: Interface, found: Measurements) -> tuple[s
     notes = list(job.notes)
     task = task_of(interface)
     if task is not None:
-        source = "given" if interface.task is not None else "inferred from the model's outputs"
+        source = "as its interface says" if interface.task is not None else "inferred from how its outputs decide"
         measured = ", ".join(one.metric for one in found.quality)
         notes.append(f"task: {task.value} ({source})" + (f"; quality measured as {measured}" if measured else ""))
     if job.dataset.is_synthetic:
