@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import onnx
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped] # no stubs are published with it
 
 from fairlead.convert.graph_builder import ONNX_TYPES
 from fairlead.core.conversion import Conversion
@@ -22,7 +23,10 @@ def check_canonical(conversion: Conversion, workspace: Path) -> None:
         raise _broken("the converter did not say what it did")
     if conversion.path.is_symlink() or not conversion.path.resolve().is_relative_to(workspace.resolve()) or not conversion.path.is_file():
         raise _broken("its file does not lie in the workspace")
-    model = onnx.load(conversion.path, load_external_data=False)
+    try:
+        model = onnx.load(conversion.path, load_external_data=False)
+    except DecodeError as error:
+        raise _broken("its file is not an ONNX model") from error
     _check_single_file(model)
     try:
         onnx.checker.check_model(model)

@@ -152,13 +152,9 @@ class GraphBuilder:
             return value
         return replace(value, name=self.add("Cast", [value.name], to=ONNX_TYPES[dtype]), dtype=dtype)
 
-    def sizes(self, value: Value, axes: Sequence[int]) -> str:
-        """Return the name of an int64 vector with the sizes of Keras's `axes`, read at run time only where they are free."""
-        known = [value.shape[axis] for axis in axes]
-        if None not in known:
-            return self.integers(known)
-        shape = self.add("Shape", [value.name])
-        return self.add("Gather", [shape, self.integers([value.axis(axis) for axis in axes], "axes")], axis=0)
+    def as_float(self, value: Value) -> Value:
+        """Return `value` as float32."""
+        return self.cast(value, DType.FP32)
 
     def reshape(self, value: Value, shape: Sequence[int | None]) -> Value:
         """Return plain `value` reshaped to `shape`, whose first axis is the batch; other free sizes are read at run time."""

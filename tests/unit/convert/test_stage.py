@@ -142,6 +142,12 @@ def test_a_result_with_weights_in_another_file_is_refused(tmp_path):
         check_canonical(Conversion(tmp_path / "m.onnx", INTERFACE, (STEP,)), tmp_path)
 
 
+def test_a_result_that_is_no_model_is_refused(tmp_path):
+    (tmp_path / "m.onnx").write_bytes(b"not a model at all")
+    with pytest.raises(UnsupportedError, match="not an ONNX model"):
+        check_canonical(Conversion(tmp_path / "m.onnx", INTERFACE, (STEP,)), tmp_path)
+
+
 def test_a_result_outside_of_the_workspace_is_refused(tmp_path):
     path = _write(tmp_path / "m.onnx")
     (tmp_path / "inner").mkdir()

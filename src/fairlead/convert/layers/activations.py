@@ -13,7 +13,6 @@ import numpy as np
 
 from fairlead.convert.graph_builder import GraphBuilder, Value
 from fairlead.convert.layer_use import LayerUse
-from fairlead.core.dtype import DType
 
 # Scale and slope of SELU: https://arxiv.org/abs/1706.02515
 _SELU_ALPHA = 1.6732632423543772848170429916717
@@ -22,7 +21,7 @@ _SELU_SCALE = 1.0507009873554804934193349852946
 
 def activate(use: LayerUse, name: str, value: Value) -> Value:
     """Return `value` after the activation called `name`. Raises UnsupportedError for one that is not known."""
-    value = use.builder.cast(value, DType.FP32)
+    value = use.builder.as_float(value)
     if name == "linear":
         return value
     if name in ("softmax", "log_softmax"):
@@ -47,7 +46,7 @@ def convert_activation(use: LayerUse, inputs: Sequence[Value]) -> list[Value]:
 
 def convert_softmax(use: LayerUse, inputs: Sequence[Value]) -> list[Value]:
     """Softmax over one axis, or over several at once."""
-    builder, value = use.builder, builder_float(use, inputs[0])
+    builder, value = use.builder, use.builder.as_float(inputs[0])
     axes = use.config.get("axis", -1)
     if isinstance(axes, int):
         return [softmax(builder, value, axes)]
@@ -62,7 +61,7 @@ def convert_softmax(use: LayerUse, inputs: Sequence[Value]) -> list[Value]:
 
 def convert_relu(use: LayerUse, inputs: Sequence[Value]) -> list[Value]:
     """ReLU with a slope below the threshold and a ceiling: x above the threshold (at most max_value), slope * (x - threshold) below."""
-    builder, value = use.builder, builder_float(use, inputs[0])
+    builder, value = use.builder, use.builder.as_float(inputs[0])
     slope, ceiling, threshold = (use.config.get(key) for key in ("negative_slope", "max_value", "threshold"))
     slope, threshold = slope or 0.0, threshold or 0.0
     return [replace(value, name=_relu(builder, value.name, float(slope), ceiling, float(threshold)))]
@@ -85,19 +84,19 @@ def _relu(builder: GraphBuilder, x: str, slope: float, ceiling: float | None, th
 
 def convert_leaky_relu(use: LayerUse, inputs: Sequence[Value]) -> list[Value]:
     """LeakyReLU."""
-    value = builder_float(use, inputs[0])
+    value = use.builder.as_float(inputs[0])
     return [replace(value, name=use.builder.add("LeakyRelu", [value.name], alpha=float(use.config.get("negative_slope"))))]
 
 
 def convert_elu(use: LayerUse, inputs: Sequence[Value]) -> list[Value]:
     """ELU."""
-    value = builder_float(use, inputs[0])
+    value = use.builder.as_float(inputs[0])
     return [replace(value, name=use.builder.add("Elu", [value.name], alpha=float(use.config.get("alpha"))))]
 
 
 def convert_prelu(use: LayerUse, inputs: Sequence[Value]) -> list[Value]:
     """PReLU; alpha has the input's shape without the batch, with 1 on `shared_axes`, and so broadcasts."""
-    value = builder_float(use, inputs[0])
+    value = use.builder.as_float(inputs[0])
     use.config.get("shared_axes")  # already in alpha's shape
     alpha = use.weight("alpha")
     if alpha.ndim != value.rank - 1:
@@ -107,11 +106,6 @@ def convert_prelu(use: LayerUse, inputs: Sequence[Value]) -> list[Value]:
     if value.order:
         alpha = alpha[np.newaxis].transpose(value.order)
     return [replace(value, name=use.builder.add("PRelu", [value.name, use.builder.floats(alpha, "alpha")]))]
-
-
-def builder_float(use: LayerUse, value: Value) -> Value:
-    """Return `value` as float32."""
-    return use.builder.cast(value, DType.FP32)
 
 
 def _simple(operator: str, **attributes: Any) -> Callable[[GraphBuilder, str], str]:

@@ -155,5 +155,5 @@ def _query_value_key(use: LayerUse) -> tuple[Value, Value, Value]:
     key = arguments["key"][0] if arguments.get("key") else value
     if any(tensor.rank != 3 for tensor in (query, value, key)):
         raise use.refusal(f"takes tensors with three axes, its query has shape {list(query.shape)}")
-    query, value, key = (use.builder.cast(tensor, DType.FP32) for tensor in (query, value, key))
+    query, value, key = (use.builder.as_float(tensor) for tensor in (query, value, key))
     return query, value, key

@@ -27,7 +27,7 @@ def convert_dense(use: LayerUse, inputs: Sequence[Value]) -> list[Value]:
 def project(use: LayerUse, value: Value, kernel: Array, bias: Array | None) -> Value:
     """Return value @ kernel + bias on the last axis; a flattened image keeps its memory order, the kernel's rows move instead."""
     builder = use.builder
-    value = builder.cast(value, DType.FP32)
+    value = builder.as_float(value)
     if value.shape[-1] is not None and value.shape[-1] != kernel.shape[0]:
         raise use.refusal(f"has a kernel for {kernel.shape[0]} features, its input has {value.shape[-1]}")
     if value.columns is not None:
@@ -50,7 +50,7 @@ def project(use: LayerUse, value: Value, kernel: Array, bias: Array | None) -> V
 def convert_einsum_dense(use: LayerUse, inputs: Sequence[Value]) -> list[Value]:
     """EinsumDense: the equation on input and kernel, then a bias along `bias_axes`, then the activation."""
     builder = use.builder
-    value = builder.arranged(builder.cast(inputs[0], DType.FP32))
+    value = builder.arranged(builder.as_float(inputs[0]))
     equation, kernel = str(use.config.get("equation")).replace(" ", ""), use.weight("kernel")
     use.config.get("output_shape")  # follows from the kernel and the input
     terms, _, output = equation.partition("->")

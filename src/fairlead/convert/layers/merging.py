@@ -7,7 +7,6 @@ from dataclasses import replace
 
 from fairlead.convert.graph_builder import GraphBuilder, Shape, Value
 from fairlead.convert.layer_use import LayerUse
-from fairlead.core.dtype import DType
 
 _OPERATORS = {"Add": "Add", "Average": "Add", "Multiply": "Mul", "Subtract": "Sub", "Maximum": "Max", "Minimum": "Min"}
 # Keras's epsilon in normalize(): the floor of the norm.
@@ -37,7 +36,7 @@ def convert_concatenate(use: LayerUse, inputs: Sequence[Value]) -> list[Value]:
     is_matrix = any(value.columns is not None for value in inputs)
     values = [builder.arranged(value) for value in inputs] if is_matrix else aligned(builder, list(inputs))
     if len({value.dtype for value in values}) > 1:
-        values = [builder.cast(value, DType.FP32) for value in values]
+        values = [builder.as_float(value) for value in values]
     tensor = builder.add("Concat", [value.name for value in values], axis=values[0].axis(axis))
     sizes = [value.shape[axis] for value in values]
     total = None if None in sizes else sum(size for size in sizes if size is not None)
@@ -49,7 +48,7 @@ def convert_dot(use: LayerUse, inputs: Sequence[Value]) -> list[Value]:
     """Dot along one axis of each input, with a batch of matrix products; (batch, n) . (batch, n) gives (batch, 1)."""
     builder, axes = use.builder, use.config.get("axes")
     axes = [axes, axes] if isinstance(axes, int) else list(axes)
-    values = [builder.arranged(builder.cast(value, DType.FP32)) for value in inputs]
+    values = [builder.arranged(builder.as_float(value)) for value in inputs]
     if len(values) != 2 or any(value.rank not in (2, 3) for value in values):
         raise use.refusal(f"takes inputs of shapes {[value.shape for value in values]}; two or three axes are supported")
     axes = [axis % value.rank for axis, value in zip(axes, values, strict=True)]
@@ -91,7 +90,7 @@ def broadcast(use: LayerUse, shapes: Sequence[Shape]) -> Shape:
 
 def _widen(builder: GraphBuilder, value: Value, rank: int) -> Value:
     """Return `value` with axes of size 1 behind the batch up to `rank`, as Keras does."""
-    value = builder.cast(value, DType.FP32)
+    value = builder.as_float(value)
     if value.rank == rank:
         return value
     value = builder.arranged(value)

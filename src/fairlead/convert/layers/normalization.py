@@ -10,7 +10,6 @@ import numpy as np
 
 from fairlead.convert.graph_builder import GraphBuilder, Value
 from fairlead.convert.layer_use import LayerUse
-from fairlead.core.dtype import DType
 from fairlead.core.interface import Array
 
 # keras.backend.epsilon(): the floor of Normalization's standard deviation.
@@ -21,7 +20,7 @@ _NORM_FLOOR = 1e-12
 
 def convert_batch_normalization(use: LayerUse, inputs: Sequence[Value]) -> list[Value]:
     """BatchNormalization with its moving statistics: one scale and one shift per channel, folded in float64."""
-    builder, value = use.builder, _floats(use, inputs[0])
+    builder, value = use.builder, use.builder.as_float(inputs[0])
     axis = _single_axis(use) % value.rank
     mean, variance = use.weight("moving_mean"), use.weight("moving_variance")
     scale = 1 / np.sqrt(variance + use.config.get("epsilon"))
@@ -44,7 +43,7 @@ def convert_batch_normalization(use: LayerUse, inputs: Sequence[Value]) -> list[
 
 def convert_layer_normalization(use: LayerUse, inputs: Sequence[Value]) -> list[Value]:
     """LayerNormalization over one or several axes."""
-    builder, value = use.builder, _floats(use, inputs[0])
+    builder, value = use.builder, use.builder.as_float(inputs[0])
     axes = _axes(use, value)
     epsilon = float(use.config.get("epsilon"))
     gamma = use.weight("gamma") if use.config.get("scale", True) else None
@@ -69,7 +68,7 @@ def convert_layer_normalization(use: LayerUse, inputs: Sequence[Value]) -> list[
 
 def convert_rms_normalization(use: LayerUse, inputs: Sequence[Value]) -> list[Value]:
     """RMSNormalization: x / sqrt(mean(x^2) + epsilon) * scale."""
-    builder, value = use.builder, _floats(use, inputs[0])
+    builder, value = use.builder, use.builder.as_float(inputs[0])
     axes = _axes(use, value)
     value = builder.arranged(value)
     mean = builder.add("ReduceMean", [builder.add("Mul", [value.name, value.name]), builder.integers(axes, "axes")], keepdims=1)
@@ -79,7 +78,7 @@ def convert_rms_normalization(use: LayerUse, inputs: Sequence[Value]) -> list[Va
 
 def convert_unit_normalization(use: LayerUse, inputs: Sequence[Value]) -> list[Value]:
     """UnitNormalization: x over its Euclidean norm."""
-    builder, value = use.builder, _floats(use, inputs[0])
+    builder, value = use.builder, use.builder.as_float(inputs[0])
     axes = [value.axis(axis) for axis in _axes(use, value)]
     norm = builder.add("ReduceL2", [value.name, builder.integers(axes, "axes")], keepdims=1)
     floored = builder.add("Max", [norm, builder.floats(_NORM_FLOOR)])
@@ -88,7 +87,7 @@ def convert_unit_normalization(use: LayerUse, inputs: Sequence[Value]) -> list[V
 
 def convert_group_normalization(use: LayerUse, inputs: Sequence[Value]) -> list[Value]:
     """GroupNormalization: each group of channels of each row has mean 0 and variance 1, then scale and shift per channel."""
-    builder, value = use.builder, _floats(use, inputs[0])
+    builder, value = use.builder, use.builder.as_float(inputs[0])
     axis = _single_axis(use) % value.rank
     channels, groups = value.shape[axis], int(use.config.get("groups"))
     if channels is None:
@@ -109,7 +108,7 @@ def convert_group_normalization(use: LayerUse, inputs: Sequence[Value]) -> list[
 
 def convert_normalization(use: LayerUse, inputs: Sequence[Value]) -> list[Value]:
     """Normalization: (x - mean) / deviation, or the inverse. The subtraction comes first: it is exact where values are large."""
-    builder, value = use.builder, _floats(use, inputs[0])
+    builder, value = use.builder, use.builder.as_float(inputs[0])
     mean, variance = use.weight("mean"), use.weight("variance")
     use.config.get("axis")  # already in the shape of mean and variance
     deviation = np.maximum(np.sqrt(variance), _DEVIATION_FLOOR)
@@ -125,16 +124,12 @@ def convert_normalization(use: LayerUse, inputs: Sequence[Value]) -> list[Value]
 
 def convert_rescaling(use: LayerUse, inputs: Sequence[Value]) -> list[Value]:
     """Rescaling: x * scale + offset."""
-    builder, value = use.builder, _floats(use, inputs[0])
+    builder, value = use.builder, use.builder.as_float(inputs[0])
     scale, offset = (np.asarray(use.config.get(key), dtype=np.float64) for key in ("scale", "offset"))
     tensor = builder.add("Mul", [value.name, _broadcastable(builder, use, value, scale, "scale")])
     if np.any(offset != 0):
         tensor = builder.add("Add", [tensor, _broadcastable(builder, use, value, offset, "offset")])
     return [replace(value, name=tensor)]
-
-
-def _floats(use: LayerUse, value: Value) -> Value:
-    return use.builder.cast(value, DType.FP32)
 
 
 def _single_axis(use: LayerUse) -> int:

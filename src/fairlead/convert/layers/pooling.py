@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from fairlead.convert.graph_builder import Value
 from fairlead.convert.layer_use import LayerUse
 from fairlead.convert.layers.spatial import enter, leave, numbers, window_padding, windowed_size
-from fairlead.core.dtype import DType
 
 
 def convert_max_pooling(use: LayerUse, inputs: Sequence[Value]) -> list[Value]:
@@ -44,7 +43,7 @@ def _pool_all(use: LayerUse, value: Value, pool: str, reduce: str) -> Value:
     """Pool over all spatial axes; what lies channels last is reduced as it lies, which saves a transpose."""
     builder, keeps = use.builder, bool(use.config.get("keepdims", False))
     if not value.order and use.config.get("data_format") == "channels_last":
-        value = builder.cast(value, DType.FP32)
+        value = builder.as_float(value)
         axes = builder.integers(range(1, value.rank - 1), "axes")
         tensor = builder.add(reduce, [value.name, axes], keepdims=int(keeps))
         return Value(tensor, (None, *[1] * (value.rank - 2 if keeps else 0), value.shape[-1]))

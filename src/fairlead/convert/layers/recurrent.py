@@ -14,7 +14,6 @@ import numpy as np
 
 from fairlead.convert.graph_builder import GraphBuilder, Value
 from fairlead.convert.layer_use import LayerUse
-from fairlead.core.dtype import DType
 from fairlead.core.interface import Array
 
 TIME_FIRST = (1, 0, 2)
@@ -119,7 +118,7 @@ def run(use: LayerUse, sequence: Value, directions: Sequence[Direction], states:
     builder, first = use.builder, directions[0]
     if sequence.rank != 3 or sequence.shape[-1] not in (None, first.kernel.shape[1]):
         raise use.refusal(f"takes {first.kernel.shape[1]} features per step, its input has shape {list(sequence.shape)}")
-    sequence = builder.arranged(builder.cast(sequence, DType.FP32), TIME_FIRST)
+    sequence = builder.arranged(builder.as_float(sequence), TIME_FIRST)
     operands = [sequence.name]
     for label, arrays in (
         ("kernel", [one.kernel for one in directions]),
@@ -150,7 +149,7 @@ def flip_time(builder: GraphBuilder, tensor: str) -> str:
 
 def _initial(use: LayerUse, values: Sequence[Value]) -> str:
     builder = use.builder
-    rows = [builder.arranged(builder.cast(value, DType.FP32)).name for value in values]
+    rows = [builder.arranged(builder.as_float(value)).name for value in values]
     lifted = [builder.add("Unsqueeze", [row, builder.integers([0], "axes")]) for row in rows]
     return lifted[0] if len(lifted) == 1 else builder.add("Concat", lifted, axis=0)
 

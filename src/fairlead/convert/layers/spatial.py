@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 from fairlead.convert.graph_builder import Shape, Value
 from fairlead.convert.layer_use import LayerUse
-from fairlead.core.dtype import DType
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +33,7 @@ def enter(use: LayerUse, value: Value, rank: int | None = None) -> Image:
     is_last = use.config.get("data_format", "channels_last") != "channels_first"
     if rank is not None and value.rank != rank + 2:
         raise use.refusal(f"takes {rank + 2} axes, its input has {value.rank}")
-    value = use.builder.cast(value, DType.FP32)
+    value = use.builder.as_float(value)
     value = use.builder.arranged(value, channels_first_order(value.rank) if is_last else ())
     if is_last:
         return Image(value.name, value.shape[-1], value.shape[1:-1], is_last=True)
