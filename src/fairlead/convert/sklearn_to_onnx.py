@@ -45,7 +45,7 @@ def convert_estimator(artifact: Artifact, workspace: Path, *, sandbox: Sandbox) 
     answer = _parse(sandbox.run(job))
     probes = _probes(scratch / _PROBES_FILE, artifact.interface)
     path = workspace / _MODEL_FILE
-    shutil.copyfile(scratch / _MODEL_FILE, path, follow_symlinks=False)
+    _take(scratch / _MODEL_FILE, path)
     step = Step(
         "convert",
         f"sklearn_to_onnx ({shorten(answer.route, 32)})",
@@ -56,6 +56,13 @@ def convert_estimator(artifact: Artifact, workspace: Path, *, sandbox: Sandbox) 
         notes=tuple(shorten(note, 500) for note in answer.notes[:_NOTE_LIMIT]),
     )
     return Conversion(path, artifact.interface, (step,), answer.tolerance, probes)
+
+
+def _take(source: Path, target: Path) -> None:
+    """Copy the child's file; the child has ended, so what is looked at is what is copied."""
+    if not source.is_file() or source.is_symlink():
+        raise CorruptError("The conversion left no file, or a link in its place.", hint="Save the model again.")
+    shutil.copyfile(source, target)
 
 
 def _parse(answer: dict[str, Any]) -> _Answer:
