@@ -78,7 +78,7 @@ class GraphBuilder:
             value = self._add_input(name, shape, dtype)
             last = next(layer["config"].get("name", "output") for layer in reversed(config["layers"]))
             return [(str(last), self._sequential(config, [value], ())[0])]
-        names = _flatten(config.get("input_layers"))
+        names = named_tensors(config.get("input_layers"))
         by_name = {layer["config"].get("name"): layer for layer in config["layers"]}
         values = []
         for _, tensor in names:
@@ -125,7 +125,7 @@ class GraphBuilder:
     def _functional(
         self, config: Mapping[str, Any], values: list[Value], owners: tuple[str, ...], *, is_legacy: bool
     ) -> list[tuple[str, Value]]:
-        inputs = _flatten(config.get("input_layers"))
+        inputs = named_tensors(config.get("input_layers"))
         if len(inputs) != len(values):
             raise SourceError(
                 f"The model '{shorten(str(config.get('name')))}' takes {len(inputs)} tensors, not {len(values)}.", hint=_DAMAGED
@@ -146,7 +146,7 @@ class GraphBuilder:
                 raise SourceError(f"Layer '{name}' takes a tensor that no layer gives.", hint=_DAMAGED)
             waiting = left
         outputs = []
-        for name, tensor in _flatten(config.get("output_layers")):
+        for name, tensor in named_tensors(config.get("output_layers")):
             if tensor not in known:
                 raise SourceError(f"The output '{shorten(tensor.layer)}' is not a tensor of the model.", hint=_DAMAGED)
             outputs.append((name, known[tensor]))
@@ -262,6 +262,8 @@ def model_config(node: Mapping[str, Any]) -> dict[str, Any]:
             layer["config"] = {"name": str(layer.get("name", "sequential")), "layers": layer["config"]}
         if "name" in layer:  # functional models name their layers beside the config too
             layer["config"].setdefault("name", layer["name"])
+        if not isinstance(layer["config"].get("name", ""), str) or not isinstance(layer.get("inbound_nodes", []), list):
+            raise SourceError("A layer of the model has no proper name or calls.", hint=_DAMAGED)
     return config
 
 
@@ -305,15 +307,15 @@ def _model_arguments(name: str, call: NodeCall, known: Mapping[TensorName, Value
     return [known[tensor] for tensor in tensors]
 
 
-def _flatten(layers: Any) -> list[tuple[str, TensorName]]:
+def named_tensors(layers: Any) -> list[tuple[str, TensorName]]:
     """Return the tensors of `input_layers` or `output_layers` with the names that they have there, in Keras's order."""
     if isinstance(layers, dict):
-        return [(key, tensor) for key in sorted(layers) for _, tensor in _flatten(layers[key])]
+        return [(key, tensor) for key in sorted(layers) for _, tensor in named_tensors(layers[key])]
     if isinstance(layers, list) and layers and isinstance(layers[0], str):
         tensor = parse_history(layers)
         return [(tensor.layer, tensor)]
     if isinstance(layers, list) and layers:
-        return [pair for layer in layers for pair in _flatten(layer)]
+        return [pair for layer in layers for pair in named_tensors(layer)]
     raise SourceError("The model does not say what its inputs and outputs are.", hint=_DAMAGED)
 
 
@@ -361,7 +363,7 @@ def _bare(source: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _only_input(config: Mapping[str, Any]) -> Mapping[str, Any]:
-    names = [tensor.layer for _, tensor in _flatten(config.get("input_layers"))]
+    names = [tensor.layer for _, tensor in named_tensors(config.get("input_layers"))]
     for layer in config["layers"]:
         if len(names) == 1 and layer["config"].get("name") == names[0]:
             return layer  # type: ignore[no-any-return] # JSON

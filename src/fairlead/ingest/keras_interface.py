@@ -11,7 +11,7 @@ from typing import Any
 from fairlead.core.interface import Decision, DecisionKind, Interface, Task, TensorSpec
 from fairlead.core.layer_graph import GRAPH_INPUT, Call, ValueRef
 from fairlead.core.layer_kinds import IDENTITY_KINDS
-from fairlead.ingest.keras_graph import BuiltLayer, Value, safe_name
+from fairlead.ingest.keras_graph import BuiltLayer, Value, named_tensors, safe_name
 
 _REGRESSION = ("mean_squared_error", "mse", "mean_absolute_error", "mae", "huber", "log_cosh", "logcosh", "mape", "msle", "poisson")
 
@@ -56,13 +56,12 @@ def _last_activation(ref: ValueRef, calls: Sequence[Call], layers: Mapping[str, 
 
 def config_activation(config: Mapping[str, Any]) -> str:
     """Return the activation of the one output of a model whose layers were left to Keras; "" where its config does not say."""
-    layers = {layer["config"].get("name"): layer for layer in config["layers"] if isinstance(layer["config"], dict)}
     last = config["layers"][-1]
-    outputs = config.get("output_layers")
-    if isinstance(outputs, list) and outputs:
-        history = outputs if isinstance(outputs[0], str) else outputs[0]
-        last = layers.get(history[0], last) if isinstance(history, list) and len(outputs if history is not outputs else [0]) == 1 else {}
-    activation = last.get("config", {}).get("activation") if last.get("class_name") in ("Dense", "Activation") else ""
+    if "output_layers" in config:
+        outputs = named_tensors(config["output_layers"])
+        names = {layer["config"].get("name"): layer for layer in config["layers"]}
+        last = names.get(outputs[0][1].layer, last) if len(outputs) == 1 else {}
+    activation = last["config"].get("activation") if last.get("class_name") in ("Dense", "Activation") else ""
     return activation if isinstance(activation, str) else ""
 
 

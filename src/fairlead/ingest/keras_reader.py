@@ -14,9 +14,10 @@ from typing import Any
 import msgspec
 
 from fairlead.core.artifact import ArtifactForm, SourceFormat
-from fairlead.core.interface import Array, Interface
+from fairlead.core.interface import Array, Interface, shorten
 from fairlead.core.layer_graph import Layer, LayerGraph
 from fairlead.engines.layer_graph_file import write_layer_graph
+from fairlead.errors import SourceError
 from fairlead.ingest.keras_files import KerasFile, megabytes, read_h5, read_keras_zip
 from fairlead.ingest.keras_graph import GraphBuilder, model_config, safe_name
 from fairlead.ingest.keras_interface import config_activation, describe, loss_name
@@ -82,7 +83,19 @@ def _open(arguments: Mapping[str, Any]) -> KerasFile:
 
 
 def read_model(file: KerasFile) -> tuple[LayerGraph, dict[str, Array], Interface, list[str]]:
-    """Return graph, arrays by key, interface and notes of a file whose config has passed the gate."""
+    """Return graph, arrays by key, interface and notes of a file whose config has passed the gate. A value of a kind that Keras never
+    writes in its place, wherever it stands in the config, is a SourceError.
+    """
+    try:
+        return _read_model(file)
+    except (TypeError, AttributeError, LookupError, ValueError, ArithmeticError, RecursionError) as error:
+        raise SourceError(
+            f"The config is not what Keras writes ({type(error).__name__}: {shorten(str(error), 100)}).",
+            hint="The file is damaged. Save the model again; if Keras itself opens it, please report it.",
+        ) from error
+
+
+def _read_model(file: KerasFile) -> tuple[LayerGraph, dict[str, Array], Interface, list[str]]:
     translator = Translator(is_keras2=file.is_keras2)
     builder = GraphBuilder(translator)
     outputs = builder.build(file.config)
