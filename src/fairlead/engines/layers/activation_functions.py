@@ -56,14 +56,16 @@ def softplus(x: Array) -> Array:
 
 def softmax(x: Array, axis: int | tuple[int, ...] = -1) -> Array:
     """exp(x) over its sum along `axis`."""
-    raised = np.exp(x - np.max(x, axis=axis, keepdims=True))
-    return raised / np.sum(raised, axis=axis, keepdims=True)
+    raised: Array = np.exp(x - np.max(x, axis=axis, keepdims=True))
+    total: Array = np.sum(raised, axis=axis, keepdims=True)
+    return raised / total
 
 
 def log_softmax(x: Array) -> Array:
     """Logarithm of softmax over the last axis."""
-    shifted = x - np.max(x, axis=-1, keepdims=True)
-    return shifted - np.log(np.sum(np.exp(shifted), axis=-1, keepdims=True))
+    shifted: Array = x - np.max(x, axis=-1, keepdims=True)
+    total: Array = np.sum(np.exp(shifted), axis=-1, keepdims=True)
+    return shifted - np.log(total)
 
 
 def erf(x: Array) -> Array:

@@ -50,10 +50,16 @@ def _layer_normalization(spec: LayerSpec) -> Evaluate:
     beta = spec.weight_if(spec.flag("center", True), "beta")
 
     def normalize(x: Array) -> Array:
-        deviation = np.sqrt(np.var(x, axis=axes, keepdims=True) + epsilon)
-        return (x - np.mean(x, axis=axes, keepdims=True)) / deviation * _along(gamma, axes, x, 1.0) + _along(beta, axes, x, 0.0)
+        return _standardized(x, axes, epsilon) * _along(gamma, axes, x, 1.0) + _along(beta, axes, x, 0.0)
 
     return on_first(normalize)
+
+
+def _standardized(x: Array, axes: tuple[int, ...], epsilon: float) -> Array:
+    """Return x less its mean, over its deviation, along `axes`."""
+    mean: Array = np.mean(x, axis=axes, keepdims=True)
+    variance: Array = np.var(x, axis=axes, keepdims=True)
+    return (x - mean) / np.sqrt(variance + epsilon)
 
 
 def _group_normalization(spec: LayerSpec) -> Evaluate:
@@ -65,8 +71,7 @@ def _group_normalization(spec: LayerSpec) -> Evaluate:
         last = np.moveaxis(x, axis, -1)
         split = last.reshape(*last.shape[:-1], groups if groups > 0 else last.shape[-1], -1)
         others = (*range(1, split.ndim - 2), split.ndim - 1)
-        deviation = np.sqrt(np.var(split, axis=others, keepdims=True) + epsilon)
-        normal = ((split - np.mean(split, axis=others, keepdims=True)) / deviation).reshape(last.shape)
+        normal = _standardized(split, others, epsilon).reshape(last.shape)
         return np.moveaxis(normal * _along(gamma, (-1,), last, 1.0) + _along(beta, (-1,), last, 0.0), -1, axis)
 
     return on_first(normalize)
@@ -78,7 +83,8 @@ def _rms_normalization(spec: LayerSpec) -> Evaluate:
     def normalize(x: Array) -> Array:
         if sorted(axis % x.ndim for axis in axes) != list(range(x.ndim - len(axes), x.ndim)):
             raise spec.refusal("axis")  # Keras multiplies by `scale` along the last axes, whatever `axis` says
-        return x / np.sqrt(np.mean(np.square(x), axis=axes, keepdims=True) + epsilon) * scale
+        mean_square: Array = np.mean(np.square(x), axis=axes, keepdims=True)
+        return x / np.sqrt(mean_square + epsilon) * scale
 
     return on_first(normalize)
 
@@ -90,7 +96,8 @@ def _unit_normalization(spec: LayerSpec) -> Evaluate:
 
 def normalize_l2(x: Array, axes: int | tuple[int, ...], smallest: float) -> Array:
     """Return x over its Euclidean norm along `axes`; a norm below `smallest` counts as `smallest`."""
-    return x / np.maximum(np.sqrt(np.sum(np.square(x), axis=axes, keepdims=True)), smallest)
+    norm: Array = np.sqrt(np.sum(np.square(x), axis=axes, keepdims=True))
+    return x / np.maximum(norm, smallest)
 
 
 def _normalization(spec: LayerSpec) -> Evaluate:

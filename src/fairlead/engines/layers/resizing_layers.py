@@ -40,7 +40,9 @@ def _interpolate(x: Array, factor: int, axis: int) -> Array:
     low = np.floor(places).astype(np.int64)
     share = (places - low).reshape([-1 if each == axis else 1 for each in range(x.ndim)])
     high = np.minimum(low + 1, length - 1)
-    return np.take(x, low, axis) * (1.0 - share) + np.take(x, high, axis) * share
+    before, after = np.take(x, low, axis), np.take(x, high, axis)
+    result: Array = before * (1.0 - share) + after * share
+    return result
 
 
 def _zero_padding(rank: int) -> Callable[[LayerSpec], Evaluate]:
