@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
+from corpus import Case
 from onnx import TensorProto, helper, numpy_helper
 
 # O01: what a location may try. None is a bare file name.
@@ -145,3 +146,32 @@ def bad_operators() -> dict[str, onnx.ModelProto]:
         "in-a-branch": hidden,
         "circle-of-functions": recursive,
     }
+
+
+def onnx_cases() -> Iterator[Case]:
+    """Yield every case that is a single bad ONNX model."""
+    fixed = "the installed onnx refuses it, too; a naive join of folder and name reads the secret (tests/hostile/test_hostile_onnx.py)"
+    for location in LOCATIONS:
+        yield Case("O01", repr(location)[1:-1][:40], build_external(location), "", fixed)
+    for make in (symlink, hard_link, fifo, folder_instead):
+        yield Case("O02", make.__name__, linked(make), "", fixed)
+    for name, tensor in bad_tensors().items():
+        yield Case("O07", name, _saved(model(weights=tensor)), "", "no code: would be read past its end or be misread")
+    for name, proto in bad_operators().items():
+        yield Case("O09", name, _saved(proto), "", "needs the attacker's library to be loaded")
+    whole = model().SerializeToString()
+    for stop in (10, len(whole) // 2, len(whole) - 40):
+        yield Case("O14", f"truncated-at-{stop}", _written(whole[:stop]), "", "no code: damage")
+
+
+def _saved(proto: onnx.ModelProto) -> Callable[[Path, Path], Path]:
+    return lambda folder, _: save(proto, folder)
+
+
+def _written(data: bytes) -> Callable[[Path, Path], Path]:
+    def build(folder: Path, _: Path) -> Path:
+        path = folder / "model.onnx"
+        path.write_bytes(data)
+        return path
+
+    return build
