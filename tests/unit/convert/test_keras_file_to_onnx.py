@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import replace
+
+import onnx
+import pytest
+
+from fairlead.convert import keras_file_to_onnx as converter
+from fairlead.core.artifact import Artifact, ArtifactForm, SourceFormat
+from fairlead.core.dtype import DType
+from fairlead.core.interface import Interface, TensorSpec
+from fairlead.core.manifest import Manifest
+from fairlead.errors import CorruptError, MissingExtraError, UnsupportedError
+
+INTERFACE = Interface((TensorSpec("x", DType.FP32, (None, 3)),), (TensorSpec("y", DType.FP32, (None, 3)),))
+
+
+class FakeSandbox:
+    def __init__(self, model=None):
+        self.model, self.jobs = model, []
+
+    def run(self, job):
+        self.jobs.append(job)
+        job.scratch.mkdir(parents=True)
+        if self.model is not None:
+            (job.scratch / converter.MODEL_FILE).write_bytes(self.model.SerializeToString())
+        return {"versions": {"keras": "3.15.1"}}
+
+    def layers(self):
+        return {}
+
+
+def graph(*names, batch="batch"):
+    """input -> Relu -> middle -> Relu -> output, under the given names."""
+    first, middle, last = names
+    nodes = [onnx.helper.make_node("Relu", [first], [middle]), onnx.helper.make_node("Relu", [middle], [last])]
+    ends = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [batch, 3]) for name in (first, last)]
+    return onnx.helper.make_model(onnx.helper.make_graph(nodes, "g", ends[:1], ends[1:]))
+
+
+@pytest.fixture
+def artifact(tmp_path):
+    path = tmp_path / "m.keras"
+    path.write_bytes(b"x")
+    return Artifact(SourceFormat.KERAS_ZIP, ArtifactForm.KERAS_FILE, path, path, Manifest(()), "keras 3.15.1", INTERFACE)
+
+
+@pytest.fixture
+def installed(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
+
+
+def test_the_export_runs_in_the_sandbox_and_names_its_versions(artifact, tmp_path, installed):
+    fake = FakeSandbox(graph("x", "m", "y"))
+    conversion = converter.convert_keras_file(artifact, tmp_path / "work", sandbox=fake)
+    assert conversion.path.is_relative_to(tmp_path / "work")
+    assert conversion.steps[0].versions == {"keras": "3.15.1"}
+    assert fake.jobs[0].arguments["inputs"] == [{"name": "x", "dtype": "FP32", "shape": [None, 3]}]
+    with pytest.raises(CorruptError):
+        converter.convert_keras_file(artifact, tmp_path / "empty", sandbox=FakeSandbox())
+
+
+def test_without_the_extra_the_layer_and_the_cure_are_named(artifact, tmp_path, monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(MissingExtraError):
+        converter.convert_keras_file(artifact, tmp_path, sandbox=FakeSandbox())
+    left = replace(artifact, notes=("left to Keras: Layer 'r': Resizing",))
+    with pytest.raises(UnsupportedError, match=r"Resizing.*fairlead\[keras\]"):
+        converter.convert_keras_file(left, tmp_path, sandbox=FakeSandbox())
+
+
+@pytest.mark.parametrize("names", [("a", "b", "c"), ("y", "m", "x"), ("a", "x", "b"), ("a", "y", "x")])
+def test_tensors_get_the_interfaces_names_also_where_these_are_taken(names):
+    model = graph(*names)
+    converter._rename(model, ["x"], ["y"])
+    onnx.checker.check_model(model, full_check=True)
+    assert [value.name for value in model.graph.input] == ["x"]
+    assert [value.name for value in model.graph.output] == ["y"]
+    assert model.graph.node[0].input[0] == "x"
+    assert model.graph.node[1].output[0] == "y"
+    assert model.graph.node[0].output[0] == model.graph.node[1].input[0]
+
+
+def test_an_axis_that_the_export_froze_is_refused():
+    free = [{"name": "x", "shape": [None, 3]}]
+    converter._check_free(graph("x", "m", "y"), free)
+    with pytest.raises(UnsupportedError, match="freeze axis 0"):
+        converter._check_free(graph("x", "m", "y", batch=3), free)
