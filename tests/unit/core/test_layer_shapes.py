@@ -11,7 +11,7 @@ def config(kind, **changes):
     return dict(KNOWN_KINDS[kind].config) | changes
 
 
-# Shapes that Keras 3.15 gives for the same layers.
+# Shapes that Keras 3.15 gives for the same layers (EinsumDense: for a tensor, where its symbolic shape says less).
 CASES = [
     ("Conv2D", {"filters": 4, "kernel_size": [3, 3], "strides": [2, 2], "padding": "same"}, (None, 7, 8, 3), (None, 4, 4, 4)),
     ("Conv2D", {"filters": 4, "kernel_size": [3, 2], "dilation_rate": [2, 1]}, (None, 7, 8, 3), (None, 3, 7, 4)),
