@@ -49,6 +49,7 @@ def read_in_sandbox(arguments: Mapping[str, Any]) -> dict[str, Any]:
     labels = class_labels(model)
     notes += strip_dictionaries(model)
     notes += _strip(model)
+    _fill_shapes(model)
     _check(model)
     onnx.save_model(model, scratch / _FILE)
     open_session(scratch / _FILE, thread_count=1, optimization="none")
@@ -94,6 +95,25 @@ def _strip(model: Any) -> list[str]:
         node.ClearField("doc_string")
         node.ClearField("metadata_props")
     return [f"{had} metadata entries dropped"] if had else []
+
+
+def _fill_shapes(model: Any) -> None:
+    """Give outputs without a shape the one that follows from the graph; the checker demands one."""
+    plain = [value for value in model.graph.output if value.type.HasField("tensor_type")]
+    bare = [value for value in plain if not value.type.tensor_type.HasField("shape")]
+    if not bare:
+        return
+    try:
+        inferred = {value.name: value for value in onnx.shape_inference.infer_shapes(model).graph.output}
+    except (onnx.shape_inference.InferenceError, ValueError, RuntimeError) as error:
+        raise SourceError(f"The shapes of the model cannot be inferred: {shorten(str(error), 300)}.", hint=_DAMAGED) from None
+    for value in bare:
+        if not inferred[value.name].type.tensor_type.HasField("shape"):
+            raise UnsupportedError(
+                f"The output '{shorten(value.name)}' has no shape, and none follows from the graph.",
+                hint="Export the model with the shapes of its outputs.",
+            )
+        value.CopyFrom(inferred[value.name])
 
 
 def _check(model: Any) -> None:
