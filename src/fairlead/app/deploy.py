@@ -21,7 +21,7 @@ from fairlead.convert.stage import convert
 from fairlead.core.artifact import Artifact
 from fairlead.core.conversion import Conversion
 from fairlead.core.dataset import Dataset
-from fairlead.core.interface import Task
+from fairlead.core.interface import Task, with_columns, with_task
 from fairlead.core.manifest import readable_size
 from fairlead.core.plan import Plan
 from fairlead.core.ports import Progress
@@ -131,13 +131,15 @@ def _take_in(request: DeployRequest, house: House, folder: Path, progress: Progr
     progress.step(f"ingest: {request.model}")
     artifact = ingest(request.model, folder / "ingest", sandbox=house.sandbox)
     if request.task is not None:
-        artifact = replace(artifact, interface=replace(artifact.interface, task=request.task))
+        artifact = replace(artifact, interface=with_task(artifact.interface, request.task))
     parameters = artifact.facts.get("parameter_count")
     counted = f", {parameters:,} parameters" if isinstance(parameters, int) else ""
     takes = ", ".join(spec.describe() for spec in artifact.interface.inputs)
     progress.done("\n".join([f"{artifact.framework} ({artifact.format.value}){counted}; takes {takes}", *artifact.notes]))
     progress.step("data")
     rows = _rows(request, artifact, house)
+    if rows.columns:
+        artifact = replace(artifact, interface=with_columns(artifact.interface, rows.columns))
     progress.done(rows.description)
     return artifact, rows
 
@@ -145,10 +147,11 @@ def _take_in(request: DeployRequest, house: House, folder: Path, progress: Progr
 def _rows(request: DeployRequest, artifact: Artifact, house: House) -> Dataset:
     if request.data is None:
         return draw(artifact.interface, rows=DRAWN_ROWS, seed=house.settings.seed)
+    allow_missing = bool(artifact.facts.get("accepts_missing", 0))
     if isinstance(request.data, tuple):
-        rows = bind_pair(*request.data, artifact.interface)
+        rows = bind_pair(*request.data, artifact.interface, allow_missing=allow_missing)
     else:
-        rows = load_dataset(request.data, artifact.interface, target=request.target_column)
+        rows = load_dataset(request.data, artifact.interface, target=request.target_column, allow_missing=allow_missing)
     needing = [str(item) for item in request.requirements if item.kind is MetricKind.QUALITY]
     if rows.target is None and needing:
         raise DataError(

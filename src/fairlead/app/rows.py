@@ -22,7 +22,7 @@ Rows: TypeAlias = Array | Sequence[Any] | Mapping[str, Any]
 _TARGET = "y"
 
 
-def bind_pair(rows: Rows, answers: Any, interface: Interface) -> Dataset:
+def bind_pair(rows: Rows, answers: Any, interface: Interface, *, allow_missing: bool = False) -> Dataset:
     """Return the dataset of rows and right answers (None: no answers) that are in memory."""
     raw = raw_rows(rows)
     arrays = {name or "x": array for name, array in raw.arrays.items()}
@@ -30,7 +30,8 @@ def bind_pair(rows: Rows, answers: Any, interface: Interface) -> Dataset:
         if _TARGET in arrays:
             raise DataError(f"The rows have a column '{_TARGET}', and answers were given beside them.", hint="Give one of them.")
         arrays[_TARGET] = _array(answers)
-    dataset = bind(Raw(arrays, is_table=raw.is_table), interface, target=None if answers is None else _TARGET)
+    target = None if answers is None else _TARGET
+    dataset = bind(Raw(arrays, is_table=raw.is_table), interface, target=target, allow_missing=allow_missing)
     return replace(dataset, digest=_digest(arrays), description=f"{dataset.rows} rows from memory")
 
 

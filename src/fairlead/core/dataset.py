@@ -13,6 +13,7 @@ class Dataset:
     """`inputs` name -> (rows, ...) tensors as the interface wants them; `target` (rows,) labels or numbers, or None.
 
     `digest` is the SHA-256 of the source file's bytes ("" for drawn rows); `description` says in one line where the rows come from.
+    `columns` names the features of a table whose order had to be trusted, since the model names none; empty otherwise.
     """
 
     inputs: Mapping[str, Array] = field(repr=False)
@@ -20,6 +21,7 @@ class Dataset:
     digest: str = ""
     description: str = ""
     is_synthetic: bool = False
+    columns: tuple[str, ...] = ()
 
     @property
     def rows(self) -> int:
@@ -30,4 +32,4 @@ class Dataset:
         """Return rows `start` to `stop` (exclusive), with the same source."""
         inputs = {name: tensor[start:stop] for name, tensor in self.inputs.items()}
         target = None if self.target is None else self.target[start:stop]
-        return Dataset(inputs, target, self.digest, self.description, self.is_synthetic)
+        return Dataset(inputs, target, self.digest, self.description, self.is_synthetic, self.columns)

@@ -155,6 +155,12 @@ def with_task(interface: Interface, task: Task) -> Interface:
     return replace(interface, task=task, decision=Decision(kind, output.name, scores=output.name))
 
 
+def with_columns(interface: Interface, columns: tuple[str, ...]) -> Interface:
+    """Return `interface` with names for the features of its only input, so that records and tables are matched by name from now on."""
+    (spec,) = interface.inputs
+    return replace(interface, inputs=(replace(spec, columns=columns),))
+
+
 def _squeeze(tensor: Array) -> Array:
     """(rows, 1, ...) of one value per row becomes (rows,); everything else stays."""
     return tensor.reshape((tensor.shape[0],)) if tensor.size == tensor.shape[0] else tensor

@@ -33,15 +33,27 @@ def bind(raw: Raw, interface: Interface, *, target: str | None = None, allow_mis
     inputs, answers, said = bind_inputs(raw, interface, target=target, allow_missing=allow_missing)
     rows = int(next(iter(inputs.values())).shape[0])
     bound = None if answers is None else bind_target(answers, interface, rows, said)
-    return Dataset(inputs, bound, description="; ".join(said))
+    return Dataset(inputs, bound, description="; ".join(said), columns=_trusted_columns(raw, interface, target))
+
+
+def _trusted_columns(raw: Raw, interface: Interface, target: str | None) -> tuple[str, ...]:
+    """Return the names of a table's columns where they were taken in their order as the features of a flat input without names."""
+    (first, *others) = interface.inputs
+    is_flat = not others and len(first.shape) == 2
+    if not raw.is_table or not is_flat or first.columns or first.name in raw.arrays:
+        return ()
+    return tuple(name for name in raw.arrays if name != target)
 
 
 def bind_inputs(
-    raw: Raw, interface: Interface, *, target: str | None, allow_missing: bool
+    raw: Raw, interface: Interface, *, target: str | None, allow_missing: bool, allow_extra: bool = False
 ) -> tuple[dict[str, Array], Array | None, list[str]]:
-    """Return the inputs, the target as it stands in the data (None without one), and sentences on what was decided on the way."""
+    """Return the inputs, the target as it stands in the data (None without one), and sentences on what was decided on the way.
+
+    With `allow_extra`, a table may hold columns that the model does not take, where the model names those that it takes.
+    """
     if raw.is_table:
-        matched, answers, said = _match_columns(raw, interface, target, allow_missing=allow_missing)
+        matched, answers, said = _match_columns(raw, interface, target, allow_missing=allow_missing, allow_extra=allow_extra)
     else:
         matched, answers, said = _match_arrays(raw, interface, target)
     inputs = {}
@@ -103,7 +115,7 @@ def _take_target(arrays: dict[str, Array], target: str | None, wanted: list[str]
 
 
 def _match_columns(
-    raw: Raw, interface: Interface, target: str | None, *, allow_missing: bool
+    raw: Raw, interface: Interface, target: str | None, *, allow_missing: bool, allow_extra: bool
 ) -> tuple[dict[str, Array], Array | None, list[str]]:
     """1 and 2 for a table: return the array for each input, the target's column, and what was decided."""
     said: list[str] = []
@@ -124,7 +136,7 @@ def _match_columns(
         raise DataError(
             f"The table has no column for the model's input {_names(spec.name for spec in rest)}.", hint=f"It has: {_names(columns)}."
         )
-    elif columns:
+    elif columns and not allow_extra:
         hint = (
             f"Is it the target? Say so: --target {next(iter(columns))}"
             if target is None and len(columns) == 1

@@ -32,9 +32,9 @@ def load_dataset(path: Path, interface: Interface, *, target: str | None = None,
 
 
 def load_rows(path: Path, interface: Interface) -> Tensors:
-    """Return the inputs in `path` (also .json) for a prediction; a target in the file is ignored, NaN in float inputs is passed on."""
+    """Return the inputs in `path` (also .json) for a prediction; what is not an input is ignored, NaN in float inputs is passed on."""
     raw, _ = _read(path, text_columns(interface))
-    inputs, _, _ = bind_inputs(raw, interface, target=None, allow_missing=True)
+    inputs, _, _ = bind_inputs(raw, interface, target=None, allow_missing=True, allow_extra=True)
     return inputs
 
 
