@@ -110,7 +110,7 @@ def rejection(verdict: Verdict) -> RejectedError:
 def name_from(model: Path) -> str:
     """Return the name for a model whose user gave none: its file name in the form that names have; raises SpecError."""
     stem = model.name.lower()
-    for suffix in (".h5", ".hdf5", ".keras", ".onnx", ".skops", ".joblib", ".pkl", ".pickle", ".gz", ".xz", ".bz2", ".z"):
+    for suffix in (".gz", ".xz", ".bz2", ".z", ".h5", ".hdf5", ".keras", ".onnx", ".skops", ".joblib", ".pkl", ".pickle"):
         stem = stem.removesuffix(suffix)
     stem = "".join(letter if letter.isascii() and (letter.isalnum() or letter in "._-") else "-" for letter in stem).strip("-._")
     if not stem:
