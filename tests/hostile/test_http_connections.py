@@ -9,6 +9,7 @@ import resource
 import socket
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -23,16 +24,9 @@ from fairlead.serve.server import ServeJob, ServerThread
 
 PAIR = Interface((TensorSpec("x", DType.FP32, (None, 2)),), (TensorSpec("y", DType.FP32, (None, 2)),))
 BODY = json.dumps({"inputs": [{"name": "x", "shape": [1, 2], "datatype": "FP32", "data": [1.5, 2.0]}]}).encode()
-LIMITS = HttpLimits(
-    body_bytes=2**20,
-    buffered_bytes=4 * 2**20,
-    header_deadline_s=1.0,
-    body_deadline_s=1.0,
-    write_deadline_s=1.0,
-    idle_s=2.0,
-    linger_s=0.5,
-    connection_count=150,
-)
+SIZES = {"body_bytes": 2**20, "buffered_bytes": 4 * 2**20, "connection_count": 150}
+TIMES = {"header_deadline_s": 1.0, "body_deadline_s": 1.0, "write_deadline_s": 1.0, "idle_s": 2.0, "linger_s": 0.5}
+LIMITS = HttpLimits(**SIZES, **TIMES)
 
 
 class Doubling:
@@ -89,6 +83,12 @@ def still_serving(server):
 def connect(server) -> socket.socket:
     port = int(server.url.rpartition(":")[2])
     return socket.create_connection(("127.0.0.1", port), timeout=10)
+
+
+@contextlib.contextmanager
+def many(server, count: int):
+    with contextlib.ExitStack() as stack:
+        yield [stack.enter_context(connect(server)) for _ in range(count)]
 
 
 def post(body: bytes, *more: str, target: str = "/v2/models/m/infer", length: bool = True) -> bytes:
@@ -158,11 +158,9 @@ def test_a_malformed_request_is_answered_with_400_and_the_connection_is_closed(s
         assert stream.read() == b""
 
 
-@pytest.mark.parametrize("method", ["CONNECT", "TRACE", "OPTIONS", "PATCH"])
-def test_other_methods_are_not_allowed(server, method) -> None:
-    target = "a:1" if method == "CONNECT" else "/v2"
-    status, _ = ask(server, f"{method} {target} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
-    assert status == (404 if method == "CONNECT" else 405)
+@pytest.mark.parametrize(("method", "status"), [("CONNECT a:1", 404), ("TRACE /v2", 405), ("OPTIONS /v2", 405), ("PATCH /v2", 405)])
+def test_other_methods_are_not_allowed(server, method, status) -> None:
+    assert ask(server, f"{method} HTTP/1.1\r\nHost: a\r\n\r\n".encode())[0] == status
 
 
 def test_a_smuggled_second_request_is_never_run(server) -> None:
@@ -239,24 +237,19 @@ def test_that_the_memory_measure_sees_a_leak() -> None:
 
 
 def resident_bytes() -> int:
-    with open("/proc/self/statm", encoding="ascii") as file:  # noqa: PTH123 - not a file of ours
-        return int(file.read().split()[1]) * resource.getpagesize()
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
 
 def test_bodies_that_are_received_at_once_are_bounded(server) -> None:
-    links = [connect(server) for _ in range(6)]
-    try:
+    statuses = []
+    with many(server, 6) as links:
         for link in links:
             link.sendall(post(b"x" * (2**20 - 10), f"Content-Length: {2**20}", length=False))
-        statuses = []
         for link in links:
             link.settimeout(0.3)
             with contextlib.suppress(TimeoutError), link.makefile("rb") as stream:
                 statuses.append(read_reply(stream)[0])
-        assert 503 in statuses
-    finally:
-        for link in links:
-            link.close()
+    assert 503 in statuses
 
 
 def test_pipelined_requests_are_answered_in_order(server) -> None:
@@ -306,13 +299,11 @@ def test_http_1_0_closes_unless_asked_to_stay(server) -> None:
 def test_connection_close_closes_and_head_has_no_body(server) -> None:
     with connect(server) as link, link.makefile("rb") as stream:
         link.sendall(b"HEAD /v2 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
-        assert stream.readline().startswith(b"HTTP/1.1 200")
-        assert stream.read().endswith(b"\r\n\r\n")
+        assert stream.read().endswith(b"connection: close\r\n\r\n")
 
 
 def test_an_upgrade_is_ignored_and_answered(server) -> None:
-    status, _ = ask(server, b"GET /v2 HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n")
-    assert status == 200
+    assert ask(server, b"GET /v2 HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n")[0] == 200
 
 
 def test_trailers_cannot_change_the_request(server) -> None:
@@ -320,25 +311,19 @@ def test_trailers_cannot_change_the_request(server) -> None:
     assert ask(server, raw)[0] == 200
 
 
-def test_half_a_request_and_a_closed_end_is_a_400(server) -> None:
+@pytest.mark.parametrize(("raw", "status"), [(post(BODY)[:-5], 400), (post(BODY.replace(b"1.5", b"13")), 200)], ids=["half", "whole"])
+def test_a_request_behind_which_the_peer_stops_sending_is_answered(server, raw, status) -> None:
     with connect(server) as link, link.makefile("rb") as stream:
-        link.sendall(post(BODY)[:-5])
+        link.sendall(raw)
         link.shutdown(socket.SHUT_WR)
-        assert read_reply(stream)[0] == 400
-
-
-def test_a_whole_request_and_a_closed_end_is_answered(server) -> None:
-    with connect(server) as link, link.makefile("rb") as stream:
-        link.sendall(post(BODY.replace(b"1.5", b"13")))
-        link.shutdown(socket.SHUT_WR)
-        assert read_reply(stream)[0] == 200
+        assert read_reply(stream)[0] == status
 
 
 @pytest.mark.parametrize(
     ("begin", "what"), [(b"GET /v2 HTTP/1.1\r\nX: ", "headers"), (post(b"", "Content-Length: 1000", length=False), "body")]
 )
 def test_a_peer_that_sends_byte_by_byte_is_told_408_at_the_deadline(server, begin, what) -> None:
-    with connect(server) as link, link.makefile("rb") as stream:
+    with connect(server) as link:
         link.sendall(begin)
         began = time.monotonic()
         link.settimeout(0.1)
@@ -351,7 +336,6 @@ def test_a_peer_that_sends_byte_by_byte_is_told_408_at_the_deadline(server, begi
         assert 0.9 < time.monotonic() - began < 2.5
         assert b" 408 " in received
         assert what.encode() in received
-        del stream
 
 
 def test_an_idle_connection_is_closed_and_a_silent_new_one_too(server) -> None:
@@ -368,27 +352,22 @@ def test_an_idle_connection_is_closed_and_a_silent_new_one_too(server) -> None:
 
 
 def test_slow_senders_do_not_keep_good_ones_waiting(server) -> None:
-    slow = [connect(server) for _ in range(100)]
-    try:
+    times = []
+    with many(server, 100) as slow:
         for link in slow:
             link.sendall(b"POST /predict HTTP/1.1\r\nHo")
-        times = []
         for _ in range(50):
             began = time.monotonic()
             assert ask(server, post(BODY))[0] == 200
             times.append(time.monotonic() - began)
-        assert sorted(times)[45] < 0.25
-    finally:
-        for link in slow:
-            link.close()
+    assert sorted(times)[45] < 0.25
 
 
 def test_a_peer_that_does_not_read_is_cut_off_and_its_replies_do_not_pile_up(server) -> None:
     rows = 12_000
     wide = json.dumps({"inputs": [{"name": "x", "shape": [rows, 2], "datatype": "FP32", "data": [0.123456] * (2 * rows)}]}).encode()
     before = resident_bytes()
-    links = [connect(server) for _ in range(4)]
-    try:
+    with many(server, 4) as links:
         for link in links:
             link.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             link.settimeout(0.2)
@@ -400,24 +379,16 @@ def test_a_peer_that_does_not_read_is_cut_off_and_its_replies_do_not_pile_up(ser
         while gate.connection_count and time.monotonic() < until:
             time.sleep(0.05)
         assert gate.connection_count == 0
-    finally:
-        for link in links:
-            link.close()
 
 
 def test_connections_beyond_the_cap_are_told_so_and_the_others_stay(server) -> None:
-    links = []
-    try:
-        links.extend(connect(server) for _ in range(LIMITS.connection_count))
+    with many(server, LIMITS.connection_count) as links:
         time.sleep(0.1)
         with connect(server) as link, link.makefile("rb") as stream:
             assert read_reply(stream)[0] == 503
         links[0].sendall(post(BODY))
         with links[0].makefile("rb") as stream:
             assert read_reply(stream)[0] == 200
-    finally:
-        for link in links:
-            link.close()
 
 
 def test_a_client_that_goes_away_while_it_waits_hurts_nobody(server) -> None:

@@ -3,7 +3,7 @@
 `Runner` is the seam for schedulers: one that batches, one that sends work to other processes. Takes inputs that fit; gives outputs with
 the time spent waiting and computing. Raises what the engine raises. It never checks, admits or observes; the data plane does.
 
-Measured (docs/decisions/0005-data-plane.md): handing a call to a thread and back costs more than a small model takes to run.
+Measured (docs/decisions/0002-data-plane.md): handing a call to a thread and back costs more than a small model takes to run.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from fairlead.core.interface import Array, TensorSpec
 from fairlead.errors import RequestError, TooLargeError
 
 DIMENSION_LIMIT = 16
-# struct packs a list three times as fast as numpy converts it, and refuses integers out of range. Measured: docs/decisions/0005.
+# struct packs a list three times as fast as numpy converts it, and refuses integers out of range. See docs/decisions/0002-data-plane.md.
 _CODES = {
     DType.FP32: "f",
     DType.FP64: "d",

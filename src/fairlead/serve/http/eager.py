@@ -1,6 +1,6 @@
 """Start a coroutine at once and make a task of it only if it has to wait.
 
-Most requests never wait; a task for each would cost what docs/decisions/0005-data-plane.md measures. Python 3.12 can do this by itself;
+Most requests never wait; a task for each would cost what docs/decisions/0002-data-plane.md measures. Python 3.12 can do this by itself;
 3.11 cannot. Takes a coroutine that handles its own errors; gives nothing. In its first step, before it waits for the first time, the
 coroutine has no current task: it must not enter `asyncio.timeout` there.
 """

@@ -69,7 +69,7 @@ class Gate:
 
     def reserve(self, size: int) -> bool:
         """Take `size` bytes of the room for bodies; returns False where there is no room."""
-        if self._buffered_bytes + size > self.limits.buffered_bytes:
+        if self._buffered_bytes + size > max(self.limits.buffered_bytes, self.limits.body_bytes):
             return False
         self._buffered_bytes += size
         return True
