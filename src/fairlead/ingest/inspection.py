@@ -17,8 +17,8 @@ from fairlead.core.manifest import FileEntry
 from fairlead.core.ports import Sandbox, SandboxJob
 from fairlead.errors import UnsafeContentError, UnsupportedError
 from fairlead.ingest.answers import ReaderAnswer, parse_answer
+from fairlead.ingest.reading import read, take_companions
 from fairlead.ingest.sniff import sniff
-from fairlead.ingest.stage import read, take_companions
 from fairlead.security.pickle_check import check_pickle
 from fairlead.security.skops_check import check_skops
 from fairlead.security.snapshot import take_snapshot

@@ -12,17 +12,16 @@ from pathlib import Path
 
 from fairlead.core.artifact import Artifact, ArtifactForm, SourceFormat
 from fairlead.core.interface import Interface
-from fairlead.core.manifest import FileEntry, Manifest
+from fairlead.core.manifest import Manifest
 from fairlead.core.ports import Sandbox, SandboxJob, SandboxLimits
 from fairlead.engines.layer_graph_file import read_layer_graph
 from fairlead.errors import CorruptError, MissingExtraError, UnsupportedError
 from fairlead.ingest.answers import ReaderAnswer, check_interface, parse_answer, written_path
-from fairlead.ingest.catalog import COMPANIONS, READERS
 from fairlead.ingest.keras_interface import decide
+from fairlead.ingest.reading import read, take_companions
 from fairlead.ingest.sniff import sniff
 from fairlead.security.snapshot import take_snapshot
 
-_COMPANION_LIMIT = 64
 _KERAS_MEMORY_BYTES = 32 * 2**30  # address space: JAX and PyTorch reserve far more than they use
 
 
@@ -53,37 +52,6 @@ def ingest(source: Path, workspace: Path, *, sandbox: Sandbox) -> Artifact:
         answer.facts,
         (*answer.notes, *((f"left to Keras: {answer.problem}",) if answer.problem else ())),
     )
-
-
-def read(snapshot: Path, source_format: SourceFormat, entries: list[FileEntry], scratch: Path, sandbox: Sandbox) -> ReaderAnswer:
-    """Run the format's reader on the snapshot in the sandbox and return its checked answer."""
-    job = SandboxJob(
-        READERS.variants[source_format.value].location,
-        scratch,
-        {"path": str(snapshot), "format": source_format.value, "companions": [item.name for item in entries[1:]]},
-        (snapshot.parent,),
-    )
-    return parse_answer(sandbox.run(job))
-
-
-def take_companions(source: Path, source_format: SourceFormat, folder: Path, workspace: Path, sandbox: Sandbox) -> list[FileEntry]:
-    """Copy the files beside `source` that its content names, into the same folder. Their names were read in the sandbox and are foreign:
-    bare names only, no links of any kind.
-    """
-    location = COMPANIONS.get(source_format)
-    if location is None:
-        return []
-    job = SandboxJob(location, workspace / "companions", {"path": str(folder / source.name)}, (folder,))
-    names = sandbox.run(job).get("files")
-    if not isinstance(names, list) or len(names) > _COMPANION_LIMIT or not all(isinstance(name, str) for name in names):
-        raise CorruptError("The import worker named no files, or too many.", hint="Save the model again as one file.")
-    return [_take_companion(source, name, folder) for name in sorted(set(names) - {source.name})]
-
-
-def _take_companion(source: Path, name: str, folder: Path) -> FileEntry:
-    if not Manifest((FileEntry(name, 0, "0" * 64),)).is_bare:
-        raise CorruptError("The import worker named a file outside the model's folder.", hint="Save the model again as one file.")
-    return take_snapshot(source.parent / name, folder, follow_link=False, allow_hard_link=False)
 
 
 def _ask_keras(answer: ReaderAnswer, snapshot: Path, source_format: SourceFormat, scratch: Path, sandbox: Sandbox) -> Interface:
