@@ -27,6 +27,7 @@ _ROW_LIMIT = 8000
 _BASE_ROWS = 64
 _SEED = 20_260_922
 _SCALERS = ("StandardScaler", "MinMaxScaler", "MaxAbsScaler", "RobustScaler")
+_STORED_ROWS = ("support_vectors_", "_fit_X", "theta_", "means_", "centroids_", "X_train_", "X_fit_")
 _SELECTORS_ATTRIBUTE = "get_support"
 _TEXTS = (
     "", " ", "!?", "a", "ÄRGER Straße", "İstanbul ı", "Ǆungla ﬀ", "naïve café", "cafe\u0301", "日本語 テキスト", "x² ① ٣", "ΑΒΓ Ωmega",
@@ -53,6 +54,7 @@ class _Found:
     values: dict[int, set[float]] = field(default_factory=dict)
     texts: dict[int, set[str]] = field(default_factory=dict)
     words: list[str] = field(default_factory=list)
+    examples: list[tuple[Array, Origins]] = field(default_factory=list)
     has_missing: set[int] = field(default_factory=set)
 
 
@@ -88,7 +90,19 @@ def _walk(estimator: Any, origins: Origins, found: _Found) -> None:
             chosen = origins if features is None else [origins[int(index)] for index in features[number]]
             _walk(member, chosen, found)
     else:
+        found.examples.append((_stored_rows(estimator, len(origins)), origins))
         _through_wrappers(estimator, origins, found)
+
+
+def _stored_rows(estimator: Any, width: int) -> Array:
+    """Rows that a model keeps (support vectors, neighbours, class means), at most 32; drawn ones of several sizes where it keeps none."""
+    generator = np.random.default_rng(_SEED)
+    for name in _STORED_ROWS:
+        stored: Any = getattr(estimator, name, None)
+        rows = stored.toarray() if hasattr(stored, "toarray") else stored
+        if isinstance(rows, np.ndarray) and rows.ndim == 2 and rows.shape[1] == width and rows.dtype.kind == "f":
+            return rows[generator.permutation(len(rows))[:32]]
+    return generator.normal(size=(32, width)) * 10.0 ** generator.uniform(-1, 2, size=(32, 1))
 
 
 def _through_wrappers(estimator: Any, origins: Origins, found: _Found) -> None:
@@ -212,7 +226,16 @@ def _base(found: _Found, width: int, generator: np.random.Generator) -> Array:
         finite = [value for value in values if np.isfinite(value)]
         if finite:
             base[:, column] = generator.choice(finite, size=_BASE_ROWS)
-    return base
+    return np.vstack([base, *(_example_rows(rows, origins, base) for rows, origins in found.examples[:8])])
+
+
+def _example_rows(rows: Array, origins: Origins, base: Array) -> Array:
+    """A model's example rows, mapped back to input columns."""
+    mapped = base[: len(rows)].copy()
+    for feature, source in enumerate(origins[: rows.shape[1]]):
+        if source is not None:
+            mapped[:, source.column] = source.back(np.asarray(rows[:, feature], dtype=np.float64))
+    return mapped
 
 
 def _tree_rows(found: _Found, base: Array, generator: np.random.Generator) -> list[Array]:
