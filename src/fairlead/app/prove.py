@@ -7,11 +7,11 @@ made by `optimize` and compared with the original by `verify`, on this machine, 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fairlead.app.custom_metrics import CustomMetric
-from fairlead.app.references import ReferenceChoice, choose_reference
+from fairlead.app.references import Reference, open_reference
 from fairlead.app.wiring import House
 from fairlead.core.artifact import Artifact
 from fairlead.core.conversion import Conversion
@@ -56,23 +56,25 @@ class Proof:
 
 def prove(trial: Trial, house: House, folder: Path, progress: Progress) -> Proof:
     """Return the proof of the first candidate that keeps every requirement, else of the last one tried."""
-    reference = choose_reference(trial.artifact, folder / "reference", house.sandbox)
+    reference = open_reference(trial.artifact, folder / "reference", house.sandbox)
     try:
         for candidate in trial.plan.candidates:
             proof = _try(candidate, reference, trial, house, folder, progress)
             if proof.verdict.is_green:
                 break
     finally:
-        reference.engine.close()
+        reference.close()
     return proof
 
 
-def _try(candidate: Candidate, reference: ReferenceChoice, trial: Trial, house: House, folder: Path, progress: Progress) -> Proof:
+def _try(candidate: Candidate, reference: Reference, trial: Trial, house: House, folder: Path, progress: Progress) -> Proof:
     progress.step(f"verify: {candidate.name} against the original, {trial.rows.rows} rows")
     model, steps = optimize(candidate, trial.conversion.path, folder / "optimize" / candidate.name)
     engine: Engine = ENGINES.load(candidate.engine)(model, trial.conversion.interface, thread_count=candidate.thread_count)
     try:
         verdict = verify(_job(candidate, reference, engine, model, trial, house))
+        if reference.note:
+            verdict = replace(verdict, notes=(reference.note, *verdict.notes))
         rows = trial.rows.take(0, GOLDEN_ROWS).inputs
         golden = Golden(rows, engine.run(rows))
     finally:
@@ -81,10 +83,10 @@ def _try(candidate: Candidate, reference: ReferenceChoice, trial: Trial, house: 
     return Proof(candidate, model, steps, verdict, golden)
 
 
-def _job(candidate: Candidate, reference: ReferenceChoice, engine: Engine, model: Path, trial: Trial, house: House) -> VerifyJob:
+def _job(candidate: Candidate, reference: Reference, engine: Engine, model: Path, trial: Trial, house: House) -> VerifyJob:
     settings = house.settings
     return VerifyJob(
-        reference=reference.engine,
+        reference=reference,
         candidate=engine,
         candidate_name=candidate.name,
         model_path=model,
@@ -100,12 +102,11 @@ def _job(candidate: Candidate, reference: ReferenceChoice, engine: Engine, model
         metrics=trial.metrics,
         limits=TimingLimits(settings.verify_call_count, settings.verify_time_s),
         seed=settings.seed,
-        notes=tuple(note for note in (reference.note,) if note),
         command=trial.command,
     )
 
 
-def _summary(candidate: Candidate, verdict: Verdict, reference: ReferenceChoice) -> str:
+def _summary(candidate: Candidate, verdict: Verdict, reference: Reference) -> str:
     color = "green" if verdict.is_green else "red"
     failed = [f"{check.name} is {check.measured:.6g}, needed {check.bound}" for check in verdict.failures]
     first = f"{candidate.name} against {verdict.reference}: {color}"

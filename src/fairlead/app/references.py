@@ -1,34 +1,75 @@
-"""Which engine answers for the original: its own framework where it is installed, otherwise the reader's evaluation.
+"""Which engine answers for the original: its own framework where it is installed and opens the file, otherwise the reader's evaluation.
 
-Takes an Artifact, gives an Engine and a sentence for the report; raises MissingExtraError where nothing on this machine can run it.
+Takes an Artifact, gives an Engine; its `note` says, once it has run, why the answer is not the framework's own. Raises MissingExtraError
+where nothing on this machine can run the original.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from fairlead.core.artifact import Artifact, ArtifactForm
+from fairlead.core.interface import Array, Interface, Tensors
 from fairlead.core.ports import Engine, Sandbox
 from fairlead.engines.catalog import REFERENCES
-from fairlead.errors import MissingExtraError, UnsupportedError
+from fairlead.errors import FairleadError, MissingExtraError, SandboxError, UnsupportedError
+
+# What the framework may say that does not mean that the model is bad: it is not here, does not open this file, or dies of it.
+_CANNOT_RUN = (MissingExtraError, UnsupportedError, SandboxError)
 
 
-@dataclass(frozen=True)
-class ReferenceChoice:
-    """The engine that answers for the original, and why it is this one ("" where it is the obvious one)."""
+class Reference:
+    """Answers for the original by the first of `openers` that can; `note` is why an earlier one could not ("" if the first did)."""
 
-    engine: Engine
-    note: str = ""
+    def __init__(self, interface: Interface, openers: Sequence[Callable[[], Engine]]) -> None:
+        self._interface = interface
+        self._openers = list(openers)
+        self._engine: Engine | None = None
+        self.note = ""
+
+    @property
+    def interface(self) -> Interface:
+        """What the original takes and gives."""
+        return self._interface
+
+    @property
+    def description(self) -> str:
+        """What answers, with version; known once it has run."""
+        return self._engine.description if self._engine is not None else "the original"
+
+    def run(self, inputs: Tensors, outputs: Sequence[str] = ()) -> dict[str, Array]:
+        """Return the original's outputs; see core.ports.Engine for the errors."""
+        while True:
+            try:
+                if self._engine is None:
+                    self._engine = self._openers.pop(0)()
+                return self._engine.run(inputs, outputs)
+            except _CANNOT_RUN as error:
+                if not self._openers:
+                    raise
+                self._turn_to_the_next(error)
+
+    def close(self) -> None:
+        """Give back what the engine holds. Idempotent."""
+        if self._engine is not None:
+            self._engine.close()
+
+    def _turn_to_the_next(self, error: FairleadError) -> None:
+        self.close()
+        self._engine = None
+        self.note = f"compared with Fairlead's own evaluation of the layers, not with the framework: {error.message}"
 
 
-def choose_reference(artifact: Artifact, scratch: Path, sandbox: Sandbox) -> ReferenceChoice:
-    """Open the engine that answers for the original."""
-    note = ""
-    if artifact.form is ArtifactForm.LAYER_GRAPH:
-        try:
-            engine: Engine = REFERENCES.load("keras")(artifact, scratch / "keras", sandbox)
-            return ReferenceChoice(engine)
-        except (MissingExtraError, UnsupportedError) as error:
-            note = f"compared with Fairlead's own evaluation of the layers, not with Keras: {error.message}"
-    return ReferenceChoice(REFERENCES.load(artifact.form.value)(artifact, scratch / "reference", sandbox), note)
+def open_reference(artifact: Artifact, scratch: Path, sandbox: Sandbox) -> Reference:
+    """Return what answers for the original. Nothing is started before it is asked."""
+
+    def opener(name: str) -> Callable[[], Engine]:
+        def open_engine() -> Engine:
+            engine: Engine = REFERENCES.load(name)(artifact, scratch / name, sandbox)
+            return engine
+
+        return open_engine
+
+    names = ["keras", artifact.form.value] if artifact.form is ArtifactForm.LAYER_GRAPH else [artifact.form.value]
+    return Reference(artifact.interface, [opener(name) for name in names])

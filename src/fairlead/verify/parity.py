@@ -14,7 +14,7 @@ from fairlead.core.interface import Array, DecisionKind, Interface, Tensors, dec
 from fairlead.core.ports import Engine
 from fairlead.core.verdict import OutputParity, Parity
 from fairlead.errors import CorruptError
-from fairlead.verify.run_rows import count_rows, run_in_pieces
+from fairlead.verify.run_rows import count_rows, run_in_pieces, run_reference
 
 # Sizes that show a batch dimension that was frozen, or rows that see each other; 7 is no multiple of any vector width.
 _BATCH_SIZES = (1, 2, 7)
@@ -43,7 +43,7 @@ def compare(reference: Engine, candidate: Engine, inputs: Tensors, probes: Tenso
     interface = candidate.interface
     rows = count_rows(inputs)
     everything = inputs if probes is None else _join(inputs, probes)
-    expected = _by_names(run_in_pieces(reference, everything), interface)
+    expected = _by_names(run_reference(reference, everything), interface)
     got = run_in_pieces(candidate, everything)
     again = run_in_pieces(candidate, everything)
     batches = {str(size): compare_batches(candidate, everything, got, size) for size in _BATCH_SIZES}

@@ -12,6 +12,8 @@ from fairlead.core.ports import Engine
 # A piece goes through at once. Inner values of a network take tens to hundreds of times the bytes of its inputs.
 PIECE_ROWS = 8192
 PIECE_BYTES = 32 * 2**20
+# A reference may start a process for each call, and bounds its own memory: it gets as much at once as travels well by file.
+REFERENCE_PIECE_BYTES = 2**30
 
 
 def count_rows(tensors: Tensors) -> int:
@@ -27,10 +29,18 @@ def run_in_pieces(engine: Engine, inputs: Tensors, piece_rows: int = 0) -> dict[
     return {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
 
 
+def run_reference(reference: Engine, inputs: Tensors) -> dict[str, Array]:
+    """Return the original's outputs for all rows, in as few calls as memory allows."""
+    return run_in_pieces(reference, inputs, max(REFERENCE_PIECE_BYTES // _row_bytes(inputs), 1))
+
+
 def fitting_rows(inputs: Tensors) -> int:
     """Return how many rows make a piece: at most PIECE_ROWS, and PIECE_BYTES of inputs."""
-    row_bytes = sum(tensor.nbytes for tensor in inputs.values()) // count_rows(inputs)
-    return max(min(PIECE_ROWS, PIECE_BYTES // max(row_bytes, 1)), 1)
+    return max(min(PIECE_ROWS, PIECE_BYTES // _row_bytes(inputs)), 1)
+
+
+def _row_bytes(inputs: Tensors) -> int:
+    return max(sum(tensor.nbytes for tensor in inputs.values()) // count_rows(inputs), 1)
 
 
 def repeat_rows(inputs: Tensors, count: int) -> dict[str, Array]:
