@@ -35,6 +35,8 @@ LEFT_OUT_MODULES = (
 FUNCTIONS = {
     "sklearn.feature_selection._univariate_selection": ("chi2", "f_classif", "f_oneway", "f_regression", "r_regression"),
     "sklearn.feature_selection._mutual_info": ("mutual_info_classif", "mutual_info_regression"),
+    # How Cython's parts without a __reduce__ of their own are written. Its other functions of this name belong to bases and builders.
+    "sklearn._loss._loss": ("__pyx_unpickle_CyHalfMultinomialLoss",),
     "sklearn.metrics._dist_metrics": ("newObj",),
     "sklearn.neighbors._ball_tree": ("newObj",),
     "sklearn.neighbors._kd_tree": ("newObj",),

@@ -28,7 +28,7 @@ from fairlead.engines.estimator_rows import (
     rows_of,
     select_by_position,
 )
-from fairlead.errors import MissingExtraError, SourceError, UnsupportedError
+from fairlead.errors import SourceError, UnsupportedError
 from fairlead.ingest.sklearn_columns import input_specs
 from fairlead.stores.document import to_plain
 
@@ -54,17 +54,13 @@ def read_in_sandbox(arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 def open_estimator(path: Path, file_format: str) -> tuple[Any, list[str]]:
     """Return the estimator and notes on its version. Only called in the sandboxed child."""
-    try:
-        from sklearn.exceptions import InconsistentVersionWarning  # noqa: PLC0415 - only the sandboxed child loads it
+    from fairlead.security.estimator_file import load_estimator  # noqa: PLC0415 - it opens foreign files; only the sandboxed child loads it
 
-        from fairlead.security.estimator_file import load_estimator  # noqa: PLC0415 - it opens foreign files
-    except ModuleNotFoundError as error:
-        if (error.name or "").startswith("fairlead"):
-            raise
-        raise MissingExtraError("sklearn", needed_for="Opening a scikit-learn file") from error
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        estimator = load_estimator(path, file_format)
+        estimator = load_estimator(path, file_format)  # a refused file never waits for scikit-learn: this imports it after the check
+    from sklearn.exceptions import InconsistentVersionWarning  # noqa: PLC0415 - as above
+
     versions = {
         (str(item.message.original_sklearn_version), str(item.message.current_sklearn_version))
         for item in caught
