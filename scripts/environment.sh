@@ -51,6 +51,7 @@ pins=$(cat "requirements/$name.txt" pyproject.toml scripts/environment.sh | sha2
 if [ -x "$folder/bin/python" ] && [ "$(cat "$folder/.pins" 2>/dev/null)" = "$pins" ]; then exit 0; fi
 
 echo "setting up $folder (once; a minute or two)"
+export PIP_DISABLE_PIP_VERSION_CHECK=1
 follow_pip
 uv=$(find_uv)
 unset PYTHONDONTWRITEBYTECODE VIRTUAL_ENV  # compiled modules halve the start-up time of everything below
