@@ -185,9 +185,10 @@ def with_boundary_rows(
     pairs = generator.choice(usable, size=(4 * _PAIRS, 2)) if len(usable) else np.empty((0, 2), dtype=np.int64)
     pairs = pairs[labels[pairs[:, 0]] != labels[pairs[:, 1]]][:_PAIRS]
     near, far = probes[name][pairs[:, 0]], probes[name][pairs[:, 1]]
+    only_label = Interface(interface.inputs, (interface.output(LABEL),))
     for _ in range(_HALVINGS if len(pairs) else 0):
         middle = near + (far - near) / 2
-        answers = _answers(estimator, interface, {name: middle})
+        answers = _answers(estimator, only_label, {name: middle})
         if answers is None:
             return probes, expected
         is_near = (answers[LABEL] == labels[pairs[:, 0]])[:, np.newaxis]

@@ -8,7 +8,6 @@ known and unknown categories, missing values and texts in several scripts are ad
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -162,14 +161,15 @@ def _width(step: Any) -> int:
 
 
 def _scaled(step: Any, position: int, source: _Source) -> _Source:
-    def back(values: Array) -> Array:
-        table = np.zeros((len(values), step.n_features_in_))
-        table[:, position] = values
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return source.back(np.asarray(step.inverse_transform(table))[:, position])
-
-    return _Source(source.column, back)
+    """A column's inverse transformation with scikit-learn's own operations: its method, called for each node, takes seconds in all."""
+    kind = type(step).__name__
+    factor = 1.0 if step.scale_ is None else float(step.scale_[position])
+    if kind == "MinMaxScaler":
+        start = float(step.min_[position])
+        return _Source(source.column, lambda values: source.back((values - start) / factor))
+    middle = step.mean_ if kind == "StandardScaler" and step.with_mean else getattr(step, "center_", None)
+    offset = 0.0 if middle is None else float(middle[position])
+    return _Source(source.column, lambda values: source.back(values * factor + offset))
 
 
 def _imputed(step: Any, origins: Origins, found: _Found) -> Origins:
