@@ -16,10 +16,10 @@ from typing import Any
 import msgspec
 
 from fairlead.core.artifact import Artifact
-from fairlead.core.interface import Array, Interface, Tensors
+from fairlead.core.interface import Array, Interface, Tensors, shorten
 from fairlead.core.ports import Sandbox, SandboxJob
 from fairlead.engines.tensor_file import read_tensors, write_tensors
-from fairlead.errors import CorruptError, UnavailableError
+from fairlead.errors import CorruptError, DataError, UnavailableError
 
 _ENTRY = "fairlead.engines.sklearn_engine:run_once"
 _LOADER = "fairlead.security.estimator_file"  # by name: only the child loads it, and tools do not import each other
@@ -86,5 +86,12 @@ def run_once(arguments: Mapping[str, Any]) -> dict[str, Any]:
     estimator = importlib.import_module(_LOADER).load_estimator(Path(arguments["path"]), str(arguments["format"]))
     select_by_position(estimator)
     inputs = read_tensors(scratch / _INPUTS)
-    write_tensors(scratch / _OUTPUTS, answers_of(estimator, interface, rows_of(interface, inputs)))
+    try:
+        answers = answers_of(estimator, interface, rows_of(interface, inputs))
+    except ValueError as error:  # what scikit-learn raises for a row that it does not take, such as NaN in a column that nothing fills
+        raise DataError(
+            f"scikit-learn refuses these rows: {shorten(str(error).partition(chr(10))[0], 200)}.",
+            hint="Prove the model on rows that it takes itself.",
+        ) from None
+    write_tensors(scratch / _OUTPUTS, answers)
     return {}

@@ -15,25 +15,20 @@ import numpy as np
 
 from fairlead.core.artifact import ArtifactForm
 from fairlead.core.dtype import DType
-from fairlead.core.interface import Array, Decision, DecisionKind, Interface, Label, Task, TensorSpec, shorten
+from fairlead.core.interface import Array, Decision, DecisionKind, Interface, Label, Task, TensorSpec
 from fairlead.engines.estimator_rows import (
     LABEL,
     OUTLIER_CLASSES,
     PREDICTION,
     PROBABILITIES,
     SCORES,
-    answers_of,
     classes_of,
     parts,
-    rows_of,
-    select_by_position,
 )
 from fairlead.errors import SourceError, UnsupportedError
 from fairlead.ingest.sklearn_columns import input_specs
+from fairlead.ingest.sklearn_trial import accepts_missing, try_it
 from fairlead.stores.document import to_plain
-
-_TRIAL_ROWS = 2
-_TRIAL_VALUES = (0.0, 1.0, 0.5)
 
 
 def read_in_sandbox(arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -47,7 +42,7 @@ def read_in_sandbox(arguments: Mapping[str, Any]) -> dict[str, Any]:
         "file": "",
         "interface": to_plain(interface),
         "framework": f"scikit-learn {sklearn.__version__}",
-        "facts": facts_of(estimator, interface),
+        "facts": {**facts_of(estimator, interface), "accepts_missing": int(accepts_missing(estimator, interface))},
         "notes": [*notes, *_notes_of(estimator)],
     }
 
@@ -83,7 +78,7 @@ def describe(estimator: Any) -> Interface:
             Task.REGRESSION,
             Decision(DecisionKind.VALUE, PREDICTION),
         )
-        _try(estimator, interface)
+        try_it(estimator, interface)
         return interface
     return _classification(estimator, inputs)
 
@@ -93,7 +88,7 @@ def _classification(estimator: Any, inputs: tuple[TensorSpec, ...]) -> Interface
     label = TensorSpec(LABEL, _label_type(estimator, classes), (None,))
     names = [name for name, method in ((PROBABILITIES, "predict_proba"), (SCORES, "decision_function")) if hasattr(estimator, method)][:1]
     trial = Interface(inputs, (label, *(TensorSpec(name, DType.FP64, (None, None)) for name in names)), Task.CLASSIFICATION)
-    answers = _try(estimator, trial)
+    answers = try_it(estimator, trial)
     outputs = [label, *(TensorSpec(name, DType.FP64, (None, int(answers[name].shape[1]))) for name in names)]
     has_one_each = bool(names) and answers[names[0]].shape[1] == len(classes)
     decision = Decision(DecisionKind.LABEL, LABEL, scores=names[0] if has_one_each else "")
@@ -142,65 +137,6 @@ def _decides(estimator: Any) -> bool:
     from sklearn.base import is_classifier, is_outlier_detector  # noqa: PLC0415 - only the sandboxed child loads it
 
     return bool(is_classifier(estimator) or is_outlier_detector(estimator))
-
-
-def _try(estimator: Any, interface: Interface) -> dict[str, Array]:
-    select_by_position(estimator)
-    answers = _first_answer(estimator, interface)
-    value = answers.get(PREDICTION)
-    if value is not None and len(value) != _TRIAL_ROWS:
-        raise UnsupportedError(f"{type(estimator).__name__} predicts several outputs at once.", hint="Save one model per output.")
-    return answers
-
-
-def _first_answer(estimator: Any, interface: Interface) -> dict[str, Array]:
-    """The answers to two made-up rows; zeros first, then what models accept that want positive numbers."""
-    reason = ""
-    for filling in _TRIAL_VALUES:
-        try:
-            return answers_of(estimator, interface, rows_of(interface, _trial_tensors(estimator, interface, filling)))
-        except (ValueError, TypeError, IndexError) as error:  # what scikit-learn raises for rows that it refuses
-            reason = shorten(str(error), 200)
-    raise UnsupportedError(
-        f"{type(estimator).__name__} refuses every row that Fairlead can make up: {reason}.",
-        hint="Check that the saved model predicts; if it does, export it to ONNX yourself and deploy that file.",
-    )
-
-
-def _trial_tensors(estimator: Any, interface: Interface, filling: float) -> dict[str, Array]:
-    """Two rows that any encoder accepts: for each column a known category where there is one, else `filling`."""
-    known = _known_categories(estimator)
-    tensors: dict[str, Array] = {}
-    for spec in interface.inputs:
-        shape = (_TRIAL_ROWS, spec.shape[1] or 1)
-        tensor = np.full(shape, "", dtype=object) if spec.dtype is DType.BYTES else np.full(shape, filling)
-        for position in range(shape[1]):
-            column = position if len(interface.inputs) == 1 else interface.inputs.index(spec)
-            if column in known:
-                tensor[:, position] = known[column]
-        tensors[spec.name] = tensor
-    return tensors
-
-
-def _known_categories(estimator: Any) -> dict[int, Any]:
-    """First category of each input column that an encoder reads directly, by column number."""
-    for part in parts(estimator):
-        if type(part).__name__ == "ColumnTransformer" and hasattr(part, "transformers_"):
-            found: dict[int, Any] = {}
-            for name, transformer, _ in part.transformers_:
-                indices = [int(index) for index in part._transformer_to_input_indices[name]]  # noqa: SLF001 - no public name
-                for position, category in _known_categories(transformer).items():
-                    if position < len(indices):
-                        found[indices[position]] = category
-            return found
-        if hasattr(part, "categories_"):
-            return {position: _plain(known) for position, known in enumerate(part.categories_)}
-    return {}
-
-
-def _plain(categories: Array) -> Any:
-    usable = [item for item in categories if isinstance(item, str) or (item is not None and item == item)]  # noqa: PLR0124 - NaN is not itself
-    return usable[0] if usable else ""
 
 
 def facts_of(estimator: Any, interface: Interface) -> dict[str, int | float | str]:
