@@ -14,13 +14,13 @@ from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassif
 from sklearn.gaussian_process import GaussianProcessClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import PowerTransformer, StandardScaler
+from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler, PowerTransformer, RobustScaler, StandardScaler
 from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeClassifier
 
 from fairlead.convert.sklearn import child
 from fairlead.convert.sklearn.assembly import assemble
-from fairlead.convert.sklearn.probes import probe_rows
+from fairlead.convert.sklearn.probes import _scaled, _Source, probe_rows
 from fairlead.engines.estimator_rows import answers_of, rows_of
 from fairlead.errors import UnsupportedError
 from fairlead.ingest.sklearn_reader import describe
@@ -47,6 +47,28 @@ def test_probes_reach_each_node_of_a_scaled_tree_at_its_threshold_and_to_both_si
         visits = paths[close & (paths[:, node] == 1)]
         assert visits[:, tree.children_left[node]].any()
         assert visits[:, tree.children_right[node]].any()
+
+
+@pytest.mark.parametrize(
+    "scaler",
+    [
+        StandardScaler(),
+        StandardScaler(with_mean=False),
+        StandardScaler(with_std=False),
+        MinMaxScaler((-1, 3)),
+        MaxAbsScaler(),
+        RobustScaler(),
+        RobustScaler(with_centering=False),
+        RobustScaler(with_scaling=False),
+    ],
+    ids=str,
+)
+def test_thresholds_go_back_through_a_scaler_bit_by_bit_as_scikit_learn_takes_them(scaler: Any) -> None:
+    scaler.fit(X)
+    table = np.zeros((101, 4))
+    table[:, 1] = np.linspace(-2, 2, 101)
+    back = _scaled(scaler, 1, _Source(1, lambda values: values)).back
+    np.testing.assert_array_equal(back(table[:, 1]), scaler.inverse_transform(table)[:, 1])
 
 
 def test_probes_are_the_same_each_time() -> None:

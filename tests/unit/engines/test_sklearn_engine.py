@@ -22,7 +22,7 @@ from fairlead.core.manifest import Manifest
 from fairlead.core.ports import SandboxJob
 from fairlead.engines import sklearn_engine
 from fairlead.engines.tensor_file import write_tensors
-from fairlead.errors import CorruptError, RequestError, UnavailableError
+from fairlead.errors import CorruptError, DataError, RequestError, UnavailableError
 from fairlead.ingest.sklearn_reader import describe
 
 
@@ -79,6 +79,12 @@ def test_rows_that_do_not_fit_never_reach_the_sandbox(artifact: Artifact, tmp_pa
     with pytest.raises(RequestError, match="no output 'scores'"):
         engine.run(rows(), ["scores"])
     assert sandbox.jobs == []
+
+
+def test_rows_that_scikit_learn_refuses_are_bad_data_with_its_reason(artifact: Artifact, tmp_path: Path) -> None:
+    engine = sklearn_engine.open_reference(artifact, tmp_path / "scratch", HereSandbox())
+    with pytest.raises(DataError, match=r"refuses these rows: Input .*contains NaN"):
+        engine.run({**rows(), "x1": np.array([[0.0], [np.nan], [9.0]])})
 
 
 @pytest.mark.parametrize("answer", [{}, {"label": np.zeros(3)}, {"label": np.array([["ja"]], dtype=object)}])

@@ -11,10 +11,11 @@ import pytest
 
 pytest.importorskip("sklearn")
 
+import sklearn
 from sklearn.cluster import KMeans
 from sklearn.compose import ColumnTransformer
 from sklearn.datasets import load_diabetes, load_iris
-from sklearn.ensemble import IsolationForest, RandomForestClassifier
+from sklearn.ensemble import GradientBoostingClassifier, HistGradientBoostingClassifier, IsolationForest, RandomForestClassifier
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LinearRegression, LogisticRegression, RidgeClassifier
@@ -27,6 +28,7 @@ from fairlead.core.interface import DecisionKind, Task
 from fairlead.errors import SourceError, UnsupportedError
 from fairlead.ingest.answers import parse_answer
 from fairlead.ingest.sklearn_reader import describe, facts_of, read_in_sandbox
+from fairlead.ingest.sklearn_trial import accepts_missing
 
 X, Y = load_iris(return_X_y=True)
 PLANTED = "sk_live_planted"
@@ -139,3 +141,54 @@ def test_the_answer_is_sound_and_warns_of_training_texts_in_the_file(tmp_path: P
     assert any("2 words of its training texts" in note for note in answer.notes)
     assert any("3 terms" in note for note in answer.notes)
     assert PLANTED not in str(answer)
+
+
+def test_a_file_of_another_release_is_noted_with_both_versions(tmp_path: Path) -> None:
+    current = sklearn.__version__
+    saved = current[:-1] + ("0" if current[-1] != "0" else "1")
+    data = pickle.dumps(LogisticRegression(max_iter=500).fit(X, Y))
+    assert data.count(current.encode()) == 1
+    notes = []
+    for name, content in {"same": data, "other": data.replace(current.encode(), saved.encode())}.items():
+        (tmp_path / name).write_bytes(content)
+        answer = parse_answer(read_in_sandbox({"path": str(tmp_path / name), "format": "sklearn-pickle", "scratch": str(tmp_path)}))
+        notes.append([note for note in answer.notes if "saved with" in note])
+    assert notes[0] == []
+    assert len(notes[1]) == 1
+    assert f"saved with scikit-learn {saved}, opened with {current}" in notes[1][0]
+
+
+def columns_filled_in_part() -> Any:
+    return ColumnTransformer([("fill", SimpleImputer(), [1]), ("keep", "passthrough", [0, 2, 3])])
+
+
+@pytest.mark.parametrize(
+    ("estimator", "is_accepted"),
+    [
+        (HistGradientBoostingClassifier(max_iter=2), True),
+        (RandomForestClassifier(2), True),
+        (make_pipeline(SimpleImputer(), LogisticRegression(max_iter=500)), True),
+        (make_pipeline(StandardScaler(), SimpleImputer(), LogisticRegression()), True),
+        (make_pipeline(columns_filled_in_part(), LogisticRegression(max_iter=500)), True),
+        (LogisticRegression(max_iter=500), False),
+        (make_pipeline(StandardScaler(), LogisticRegression()), False),
+        (GradientBoostingClassifier(n_estimators=2), False),
+        (make_pipeline(SimpleImputer(missing_values=-1), LogisticRegression(max_iter=500)), False),
+    ],
+    ids=lambda value: "" if isinstance(value, bool) else "-".join(step[0] for step in getattr(value, "steps", [(type(value).__name__,)])),
+)
+def test_whether_missing_numbers_are_taken_is_what_the_estimator_does(estimator: Any, is_accepted: bool) -> None:
+    estimator.fit(X, Y)
+    assert accepts_missing(estimator, describe(estimator)) is is_accepted
+    gapped = X[:2].copy()
+    gapped[0, 1] = np.nan
+    if is_accepted:
+        assert len(estimator.predict(gapped)) == 2
+    else:
+        with pytest.raises(ValueError, match="NaN"):
+            estimator.predict(gapped)
+
+
+def test_a_model_of_texts_takes_no_missing_numbers() -> None:
+    model = make_pipeline(TfidfVectorizer(), LogisticRegression()).fit(["good film", "bad film", "good"], [1, 0, 1])
+    assert accepts_missing(model, describe(model)) is False

@@ -5,6 +5,7 @@ import pickle
 import signal
 import subprocess
 import sys
+import zipfile
 import zlib
 from pathlib import Path
 
@@ -22,7 +23,9 @@ sklearn = pytest.importorskip("sklearn", reason="the extra 'sklearn' is not inst
 import joblib  # noqa: E402 - comes with scikit-learn
 import skops.io  # noqa: E402
 from sklearn.compose import ColumnTransformer  # noqa: E402
-from sklearn.ensemble import GradientBoostingClassifier, HistGradientBoostingRegressor, RandomForestClassifier  # noqa: E402
+from sklearn.ensemble import GradientBoostingClassifier, RandomForestClassifier  # noqa: E402
+from sklearn.ensemble import HistGradientBoostingClassifier as HistogramClassifier  # noqa: E402
+from sklearn.ensemble import HistGradientBoostingRegressor as HistogramRegressor  # noqa: E402
 from sklearn.feature_extraction.text import TfidfVectorizer  # noqa: E402
 from sklearn.linear_model import LogisticRegression, SGDClassifier  # noqa: E402
 from sklearn.neighbors import KNeighborsClassifier  # noqa: E402
@@ -40,7 +43,8 @@ MODELS = {
     "logistic": (make_pipeline(StandardScaler(), LogisticRegression()), ROWS),
     "forest": (RandomForestClassifier(5, random_state=0), ROWS),
     "boosting": (GradientBoostingClassifier(n_estimators=3), ROWS),
-    "histogram": (HistGradientBoostingRegressor(max_iter=3), ROWS),
+    "histogram": (HistogramRegressor(max_iter=3), ROWS),
+    "histogram of several classes": (HistogramClassifier(max_iter=3), ROWS),
     "support-vectors": (SVC(), ROWS),
     "neighbours": (KNeighborsClassifier(algorithm="kd_tree"), ROWS),
     "sgd": (SGDClassifier(loss="log_loss", random_state=0), ROWS),
@@ -60,7 +64,7 @@ WRITERS = {
 
 @pytest.fixture(scope="module")
 def fitted():
-    targets = {"histogram": ROWS[:, 0]}
+    targets = {"histogram": ROWS[:, 0], "histogram of several classes": np.array(["a", "b", "ç"] * 20)}
     return {name: (model.fit(rows, targets.get(name, LABELS)), rows) for name, (model, rows) in MODELS.items()}
 
 
@@ -122,6 +126,33 @@ def test_lz4_is_refused_by_name(tmp_path):
     (tmp_path / "model").write_bytes(b"\x04\x22\x4d\x18" + zlib.compress(b"x"))
     with pytest.raises(UnsupportedError, match="LZ4"):
         load_estimator(tmp_path / "model", "sklearn-joblib")
+
+
+@pytest.mark.parametrize("file_format", ["sklearn-pickle", "sklearn-skops"])
+def test_a_file_is_refused_before_scikit_learn_is_imported(file_format, tmp_path, fitted):
+    honest = tmp_path / "honest"
+    WRITERS["skops" if file_format == "sklearn-skops" else "pickle5"][1](fitted["logistic"][0], honest)
+    foreign = tmp_path / "foreign"
+    if file_format == "sklearn-pickle":
+        foreign.write_bytes(b"cmypackage.models\nOwnModel\n)\x81.")
+    else:
+        with zipfile.ZipFile(honest) as source, zipfile.ZipFile(foreign, "w") as target:
+            for name in source.namelist():
+                target.writestr(name, source.read(name).replace(b"LogisticRegression", b"ForeignRegression"))
+    program = (
+        "import sys; from pathlib import Path; from fairlead.errors import UnsafeContentError\n"
+        "from fairlead.ingest.sklearn_reader import open_estimator\n"
+        "try:\n    open_estimator(Path(sys.argv[1]), sys.argv[2])\n    print('opened', end=' ')\n"
+        "except UnsafeContentError:\n    print('refused', end=' ')\n"
+        "print('sklearn' in sys.modules)"
+    )
+
+    def said(path):
+        command = [sys.executable, "-c", program, str(path), file_format]
+        return subprocess.run(command, capture_output=True, check=True, timeout=60, text=True).stdout.split()
+
+    assert said(foreign) == ["refused", "False"]
+    assert said(honest) == ["opened", "True"]
 
 
 def test_an_unknown_format_is_never_guessed(fitted, tmp_path):
