@@ -1,12 +1,13 @@
 """The parts of a Keras file: config, version, weights, and what belongs to training. Both formats, Keras 2 and Keras 3.
 
-Takes a path, gives a KerasFile. Raises SourceError for damage and for files that hold no model, UnsafeContentError for what reaches outside
-or is a bomb. Never interprets the config.
+Takes a path and the gate that judges the config, gives a KerasFile. Raises SourceError for damage and for files that hold no model,
+UnsafeContentError for what reaches outside or is a bomb. The gate sees the config before any weights are read, so that an unsafe file is
+called unsafe even where its weights are damaged too. Never interprets the config.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from fairlead.security.archive import ZipMembers, open_zip
 
 _WEIGHTS = "model.weights.h5"
 _TRAINING_GROUPS = ("optimizer/", "metrics/", "_metrics/", "_compile_metrics/", "compile_metrics/", "_loss_tracker/")
+Gate = Callable[[dict[str, Any]], None]
 _DAMAGED = "The file is damaged or was not written by Keras. Save the model again."
 
 
@@ -40,8 +42,8 @@ class KerasFile:
         return self.version.startswith("2.")
 
 
-def read_h5(path: Path) -> KerasFile:
-    """Return the parts of an .h5 file."""
+def read_h5(path: Path, gate: Gate) -> KerasFile:
+    """Return the parts of an .h5 file. What `gate` raises for the config comes through."""
     with open_hdf5(path) as folder:
         texts = {name: folder.text("", name) for name in ("model_config", "training_config", "keras_version")}
         if texts["model_config"] is None:
@@ -49,11 +51,12 @@ def read_h5(path: Path) -> KerasFile:
                 "The file holds weights but no model." if folder.datasets else "The file is HDF5, but holds no Keras model.",
                 hint="Save the whole model: model.save('model.h5'), not save_weights().",
             )
+        config = parse_json(texts["model_config"].encode(), "model_config")
+        gate(config)
         names = _listed_names(folder)
         arrays = {path.removeprefix("model_weights/"): folder.array(path) for path in folder.datasets if path.startswith("model_weights/")}
         dropped = folder.size_bytes("optimizer_weights/")
         other = folder.size_bytes("") - folder.size_bytes("model_weights/") - dropped
-    config = parse_json(texts["model_config"].encode(), "model_config")
     return KerasFile(
         config,
         _check_version(texts["keras_version"]),
@@ -92,11 +95,14 @@ def _check_version(version: Any) -> str:
     return text
 
 
-def read_keras_zip(path: Path, scratch: Path) -> KerasFile:
-    """Return the parts of a .keras file; its weights are unpacked into `scratch`."""
+def read_keras_zip(path: Path, scratch: Path, gate: Gate) -> KerasFile:
+    """Return the parts of a .keras file; its weights are unpacked into `scratch`. What `gate` raises for the config comes through."""
     with open_zip(path) as members:
-        _check_members(members)
+        _check_foreign(members)
+        _check_present(members, "config.json")
         config = parse_json(members.read("config.json", limit_bytes=SIZE_LIMIT_BYTES), "config.json")
+        gate(config)
+        _check_rest(members)
         metadata = parse_json(members.read("metadata.json", limit_bytes=SIZE_LIMIT_BYTES), "metadata.json")
         members.copy(_WEIGHTS, scratch / _WEIGHTS)
     with open_hdf5(scratch / _WEIGHTS) as folder:
@@ -118,18 +124,26 @@ def read_keras_zip(path: Path, scratch: Path) -> KerasFile:
     )
 
 
-def _check_members(members: ZipMembers) -> None:
+def _check_foreign(members: ZipMembers) -> None:
+    for name in members.names:
+        if name not in ("config.json", "metadata.json", _WEIGHTS) and not name.startswith("assets/"):
+            raise UnsafeContentError(f"The file holds '{shorten(name)}', which Keras does not write.", hint="Do not use the file.")
+
+
+def _check_present(members: ZipMembers, name: str) -> None:
+    if name not in members.names:
+        raise SourceError(f"The file has no {name}.", hint="A .keras file is what model.save('model.keras') writes.")
+
+
+def _check_rest(members: ZipMembers) -> None:
     for name in members.names:
         if name.startswith("assets/"):
             raise UnsupportedError(
                 f"The file holds '{shorten(name)}', the vocabulary of a text layer.",
                 hint="Do the look-up before the model, and save it again.",
             )
-        if name not in ("config.json", "metadata.json", _WEIGHTS):
-            raise UnsafeContentError(f"The file holds '{shorten(name)}', which Keras does not write.", hint="Do not use the file.")
-    missing = [name for name in ("config.json", "metadata.json", _WEIGHTS) if name not in members.names]
-    if missing:
-        raise SourceError(f"The file has no {missing[0]}.", hint="A .keras file is what model.save('model.keras') writes.")
+    for name in ("metadata.json", _WEIGHTS):
+        _check_present(members, name)
 
 
 def megabytes(size_bytes: int) -> str:

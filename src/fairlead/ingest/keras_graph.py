@@ -18,7 +18,7 @@ from fairlead.core.layer_graph import GRAPH_INPUT, Call, ValueRef
 from fairlead.core.layer_shapes import Shape, output_shapes
 from fairlead.errors import SourceError, UnsupportedError
 from fairlead.ingest.keras_layers import LeftToKerasError, Translator, plain
-from fairlead.ingest.keras_names import MODEL_CLASSES, OPERATIONS
+from fairlead.ingest.keras_names import MASK_OPERATIONS, MODEL_CLASSES, OPERATIONS
 from fairlead.ingest.keras_nodes import Binding, NodeCall, TensorName, bind, parse_history, parse_node
 from fairlead.ingest.keras_operations import translate_operation
 
@@ -271,7 +271,7 @@ def _is_operation(layer: Mapping[str, Any]) -> bool:
     module = layer.get("module")
     if isinstance(module, str):
         return ".ops" in module
-    return layer["class_name"] in OPERATIONS and "dtype" not in layer["config"] and "trainable" not in layer["config"]
+    return layer["class_name"] in OPERATIONS | MASK_OPERATIONS and "dtype" not in layer["config"] and "trainable" not in layer["config"]
 
 
 def _is_legacy(config: Mapping[str, Any]) -> bool:

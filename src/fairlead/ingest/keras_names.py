@@ -43,6 +43,8 @@ OPERATIONS = frozenset(
         "Subtract", "Sum", "Tanh", "Transpose", "TrueDivide",
     }
 )  # fmt: skip
+# Keras 3 writes the mask of Masking and of Embedding as operators too.
+MASK_OPERATIONS = frozenset({"All", "Any", "Equal", "LogicalAnd", "LogicalNot", "LogicalOr", "NotEqual", "OnesLike", "Where"})
 _INITIALIZERS = frozenset(
     {
         "Constant", "GlorotNormal", "GlorotUniform", "HeNormal", "HeUniform", "Identity", "IdentityInitializer", "LecunNormal",
@@ -80,7 +82,7 @@ _BY_KIND = (
     (r"keras(\.src)?\.layers(\.[a-z0-9_.]+)?", LAYER_CLASSES),
     (r"keras|keras\.models|keras\.src\.(models|engine)\.(functional|sequential|model|training)", MODEL_CLASSES),
     (r"keras\.engine\.(functional|sequential|training|input_layer)|keras\.src\.engine\.input_layer", MODEL_CLASSES | {"InputLayer"}),
-    (r"keras(\.src)?\.ops(\.numpy|\.nn|\.core|\.math)?(\.[a-z_]+)?", OPERATIONS),
+    (r"keras(\.src)?\.ops(\.numpy|\.nn|\.core|\.math)?(\.[a-z_]+)?", OPERATIONS | MASK_OPERATIONS),
     (r"keras(\.src)?\.initializers(\.[a-z0-9_.]+)?", _INITIALIZERS),
     (r"keras(\.src)?\.regularizers(\.[a-z0-9_.]+)?", _REGULARIZERS),
     (r"keras(\.src)?\.constraints(\.[a-z0-9_.]+)?", _CONSTRAINTS),
@@ -89,6 +91,13 @@ _BY_KIND = (
 )
 _MODULES = tuple((re.compile(pattern), names) for pattern, names in _BY_KIND)
 EVERY_CLASS = frozenset().union(*(names for _, names in _BY_KIND)) | DATA_MARKERS
+
+_OPERATION_MODULE = re.compile(r"keras(\.src)?\.ops(\.(numpy|nn|core|math|linalg|image))?")
+
+
+def is_operation(module: str, class_name: str) -> bool:
+    """Whether this reads like an operator of Keras 3, known here or not: such a class has numbers and names as its config."""
+    return _OPERATION_MODULE.fullmatch(module) is not None and class_name.isidentifier() and class_name[:1].isupper()
 
 
 def is_allowed(module: str, class_name: str) -> bool:

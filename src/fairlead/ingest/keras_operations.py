@@ -10,6 +10,7 @@ from typing import Any
 
 from fairlead.core.layer_kinds import KNOWN_KINDS
 from fairlead.ingest.keras_layers import LeftToKerasError
+from fairlead.ingest.keras_names import MASK_OPERATIONS
 from fairlead.ingest.keras_nodes import NodeCall, TensorName
 
 _ARITHMETIC = {"Add", "Subtract", "Multiply", "Maximum", "Minimum"}
@@ -18,6 +19,8 @@ _ACTIVATIONS = {"Relu": "relu", "Sigmoid": "sigmoid", "Tanh": "tanh", "Exp": "ex
 
 def translate_operation(name: str, class_name: str, call: NodeCall) -> tuple[str, dict[str, Any], NodeCall]:
     """Return the layer that does what the operator does, on floating-point tensors."""
+    if class_name in MASK_OPERATIONS:
+        raise LeftToKerasError(name, f"the operator {class_name} makes a mask, which Fairlead does not follow by itself")
     args = [*call.args, *(call.kwargs[key] for key in ("x1", "x2", "x") if key in call.kwargs)]
     tensors = [arg for arg in args if isinstance(arg, TensorName)]
     if len(args) == 2 and len(tensors) == 2 and class_name in _ARITHMETIC:

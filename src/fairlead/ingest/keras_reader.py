@@ -7,7 +7,7 @@ UnsupportedError with the layer and its place. Where only Keras itself knows a l
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +17,12 @@ from fairlead.core.artifact import ArtifactForm, SourceFormat
 from fairlead.core.interface import Array, Interface, shorten
 from fairlead.core.layer_graph import Layer, LayerGraph
 from fairlead.engines.layer_graph_file import write_layer_graph
-from fairlead.errors import SourceError
-from fairlead.ingest.keras_files import KerasFile, megabytes, read_h5, read_keras_zip
+from fairlead.errors import InputError, SourceError
+from fairlead.ingest.keras_files import Gate, KerasFile, megabytes, read_h5, read_keras_zip
 from fairlead.ingest.keras_graph import GraphBuilder, model_config, safe_name
 from fairlead.ingest.keras_interface import config_activation, describe, loss_name
 from fairlead.ingest.keras_layers import LeftToKerasError, Translator
-from fairlead.ingest.keras_safety import check_config, find_refusals
+from fairlead.ingest.keras_safety import Refusal, check_config, find_refusals, refuse_unsafe
 from fairlead.ingest.keras_weights import finish, match_weights
 
 GRAPH_FOLDER = "graph"
@@ -33,7 +33,7 @@ def read_in_sandbox(arguments: Mapping[str, Any]) -> dict[str, Any]:
     it had not.
     """
     scratch = Path(arguments["scratch"])
-    file = _open(arguments)
+    file = _open(arguments, refuse_unsafe)
     check_config(file.config)
     notes = [f"optimizer state dropped: {megabytes(file.dropped_bytes)}"] if file.dropped_bytes else []
     notes += file.notes
@@ -62,11 +62,16 @@ def read_in_sandbox(arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 def inspect_in_sandbox(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Return what `read_in_sandbox` would, with every finding instead of the first refusal, and without writing a graph."""
-    file = _open(arguments)
-    findings = [{"is_unsafe": refusal.is_unsafe, "what": refusal.what, "where": refusal.place} for refusal in find_refusals(file.config)]
-    answer: dict[str, Any] = {"framework": f"keras {file.version}", "findings": findings, "interface": None, "facts": _raw_facts(file)}
+    refusals: list[Refusal] = []
+    try:
+        file = _open(arguments, lambda config: refusals.extend(find_refusals(config)))
+    except InputError as error:
+        if not any(refusal.is_unsafe for refusal in refusals):
+            raise
+        return {"framework": "keras", "findings": _findings(refusals), "interface": None, "facts": {}, "notes": [error.message]}
+    answer: dict[str, Any] = {"framework": f"keras {file.version}", "interface": None, "facts": _raw_facts(file)}
     notes = [f"optimizer state: {megabytes(file.dropped_bytes)}"] if file.dropped_bytes else []
-    if not findings:
+    if not refusals:
         try:
             graph, arrays, interface, more = read_model(file)
         except LeftToKerasError as error:
@@ -74,12 +79,18 @@ def inspect_in_sandbox(arguments: Mapping[str, Any]) -> dict[str, Any]:
         else:
             answer |= {"interface": msgspec.to_builtins(interface), "facts": _facts(graph, arrays)}
             notes += more
-    return answer | {"notes": [*notes, *file.notes]}
+    return answer | {"findings": _findings(refusals), "notes": [*notes, *file.notes]}
 
 
-def _open(arguments: Mapping[str, Any]) -> KerasFile:
+def _findings(refusals: Sequence[Refusal]) -> list[dict[str, Any]]:
+    return [{"is_unsafe": refusal.is_unsafe, "what": refusal.what, "where": refusal.place} for refusal in refusals]
+
+
+def _open(arguments: Mapping[str, Any], gate: Gate) -> KerasFile:
     path = Path(arguments["path"])
-    return read_h5(path) if arguments["format"] == SourceFormat.KERAS_H5 else read_keras_zip(path, Path(arguments["scratch"]))
+    if arguments["format"] == SourceFormat.KERAS_H5:
+        return read_h5(path, gate)
+    return read_keras_zip(path, Path(arguments["scratch"]), gate)
 
 
 def read_model(file: KerasFile) -> tuple[LayerGraph, dict[str, Array], Interface, list[str]]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from fairlead.core.interface import shorten
 from fairlead.errors import UnsafeContentError, UnsupportedError
-from fairlead.ingest.keras_names import ACTIVATION_FUNCTIONS, CODE_CLASSES, OPERATOR_CLASSES, is_allowed
+from fairlead.ingest.keras_names import ACTIVATION_FUNCTIONS, CODE_CLASSES, OPERATOR_CLASSES, is_allowed, is_operation
 
 _FUNCTION_MODULES = ("builtins", "keras.activations", "keras.src.activations.activations", "tf_keras.activations", "")
 _CODE_HINT = "Fairlead runs no code from a model file. Replace it by built-in layers and save the model again."
@@ -39,6 +39,13 @@ def check_config(config: dict[str, Any]) -> None:
     refusals = sorted(find_refusals(config), key=lambda refusal: not refusal.is_unsafe)
     if refusals:
         raise refusals[0].error()
+
+
+def refuse_unsafe(config: dict[str, Any]) -> None:
+    """Raise UnsafeContentError for the first node of `config` that could run code or reach outside, and nothing for the others."""
+    for refusal in find_refusals(config):
+        if refusal.is_unsafe:
+            raise refusal.error()
 
 
 def find_refusals(config: dict[str, Any]) -> list[Refusal]:
@@ -86,6 +93,8 @@ def _judge(node: dict[str, Any], place: str) -> Refusal | None:
         return Refusal(
             is_unsafe=False, what=f"The custom class '{shorten(registered)}' calls itself {shown} but is not Keras's", place=place
         )
+    if is_operation(module or "", class_name):
+        return Refusal(is_unsafe=False, what=f"The operator {shown} of Keras is not one that Fairlead knows", place=place)
     if module and not _looks_custom(node, class_name, module):
         return Refusal(
             is_unsafe=True, what=f"The config names '{shorten(f'{module}.{class_name}')}', which is no layer of Keras", place=place

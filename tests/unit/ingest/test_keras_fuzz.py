@@ -32,7 +32,7 @@ JSON = st.recursive(
 
 @functools.cache
 def good(name):
-    return read_h5(DATA / name)
+    return read_h5(DATA / name, check_config)
 
 
 @functools.cache
@@ -120,7 +120,7 @@ def test_a_file_of_noise_behind_a_good_signature_is_refused():
             file.attrs["model_config"] = [1, 2, 3]
         error = None
         try:
-            read_h5(path)
+            read_h5(path, check_config)
         except FairleadError as caught:
             error = caught
         assert error is not None

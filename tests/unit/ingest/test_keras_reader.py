@@ -2,12 +2,15 @@ from __future__ import annotations
 
 import json
 import time
+import zipfile
 
+import h5py
 import numpy as np
 import pytest
 
 from fairlead.engines.layer_graph_file import read_layer_graph
-from fairlead.errors import SourceError, UnsupportedError
+from fairlead.errors import SourceError, UnsafeContentError, UnsupportedError
+from fairlead.ingest.keras_reader import inspect_in_sandbox
 
 
 def graph_of(answer):
@@ -245,3 +248,65 @@ def test_a_config_that_is_not_json_is_refused(keras, read, tmp_path):
         path = keras.write_keras(tmp_path / f"{len(bad)}.keras", bad, {})
         with pytest.raises(SourceError):
             read(path)
+
+
+def masked_config(keras, operation="NotEqual"):
+    """An embedding whose mask Keras 3.15 writes as an operator."""
+    history = {"class_name": "__keras_tensor__", "config": {"shape": [None, 4], "dtype": "int32", "keras_history": ["x", 0, 0]}}
+    first = keras.layer("InputLayer", "x", batch_shape=[None, 4], dtype="int32") | {"inbound_nodes": []}
+    node = {"module": "keras.src.ops.numpy", "class_name": operation, "config": {"name": "the_mask"}, "registered_name": operation}
+    mask = node | {"name": "the_mask", "inbound_nodes": [{"args": [history, 0], "kwargs": {}}]}
+    config = {"name": "m", "layers": [first, mask], "input_layers": [["x", 0, 0]], "output_layers": [["the_mask", 0, 0]]}
+    return {"module": "keras.src.models.functional", "class_name": "Functional", "config": config, "registered_name": "Functional"}
+
+
+@pytest.mark.parametrize("suffix", ["keras", "h5"])
+def test_a_mask_written_as_an_operator_is_left_to_keras_and_named(keras, read, tmp_path, suffix):
+    write = keras.write_keras if suffix == "keras" else keras.write_h5
+    answer = read(write(tmp_path / f"m.{suffix}", masked_config(keras), {}))
+    assert answer["form"] == "keras-file"
+    assert "'the_mask'" in answer["problem"]
+    assert "NotEqual makes a mask" in answer["problem"]
+
+
+def test_an_operator_of_keras_that_is_not_known_is_not_called_unsafe(keras, read, tmp_path):
+    with pytest.raises(UnsupportedError, match=r"operator Bartlett .*the_mask"):
+        read(keras.write_keras(tmp_path / "m.keras", masked_config(keras, "Bartlett"), {}))
+    with pytest.raises(UnsafeContentError, match=r"keras\.src\.ops\.numpy\.load"):
+        read(keras.write_keras(tmp_path / "n.keras", masked_config(keras, "load"), {}))
+
+
+def damaged_weights(keras, folder, suffix, config):
+    """A file whose config is whole and whose weights are not."""
+    if suffix == "keras":
+        path = folder / "m.keras"
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("config.json", json.dumps(config))
+            archive.writestr("model.weights.h5", b"no HDF5 at all")
+        return path
+    path = keras.write_h5(folder / "m.h5", config, keras.arrays())
+    with h5py.File(path, "a") as file:
+        del file["model_weights/d"]
+    return path
+
+
+@pytest.mark.parametrize("suffix", ["keras", "h5"])
+def test_an_unsafe_file_is_called_unsafe_even_if_its_weights_are_damaged_too(keras, read, tmp_path, suffix):
+    unsafe = keras.sequential(keras.layer("Lambda", "d", function="x"))
+    path = damaged_weights(keras, tmp_path, suffix, unsafe)
+    with pytest.raises(UnsafeContentError, match="Lambda"):
+        read(path)
+    arguments = {"path": str(path), "format": "keras-h5" if suffix == "h5" else "keras-zip", "scratch": str(tmp_path)}
+    answer = inspect_in_sandbox(arguments)
+    assert [finding["is_unsafe"] for finding in answer["findings"]] == [True]
+    assert answer["notes"]
+    with pytest.raises(SourceError):
+        read(damaged_weights(keras, tmp_path, suffix, keras.sequential(keras.dense())))
+
+
+@pytest.mark.parametrize("kind", ["S1", "f8"])
+def test_an_empty_list_of_names_is_read_whatever_type_it_was_written_as(keras, read, tmp_path, kind):
+    path = keras.write_h5(tmp_path / "m.h5", keras.sequential(keras.dense("e"), keras.layer("Flatten", "f")), keras.arrays("e"))
+    with h5py.File(path, "a") as file:
+        file["model_weights/f"].attrs["weight_names"] = np.zeros(0, kind)
+    assert read(path)["form"] == "layer-graph"
