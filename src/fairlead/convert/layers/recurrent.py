@@ -18,7 +18,8 @@ from fairlead.core.interface import Array
 
 TIME_FIRST = (1, 0, 2)
 _LSTM_GATES = (0, 3, 1, 2)
-# Keras's name -> ONNX's name and its alpha and beta, for the functions that ONNX lists and ONNX Runtime has.
+# Keras's name -> ONNX's name and its alpha and beta, for the functions that ONNX lists and ONNX Runtime computes right for every number.
+# Softplus is not among them: inside these operators ONNX Runtime takes log(exp(x) + 1) as it stands, which is infinite above 88.
 _ACTIVATIONS: dict[str, tuple[str, float | None, float | None]] = {
     "tanh": ("Tanh", None, None),
     "sigmoid": ("Sigmoid", None, None),
@@ -28,7 +29,6 @@ _ACTIVATIONS: dict[str, tuple[str, float | None, float | None]] = {
     "leaky_relu": ("LeakyRelu", 0.2, None),
     "elu": ("Elu", 1.0, None),
     "softsign": ("Softsign", None, None),
-    "softplus": ("Softplus", None, None),
 }
 _OPERATORS = {"SimpleRNN": "RNN", "LSTM": "LSTM", "GRU": "GRU"}
 

@@ -27,14 +27,15 @@ def test_a_gru_that_resets_before_the_product_has_one_bias(row, draw, agree):
     agree(case, draw(2, 6, 3))
 
 
-@pytest.mark.parametrize("activation", ["relu", "linear", "hard_sigmoid", "leaky_relu", "elu", "softsign", "softplus"])
+@pytest.mark.parametrize("activation", ["relu", "linear", "hard_sigmoid", "leaky_relu", "elu", "softsign"])
 def test_an_activation_inside_a_cell_is_keras_own(row, draw, agree, activation):
     agree(row((None, 3), ("LSTM", {"units": 4, "activation": activation}, _cell(draw, "LSTM", 3, 4))), draw(2, 6, 3) / 2)
 
 
-def test_an_activation_that_the_operator_lacks_is_refused_by_name(row, draw):
-    with pytest.raises(UnsupportedError, match=r"'lstm_0' \(LSTM\) has the activation 'gelu'"):
-        row((None, 3), ("LSTM", {"units": 4, "activation": "gelu"}, _cell(draw, "LSTM", 3, 4))).model()
+@pytest.mark.parametrize("activation", ["gelu", "softplus"])  # softplus: ONNX Runtime overflows above 88 there
+def test_an_activation_that_the_operator_lacks_is_refused_by_name(row, draw, activation):
+    with pytest.raises(UnsupportedError, match=rf"'lstm_0' \(LSTM\) has the activation '{activation}'"):
+        row((None, 3), ("LSTM", {"units": 4, "activation": activation}, _cell(draw, "LSTM", 3, 4))).model()
 
 
 def test_initial_states_come_in_and_last_states_go_out(join, draw, agree):
