@@ -17,7 +17,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from fairlead import __version__
+from fairlead._version import __version__
 from fairlead.core.dtype import DType
 from fairlead.core.interface import Array, TensorSpec
 from fairlead.errors import UnsupportedError
