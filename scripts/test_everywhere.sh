@@ -6,7 +6,7 @@ main=$(.venv/bin/python -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 
 interpreter() { # prints the interpreter of version $1 that really starts; a version manager's shim may not
   local candidate
-  for candidate in "python$1" "/usr/bin/python$1" "$HOME"/.pyenv/versions/"$1"*/bin/python; do
+  for candidate in "python$1" "/usr/bin/python$1" "${PYENV_ROOT:-$HOME/.pyenv}"/versions/"$1"*/bin/python; do
     if [ "$("$candidate" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)" = "$1" ]; then
       "$candidate" -c 'import sys; print(sys.executable)'
       return
