@@ -1,8 +1,8 @@
 """The original Keras model, run by Keras itself in the sandbox: the reference that proves most.
 
-Takes an artifact's snapshot, gives an Engine whose every `run` is one sandboxed job. Raises MissingExtraError where Keras or a backend is
-absent, UnsupportedError where Keras cannot open this file, so that the caller can fall back to the reader's own evaluation. Foreign
-bytes are never opened in this process.
+Takes an artifact's snapshot, gives an Engine whose every `run` is one sandboxed job; opening it starts nothing. Raises MissingExtraError
+where Keras or a backend is absent, and UnsupportedError from `run` where Keras cannot open this file or sees another model in it, so that
+the caller can fall back to the reader's own evaluation. Foreign bytes are never opened in this process.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 from fairlead.core.artifact import Artifact, SourceFormat
 from fairlead.core.interface import Array, Interface, Tensors
 from fairlead.core.ports import Sandbox, SandboxJob, SandboxLimits
-from fairlead.engines.keras_worker import INPUTS_FILE, OUTPUTS_FILE, find_backend
+from fairlead.engines.keras_worker import INPUTS_FILE, OUTPUTS_FILE, describe_keras
 from fairlead.engines.tensor_file import read_tensors, write_tensors
 from fairlead.errors import CorruptError, UnavailableError, UnsupportedError
 
@@ -27,23 +27,11 @@ _HINT = "Compare with Fairlead's own evaluation instead."
 
 
 def open_reference(artifact: Artifact, scratch: Path, sandbox: Sandbox) -> KerasEngine:
-    """Return an engine that runs `artifact.snapshot` by Keras, having opened it once to know that it can."""
-    find_backend()
+    """Return an engine that runs `artifact.snapshot` by Keras. Whether Keras can open it shows at the first run."""
+    description = describe_keras()
     if artifact.format is SourceFormat.KERAS_ZIP and artifact.framework.startswith("keras 2."):
         raise UnsupportedError("Keras 3 cannot open .keras files of Keras 2.", hint=_HINT)
-    job = SandboxJob(
-        "fairlead.engines.keras_worker:describe_in_sandbox",
-        scratch / "open",
-        {"path": str(artifact.snapshot)},
-        (artifact.snapshot.parent,),
-        KERAS_LIMITS,
-    )
-    answer = sandbox.run(job)
-    found = answer.get("interface", {})
-    for what, specs in (("inputs", artifact.interface.inputs), ("outputs", artifact.interface.outputs)):
-        if len(found.get(what, ())) != len(specs):
-            raise UnsupportedError(f"Keras sees {len(found.get(what, ()))} {what} where the file has {len(specs)}.", hint=_HINT)
-    return KerasEngine(artifact, scratch, sandbox, str(answer.get("framework", "keras")))
+    return KerasEngine(artifact, scratch, sandbox, description)
 
 
 class KerasEngine:
@@ -90,8 +78,10 @@ class KerasEngine:
 
     def _checked(self, results: list[Array], rows: int) -> dict[str, Array]:
         specs = self.interface.outputs
-        if len(results) != len(specs) or any(array.ndim == 0 or array.shape[0] != rows for array in results):
-            raise CorruptError("Keras's answer does not have the outputs or rows that were asked for.", hint=_HINT)
+        if len(results) != len(specs):
+            raise UnsupportedError(f"Keras gives {len(results)} outputs where the file has {len(specs)}.", hint=_HINT)
+        if any(array.ndim == 0 or array.shape[0] != rows for array in results):
+            raise CorruptError("Keras's answer does not have the rows that were asked for.", hint=_HINT)
         return {spec.name: np.asarray(array, dtype=spec.dtype.numpy) for spec, array in zip(specs, results, strict=True)}
 
     def close(self) -> None:

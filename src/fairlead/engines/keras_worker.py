@@ -8,6 +8,7 @@ process that serves.
 from __future__ import annotations
 
 import importlib
+import importlib.metadata
 import importlib.util
 import os
 import sys
@@ -25,6 +26,7 @@ from fairlead.errors import MissingExtraError, UnsupportedError
 BACKENDS = ("torch", "jax")
 INPUTS_FILE, OUTPUTS_FILE = "inputs.npz", "outputs.npz"
 _BATCH_ROWS = 256
+_OWN = "Compare with Fairlead's own evaluation instead."
 
 
 def find_backend() -> str:
@@ -54,7 +56,7 @@ def start_keras() -> Any:
     """Import Keras on the backend that is there and return the module."""
     backend = find_backend()
     os.environ["KERAS_BACKEND"] = backend
-    others = frozenset({"tensorflow", *BACKENDS} - {backend})
+    others = frozenset({"tensorflow", "sklearn", *BACKENDS} - {backend})  # scikit-learn: only for Keras's wrappers of it
     sys.meta_path[:] = [_Without(finder, others) for finder in sys.meta_path]
     return importlib.import_module("keras")
 
@@ -82,7 +84,7 @@ def describe_in_sandbox(arguments: Mapping[str, Any]) -> dict[str, Any]:
     names = list(getattr(model, "output_names", ())) or ["output"]
     outputs = [_spec(keras, tensor, names[place] if place < len(names) else "output") for place, tensor in enumerate(model.outputs)]
     _make_unique(inputs + outputs)
-    return {"framework": describe_keras(keras), "interface": {"inputs": inputs, "outputs": outputs}}
+    return {"framework": describe_keras(), "interface": {"inputs": inputs, "outputs": outputs}}
 
 
 def _as_taken(keras: Any, model: Any, tensors: list[Any]) -> Any:
@@ -93,10 +95,10 @@ def _as_taken(keras: Any, model: Any, tensors: list[Any]) -> Any:
     return keras.tree.pack_sequence_as(structure, tensors)
 
 
-def describe_keras(keras: Any) -> str:
-    """Return e.g. `keras 3.15.1 (torch 2.13.0)`."""
-    backend = keras.backend.backend()
-    return f"keras {keras.__version__} ({backend} {importlib.import_module(backend).__version__})"
+def describe_keras() -> str:
+    """Return e.g. `keras 3.15.1 (torch 2.13.0)`, from what is installed: nothing is imported. Raises MissingExtraError."""
+    backend = find_backend()
+    return f"keras {importlib.metadata.version('keras')} ({backend} {importlib.metadata.version(backend)})"
 
 
 def _spec(keras: Any, tensor: Any, name: str) -> dict[str, Any]:
@@ -121,6 +123,8 @@ def run_in_sandbox(arguments: Mapping[str, Any]) -> dict[str, Any]:
     model = open_model(Path(arguments["path"]))
     keras = importlib.import_module("keras")
     tensors = list(read_tensors(Path(arguments["inputs"])).values())
+    if len(model.inputs or ()) != len(tensors):
+        raise UnsupportedError(f"Keras sees {len(model.inputs or ())} inputs where the file has {len(tensors)}.", hint=_OWN)
     pieces: list[list[Array]] = []
     for start in range(0, len(tensors[0]), _BATCH_ROWS):
         rows = [tensor[start : start + _BATCH_ROWS] for tensor in tensors]
@@ -131,4 +135,4 @@ def run_in_sandbox(arguments: Mapping[str, Any]) -> dict[str, Any]:
         pieces.append([np.asarray(part) for part in keras.tree.flatten(result)])
     outputs = {str(place): np.concatenate(parts) for place, parts in enumerate(zip(*pieces, strict=True))}
     write_tensors(Path(arguments["scratch"]) / OUTPUTS_FILE, outputs)
-    return {"framework": describe_keras(keras)}
+    return {"framework": describe_keras()}
