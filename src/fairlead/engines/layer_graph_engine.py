@@ -23,6 +23,7 @@ from fairlead.engines.layers.registry import build
 from fairlead.engines.layers.value import Inputs
 from fairlead.errors import RequestError, UnavailableError, UnsupportedError
 
+_PIECE_BYTES = 64 * 2**20  # of widened inputs in one piece: every layer's output of one piece is held until the piece is done
 _ATTENTION_CONSTANTS = frozenset({"use_causal_mask", "return_attention_scores"})
 
 
@@ -50,15 +51,21 @@ class LayerGraphEngine:
         """Return the named outputs (all where none are named); see core.ports.Engine for the errors."""
         if self._is_closed:
             raise UnavailableError("The reference engine was closed.")
-        self._interface.check_inputs(inputs)
-        refs = dict(self._graph.outputs)
+        rows = self._interface.check_inputs(inputs)
         names = list(outputs) or [spec.name for spec in self._interface.outputs]
         for name in names:
             self._interface.output(name)
+        step = max(1, _PIECE_BYTES * rows // max(1, sum(8 * inputs[spec.name].size for spec in self._graph.inputs)))
+        starts = range(0, max(rows, 1), step)
+        pieces = [self._run_piece({name: tensor[start : start + step] for name, tensor in inputs.items()}, names) for start in starts]
+        return pieces[0] if len(pieces) == 1 else {name: np.concatenate([piece[name] for piece in pieces]) for name in names}
+
+    def _run_piece(self, inputs: Tensors, names: Sequence[str]) -> dict[str, Array]:
         known = {ValueRef(GRAPH_INPUT, place): _widened(inputs[spec.name]) for place, spec in enumerate(self._graph.inputs)}
         for number, call in enumerate(self._graph.calls):
             results = self._evaluate(call, known)
             known |= {ValueRef(number, place): tensor for place, tensor in enumerate(results)}
+        refs = dict(self._graph.outputs)
         with np.errstate(over="ignore"):  # beyond float32 is infinite, as in the framework
             return {name: known[refs[name]].astype(self._interface.output(name).dtype.numpy) for name in names}
 

@@ -12,6 +12,7 @@ from fairlead.core.interface import Interface, TensorSpec
 from fairlead.core.layer_graph import GRAPH_INPUT, Call, Layer, LayerGraph, ValueRef
 from fairlead.core.layer_kinds import KNOWN_KINDS
 from fairlead.core.manifest import Manifest
+from fairlead.engines import layer_graph_engine
 from fairlead.engines.layer_graph_engine import LayerGraphEngine, open_reference
 from fairlead.engines.layer_graph_file import write_layer_graph
 from fairlead.errors import RequestError, UnavailableError, UnsupportedError
@@ -54,6 +55,22 @@ def test_rows_are_answered_the_same_alone_and_together() -> None:
     together = engine.run({"x": X}, ["z"])["z"]
     alone = [engine.run({"x": X[row : row + 1]}, ["z"])["z"] for row in range(len(X))]
     np.testing.assert_array_equal(np.concatenate(alone), together)
+
+
+@pytest.mark.parametrize("rows_per_piece", [1, 2, 100])
+def test_rows_that_go_through_in_pieces_give_the_same_answers(monkeypatch: pytest.MonkeyPatch, rows_per_piece: int) -> None:
+    engine = LayerGraphEngine(two_layers(), WEIGHTS, INTERFACE)
+    whole = engine.run({"x": X})
+    seen: list[int] = []
+    run_piece = engine._run_piece
+    monkeypatch.setattr(engine, "_run_piece", lambda inputs, names: seen.append(len(inputs["x"])) or run_piece(inputs, names))
+    monkeypatch.setattr(layer_graph_engine, "_PIECE_BYTES", rows_per_piece * X.shape[1] * 8)
+    pieces = engine.run({"x": X})
+    assert max(seen) == min(rows_per_piece, len(X))
+    assert sum(seen) == len(X)
+    assert list(pieces) == list(whole)
+    for name, array in whole.items():
+        np.testing.assert_array_equal(pieces[name], array)
 
 
 def test_an_unknown_output_is_refused() -> None:
