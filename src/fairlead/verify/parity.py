@@ -164,4 +164,5 @@ def _join(inputs: Tensors, probes: Tensors) -> dict[str, Array]:
 
 
 def _shown(decision: Array) -> str:
-    return str(decision.item()) if np.ndim(decision) == 0 or decision.size == 1 else str(decision.tolist())[:80]
+    shown = np.asarray(decision)  # one row of text labels is a plain str
+    return str(shown.item()) if shown.size == 1 else str(shown.tolist())[:80]
