@@ -20,11 +20,11 @@ import numpy as np
 
 from fairlead.core.dtype import DType
 from fairlead.core.interface import Array, shorten
-from fairlead.engines.tensor_file import read_tensors, write_tensors
+from fairlead.engines.sandboxed_engine import write_answers
+from fairlead.engines.tensor_file import read_tensors
 from fairlead.errors import MissingExtraError, UnsupportedError
 
 BACKENDS = ("torch", "jax")
-INPUTS_FILE, OUTPUTS_FILE = "inputs.npz", "outputs.npz"
 _BATCH_ROWS = 256
 _OWN = "Compare with Fairlead's own evaluation instead."
 
@@ -119,7 +119,7 @@ def _make_unique(specs: list[dict[str, Any]]) -> None:
 
 
 def run_in_sandbox(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Run the model at `path` on the tensors in `inputs` and write every output, in the model's order, to scratch/outputs.npz."""
+    """Run the model at `path` on the rows in `inputs`; `outputs` are the names and element types of its outputs, in its order."""
     model = open_model(Path(arguments["path"]))
     keras = importlib.import_module("keras")
     tensors = list(read_tensors(Path(arguments["inputs"])).values())
@@ -133,6 +133,8 @@ def run_in_sandbox(arguments: Mapping[str, Any]) -> dict[str, Any]:
         except Exception as error:  # what a layer raises on a backend that does not fit it
             raise UnsupportedError(f"Keras cannot run the model: {_first_line(error)}.", hint="Use another backend of Keras.") from error
         pieces.append([np.asarray(part) for part in keras.tree.flatten(result)])
-    outputs = {str(place): np.concatenate(parts) for place, parts in enumerate(zip(*pieces, strict=True))}
-    write_tensors(Path(arguments["scratch"]) / OUTPUTS_FILE, outputs)
-    return {"framework": describe_keras()}
+    outputs = [(str(name), DType(dtype).numpy) for name, dtype in arguments["outputs"]]
+    if len(pieces[0]) != len(outputs):
+        raise UnsupportedError(f"Keras gives {len(pieces[0])} outputs where the file has {len(outputs)}.", hint=_OWN)
+    answers = zip(outputs, zip(*pieces, strict=True), strict=True)
+    return write_answers(arguments["scratch"], {name: np.concatenate(parts).astype(dtype) for (name, dtype), parts in answers})

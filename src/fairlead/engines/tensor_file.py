@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import zipfile
 from pathlib import Path
 
@@ -15,6 +16,8 @@ import numpy as np
 
 from fairlead.core.interface import Array, Tensors
 from fairlead.errors import CorruptError
+
+_HINT = "The process that wrote it was stopped or failed."
 
 # Members: "names" (JSON as bytes); per position a<n> an array, or t<n>, o<n>, s<n> text, its offsets and its shape.
 
@@ -35,13 +38,19 @@ def write_tensors(path: Path, tensors: Tensors) -> None:
 
 
 def read_tensors(path: Path) -> dict[str, Array]:
-    """Return what `write_tensors` wrote; raises CorruptError."""
+    """Return what `write_tensors` wrote; raises CorruptError. Follows no link, and inflates nothing: members are stored as they are."""
     try:
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
+        with open(path, "rb", opener=_open_no_link) as stream, np.load(stream, allow_pickle=False) as file:
+            if any(member.compress_type != zipfile.ZIP_STORED for member in file.zip.infolist()):
+                raise CorruptError("A file of tensors is compressed.", hint=_HINT)
             names = json.loads(file["names"].tobytes())
             return {str(name): _read(file, position) for position, name in enumerate(names)}
     except (OSError, ValueError, KeyError, TypeError, EOFError, IndexError, zipfile.BadZipFile) as error:
-        raise CorruptError("A file of tensors is not what was written.", hint="The process that wrote it was stopped or failed.") from error
+        raise CorruptError("A file of tensors is not what was written.", hint=_HINT) from error
+
+
+def _open_no_link(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC)
 
 
 def _read(file: np.lib.npyio.NpzFile, position: int) -> Array:

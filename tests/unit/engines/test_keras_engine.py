@@ -33,7 +33,7 @@ class FakeSandbox:
         (x,) = read_tensors(Path(job.arguments["inputs"])).values()
         job.scratch.mkdir(parents=True)
         x = x[: len(x) - self.lost]
-        answers = {"0": x.sum(1, keepdims=True).astype("f2"), "1": x[:, 0]}
+        answers = {"y": x.sum(1, keepdims=True), "z": x[:, 0]}
         write_tensors(job.scratch / "outputs.npz", dict(list(answers.items())[: self.outputs]))
         return {}
 
@@ -61,7 +61,8 @@ def test_each_run_is_one_job_that_may_read_the_snapshot_and_the_inputs(artifact,
     assert outputs["y"].tolist() == [[3.0], [12.0]]
     assert outputs["z"].tolist() == [0.0, 3.0]
     assert len(fake.jobs) == 1
-    assert fake.jobs[0].readable[0] == artifact.snapshot.parent
+    assert fake.jobs[0].readable[0] == artifact.snapshot
+    assert fake.jobs[0].arguments["outputs"] == [["y", "FP32"], ["z", "FP32"]]
     assert list(engine.run({"x": rows}, ["z"])) == ["z"]
 
 
@@ -83,9 +84,9 @@ def test_an_answer_with_other_rows_is_not_believed(artifact, tmp_path):
         engine.run({"x": np.zeros((2, 3), "f4")})
 
 
-def test_a_model_that_keras_sees_otherwise_is_left_to_our_own_evaluation(artifact, tmp_path):
+def test_an_answer_without_an_output_is_not_believed(artifact, tmp_path):
     engine = open_reference(artifact, tmp_path / "scratch", FakeSandbox(outputs=1))
-    with pytest.raises(UnsupportedError, match="outputs"):
+    with pytest.raises(CorruptError, match="no usable 'z'"):
         engine.run({"x": np.zeros((2, 3), "f4")})
 
 

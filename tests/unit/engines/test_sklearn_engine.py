@@ -35,6 +35,7 @@ class HereSandbox:
 
     def run(self, job: SandboxJob) -> dict[str, Any]:
         self.jobs.append(job)
+        job.scratch.mkdir(parents=True)
         sklearn_engine.run_once({**job.arguments, "scratch": str(job.scratch)})
         if self._answer is not None:
             write_tensors(job.scratch / "outputs.npz", self._answer)
@@ -67,7 +68,7 @@ def test_it_answers_as_the_estimator_does_with_its_own_labels(artifact: Artifact
     assert answer["label"].tolist()[:2] == ["ja", "nein"]
     assert answer["probabilities"].shape == (3, 2)
     assert list(engine.run(rows(), ["label"])) == ["label"]
-    assert sandbox.jobs[0].readable == (artifact.snapshot,)
+    assert sandbox.jobs[0].readable[0] == artifact.snapshot
     assert sandbox.jobs[0].scratch != sandbox.jobs[1].scratch
 
 

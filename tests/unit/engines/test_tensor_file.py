@@ -67,3 +67,13 @@ def test_a_pickle_in_the_answer_of_a_child_is_never_opened(tmp_path: Path, monke
     assert not (tmp_path / "canary").exists()
     pickle.loads(pickle.dumps(Bomb()))  # the positive control: opened as a pickle, it does run
     assert (tmp_path / "canary").exists()
+
+
+def test_a_link_and_a_compressed_answer_of_a_child_are_not_followed_or_inflated(tmp_path: Path) -> None:
+    write_tensors(tmp_path / "real.npz", {"x": np.zeros(3)})
+    (tmp_path / "link.npz").symlink_to(tmp_path / "real.npz")
+    np.savez_compressed(tmp_path / "bomb.npz", names=np.frombuffer(b'["x"]', np.uint8), a0=np.zeros(1_000_000))
+    for name in ("link.npz", "bomb.npz"):
+        with pytest.raises(CorruptError):
+            read_tensors(tmp_path / name)
+    assert list(read_tensors(tmp_path / "real.npz")) == ["x"]
