@@ -76,6 +76,8 @@ def serve(request: ServeRequest, house: House, *, on_listening: Callable[[str], 
     if request.default is not None:
         require_name(check_name(request.default), records=house.records)
     _check_exposure(request.host or house.settings.host, is_exposed=request.is_exposed)
+    if not RegistrySource(house, request.names, request.alias).aspired():
+        report(f"Nothing has @{request.alias} yet; waiting for a deployment.")
     watcher = watch(WatchJob(lambda name, number: promises(name, number, house), lambda finding: report(str(finding))))
     try:
         serve_job(_job(request, house, watcher, on_listening, report))
