@@ -25,7 +25,7 @@ from fairlead.ingest.keras_reader import read_in_sandbox
 import tempfile
 with tempfile.TemporaryDirectory() as scratch:
     started = time.perf_counter()
-    read_in_sandbox(sys.argv[1], "keras-h5", scratch)
+    read_in_sandbox({"path": sys.argv[1], "format": "keras-h5", "scratch": scratch})
     print(json.dumps(time.perf_counter() - started))
 """
 
