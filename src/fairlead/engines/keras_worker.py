@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import importlib.util
+import inspect
 import os
 import sys
 from collections.abc import Mapping
@@ -64,12 +65,27 @@ def start_keras() -> Any:
 def open_model(path: Path) -> Any:
     """Return the model in the file at `path`, not compiled."""
     keras = start_keras()
+    _skip_drawing(keras)
     try:
         return keras.saving.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # Keras raises whatever a layer raises; all of it means that it cannot open the file
         raise UnsupportedError(
             f"Keras {keras.__version__} cannot open the file: {_first_line(error)}.", hint="Save it again with the installed Keras."
         ) from error
+
+
+def _skip_drawing(keras: Any) -> None:
+    """Let initializers that draw give zeros instead: the file's weights replace them at once, and drawing costs JAX seconds."""
+
+    def zeros(_: Any, shape: Any, dtype: Any = None) -> Array:
+        return np.zeros(shape, keras.backend.standardize_dtype(dtype))
+
+    pending = [keras.initializers.Initializer]
+    while pending:
+        kind = pending.pop()
+        pending += kind.__subclasses__()
+        if "seed" in inspect.signature(kind).parameters:
+            kind.__call__ = zeros
 
 
 def _first_line(error: Exception) -> str:

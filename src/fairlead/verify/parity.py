@@ -6,6 +6,7 @@ CorruptError where an engine gives other outputs than its interface says. A NaN 
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -43,10 +44,12 @@ def compare(reference: Engine, candidate: Engine, inputs: Tensors, probes: Tenso
     interface = candidate.interface
     rows = count_rows(inputs)
     everything = inputs if probes is None else _join(inputs, probes)
-    expected = _by_names(run_reference(reference, everything), interface)
-    got = run_in_pieces(candidate, everything)
-    again = run_in_pieces(candidate, everything)
-    batches = {str(size): compare_batches(candidate, everything, got, size) for size in _BATCH_SIZES}
+    with ThreadPoolExecutor(1) as pool:  # the original often runs in a process of its own, which takes seconds to start
+        asked = pool.submit(run_reference, reference, everything)
+        got = run_in_pieces(candidate, everything)
+        again = run_in_pieces(candidate, everything)
+        batches = {str(size): compare_batches(candidate, everything, got, size) for size in _BATCH_SIZES}
+        expected = _by_names(asked.result(), interface)
     flips, first_flip = count_flips(interface, expected, got)
     outputs = tuple(compare_output(spec.name, expected[spec.name], got[spec.name]) for spec in interface.outputs)
     parity = Parity(

@@ -7,6 +7,7 @@ and what the engines raise. It never changes a model, registers nothing, and rea
 from __future__ import annotations
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -62,21 +63,23 @@ def verify(job: VerifyJob) -> Verdict:
     interface, inputs = job.candidate.interface, job.dataset.inputs
     # 1. What cannot be measured is refused before anything is.
     wanted = wanted_metrics(interface, job.requirements, has_target=job.dataset.target is not None)
-    # 2. The same rows through both.
-    comparison = compare(job.reference, job.candidate, inputs, job.probes, job.tolerance)
+    # 2. The same rows through both; meanwhile other processes find out what the model takes in memory: nothing is timed here.
+    batches = timed_batches(job.requirements)
+    with ThreadPoolExecutor(1) as pool:
+        largest = repeat_rows(inputs, max(batches))
+        memory = pool.submit(measure_memory, job.model_path, interface, largest, engine=job.engine_name, thread_count=job.thread_count)
+        comparison = compare(job.reference, job.candidate, inputs, job.probes, job.tolerance)
+        memory_peak_bytes = memory.result().model_bytes
     # 3. Quality where the right answers are known.
     quality = _measure_quality(job, interface, comparison, wanted)
-    # 4. Speed, memory and size on this machine.
-    batches = timed_batches(job.requirements)
+    # 4. Speed and size on this machine.
     speed = measure_speed(job.candidate, inputs, batches, job.limits, thread_count=job.thread_count)
-    largest = repeat_rows(inputs, max(batches))
-    memory = measure_memory(job.model_path, interface, largest, engine=job.engine_name, thread_count=job.thread_count)
     found = Measurements(
         comparison=comparison,
         quality=quality,
         speed=speed,
         size_bytes=job.model_path.stat().st_size,
-        memory_peak_bytes=memory.model_bytes,
+        memory_peak_bytes=memory_peak_bytes,
         thread_count=job.thread_count,
         is_synthetic=job.dataset.is_synthetic,
     )
