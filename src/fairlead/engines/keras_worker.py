@@ -53,18 +53,18 @@ class _Without:
         return None if fullname in self._names else self._finder.find_spec(fullname, path, target)
 
 
-def start_keras() -> Any:
-    """Import Keras on the backend that is there and return the module."""
-    backend = find_backend()
+def start_keras(backend: str = "") -> Any:
+    """Import Keras on `backend`, or on the one that is there, and return the module."""
+    backend = backend or find_backend()
     os.environ["KERAS_BACKEND"] = backend
     others = frozenset({"tensorflow", "sklearn", *BACKENDS} - {backend})  # scikit-learn: only for Keras's wrappers of it
     sys.meta_path[:] = [_Without(finder, others) for finder in sys.meta_path]
     return importlib.import_module("keras")
 
 
-def open_model(path: Path) -> Any:
-    """Return the model in the file at `path`, not compiled."""
-    keras = start_keras()
+def open_model(path: Path, backend: str = "") -> Any:
+    """Return the model in the file at `path`, not compiled, on `backend` or on the one that is there."""
+    keras = start_keras(backend)
     _skip_drawing(keras)
     try:
         return keras.saving.load_model(path, compile=False, safe_mode=True)

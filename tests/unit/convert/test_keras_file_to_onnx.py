@@ -3,6 +3,7 @@ from __future__ import annotations
 import importlib.util
 from dataclasses import replace
 
+import numpy as np
 import onnx
 import pytest
 
@@ -11,7 +12,9 @@ from fairlead.core.artifact import Artifact, ArtifactForm, SourceFormat
 from fairlead.core.dtype import DType
 from fairlead.core.interface import Interface, TensorSpec
 from fairlead.core.manifest import Manifest
+from fairlead.engines.onnxruntime_engine import OnnxRuntimeEngine
 from fairlead.errors import CorruptError, MissingExtraError, UnsupportedError
+from fairlead.security.sandbox import OneShotSandbox
 
 INTERFACE = Interface((TensorSpec("x", DType.FP32, (None, 3)),), (TensorSpec("y", DType.FP32, (None, 3)),))
 
@@ -87,3 +90,51 @@ def test_an_axis_that_the_export_froze_is_refused():
     converter._check_free(graph("x", "m", "y"), free)
     with pytest.raises(UnsupportedError, match="freeze axis 0"):
         converter._check_free(graph("x", "m", "y", batch=3), free)
+
+
+class FailingOnSandbox(FakeSandbox):
+    """Fails on one backend, as its exporter would."""
+
+    def __init__(self, backend, model):
+        super().__init__(model)
+        self.backend = backend
+
+    def run(self, job):
+        if job.arguments["backend"] == self.backend:
+            raise UnsupportedError("an operator without a converter.")
+        return super().run(job)
+
+
+def test_where_one_route_fails_the_next_is_tried_and_the_lineage_says_why(artifact, tmp_path, installed):
+    conversion = converter.convert_keras_file(artifact, tmp_path / "work", sandbox=FailingOnSandbox("jax", graph("x", "m", "y")))
+    (step,) = conversion.steps
+    assert step.parameters == {"backend": "torch"}
+    assert step.notes == ("another route failed on jax: an operator without a converter.",)
+
+
+def test_where_every_route_fails_each_reason_is_said(artifact, tmp_path, monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "torch" else object())
+    with pytest.raises(UnsupportedError, match="on jax: an operator without a converter"):
+        converter.convert_keras_file(artifact, tmp_path / "work", sandbox=FailingOnSandbox("jax", graph("x", "m", "y")))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    not all(importlib.util.find_spec(name) for name in ("keras", "jax", "jax2onnx")), reason="Keras on JAX with jax2onnx is not installed"
+)
+def test_a_masked_network_of_any_length_goes_through_keras_itself(tmp_path):
+    keras = importlib.import_module("keras")
+    ids = keras.Input((None,), dtype="int32", name="ids")
+    steps = keras.layers.LSTM(4)(keras.layers.Embedding(20, 5, mask_zero=True)(ids))
+    model = keras.Model(ids, keras.layers.Dense(2, name="score")(steps))
+    path = tmp_path / "masked.keras"
+    model.save(path)
+    interface = Interface((TensorSpec("ids", DType.INT32, (None, None)),), (TensorSpec("score", DType.FP32, (None, 2)),))
+    artifact = Artifact(SourceFormat.KERAS_ZIP, ArtifactForm.KERAS_FILE, path, path, Manifest(()), "keras 3.15.1", interface)
+    conversion = converter.convert_keras_file(artifact, tmp_path / "work", sandbox=OneShotSandbox())
+    assert conversion.steps[0].parameters == {"backend": "jax"}
+    engine = OnnxRuntimeEngine(conversion.path, interface)
+    for length in (5, 11):
+        rows = np.random.default_rng(length).integers(0, 20, (3, length)).astype(np.int32)
+        rows[:, -2:] = 0  # masked
+        assert np.allclose(engine.run({"ids": rows})["score"], model.predict(rows, verbose=0), atol=1e-5)
