@@ -119,6 +119,7 @@ def test_where_every_route_fails_each_reason_is_said(artifact, tmp_path, monkeyp
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning")  # Keras's own code
 @pytest.mark.skipif(
     not all(importlib.util.find_spec(name) for name in ("keras", "jax", "jax2onnx")), reason="Keras on JAX with jax2onnx is not installed"
 )
