@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +51,7 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
         if text is not None:
             values[item.name] = _parse(item.name, item.default, text)
     settings = Settings(**values)
-    return Settings(**{item.name: getattr(settings, item.name) for item in fields(Settings)} | {"home": settings.home.expanduser()})
+    return replace(settings, home=settings.home.expanduser())
 
 
 def _parse(name: str, default: Any, text: str) -> Any:

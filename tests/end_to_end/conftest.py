@@ -26,7 +26,7 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def digits_here(digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Change into an empty folder with links to the digit files."""
+    """Change into an empty folder with copies of the digit files."""
     here = tmp_path / "here"
     here.mkdir()
     for name in ("model.h5", "digits.npz"):

@@ -82,7 +82,7 @@ def export_in_sandbox(arguments: Mapping[str, Any]) -> dict[str, Any]:
             exported = _export_with_jax(model, inputs, scratch) if backend == "jax" else _export_with_torch(model, inputs)
     except Exception as error:  # the exporter raises whatever an operator without a converter raises
         reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
-        raise UnsupportedError(f"{shorten(reason, 200)}.", hint=_HINT) from error
+        raise UnsupportedError(f"{shorten(reason.rstrip('.'), 200)}.", hint=_HINT) from error
     _rename(exported, [spec["name"] for spec in inputs], arguments["outputs"])
     _check_free(exported, inputs)
     data = exported.SerializeToString(deterministic=True)

@@ -57,7 +57,12 @@ class MetricSpec:
 _SPECS = (
     MetricSpec("accuracy", MetricKind.QUALITY, Direction.HIGHER, "", high=1.0, sentence="share of right decisions"),
     MetricSpec(
-        "f1", MetricKind.QUALITY, Direction.HIGHER, "", high=1.0, sentence="F1: of the positive class (binary), macro average (otherwise)"
+        "f1",
+        MetricKind.QUALITY,
+        Direction.HIGHER,
+        "",
+        high=1.0,
+        sentence="harmonic mean of precision and recall: of the positive class for two classes, else averaged over classes",
     ),
     MetricSpec(
         "auc",
@@ -227,7 +232,9 @@ def _check_meaning(requirement: Requirement, text: str, *, has_batch: bool) -> N
     spec = METRICS[requirement.metric]
     if not requirement.is_relative and requirement.is_minimum != (spec.better is Direction.HIGHER):
         right = ">=" if spec.better is Direction.HIGHER else "<="
-        raise RequirementError(f"'{text}' asks {spec.name} to be bad.", hint=f"Use {spec.name}{right}{requirement.bound:g}.")
+        raise RequirementError(
+            f"'{text}' asks for a bad {spec.name} ({spec.sentence}).", hint=f"Use {spec.name}{right}{requirement.bound:g}."
+        )
     if not spec.low <= requirement.bound <= spec.high:
         raise RequirementError(
             f"'{text}': {spec.name} lies between {spec.low:g} and {spec.high:g}.", hint="Percentages are written 95% or 0.95."

@@ -6,7 +6,7 @@ Law: a Verdict is green if and only if every check passed. Nothing is registered
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from fairlead.core.requirement import Requirement
 from fairlead.core.target import Machine
@@ -102,7 +102,6 @@ class Verdict:
     machine: Machine
     notes: tuple[str, ...] = ()
     command: str = ""
-    extra: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def is_green(self) -> bool:
