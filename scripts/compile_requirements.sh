@@ -9,7 +9,8 @@ pin() { # pin NAME [arguments of uv pip compile]
   "$uv" pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate \
     "requirements/$name.in" "$@" --output-file "requirements/$name.txt"
 }
-pin test pyproject.toml --extra sklearn "$@"
+extras=(sklearn tensorflow xgboost lightgbm catboost openvino litert mlflow)
+pin test pyproject.toml "${extras[@]/#/--extra=}" "$@"
 pin unit pyproject.toml "$@"
 pin demo pyproject.toml "$@"
 pin demo-data --no-deps "$@"

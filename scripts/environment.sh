@@ -46,6 +46,13 @@ follow_pip() { # uv reads no pip.conf: pass on which index and which folder of w
   [ -z "${PIP_FIND_LINKS:-$wheels}" ] || export UV_FIND_LINKS="${UV_FIND_LINKS:-${PIP_FIND_LINKS:-$wheels}}"
 }
 
+install_torch() { # only the pinned CPU build: the tests that need PyTorch skip where no folder of wheels has it
+  if [ -z "${UV_FIND_LINKS:-}" ] || ! "$uv" pip install --quiet --python "$folder/bin/python" --no-deps --no-index --require-hashes \
+    --compile-bytecode -r requirements/torch.txt 2>/dev/null; then
+    echo "no CPU build of PyTorch in pip's find-links: the tests that need it will be skipped" >&2
+  fi
+}
+
 [ -n "$python" ] || python=$(find_python)
 pins=$(cat "requirements/$name.txt" pyproject.toml scripts/environment.sh | sha256sum | cut -d' ' -f1)
 if [ -x "$folder/bin/python" ] && [ "$(cat "$folder/.pins" 2>/dev/null)" = "$pins" ]; then exit 0; fi
@@ -61,5 +68,6 @@ rm -f "$folder/.pins"
 if [ "$name" = demo ] || [ "$name" = test ]; then
   "$uv" pip install --quiet --python "$folder/bin/python" --require-hashes --no-deps -r requirements/demo-data.txt
 fi
+[ "$name" != test ] || install_torch
 "$uv" pip install --quiet --python "$folder/bin/python" --no-deps --no-build-isolation --editable .
 echo "$pins" > "$folder/.pins"

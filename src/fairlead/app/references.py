@@ -9,13 +9,22 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from fairlead.core.artifact import Artifact, ArtifactForm
+from fairlead.core.artifact import Artifact, ArtifactForm, SourceFormat
 from fairlead.core.interface import Array, Interface, Tensors
 from fairlead.core.ports import Engine, Sandbox
 from fairlead.engines.catalog import REFERENCES
 from fairlead.errors import FairleadError, MissingExtraError, SandboxError, UnsupportedError
 
 # What the framework may say that does not mean that the model is bad: it is not here, does not open this file, or dies of it.
+# The library that trained the model, where our own evaluation can stand in for it.
+_LIBRARIES = {
+    SourceFormat.KERAS_H5: "keras",
+    SourceFormat.KERAS_ZIP: "keras",
+    SourceFormat.XGBOOST_JSON: "xgboost",
+    SourceFormat.XGBOOST_UBJ: "xgboost",
+    SourceFormat.LIGHTGBM_TEXT: "lightgbm",
+    SourceFormat.CATBOOST_CBM: "catboost",
+}
 _CANNOT_RUN = (MissingExtraError, UnsupportedError, SandboxError)
 
 
@@ -58,7 +67,7 @@ class Reference:
     def _turn_to_the_next(self, error: FairleadError) -> None:
         self.close()
         self._engine = None
-        self.note = f"compared with Fairlead's own evaluation of the layers, not with the framework: {error.message}"
+        self.note = f"compared with Fairlead's own evaluation of the model, not with the framework: {error.message}"
 
 
 def open_reference(artifact: Artifact, scratch: Path, sandbox: Sandbox) -> Reference:
@@ -71,5 +80,7 @@ def open_reference(artifact: Artifact, scratch: Path, sandbox: Sandbox) -> Refer
 
         return open_engine
 
-    names = ["keras", artifact.form.value] if artifact.form is ArtifactForm.LAYER_GRAPH else [artifact.form.value]
+    library = _LIBRARIES.get(artifact.format)
+    own = artifact.form in (ArtifactForm.LAYER_GRAPH, ArtifactForm.TREE_ENSEMBLE)
+    names = [library, artifact.form.value] if own and library else [artifact.form.value]
     return Reference(artifact.interface, [opener(name) for name in names])

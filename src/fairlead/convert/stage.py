@@ -1,7 +1,8 @@
 """Step 3, the door: an Artifact -> canonical ONNX with its lineage.
 
 Whatever the route, the result is one file, checked by onnx.checker, with a free batch and exactly the interface's names and element
-types. Raises UnsupportedError for a model or a result that does not fit, MissingExtraError where a route's library is absent.
+types. Where no route to ONNX exists and the original can run in a process of its own, that is the result, and its lineage says why. Raises
+UnsupportedError for a model or a result that does not fit, MissingExtraError where a route's library is absent.
 """
 
 from __future__ import annotations
@@ -10,9 +11,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from fairlead.convert.canonical_check import check_canonical
-from fairlead.convert.catalog import CONVERTERS
+from fairlead.convert.catalog import CONVERTERS, ORIGINALS
 from fairlead.core.artifact import Artifact, ArtifactForm
-from fairlead.core.conversion import Conversion
+from fairlead.core.conversion import Conversion, RuntimeForm
 from fairlead.core.lineage import Step
 from fairlead.core.ports import Sandbox
 from fairlead.errors import MissingExtraError, UnsupportedError
@@ -28,11 +29,22 @@ def convert(artifact: Artifact, workspace: Path, *, sandbox: Sandbox) -> Convers
     try:
         conversion = _run(artifact, workspace, sandbox)
     except UnsupportedError as refusal:
-        if artifact.form is not ArtifactForm.LAYER_GRAPH:
+        if artifact.form is ArtifactForm.LAYER_GRAPH:
+            conversion = _convert_with_keras(artifact, workspace, sandbox, refusal)
+        elif artifact.form.value in ORIGINALS.variants:
+            conversion = _keep(artifact, workspace, sandbox, refusal)
+        else:
             raise
-        conversion = _convert_with_keras(artifact, workspace, sandbox, refusal)
-    check_canonical(conversion, workspace)
+    if conversion.form is RuntimeForm.ONNX:
+        check_canonical(conversion, workspace)
     return replace(conversion, steps=_linked(artifact, conversion))
+
+
+def _keep(artifact: Artifact, workspace: Path, sandbox: Sandbox, refusal: UnsupportedError) -> Conversion:
+    """Return the original in a form that runs as it is, with the reason why it is not ONNX."""
+    kept: Conversion = ORIGINALS.load(artifact.form.value)(artifact, workspace, sandbox=sandbox)
+    first, *rest = kept.steps
+    return replace(kept, steps=(replace(first, notes=(*first.notes, f"No ONNX form: {refusal.message}")), *rest))
 
 
 def _run(artifact: Artifact, workspace: Path, sandbox: Sandbox) -> Conversion:

@@ -10,13 +10,16 @@ from fairlead.core.target import Target
 
 @dataclass(frozen=True)
 class Candidate:
-    """One way to deploy: passes to apply in order, the engine that runs the result and its threads."""
+    """One way to deploy: passes to apply in order, the form that the result is brought into (a RuntimeForm), the engine that runs it
+    and its threads.
+    """
 
     name: str
     passes: tuple[str, ...]
     engine: str
     thread_count: int
     reason: str
+    form: str = "onnx"
 
 
 @dataclass(frozen=True)

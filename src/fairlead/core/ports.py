@@ -58,7 +58,8 @@ class SandboxJob:
     """Call `entry` ("package.module:function") with `arguments` (JSON data) in a one-shot worker.
 
     The function gets `arguments` plus `scratch` (str: the one folder that it may write) and returns JSON data. It can read
-    `readable` (files or folders), Python and the installed libraries, and nothing else.
+    `readable` (files or folders), Python and the installed libraries, and nothing else. `import_paths` are folders with modules of the
+    user's own that it may import.
     """
 
     entry: str
@@ -66,14 +67,47 @@ class SandboxJob:
     arguments: Mapping[str, Json] = field(default_factory=dict)
     readable: tuple[Path, ...] = ()
     limits: SandboxLimits = field(default_factory=SandboxLimits)
+    import_paths: tuple[Path, ...] = ()
+
+
+class Resident(Protocol):
+    """A sandboxed process that stays: it opened a model once and answers one request after the other."""
+
+    def ask(self, inputs: Tensors, *, timeout_s: float) -> dict[str, Array]:
+        """Return the answer to `inputs`. Raises what the entry's function raises (by class), DeadlineError after `timeout_s` and
+        UnavailableError where the process is gone; after either of these it has ended. Safe to call from several threads: they take
+        turns.
+        """
+        ...
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it can be asked again."""
+        ...
+
+    @property
+    def peak_memory_bytes(self) -> int:
+        """The most resident memory that the process has had so far."""
+        ...
+
+    def close(self) -> None:
+        """End the process. Idempotent."""
+        ...
 
 
 class Sandbox(Protocol):
-    """Runs foreign-file work in a one-shot process without network, with limits."""
+    """Runs foreign-file work in processes without network, with limits."""
 
     def run(self, job: SandboxJob) -> dict[str, Json]:
         """Return what the entry returned. A FairleadError raised inside comes out as the same class; a crash, a limit or a time-out
         is a SandboxError that says which. Everything in the answer and in scratch is untrusted.
+        """
+        ...
+
+    def start(self, job: SandboxJob) -> Resident:
+        """Start a process that stays. The entry, a function of the job's arguments, opens the model and returns a function that takes
+        tensors by name and gives tensors by name. Returns once that is done; raises as `run` does. The job's wall-clock limit is for
+        starting, its processor time is not limited.
         """
         ...
 

@@ -40,7 +40,7 @@ _TYPES = {
     "tensor(double)": DType.FP64,
     "tensor(string)": DType.BYTES,
 }
-_LOAD_ERRORS = (
+LOAD_ERRORS = (
     ort_errors.NoSuchFile,
     ort_errors.InvalidProtobuf,
     ort_errors.InvalidGraph,
@@ -113,7 +113,7 @@ def open_session(path: Path, *, thread_count: int, optimization: str) -> Any:
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except _LOAD_ERRORS as error:
+    except LOAD_ERRORS as error:
         raise SourceError(
             f"ONNX Runtime {onnxruntime.__version__} cannot load the model: {_plain(str(error), path)}.",
             hint="The file is damaged, or was written for a newer runtime.",

@@ -12,53 +12,38 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from fairlead.core.artifact import Finding, Inspection, SourceFormat
-from fairlead.core.manifest import FileEntry
-from fairlead.core.ports import Sandbox, SandboxJob
+from fairlead.core.artifact import Finding, Inspection, SourceFormat, SourceOptions
+from fairlead.core.ports import Sandbox
 from fairlead.errors import UnsafeContentError, UnsupportedError
-from fairlead.ingest.answers import ReaderAnswer, parse_answer
-from fairlead.ingest.reading import read, take_companions
-from fairlead.ingest.sniff import sniff
+from fairlead.ingest.answers import ReaderAnswer
+from fairlead.ingest.reading import ReadJob, inspect
+from fairlead.ingest.taking import take_source
 from fairlead.security.pickle_check import check_pickle
 from fairlead.security.skops_check import check_skops
-from fairlead.security.snapshot import take_snapshot
-
-_KERAS = (SourceFormat.KERAS_H5, SourceFormat.KERAS_ZIP)
 
 
-def inspect_source(source: Path, *, sandbox: Sandbox) -> Inspection:
-    """Inspect the file `source` through a private copy that is gone afterwards."""
+def inspect_source(source: Path, *, sandbox: Sandbox, options: SourceOptions | None = None) -> Inspection:
+    """Inspect the file or folder `source` through a private copy that is gone afterwards."""
     with tempfile.TemporaryDirectory(prefix="fairlead-inspect-") as workspace:
         folder = Path(workspace)
-        entry = take_snapshot(source, folder / "source", follow_link=True)
-        snapshot = folder / "source" / entry.name
-        source_format = sniff(snapshot, entry.name)
+        taken = take_source(source, folder / "source", folder, sandbox)
+        job = ReadJob(taken.snapshot, taken.format, taken.entries, folder / "read", options or SourceOptions())
         try:
-            answer = _ask(source, snapshot, source_format, entry, sandbox)
+            answer = inspect(job, sandbox)
         except (UnsafeContentError, UnsupportedError) as error:
             finding = Finding(is_unsafe=isinstance(error, UnsafeContentError), what=error.message)
             answer = ReaderAnswer(framework="", findings=(finding,))
     return Inspection(
         source,
-        source_format,
-        entry.size_bytes,
-        entry.digest,
+        taken.format,
+        taken.manifest.size_bytes,
+        taken.entries[0].digest if len(taken.entries) == 1 else taken.manifest.digest,
         answer.framework,
         answer.interface,
         answer.facts,
         answer.findings,
         answer.notes,
     )
-
-
-def _ask(source: Path, snapshot: Path, source_format: SourceFormat, entry: FileEntry, sandbox: Sandbox) -> ReaderAnswer:
-    workspace = snapshot.parent.parent
-    if source_format is SourceFormat.ONNX:  # data, not code: its reader is its inspection
-        companions = take_companions(source, source_format, snapshot.parent, workspace, sandbox)
-        return read(snapshot, source_format, [entry, *companions], workspace / "read", sandbox)
-    location = "fairlead.ingest.keras_reader:inspect_in_sandbox" if source_format in _KERAS else f"{__name__}:inspect_in_sandbox"
-    job = SandboxJob(location, workspace / "read", {"path": str(snapshot), "format": source_format.value}, (snapshot.parent,))
-    return parse_answer(sandbox.run(job))
 
 
 def inspect_in_sandbox(arguments: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,28 +6,65 @@ would give. Never opens a foreign file in this process, other than to copy it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from fairlead.core.artifact import SourceFormat
+import msgspec
+
+from fairlead.core.artifact import SourceFormat, SourceOptions
 from fairlead.core.manifest import FileEntry, Manifest
-from fairlead.core.ports import Sandbox, SandboxJob
+from fairlead.core.ports import Sandbox, SandboxJob, SandboxLimits
 from fairlead.errors import CorruptError
 from fairlead.ingest.answers import ReaderAnswer, parse_answer
-from fairlead.ingest.catalog import COMPANIONS, READERS
+from fairlead.ingest.catalog import COMPANIONS, INSPECTORS, READERS
 from fairlead.security.snapshot import take_snapshot
 
 _COMPANION_LIMIT = 64
 
 
-def read(snapshot: Path, source_format: SourceFormat, entries: list[FileEntry], scratch: Path, sandbox: Sandbox) -> ReaderAnswer:
+# Frameworks that reserve more address space than they use, and take long to start.
+_HEAVY = {
+    SourceFormat.TORCH_EXPORTED,
+    SourceFormat.TORCH_SCRIPT,
+    SourceFormat.TORCH_STATE,
+    SourceFormat.SAFETENSORS,
+    SourceFormat.CATBOOST_CBM,
+}
+_HEAVY_LIMITS = SandboxLimits(memory_bytes=32 * 2**30, cpu_s=600)
+
+
+@dataclass(frozen=True)
+class ReadJob:
+    """What is read: the snapshot, what it was taken from, and what the user said beside it. `scratch` is the reader's own folder."""
+
+    snapshot: Path
+    format: SourceFormat
+    entries: Sequence[FileEntry]
+    scratch: Path
+    options: SourceOptions = field(default_factory=SourceOptions)
+
+
+def read(job: ReadJob, sandbox: Sandbox) -> ReaderAnswer:
     """Run the format's reader on the snapshot in the sandbox and return its checked answer."""
-    job = SandboxJob(
-        READERS.variants[source_format.value].location,
-        scratch,
-        {"path": str(snapshot), "format": source_format.value, "companions": [item.name for item in entries[1:]]},
-        (snapshot.parent,),
-    )
-    return parse_answer(sandbox.run(job))
+    return parse_answer(sandbox.run(_sandbox_job(job, READERS.variants[job.format.value].location)))
+
+
+def inspect(job: ReadJob, sandbox: Sandbox) -> ReaderAnswer:
+    """Run the format's inspection, which opens less than its reader, in the sandbox and return its checked answer."""
+    return parse_answer(sandbox.run(_sandbox_job(job, INSPECTORS.get(job.format) or READERS.variants[job.format.value].location)))
+
+
+def _sandbox_job(job: ReadJob, entry: str) -> SandboxJob:
+    options = job.options
+    arguments = {
+        "path": str(job.snapshot),
+        "format": job.format.value,
+        "companions": [item.name for item in job.entries[1:]],
+        "options": msgspec.to_builtins(replace(options, import_paths=())),
+    }
+    limits = _HEAVY_LIMITS if job.format in _HEAVY else SandboxLimits()
+    return SandboxJob(entry, job.scratch, arguments, (job.snapshot.parent,), limits, options.import_paths)
 
 
 def take_companions(source: Path, source_format: SourceFormat, folder: Path, workspace: Path, sandbox: Sandbox) -> list[FileEntry]:

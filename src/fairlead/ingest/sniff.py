@@ -6,6 +6,7 @@ here reads, SourceError where content and name differ. No other loader is ever t
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from pathlib import Path, PurePath
 
@@ -15,8 +16,13 @@ from fairlead.errors import SourceError, UnsupportedError
 from fairlead.security.archive import open_zip
 
 _HEAD_BYTES = 4096
-_READ = "Fairlead reads .h5 and .keras (Keras), .skops, .joblib and .pkl (scikit-learn) and .onnx files."
+_READ = (
+    "Fairlead reads .h5 and .keras (Keras), SavedModel folders and .tflite (TensorFlow), .pt2, .pt, .pth and .safetensors (PyTorch), "
+    ".skops, .joblib and .pkl (scikit-learn), .json and .ubj (XGBoost), .txt (LightGBM), .cbm (CatBoost), .onnx, and MLflow folders."
+)
 _PICKLES = (SourceFormat.SKLEARN_PICKLE, SourceFormat.SKLEARN_JOBLIB)
+_TORCH = (SourceFormat.TORCH_SCRIPT, SourceFormat.TORCH_STATE)
+_XGBOOST = (SourceFormat.XGBOOST_JSON, SourceFormat.XGBOOST_UBJ)
 _BY_SUFFIX: dict[str, tuple[SourceFormat, ...]] = {
     ".h5": (SourceFormat.KERAS_H5,),
     ".hdf5": (SourceFormat.KERAS_H5,),
@@ -27,6 +33,18 @@ _BY_SUFFIX: dict[str, tuple[SourceFormat, ...]] = {
     ".pkl": _PICKLES,
     ".pickle": _PICKLES,
     ".joblib": _PICKLES,
+    ".pt2": (SourceFormat.TORCH_EXPORTED,),
+    ".pt": _TORCH,
+    ".pth": _TORCH,
+    ".safetensors": (SourceFormat.SAFETENSORS,),
+    ".tflite": (SourceFormat.TFLITE,),
+    ".json": (SourceFormat.XGBOOST_JSON,),
+    ".ubj": (SourceFormat.XGBOOST_UBJ,),
+    ".xgb": _XGBOOST,
+    ".txt": (SourceFormat.LIGHTGBM_TEXT,),
+    ".lgb": (SourceFormat.LIGHTGBM_TEXT,),
+    ".bst": (*_XGBOOST, SourceFormat.LIGHTGBM_TEXT),  # what several tools call either
+    ".cbm": (SourceFormat.CATBOOST_CBM,),
 }
 _COMPRESSED_SUFFIXES = (".gz", ".z", ".bz2", ".xz", ".lzma", ".lz4")
 _TITLES = {
@@ -36,6 +54,16 @@ _TITLES = {
     SourceFormat.SKLEARN_JOBLIB: "a compressed joblib file",
     SourceFormat.SKLEARN_SKOPS: "a skops archive",
     SourceFormat.ONNX: "an ONNX model",
+    SourceFormat.TORCH_EXPORTED: "a program exported by PyTorch (.pt2)",
+    SourceFormat.TORCH_SCRIPT: "a TorchScript archive",
+    SourceFormat.TORCH_STATE: "a PyTorch archive of weights",
+    SourceFormat.SAFETENSORS: "a safetensors file",
+    SourceFormat.TF_SAVED_MODEL: "a TensorFlow SavedModel",
+    SourceFormat.TFLITE: "a TensorFlow Lite model",
+    SourceFormat.XGBOOST_JSON: "an XGBoost model in JSON",
+    SourceFormat.XGBOOST_UBJ: "an XGBoost model in UBJSON",
+    SourceFormat.LIGHTGBM_TEXT: "a LightGBM model",
+    SourceFormat.CATBOOST_CBM: "a CatBoost model",
 }
 _COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ\x00", b"\x5d\x00\x00", b"\x04\x22\x4d\x18")
 _TORCH_LEGACY = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19"
@@ -44,9 +72,8 @@ _FOREIGN = (
     (0, b"7z\xbc\xaf\x27\x1c", "a 7z archive"),
     (0, b"Rar!", "a rar archive"),
     (257, b"ustar", "a tar archive"),
-    (4, b"TFL3", "a TensorFlow Lite model"),
     (0, b"GGUF", "a GGUF model"),
-    (0, _TORCH_LEGACY, "a PyTorch file"),
+    (0, _TORCH_LEGACY, "a PyTorch file from before version 1.6"),
     (0, b"\x93NUMPY", "a NumPy array"),
     (0, b"PAR1", "a Parquet table"),
     (0, b"\x7fELF", "a program"),
@@ -94,6 +121,9 @@ def _look(path: Path, wanted: tuple[SourceFormat, ...]) -> SourceFormat | str:
         return SourceFormat.KERAS_H5
     if head[:4] == b"PK\x03\x04":
         return _look_into_zip(path)
+    plain = _look_at_head(head)
+    if plain is not None:
+        return plain
     if head.startswith(_COMPRESSED) or _is_zlib(head):
         return SourceFormat.SKLEARN_JOBLIB
     if head[:1] == b"\x80" and head[1:2] in _bytes_of(range(2, 6)):
@@ -106,6 +136,23 @@ def _look(path: Path, wanted: tuple[SourceFormat, ...]) -> SourceFormat | str:
     return _describe(head)
 
 
+def _look_at_head(head: bytes) -> SourceFormat | None:
+    """Formats that their first bytes tell, none of which is a pickle."""
+    if head[4:8] == b"TFL3":
+        return SourceFormat.TFLITE
+    if head[:4] == b"CBM1":
+        return SourceFormat.CATBOOST_CBM
+    if head[:5] in (b"tree\n", b"tree\r"):
+        return SourceFormat.LIGHTGBM_TEXT
+    if head[8:9] == b"{" and 2 <= int.from_bytes(head[:8], "little") < 2**27:
+        return SourceFormat.SAFETENSORS
+    if head[:1] == b"{" and head[1:2] in _bytes_of(b"UiIlL$#") and b"learner" in head[:64]:
+        return SourceFormat.XGBOOST_UBJ
+    if head.lstrip()[:1] == b"{" and re.match(rb'\s*\{\s*"(learner|version)"\s*:', head):
+        return SourceFormat.XGBOOST_JSON
+    return None
+
+
 def _look_into_zip(path: Path) -> SourceFormat | str:
     with open_zip(path) as members:
         names = members.names
@@ -113,8 +160,12 @@ def _look_into_zip(path: Path) -> SourceFormat | str:
         return SourceFormat.KERAS_ZIP
     if "schema.json" in names:
         return SourceFormat.SKLEARN_SKOPS
-    if any(PurePath(name).name == "data.pkl" for name in names):
-        return "a PyTorch archive"
+    inner = [PurePath(name) for name in names]
+    if any(path.name == "archive_format" or path.parts[1:2] == ("models",) for path in inner):
+        return SourceFormat.TORCH_EXPORTED
+    if any(path.name == "data.pkl" for path in inner):
+        is_script = any(path.name == "constants.pkl" or "code" in path.parts[1:2] for path in inner)
+        return SourceFormat.TORCH_SCRIPT if is_script else SourceFormat.TORCH_STATE
     if names and all(name.endswith(".npy") for name in names):
         return "an archive of NumPy arrays"
     return "a zip archive that is neither a Keras nor a skops model"
@@ -140,7 +191,7 @@ def _bytes_of(values: Iterable[int]) -> tuple[bytes, ...]:
 
 def _describe(head: bytes) -> str:
     if head[:1] == b"\x08" and head[2:3] == b"\x12":
-        return "a TensorFlow SavedModel (.pb), which is not read"
+        return "the .pb of a TensorFlow SavedModel (give the folder that it lies in)"
     try:
         text = head.decode("utf-8", errors="strict" if len(head) < _HEAD_BYTES else "ignore")
     except UnicodeDecodeError:

@@ -10,32 +10,36 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from fairlead.core.artifact import Artifact, ArtifactForm, SourceFormat
+from fairlead.core.artifact import Artifact, ArtifactForm, SourceFormat, SourceOptions
 from fairlead.core.interface import Interface
-from fairlead.core.manifest import Manifest
 from fairlead.core.ports import Sandbox, SandboxJob, SandboxLimits
 from fairlead.engines.layer_graph_file import read_layer_graph
 from fairlead.errors import CorruptError, MissingExtraError, UnsupportedError
 from fairlead.ingest.answers import ReaderAnswer, check_interface, parse_answer, written_path
 from fairlead.ingest.keras_interface import decide
-from fairlead.ingest.reading import read, take_companions
-from fairlead.ingest.sniff import sniff
-from fairlead.security.snapshot import take_snapshot
+from fairlead.ingest.reading import ReadJob, read
+from fairlead.ingest.taking import take_source
 
+# The form is the user's own file: nothing data-only was made of it.
+_SNAPSHOT_FORMS = {
+    ArtifactForm.KERAS_FILE,
+    ArtifactForm.ESTIMATOR_FILE,
+    ArtifactForm.TORCH_FILE,
+    ArtifactForm.SAVED_MODEL,
+    ArtifactForm.TFLITE_FILE,
+}
 _KERAS_MEMORY_BYTES = 32 * 2**30  # address space: JAX and PyTorch reserve far more than they use
 
 
-def ingest(source: Path, workspace: Path, *, sandbox: Sandbox) -> Artifact:
-    """Read the model file `source`. 1. Copy it while its digest is taken. 2. Tell its format from the bytes. 3. Read the copy in the
-    sandbox. 4. Check what came back.
+def ingest(source: Path, workspace: Path, *, sandbox: Sandbox, options: SourceOptions | None = None) -> Artifact:
+    """Read the model file or folder `source`. 1. Copy it while its digest is taken. 2. Tell its format from the bytes. 3. Read the copy
+    in the sandbox. 4. Check what came back.
     """
-    folder = workspace / "source"
-    entry = take_snapshot(source, folder, follow_link=True)
-    snapshot = folder / entry.name
-    source_format = sniff(snapshot, entry.name)
-    entries = [entry, *take_companions(source, source_format, folder, workspace, sandbox)]
+    options = options or SourceOptions()
+    taken = take_source(source, workspace / "source", workspace, sandbox)
+    snapshot, source_format = taken.snapshot, taken.format
     scratch = workspace / "read"
-    answer = read(snapshot, source_format, entries, scratch, sandbox)
+    answer = read(ReadJob(snapshot, source_format, taken.entries, scratch, options), sandbox)
     interface = answer.interface
     if interface is None:
         interface = _ask_keras(answer, snapshot, source_format, workspace / "keras", sandbox)
@@ -46,11 +50,12 @@ def ingest(source: Path, workspace: Path, *, sandbox: Sandbox) -> Artifact:
         answer.form,
         path,
         snapshot,
-        Manifest(tuple(sorted(entries, key=lambda item: item.name))),
+        taken.manifest,
         answer.framework,
         interface,
         answer.facts,
         (*answer.notes, *((f"left to Keras: {answer.problem}",) if answer.problem else ())),
+        options,
     )
 
 
@@ -77,8 +82,7 @@ def _ask_keras(answer: ReaderAnswer, snapshot: Path, source_format: SourceFormat
 
 def _check_form(form: ArtifactForm, path: Path, snapshot: Path, interface: Interface) -> None:
     check_interface(interface)
-    is_snapshot = form in (ArtifactForm.KERAS_FILE, ArtifactForm.ESTIMATOR_FILE)
-    if is_snapshot != (path == snapshot):
+    if (form in _SNAPSHOT_FORMS) != (path == snapshot):
         raise CorruptError("The import worker's answer names the wrong file.", hint="Save the model again.")
     if form is ArtifactForm.LAYER_GRAPH:
         graph, _ = read_layer_graph(path)

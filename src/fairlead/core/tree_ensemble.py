@@ -1,0 +1,153 @@
+"""A tree ensemble as plain arrays: what XGBoost, LightGBM and CatBoost files become, whatever wrote them. Pure values.
+
+Every tree is a run of nodes; a row starts at the tree's root and goes left or right until a leaf, whose values are added to the outputs of
+the tree's group. Law: `check` passes for every value that leaves a reader: all indices in range, no cycle, every node reached once.
+Raises CorruptError from `check` with the tree and the node.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from fairlead.core.dtype import DType
+from fairlead.core.interface import Array
+from fairlead.errors import CorruptError
+
+
+class Split(enum.IntEnum):
+    """How a node decides whether a row goes left."""
+
+    LEAF = 0
+    LESS = 1  # x < threshold
+    LESS_OR_EQUAL = 2  # x <= threshold
+    CATEGORY = 3  # int(x) is one of the node's categories
+    EQUAL = 4  # x == threshold (one category by itself)
+    GREATER = 5  # x > threshold
+
+
+class Missing(enum.IntEnum):
+    """What counts as missing at a node, and so takes its default direction."""
+
+    NAN = 0  # NaN only
+    NEVER = 1  # NaN is taken for 0.0
+    ZERO = 2  # NaN, and |x| <= 1e-35 (LightGBM's kZeroThreshold)
+
+
+class Transform(enum.StrEnum):
+    """From sums to what the library's own predict gives."""
+
+    IDENTITY = "identity"
+    SIGMOID = "sigmoid"  # 1 / (1 + exp(-scale * x))
+    SOFTMAX = "softmax"
+    EXP = "exp"
+    SIGN_SQUARE = "sign-square"  # sign(x) * x^2 (LightGBM's reg_sqrt)
+    HINGE = "hinge"  # x > 0
+    LOG1P_EXP = "log1p-exp"  # log(1 + exp(x))
+    ONE_VS_ALL = "one-vs-all"  # a sigmoid per class, not normalized
+    ONE_VS_ALL_NORMALIZED = "one-vs-all-normalized"  # ... divided by their sum
+
+
+@dataclass(frozen=True)
+class TreeEnsemble:
+    """Nodes of all trees, flat (n nodes, t trees, k outputs). Child indices are positions in the same arrays.
+
+    `sum_dtype` is the type in which the library adds, in the order of `roots`, starting with `base`; `compare_dtype` the type to which a
+    feature is rounded before it is compared. `thresholds` are exact in `compare_dtype`. `average` divides a group's sum by its number of
+    trees (random forests). `categories` of node i are category_values[category_offsets[i]:category_offsets[i + 1]]; a negative, unknown or
+    too large category goes right, unless `unknown_category_left[i]`.
+    """
+
+    feature_count: int
+    output_count: int
+    roots: Array = field(repr=False)  # int32 (t,): node index of each tree's root
+    groups: Array = field(repr=False)  # int32 (t,): which output a tree adds to; 0 for vector leaves, which add to all
+    splits: Array = field(repr=False)  # uint8 (n,): Split
+    features: Array = field(repr=False)  # int32 (n,); 0 at leaves
+    thresholds: Array = field(repr=False)  # float64 (n,); 0 at leaves
+    left: Array = field(repr=False)  # int32 (n,); 0 at leaves
+    right: Array = field(repr=False)  # int32 (n,); 0 at leaves
+    missing: Array = field(repr=False)  # uint8 (n,): Missing
+    missing_left: Array = field(repr=False)  # bool (n,)
+    leaf_values: Array = field(repr=False)  # float64 (n, width): width 1, or output_count for vector leaves; 0 inside
+    base: Array = field(repr=False)  # float64 (output_count,), before the transform
+    category_offsets: Array = field(repr=False)  # int32 (n + 1,)
+    category_values: Array = field(repr=False)  # int32
+    unknown_category_left: Array = field(repr=False)  # bool (n,)
+    compare_dtype: DType = DType.FP32
+    sum_dtype: DType = DType.FP32
+    transform: Transform = Transform.IDENTITY
+    scale: float = 1.0
+    is_averaged: bool = False
+    feature_names: tuple[str, ...] = ()
+
+    @property
+    def tree_count(self) -> int:
+        """How many trees there are."""
+        return int(self.roots.shape[0])
+
+    @property
+    def node_count(self) -> int:
+        """How many nodes, leaves included."""
+        return int(self.splits.shape[0])
+
+    def check(self) -> None:
+        """Raise CorruptError unless the ensemble keeps the law."""
+        n = self.node_count
+        _check_lengths(self, n)
+        inner = self.splits != Split.LEAF
+        for name, children in (("left", self.left), ("right", self.right)):
+            outside = inner & ((children < 0) | (children >= n))
+            if outside.any():
+                raise _broken(f"node {int(np.argmax(outside))} has a {name} child that does not exist")
+        outside = inner & ((self.features < 0) | (self.features >= self.feature_count))
+        if outside.any():
+            raise _broken(f"node {int(np.argmax(outside))} splits on a feature that does not exist")
+        # Every node is a root or the child of exactly one node: no node is shared, none is lost, and so no walk can meet one twice.
+        reached = np.zeros(n, dtype=np.int64)
+        np.add.at(reached, self.roots, 1)
+        np.add.at(reached, self.left[inner], 1)
+        np.add.at(reached, self.right[inner], 1)
+        if (reached != 1).any():
+            node = int(np.argmax(reached != 1))
+            raise _broken(f"node {node} is reached {int(reached[node])} times instead of once")
+        _check_reachable(self, inner)
+
+
+def _check_lengths(trees: TreeEnsemble, n: int) -> None:
+    per_node = ("features", "thresholds", "left", "right", "missing", "missing_left", "leaf_values", "unknown_category_left")
+    for name in per_node:
+        if getattr(trees, name).shape[0] != n:
+            raise _broken(f"{name} has {getattr(trees, name).shape[0]} entries for {n} nodes")
+    if trees.leaf_values.ndim != 2 or trees.leaf_values.shape[1] not in (1, trees.output_count):
+        raise _broken("leaves have another number of values than there are outputs")
+    if trees.base.shape != (trees.output_count,) or trees.groups.shape != trees.roots.shape:
+        raise _broken("base values or groups do not fit the outputs")
+    if trees.tree_count and ((trees.groups < 0) | (trees.groups >= trees.output_count)).any():
+        raise _broken("a tree adds to an output that does not exist")
+    if trees.tree_count and ((trees.roots < 0) | (trees.roots >= n)).any():
+        raise _broken("a tree has a root that does not exist")
+    offsets = trees.category_offsets
+    sound = offsets.shape == (n + 1,) and offsets[0] == 0 and int(offsets[-1]) == trees.category_values.shape[0]
+    if not sound or (np.diff(offsets) < 0).any():
+        raise _broken("the categories do not fit the nodes")
+
+
+def _check_reachable(trees: TreeEnsemble, inner: Array) -> None:
+    """Each node has one parent or is a root; what no root leads to is therefore a cycle."""
+    level = trees.roots.astype(np.int64)
+    seen = 0
+    while level.size:
+        seen += level.size
+        if seen > trees.node_count:
+            raise _broken("its trees share nodes")
+        inside = level[inner[level]]
+        level = np.concatenate([trees.left[inside], trees.right[inside]]).astype(np.int64)
+    if seen != trees.node_count:
+        raise _broken(f"{trees.node_count - seen} nodes lie on a cycle")
+
+
+def _broken(problem: str) -> CorruptError:
+    return CorruptError(f"The tree ensemble is not sound: {problem}.", hint="The file is damaged; save the model again.")
