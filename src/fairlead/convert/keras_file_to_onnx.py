@@ -96,8 +96,7 @@ def _answers(model: Any, inputs: Sequence[TensorSpec], rows: Mapping[str, Array]
 def _export_with_jax(model: Any, inputs: Sequence[TensorSpec], scratch: Path) -> Any:
     onnx = importlib.import_module("onnx")
     keras = importlib.import_module("keras")
-    rows = [draw(spec, _NEED = "Converting a layer that only Keras knows"
-_EXAMPLE_BATCH, _EXAMPLE_LENGTH) for spec in inputs]
+    rows = [draw(spec, _EXAMPLE_BATCH, _EXAMPLE_LENGTH) for spec in inputs]
     model(keras.tree.pack_sequence_as(model.input, rows), training=False)  # Keras exports only what was called once
     path = scratch / "exported.onnx"
     model.export(path, format="onnx", verbose=False)
@@ -121,8 +120,7 @@ def _export_with_torch(model: Any, inputs: Sequence[TensorSpec]) -> Any:
             given = tensors[0] if structure is None else keras.tree.pack_sequence_as(structure, list(tensors))
             return tuple(keras.tree.flatten(self.model(given, training=False)))
 
-    examples = tuple(torch.from_numpy(draw(spec, _NEED = "Converting a layer that only Keras knows"
-_EXAMPLE_BATCH, _EXAMPLE_LENGTH)) for spec in inputs)
+    examples = tuple(torch.from_numpy(draw(spec, _EXAMPLE_BATCH, _EXAMPLE_LENGTH)) for spec in inputs)
     free = torch.export.Dim.AUTO
     shapes = tuple({axis: free for axis, size in enumerate(spec.shape) if size is None} for spec in inputs)
     with torch.no_grad():
