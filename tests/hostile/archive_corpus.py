@@ -122,7 +122,7 @@ def tar_absolute(archive: tarfile.TarFile, canary: Path) -> None:
     archive.addfile(tarfile.TarInfo(str(canary)), io.BytesIO(b""))
 
 
-def archive_cases() -> Iterator[Case]:
+def hostile_cases() -> Iterator[Case]:
     """Yield the A cases, as far as they concern what is opened: zip; tar and 7z are refused as such."""
     inside = "Python's own zipfile cuts such names before it writes"
     for name in ("../x", "/x", "a/../../x", "C:/x", "a\\..\\x", "a//x", "./x", "a\nb", "e\u0301"):

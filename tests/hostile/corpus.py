@@ -1,13 +1,17 @@
 """Builders of bad model files, made at test time: nothing that could do harm is kept in the repository.
 
 Every payload does one harmless thing: it makes a file, the canary. A case says how its file is built and how the raw library is made to
-fire the canary with the same file (the positive control). Ids are those of the security case list in docs/reference/security-cases.md.
+fire the canary with the same file (the positive control), or to die. Ids are those of the list in docs/reference/security-cases.md.
+
+`all_cases` collects from every module *_corpus.py beside this one: each offers `hostile_cases()`, and may offer `CONTROLS` of its own.
 """
 
 from __future__ import annotations
 
 import bz2
 import gzip
+import importlib
+import importlib.util
 import json
 import lzma
 import os
@@ -21,6 +25,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from fairlead.core.artifact import SourceOptions
 
 WRAPPERS: dict[str, Callable[[bytes], bytes]] = {
     "plain": lambda data: data,
@@ -47,34 +53,67 @@ CONTROLS = {
 
 @dataclass(frozen=True)
 class Case:
-    """`build(folder, canary)` writes the file and returns its path. `control` names the raw loader; "" where `why_not` says why."""
+    """`build(folder, canary)` writes the file (or folder) and returns its path. `control` names the raw loader; "" where `why_not` says
+    why there is none.
+
+    `library` is what build or control import beyond the core; the case is left out where it is absent. The control of kind "canary" makes
+    the canary, that of kind "crash" dies of a signal. `door` is "ingest" where only reading the file shows what is wrong with it, not
+    inspecting it. `options` are what the user says beside the file.
+    """
 
     id: str
     name: str
     build: Callable[[Path, Path], Path]
     control: str = ""
     why_not: str = ""
+    library: str = ""
+    options: SourceOptions | None = None
+    control_kind: str = "canary"
+    door: str = "inspect"
 
     @property
     def label(self) -> str:
         return f"{self.id}-{self.name}"
 
+    @property
+    def is_possible(self) -> bool:
+        """Whether the library that the case needs is here."""
+        return not self.library or importlib.util.find_spec(self.library) is not None
+
+
+def all_cases() -> list[Case]:
+    """Every case of this folder, whatever it needs."""
+    return [*cases(), *(case for module in _modules() for case in module.hostile_cases())]
+
+
+def _modules() -> list[Any]:
+    modules = [importlib.import_module(path.stem) for path in sorted(Path(__file__).parent.glob("*_corpus.py"))]
+    return [module for module in modules if hasattr(module, "hostile_cases")]
+
 
 def fired(some: list[Case], folder: Path) -> set[str]:
-    """Build the cases' files and load them with their raw library, all of one library in one throw-away process; return the labels of
-    those whose canary appeared.
+    """Build the cases' files and load them with their raw library in throw-away processes; return the labels of those whose canary
+    appeared, or whose process died of a signal where that is the control. One process serves all canaries of a library.
     """
+    controls = {name: code for module in _modules() for name, code in getattr(module, "CONTROLS", {}).items()} | CONTROLS
     found = set()
-    for control in sorted({case.control for case in some if case.control}):
+    for number, (control, chosen) in enumerate(_batches(some)):
         work = []
-        chosen = [case for case in some if case.control == control]
-        for number, case in enumerate(chosen):
-            place = folder / f"{control}{number}"
+        for place, case in ((folder / f"{control}{number}-{item}", case) for item, case in enumerate(chosen)):
             (place / "out").mkdir(parents=True)
-            work.append((str(case.build(place, place / "canary")), str(place / "out")))
-        subprocess.run([sys.executable, "-c", _RUNNER, json.dumps(work), CONTROLS[control]], capture_output=True, timeout=240, check=False)
-        found |= {case.label for number, case in enumerate(chosen) if (folder / f"{control}{number}" / "canary").exists()}
+            work.append((case, str(case.build(place, place / "canary")), place))
+        files = json.dumps([(path, str(place / "out")) for _, path, place in work])
+        code = subprocess.run([sys.executable, "-c", _RUNNER, files, controls[control]], capture_output=True, timeout=240, check=False)
+        has_died = code.returncode < 0
+        found |= {case.label for case, _, place in work if (has_died if case.control_kind == "crash" else (place / "canary").exists())}
     return found
+
+
+def _batches(some: list[Case]) -> Iterator[tuple[str, list[Case]]]:
+    canaries = [case for case in some if case.control and case.control_kind == "canary"]
+    for control in sorted({case.control for case in canaries}):
+        yield control, [case for case in canaries if case.control == control]
+    yield from ((case.control, [case]) for case in some if case.control and case.control_kind == "crash")
 
 
 _RUNNER = """

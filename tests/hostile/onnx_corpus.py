@@ -148,7 +148,7 @@ def bad_operators() -> dict[str, onnx.ModelProto]:
     }
 
 
-def onnx_cases() -> Iterator[Case]:
+def hostile_cases() -> Iterator[Case]:
     """Yield every case that is a single bad ONNX model."""
     fixed = "the installed onnx refuses it, too; a naive join of folder and name reads the secret (tests/hostile/test_hostile_onnx.py)"
     for location in LOCATIONS:
