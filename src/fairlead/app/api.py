@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from fairlead.app import catalogue
 from fairlead.app.deploy import Deployed, DeployRequest, name_from
 from fairlead.app.deploy import deploy as deploy_request
 from fairlead.app.model import Model, open_model
+from fairlead.app.source_options import parse_options
 from fairlead.app.wiring import build_house
 from fairlead.core.interface import Task
 from fairlead.core.requirement import parse_requirements
@@ -29,12 +31,19 @@ def deploy(
     task: str | None = None,
     cores: int = 1,
     alias: str = PRODUCTION,
+    engine: str = "",
+    model_class: str | None = None,
+    model_arguments: Mapping[str, str | int | float | bool | None] | None = None,
+    inputs: Sequence[str] = (),
+    import_paths: Sequence[str | Path] = (),
     home: str | Path | None = None,
 ) -> Deployed:
     """Prove a model file, register it, and point `alias` at it; return the version with its verdict.
 
     `data` is a .npz, .npy, .csv or .parquet file (`target` names its column of right answers), or a pair (x, y) of arrays.
-    `require` takes texts like "accuracy>=0.95". Raises RejectedError where a requirement is not met.
+    `require` takes texts like "accuracy>=0.95". `engine` is the only engine wanted; "" takes the fastest on this machine. `model_class`
+    ("module:Class", with `model_arguments`, found in `import_paths`) and `inputs` ("x=float32[batch,28,28]") are for PyTorch files that
+    do not say them. Raises RejectedError where a requirement is not met.
     """
     path = Path(model)
     request = DeployRequest(
@@ -47,6 +56,8 @@ def deploy(
         target=Target(core_count=cores),
         alias=alias,
         command=f"fairlead.deploy({str(path)!r})",
+        options=replace(parse_options(model_class, (), inputs, map(Path, import_paths)), model_arguments=dict(model_arguments or {})),
+        engine=engine,
     )
     return deploy_request(request, build_house(home), _Silence())
 

@@ -13,13 +13,15 @@ from typing import Any
 
 from fairlead.app.custom_metrics import load_metrics
 from fairlead.app.evidence import Evidence, write_evidence
-from fairlead.app.prove import Proof, Trial, prove
+from fairlead.app.lineup import Trial
+from fairlead.app.prove import Proof, prove
 from fairlead.app.rows import bind_pair
+from fairlead.app.source_options import complete_options
 from fairlead.app.wiring import House
 from fairlead.app.workspace import workspace
 from fairlead.convert.stage import convert
-from fairlead.core.artifact import Artifact
-from fairlead.core.conversion import Conversion
+from fairlead.core.artifact import Artifact, SourceOptions
+from fairlead.core.conversion import Conversion, RuntimeForm
 from fairlead.core.dataset import Dataset
 from fairlead.core.interface import Task, with_columns, with_task
 from fairlead.core.manifest import readable_size
@@ -39,13 +41,18 @@ from fairlead.register.stage import Registration, register
 from fairlead.stores.durable_files import typed_errors
 
 DRAWN_ROWS = 64
+_SUFFIXES = (
+    *(".gz", ".xz", ".bz2", ".z", ".h5", ".hdf5", ".keras", ".onnx", ".skops", ".joblib", ".pkl", ".pickle", ".pt2", ".pt", ".pth"),
+    *(".safetensors", ".tflite", ".json", ".ubj", ".xgb", ".txt", ".lgb", ".bst", ".cbm"),
+)
 
 
 @dataclass(frozen=True)
 class DeployRequest:
     """What to deploy. `data` is a file, or a pair (rows, answers) that is in memory; `target_column` holds the right answers in a table.
 
-    `report` is where a copy of the HTML report goes, also when the verdict is red. `command` is kept with the evidence.
+    `report` is where a copy of the HTML report goes, also when the verdict is red. `command` is kept with the evidence. `options` say what
+    the model's file does not say itself. `engine` is the only engine wanted; "" takes the one that is measured to be fastest.
     """
 
     model: Path
@@ -58,6 +65,8 @@ class DeployRequest:
     alias: str = PRODUCTION
     report: Path | None = None
     command: str = ""
+    options: SourceOptions = field(default_factory=SourceOptions)
+    engine: str = ""
 
 
 @dataclass(frozen=True)
@@ -84,8 +93,9 @@ def deploy(request: DeployRequest, house: House, progress: Progress) -> Deployed
         strategy = _plan(request, artifact, progress)
         conversion = _convert(artifact, house, folder, progress)
         # 4. Make candidates and prove them, until one keeps every requirement.
-        trial = Trial(artifact, conversion, rows, strategy, metrics, command=request.command)
+        trial = Trial(artifact, conversion, rows, strategy, metrics, command=request.command, engine=request.engine)
         proof = prove(trial, house, folder, progress)
+        strategy = replace(strategy, choice=proof.choice)
         # 5. Register the proven one with its evidence, or say what failed.
         evidence = Evidence(request.name, artifact, conversion, rows, strategy, proof)
         files = write_evidence(evidence, folder / "evidence")
@@ -110,7 +120,7 @@ def rejection(verdict: Verdict) -> RejectedError:
 def name_from(model: Path) -> str:
     """Return the name for a model whose user gave none: its file name in the form that names have; raises SpecError."""
     stem = model.name.lower()
-    for suffix in (".gz", ".xz", ".bz2", ".z", ".h5", ".hdf5", ".keras", ".onnx", ".skops", ".joblib", ".pkl", ".pickle"):
+    for suffix in _SUFFIXES:
         stem = stem.removesuffix(suffix)
     stem = "".join(letter if letter.isascii() and (letter.isalnum() or letter in "._-") else "-" for letter in stem).strip("-._")
     if not stem:
@@ -129,7 +139,8 @@ def _check_quality_has_data(request: DeployRequest) -> None:
 
 def _take_in(request: DeployRequest, house: House, folder: Path, progress: Progress) -> tuple[Artifact, Dataset]:
     progress.step(f"ingest: {request.model}")
-    artifact = ingest(request.model, folder / "ingest", sandbox=house.sandbox)
+    options = complete_options(request.options, request.model, request.data, request.target_column)
+    artifact = ingest(request.model, folder / "ingest", sandbox=house.sandbox, options=options)
     if request.task is not None:
         artifact = replace(artifact, interface=with_task(artifact.interface, request.task))
     parameters = artifact.facts.get("parameter_count")
@@ -163,7 +174,7 @@ def _rows(request: DeployRequest, artifact: Artifact, house: House) -> Dataset:
 
 def _plan(request: DeployRequest, artifact: Artifact, progress: Progress) -> Plan:
     progress.step("plan")
-    strategy = plan(artifact.facts, request.requirements, request.target)
+    strategy = plan(artifact.facts, artifact.form, request.requirements, request.target)
     count = f"{len(strategy.candidates)} candidates, tried in this order until one keeps the promise"
     progress.done("\n".join([count, *(f"{candidate.name}: {candidate.reason}" for candidate in strategy.candidates)]))
     return strategy
@@ -173,7 +184,8 @@ def _convert(artifact: Artifact, house: House, folder: Path, progress: Progress)
     progress.step("convert")
     conversion = convert(artifact, folder / "convert", sandbox=house.sandbox)
     notes = [note for step in conversion.steps for note in step.notes]
-    progress.done("\n".join([f"ONNX, {readable_size(conversion.path.stat().st_size)}", *notes]))
+    form = "ONNX" if conversion.form is RuntimeForm.ONNX else "kept as it is"
+    progress.done("\n".join([f"{form}, {readable_size(conversion.path.stat().st_size)}", *notes]))
     return conversion
 
 

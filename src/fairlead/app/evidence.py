@@ -11,7 +11,7 @@ from pathlib import Path
 
 from fairlead.app.prove import Proof
 from fairlead.core.artifact import Artifact
-from fairlead.core.conversion import Conversion
+from fairlead.core.conversion import MAIN_FILE, Conversion, RuntimeForm
 from fairlead.core.dataset import Dataset
 from fairlead.core.lineage import Lineage, Step
 from fairlead.core.plan import Plan
@@ -47,6 +47,20 @@ class Evidence:
         return Lineage(source.digest, source.files[0].name, (taken, *self.conversion.steps, *self.proof.steps))
 
 
+def _models(evidence: Evidence, folder: Path) -> dict[str, Path]:
+    """Copy the proven model's files, the ONNX file that they were made of (for export), and what came with the model; name -> path."""
+    sources = dict(evidence.proof.model.files)
+    conversion = evidence.conversion
+    if conversion.form is RuntimeForm.ONNX:
+        sources.setdefault(MAIN_FILE[RuntimeForm.ONNX], conversion.path)
+    for name, path in evidence.artifact.attachments.items():
+        sources.setdefault(name, path)
+    copies = {name: folder / name for name in sources}
+    for name, path in sources.items():
+        shutil.copyfile(path, copies[name])
+    return copies
+
+
 def write_evidence(evidence: Evidence, folder: Path) -> dict[str, Path]:
     """Write every file of the version into `folder`."""
     folder.mkdir(mode=0o700)
@@ -54,7 +68,6 @@ def write_evidence(evidence: Evidence, folder: Path) -> dict[str, Path]:
     files = {
         name: folder / name
         for name in (
-            "model.onnx",
             "interface.json",
             "engine.json",
             "verdict.json",
@@ -65,7 +78,7 @@ def write_evidence(evidence: Evidence, folder: Path) -> dict[str, Path]:
             "card.md",
         )
     }
-    shutil.copyfile(proof.model, files["model.onnx"])
+    files |= _models(evidence, folder)
     documents = {
         "interface.json": evidence.conversion.interface,
         "engine.json": proof.candidate,

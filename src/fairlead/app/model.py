@@ -14,6 +14,7 @@ import numpy as np
 
 from fairlead.app.rows import Rows, raw_rows
 from fairlead.app.wiring import House
+from fairlead.core.conversion import MAIN_FILE, RuntimeForm
 from fairlead.core.golden import Golden
 from fairlead.core.interface import Array, DecisionKind, Interface, Tensors, decide
 from fairlead.core.plan import Candidate
@@ -21,7 +22,7 @@ from fairlead.core.ports import Engine, LoadedModel
 from fairlead.core.version import Version, parse_reference
 from fairlead.datasets.bind import bind_inputs
 from fairlead.datasets.load import load_rows
-from fairlead.engines.catalog import ENGINES
+from fairlead.engines.opening import open_engine
 from fairlead.register.resolve import resolve
 from fairlead.stores.document import load
 from fairlead.stores.golden_rows import read_golden
@@ -100,7 +101,8 @@ def open_version(version: Version, house: House) -> LoadedModel:
     files = materialize(version, house.blobs, house.loaded)
     interface = load(files["interface.json"].read_bytes(), Interface)
     chosen = load(files["engine.json"].read_bytes(), Candidate)
-    engine = ENGINES.load(chosen.engine)(files["model.onnx"], interface, thread_count=chosen.thread_count)
+    path = files[MAIN_FILE[RuntimeForm(chosen.form)]]
+    engine = open_engine(chosen.engine, path, interface, thread_count=chosen.thread_count, sandbox=house.sandbox)
     return LoadedModel(engine, read_golden(files["golden.npz"]))
 
 

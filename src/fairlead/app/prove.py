@@ -1,30 +1,28 @@
-"""Try a plan's candidates in order until one keeps every requirement.
+"""Try a plan's candidates until one keeps every requirement: the engines in the order in which they were measured to be fast.
 
-Takes a Trial (artifact, conversion, rows, plan), gives the Proof of the first green candidate, or of the last red one. Each candidate is
-made by `optimize` and compared with the original by `verify`, on this machine, with the same rows.
+Takes a Trial, gives the Proof of the first green candidate, or of the last red one. Each candidate is made by `lineup` and compared with
+the original by `verify`, on this machine, with the same rows. Raises UnsupportedError where no candidate could be made.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from fairlead.app.custom_metrics import CustomMetric
+from fairlead.app.lineup import Entrant, Trial, enter, line_up, usable
 from fairlead.app.references import Reference, open_reference
 from fairlead.app.wiring import House
-from fairlead.core.artifact import Artifact
-from fairlead.core.conversion import Conversion
-from fairlead.core.dataset import Dataset
+from fairlead.core.conversion import RuntimeModel
+from fairlead.core.engine_choice import EngineChoice
 from fairlead.core.golden import Golden
 from fairlead.core.lineage import Step
-from fairlead.core.plan import Candidate, Plan
-from fairlead.core.ports import Engine, Progress
+from fairlead.core.plan import Candidate
+from fairlead.core.ports import Progress
 from fairlead.core.verdict import Verdict
-from fairlead.engines.catalog import ENGINES
 from fairlead.engines.machine import describe_machine
 from fairlead.engines.stopwatch import TimingLimits
-from fairlead.optimize.stage import optimize
+from fairlead.errors import EnvironmentalError, InputError, UnsupportedError
 from fairlead.security.digests import digest_file
 from fairlead.verify.stage import VerifyJob, verify
 
@@ -32,65 +30,83 @@ GOLDEN_ROWS = 4
 
 
 @dataclass(frozen=True)
-class Trial:
-    """What is tried: `plan.candidates` of `conversion`, against `artifact`, on `rows`."""
-
-    artifact: Artifact
-    conversion: Conversion
-    rows: Dataset
-    plan: Plan
-    metrics: Mapping[str, CustomMetric]
-    command: str = ""
-
-
-@dataclass(frozen=True)
 class Proof:
-    """A candidate's file, how it was made, the verdict on it, and rows with its answers that a server must reproduce."""
+    """A candidate with its model's files, the steps that made them, the verdict, its golden requests, and how the engines compared."""
 
     candidate: Candidate
-    model: Path
+    model: RuntimeModel
     steps: tuple[Step, ...]
     verdict: Verdict
     golden: Golden
+    choice: EngineChoice
 
 
 def prove(trial: Trial, house: House, folder: Path, progress: Progress) -> Proof:
-    """Return the proof of the first candidate that keeps every requirement, else of the last one tried."""
+    """Return the proof of the first candidate that is green, or of the last one."""
+    candidates = usable(trial)
+    racing = [candidate for candidate in candidates if not candidate.passes and candidate.thread_count == 1]
+    if len(racing) > 1:
+        progress.step("engines")
+    entrants, choice = line_up(racing, trial, house, folder)
+    if len(racing) > 1:
+        progress.done(_compared(choice))
     reference = open_reference(trial.artifact, folder / "reference", house.sandbox)
+    proof: Proof | None = None
     try:
-        for candidate in trial.plan.candidates:
-            proof = _try(candidate, reference, trial, house, folder, progress)
+        for entrant in _in_turn(candidates, entrants, choice, trial, house, folder):
+            proof = _prove_one(entrant, reference, choice, trial, house, progress)
             if proof.verdict.is_green:
-                break
+                return proof
     finally:
         reference.close()
+        for entrant in entrants.values():
+            entrant.engine.close()
+    if proof is None:
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in choice.absent)
+        raise UnsupportedError(f"No engine can run this model here: {reasons or 'none was asked for'}", hint="See `fairlead doctor`.")
     return proof
 
 
-def _try(candidate: Candidate, reference: Reference, trial: Trial, house: House, folder: Path, progress: Progress) -> Proof:
+def _in_turn(
+    candidates: tuple[Candidate, ...], entrants: dict[str, Entrant], choice: EngineChoice, trial: Trial, house: House, folder: Path
+) -> Iterator[Entrant]:
+    """Yield the timed entrants, fastest first, then what else the plan has, made when its turn comes."""
+    for name in choice.order:
+        yield entrants[name]
+    tried = {*entrants, *(name for name, _ in choice.absent)}
+    for candidate in candidates:
+        if candidate.name in tried:
+            continue
+        try:
+            entrant = enter(candidate, trial, house, folder)
+        except (InputError, EnvironmentalError):
+            continue
+        try:
+            yield entrant
+        finally:
+            entrant.engine.close()
+
+
+def _prove_one(entrant: Entrant, reference: Reference, choice: EngineChoice, trial: Trial, house: House, progress: Progress) -> Proof:
+    candidate = entrant.candidate
     progress.step(f"verify: {candidate.name} against the original, {trial.rows.rows} rows")
-    model, steps = optimize(candidate, trial.conversion.path, folder / "optimize" / candidate.name)
-    engine: Engine = ENGINES.load(candidate.engine)(model, trial.conversion.interface, thread_count=candidate.thread_count)
-    try:
-        verdict = verify(_job(candidate, reference, engine, model, trial, house))
-        if reference.note:
-            verdict = replace(verdict, notes=(reference.note, *verdict.notes))
-        rows = trial.rows.take(0, GOLDEN_ROWS).inputs
-        golden = Golden(rows, engine.run(rows))
-    finally:
-        engine.close()
+    verdict = verify(_job(entrant, reference, trial, house))
+    if reference.note:
+        verdict = replace(verdict, notes=(reference.note, *verdict.notes))
+    rows = trial.rows.take(0, GOLDEN_ROWS).inputs
+    golden = Golden(rows, entrant.engine.run(rows))
     progress.done(_summary(candidate, verdict, reference))
-    return Proof(candidate, model, steps, verdict, golden)
+    return Proof(candidate, entrant.model, entrant.steps, verdict, golden, choice)
 
 
-def _job(candidate: Candidate, reference: Reference, engine: Engine, model: Path, trial: Trial, house: House) -> VerifyJob:
-    settings = house.settings
+def _job(entrant: Entrant, reference: Reference, trial: Trial, house: House) -> VerifyJob:
+    settings, candidate = house.settings, entrant.candidate
     return VerifyJob(
         reference=reference,
-        candidate=engine,
+        candidate=entrant.engine,
         candidate_name=candidate.name,
-        model_path=model,
-        model_digest=digest_file(model),
+        model_path=entrant.model.path,
+        model_digest=digest_file(entrant.model.path),
         original_size_bytes=trial.artifact.source.size_bytes,
         dataset=trial.rows,
         machine=describe_machine(),
@@ -104,6 +120,17 @@ def _job(candidate: Candidate, reference: Reference, engine: Engine, model: Path
         seed=settings.seed,
         command=trial.command,
     )
+
+
+def _compared(choice: EngineChoice) -> str:
+    """Say which engine is fastest and by how much, and which are not here and why."""
+    lines = []
+    for batch in sorted({timing.batch for timing in choice.timings}):
+        timed = sorted((timing for timing in choice.timings if timing.batch == batch), key=lambda timing: timing.p50_ms)
+        shown = ", ".join(f"{timing.candidate} {timing.p50_ms:.3g} ms" for timing in timed)
+        lines.append(f"batch {batch}: {shown}")
+    first = f"{choice.order[0]} goes first" if choice.order else "none of them runs here"
+    return "\n".join([first, *lines, *(f"without {name}: {reason}" for name, reason in choice.absent)])
 
 
 def _summary(candidate: Candidate, verdict: Verdict, reference: Reference) -> str:

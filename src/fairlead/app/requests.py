@@ -5,11 +5,14 @@ Takes the flags as given (None: not given), gives a DeployRequest; raises SpecEr
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
 from fairlead.app.deploy import DeployRequest, name_from
+from fairlead.app.source_options import parse_options
 from fairlead.app.spec import Spec, read_spec
+from fairlead.core.artifact import SourceOptions
 from fairlead.core.interface import Task
 from fairlead.core.requirement import METRICS, MetricKind, Requirement, parse_requirements
 from fairlead.core.target import Target
@@ -34,6 +37,11 @@ class Flags:
     alias: str | None = None
     report: Path | None = None
     command: str = ""
+    model_class: str | None = None
+    model_arg: tuple[str, ...] = ()
+    input: tuple[str, ...] = ()
+    import_path: tuple[Path, ...] = ()
+    engine: str | None = None
 
 
 def find_spec(given: Path | None, *, is_needed: bool) -> tuple[Spec, Path]:
@@ -65,6 +73,19 @@ def build_request(flags: Flags) -> DeployRequest:
         alias=flags.alias or PRODUCTION,
         report=flags.report,
         command=flags.command,
+        options=_options(flags, spec, folder),
+        engine=flags.engine or spec.engine or "",
+    )
+
+
+def _options(flags: Flags, spec: Spec, folder: Path) -> SourceOptions:
+    """Return what flags and file say about the model's source; each flag replaces its key of the file."""
+    said = spec.source
+    return parse_options(
+        flags.model_class or said.model_class,
+        flags.model_arg or [f"{name}={json.dumps(value)}" for name, value in said.arguments.items()],
+        flags.input or said.inputs,
+        flags.import_path or [folder / path for path in said.import_paths],
     )
 
 

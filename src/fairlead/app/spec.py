@@ -37,6 +37,15 @@ class TargetSpec(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     cores: Annotated[int, Meta(description="CPU cores that one replica may use.", ge=1, le=1024)] = 1
 
 
+class SourceSpec(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """What a model file does not say itself: PyTorch weights without a class, a TorchScript file without its inputs."""
+
+    model_class: Annotated[str | None, Meta(description="package.module:Class (or function) that the weights belong to.")] = None
+    arguments: Annotated[dict[str, str | int | float | bool | None], Meta(description="Keyword arguments of that class.")] = {}
+    inputs: Annotated[list[str], Meta(description="Inputs, such as x=float32[batch,3,224,224].")] = []
+    import_paths: Annotated[list[str], Meta(description="Folders with the class's module, relative to this file.")] = []
+
+
 class ServeSpec(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """How `fairlead serve` listens."""
 
@@ -55,6 +64,8 @@ class Spec(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
         list[str] | dict[str, str], Meta(description="The promise: 'accuracy>=0.95', ... or a mapping from metric to '>=0.95'.")
     ] = []
     task: Annotated[Task | None, Meta(description="What the model is for, where it cannot be told from the model.")] = None
+    source: Annotated[SourceSpec, Meta(description="What the model file does not say itself.")] = SourceSpec()
+    engine: Annotated[str | None, Meta(description="The engine to run it; the fastest on this machine unless given.")] = None
     target: Annotated[TargetSpec, Meta(description="What one replica may use.")] = TargetSpec()
     serve: Annotated[ServeSpec, Meta(description="How `fairlead serve` listens.")] = ServeSpec()
 

@@ -12,7 +12,7 @@ from fairlead.app.deploy import Deployed
 from fairlead.app.deploy import deploy as run_deploy
 from fairlead.app.requests import Flags, build_request
 from fairlead.app.wiring import House, build_house
-from fairlead.cli.printing import StepProgress, emit_json, home_option, json_option, mark, table
+from fairlead.cli.printing import StepProgress, emit_json, home_option, json_option, mark, source_options, table
 from fairlead.core.interface import Task
 from fairlead.core.verdict import Verdict
 
@@ -26,6 +26,8 @@ from fairlead.core.verdict import Verdict
 @click.option("--require", multiple=True, metavar="PROMISE", help="E.g. 'accuracy>=0.95'. Repeat for more.")
 @click.option("--task", type=click.Choice([task.value for task in Task]), help="Where it cannot be told from the model.")
 @click.option("--cores", type=click.IntRange(1, 1024), help="CPU cores that one replica may use.  [default: 1]")
+@click.option("--engine", metavar="NAME", help="Run it by this engine only; the fastest here unless given. See fairlead doctor.")
+@source_options
 @click.option("--alias", help="Alias to point at the new version.  [default: production]")
 @click.option("--report", type=click.Path(path_type=Path), help="Also write the HTML report here, green or red.")
 @click.option("--serve", "stays", is_flag=True, help="Stay and serve it.")
@@ -41,6 +43,7 @@ def deploy(*, stays: bool, home: str | None, as_json: bool, **flags: object) -> 
       fairlead deploy model.h5 --name digits --data digits.npz \\
           --require "accuracy>=0.95" --require "accuracy_drop<=0.005" --require "p99_ms<=10"
       fairlead deploy churn.joblib --data churn.csv --target churned --require "f1>=0.8"
+      fairlead deploy net.pt --model-class net:Net --data rows.npz
       fairlead deploy                      # everything from ./fairlead.yaml
 
     \b

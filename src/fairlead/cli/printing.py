@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -21,6 +22,18 @@ def json_option(function: F) -> F:
 def home_option(function: F) -> F:
     """Add --home to a command."""
     return click.option("--home", metavar="FOLDER", help="Registry folder instead of FAIRLEAD_HOME (~/.fairlead).")(function)
+
+
+def source_options(function: F) -> F:
+    """Add the options that say what a model file does not say itself."""
+    for option in (
+        click.option("--import-path", multiple=True, type=click.Path(path_type=Path), help="Folder with the class's module.  [default: .]"),
+        click.option("--input", multiple=True, metavar="SPEC", help="E.g. 'x=float32[batch,28,28]', where the file does not say."),
+        click.option("--model-arg", multiple=True, metavar="NAME=VALUE", help="Argument of the model's class. Repeat for more."),
+        click.option("--model-class", metavar="MODULE:CLASS", help="Class of a PyTorch file that holds weights only."),
+    ):
+        function = option(function)
+    return function
 
 
 def emit_json(value: object) -> None:

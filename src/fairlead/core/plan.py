@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from fairlead.core.engine_choice import EngineChoice
 from fairlead.core.requirement import Requirement
 from fairlead.core.target import Target
 
@@ -24,9 +25,12 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Plan:
-    """What will be tried, for which requirements, on which target. `refused` are (name, reason) of those ruled out beforehand."""
+    """What will be tried, for which requirements, on which target. `refused` are (name, reason) of those ruled out beforehand; `choice`
+    is what timing the engines gave, once that was done.
+    """
 
     requirements: tuple[Requirement, ...]
     target: Target
     candidates: tuple[Candidate, ...]
     refused: tuple[tuple[str, str], ...] = ()
+    choice: EngineChoice | None = None

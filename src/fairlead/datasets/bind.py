@@ -20,9 +20,9 @@ from fairlead.datasets.target import bind_target
 from fairlead.errors import DataError
 
 # In this order: held-out rows come before training rows, since a model is to be proven on what it has not seen.
-_ROW_NAMES = ("x_test", "X_test", "x_val", "X_val", "x", "X", "inputs", "input", "features", "images", "data", "rows")
-_TARGET_NAMES = ("y_test", "Y_test", "y_val", "Y_val", "y", "Y", "labels", "label", "targets", "target")
-_TRAINING_NAMES = frozenset({"x_train", "X_train", "y_train", "Y_train"})
+ROW_NAMES = ("x_test", "X_test", "x_val", "X_val", "x", "X", "inputs", "input", "features", "images", "data", "rows")
+TARGET_NAMES = ("y_test", "Y_test", "y_val", "Y_val", "y", "Y", "labels", "label", "targets", "target")
+TRAINING_NAMES = frozenset({"x_train", "X_train", "y_train", "Y_train"})
 
 
 def bind(raw: Raw, interface: Interface, *, target: str | None = None, allow_missing: bool = False) -> Dataset:
@@ -80,7 +80,7 @@ def _match_arrays(raw: Raw, interface: Interface, target: str | None) -> tuple[d
     if all(name in arrays for name in wanted):
         used = {name: arrays.pop(name) for name in wanted}
     elif len(wanted) == 1:
-        name = "" if "" in arrays else next((name for name in _ROW_NAMES if name in arrays), None)
+        name = "" if "" in arrays else next((name for name in ROW_NAMES if name in arrays), None)
         if name is None and len(arrays) == 1:
             name = next(iter(arrays))
         if name is None:
@@ -91,7 +91,7 @@ def _match_arrays(raw: Raw, interface: Interface, target: str | None) -> tuple[d
     else:
         missing = [name for name in wanted if name not in arrays]
         raise DataError(f"No array for the model's input {_names(missing)}.", hint=f"The file has: {_names(arrays)}.")
-    extra = [name for name in arrays if name not in (*_ROW_NAMES, *_TARGET_NAMES, *_TRAINING_NAMES)]
+    extra = [name for name in arrays if name not in (*ROW_NAMES, *TARGET_NAMES, *TRAINING_NAMES)]
     if extra:
         raise DataError(f"The model has no input for the array {_names(extra)}.", hint=f"Its inputs are: {_names(wanted)}.")
     return used, answers, said
@@ -103,9 +103,9 @@ def _take_target(arrays: dict[str, Array], target: str | None, wanted: list[str]
             what = "A single array has no target; save x and y in one .npz file." if "" in arrays else f"There is: {_names(arrays)}."
             raise DataError(f"There is no target '{shorten(target)}' in the data.", hint=what)
         return arrays.pop(target)
-    known = (name for name in _TARGET_NAMES if name in arrays and name not in wanted)
+    known = (name for name in TARGET_NAMES if name in arrays and name not in wanted)
     # The target of the rows that are used: y for x, y_test for x_test.
-    rows = next((name for name in _ROW_NAMES if name in arrays), "")
+    rows = next((name for name in ROW_NAMES if name in arrays), "")
     suffix = rows.partition("_")[2]
     name = next((name for name in known if name.partition("_")[2] == suffix or not suffix), None)
     if name is None:

@@ -13,9 +13,10 @@ import stat
 from pathlib import Path
 
 from fairlead.core.dataset import Dataset
-from fairlead.core.interface import Interface, Tensors
+from fairlead.core.interface import Interface, Tensors, TensorSpec
 from fairlead.datasets.bind import bind, bind_inputs, text_columns
 from fairlead.datasets.catalog import READERS, format_of
+from fairlead.datasets.peek import inputs_of
 from fairlead.datasets.raw import Raw
 from fairlead.errors import DataError
 
@@ -36,6 +37,12 @@ def load_rows(path: Path, interface: Interface) -> Tensors:
     raw, _ = _read(path, text_columns(interface))
     inputs, _, _ = bind_inputs(raw, interface, target=None, allow_missing=True, allow_extra=True)
     return inputs
+
+
+def peek(path: Path, *, target: str | None = None) -> tuple[TensorSpec, ...]:
+    """Return the inputs that a model has to take to be proven with the rows in `path`; see `datasets.peek.inputs_of`."""
+    raw, _ = _read(path, frozenset())
+    return inputs_of(raw, target=target)
 
 
 def _read(path: Path, texts: frozenset[str]) -> tuple[Raw, str]:

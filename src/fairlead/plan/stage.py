@@ -9,17 +9,35 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
+from fairlead.core.artifact import ArtifactForm
+from fairlead.core.conversion import ENGINE_OF_FORM, RuntimeForm
 from fairlead.core.plan import Candidate, Plan
 from fairlead.core.requirement import MetricKind, Requirement
 from fairlead.core.target import Target
 from fairlead.errors import RequirementError, UnsupportedError
 
-_ENGINE = "onnxruntime"
+_ENGINE = ENGINE_OF_FORM[RuntimeForm.ONNX]
 _CLEAN = ("clean_graph",)
+# Forms beside ONNX, the artifacts that can have them, and the reason to try them.
+_OTHERS: Mapping[RuntimeForm, tuple[frozenset[ArtifactForm], str]] = {
+    RuntimeForm.OPENVINO: (
+        frozenset(ArtifactForm) - {ArtifactForm.TREE_ENSEMBLE, ArtifactForm.ESTIMATOR_FILE},
+        "OpenVINO fuses convolutions and attention in other ways; on some machines it is faster",
+    ),
+    RuntimeForm.TFLITE: (
+        frozenset({ArtifactForm.LAYER_GRAPH, ArtifactForm.KERAS_FILE, ArtifactForm.SAVED_MODEL, ArtifactForm.TFLITE_FILE}),
+        "LiteRT has the least overhead for small networks",
+    ),
+    RuntimeForm.TREES: (frozenset({ArtifactForm.TREE_ENSEMBLE}), "a kernel for trees alone walks many rows at once"),
+}
+_ORIGINALS: Mapping[RuntimeForm, tuple[ArtifactForm, str]] = {
+    RuntimeForm.TORCH: (ArtifactForm.TORCH_FILE, "PyTorch itself in a process of its own: only where the model has no ONNX form"),
+    RuntimeForm.PYTHON: (ArtifactForm.ESTIMATOR_FILE, "the estimator itself in a process of its own: only where it has no ONNX form"),
+}
 
 
-def plan(facts: Mapping[str, int | float | str], requirements: Sequence[Requirement], target: Target) -> Plan:
-    """Return the plan. `facts` are those of the artifact; the candidates come out the same for equal arguments."""
+def plan(facts: Mapping[str, int | float | str], form: ArtifactForm, requirements: Sequence[Requirement], target: Target) -> Plan:
+    """Return the plan for an artifact of `form` with `facts`; the candidates come out the same for equal arguments."""
     if target.hardware != "cpu":
         raise UnsupportedError(f"No engine runs on '{target.hardware}'.", hint="Use hardware cpu.")
     threads = _thread_limit(requirements, target)
@@ -32,6 +50,7 @@ def plan(facts: Mapping[str, int | float | str], requirements: Sequence[Requirem
             1,
             f"the converted model itself{_size_of(facts)}; one thread leaves the other cores to other requests",
         ),
+        *(_other(kind, reason) for kind, (forms, reason) in _OTHERS.items() if form in forms),
         Candidate(
             "clean-graph", _CLEAN, _ENGINE, 1, "the same answers from a graph without dead and constant parts: smaller, loads faster"
         ),
@@ -42,7 +61,12 @@ def plan(facts: Mapping[str, int | float | str], requirements: Sequence[Requirem
         candidates.append(Candidate(name, _CLEAN, _ENGINE, threads, f"{threads} threads for one call, since '{timed[0]}' may need them"))
     elif threads > 1:
         refused.append((name, "no requirement on speed: one thread per call serves more requests at once"))
+    candidates += [_other(kind, reason) for kind, (original, reason) in _ORIGINALS.items() if form is original]
     return Plan(tuple(requirements), target, tuple(candidates), tuple(refused))
+
+
+def _other(form: RuntimeForm, reason: str) -> Candidate:
+    return Candidate(form.value, (), ENGINE_OF_FORM[form], 1, reason, form.value)
 
 
 def _thread_limit(requirements: Sequence[Requirement], target: Target) -> int:

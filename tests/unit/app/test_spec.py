@@ -47,7 +47,7 @@ def test_an_empty_file_is_an_empty_spec() -> None:
         ("modle: a", "Did you mean 'model'?"),
         ("serve: {prot: 1}", "Did you mean 'port'?"),
         ("data: {path: a, targt: b}", "Did you mean 'target'?"),
-        ("colour: red", "Known keys: model"),
+        ("wxyz: red", "Known keys: model"),
         ("model: a\nmodel: b", "line 2, column 1: the key 'model' is given twice"),
         ("model: [", "line 1"),
         ("- a", "holds a list"),
@@ -104,6 +104,6 @@ def test_a_file_of_megabytes_is_refused(tmp_path: Path) -> None:
 def test_the_schema_knows_every_key_and_is_json() -> None:
     schema = json.loads(json.dumps(json_schema()))
     properties = schema["$defs"]["Spec"]["properties"]
-    assert set(properties) == {"model", "name", "data", "require", "task", "target", "serve"}
+    assert set(properties) == {"model", "name", "data", "require", "task", "source", "engine", "target", "serve"}
     assert all("description" in value for value in properties.values())
     assert schema["$defs"]["Spec"]["additionalProperties"] is False

@@ -1,0 +1,113 @@
+"""Make what a plan's candidates stand for, and find out which engine runs this model fastest on this machine.
+
+Takes a Trial; gives entrants (a candidate with its files and its open engine) and the EngineChoice. An engine whose library is absent, or
+that cannot hold the model, is said and left out; the rest goes on. It proves nothing: that is `prove`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fairlead.app.custom_metrics import CustomMetric
+from fairlead.app.wiring import House
+from fairlead.convert.build import build
+from fairlead.core.artifact import Artifact
+from fairlead.core.conversion import BuildJob, Conversion, RuntimeForm, RuntimeModel
+from fairlead.core.dataset import Dataset
+from fairlead.core.engine_choice import EngineChoice, EngineTiming, rank
+from fairlead.core.lineage import Step
+from fairlead.core.plan import Candidate, Plan
+from fairlead.core.ports import Engine
+from fairlead.core.requirement import MetricKind
+from fairlead.engines.opening import open_engine
+from fairlead.engines.stopwatch import TimingLimits, compare_engines
+from fairlead.errors import EnvironmentalError, InputError, MissingExtraError
+from fairlead.optimize.stage import optimize
+from fairlead.verify.run_rows import repeat_rows
+
+_TIMED = (MetricKind.LATENCY, MetricKind.THROUGHPUT)
+_CALLS = 1000
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What is tried: `plan.candidates` of `conversion`, against `artifact`, on `rows`. `engine` is the only one wanted, "" for all."""
+
+    artifact: Artifact
+    conversion: Conversion
+    rows: Dataset
+    plan: Plan
+    metrics: Mapping[str, CustomMetric] = field(default_factory=dict)
+    command: str = ""
+    engine: str = ""
+
+
+@dataclass(frozen=True)
+class Entrant:
+    """A candidate that could be made: its files, the steps that led to them, and the engine that runs them."""
+
+    candidate: Candidate
+    model: RuntimeModel
+    steps: tuple[Step, ...]
+    engine: Engine
+
+
+def usable(trial: Trial) -> tuple[Candidate, ...]:
+    """Return the candidates that the conversion leaves open: those of its own form, and where that is ONNX what ONNX can become."""
+    form, is_onnx = trial.conversion.form.value, trial.conversion.form is RuntimeForm.ONNX
+    originals = (RuntimeForm.TORCH.value, RuntimeForm.PYTHON.value)
+    return tuple(
+        candidate
+        for candidate in trial.plan.candidates
+        if (candidate.form not in originals if is_onnx else candidate.form == form) and trial.engine in ("", candidate.engine)
+    )
+
+
+def enter(candidate: Candidate, trial: Trial, house: House, folder: Path) -> Entrant:
+    """Apply the candidate's passes, bring the result into its form and open its engine; the caller closes it."""
+    conversion = trial.conversion
+    model, steps = optimize(candidate, conversion.path, folder / "optimize" / candidate.name)
+    job = BuildJob(trial.artifact, conversion, model, folder / "build" / candidate.name, house.sandbox)
+    built = build(RuntimeForm(candidate.form), job)
+    engine = open_engine(candidate.engine, built.path, conversion.interface, thread_count=candidate.thread_count, sandbox=house.sandbox)
+    return Entrant(candidate, built, (*steps, *built.steps), engine)
+
+
+def line_up(candidates: Sequence[Candidate], trial: Trial, house: House, folder: Path) -> tuple[dict[str, Entrant], EngineChoice]:
+    """Return the entrants by name that could be made and run, and what timing them in turns gave. The caller closes their engines."""
+    entrants: dict[str, Entrant] = {}
+    absent: list[tuple[str, str]] = []
+    for candidate in candidates:
+        try:
+            entrant = enter(candidate, trial, house, folder)
+        except (InputError, EnvironmentalError) as error:
+            absent.append((candidate.name, _reason(error)))
+            continue
+        try:
+            entrant.engine.run(trial.rows.take(0, 1).inputs)
+        except (InputError, EnvironmentalError) as error:
+            entrant.engine.close()
+            absent.append((candidate.name, _reason(error)))
+            continue
+        entrants[candidate.name] = entrant
+    timings = _time(entrants, trial, house.settings.engine_choice_time_s) if len(entrants) > 1 else ()
+    order = rank(timings) if timings else tuple(entrants)
+    return entrants, EngineChoice(timings, tuple(absent), order)
+
+
+def _time(entrants: Mapping[str, Entrant], trial: Trial, time_s: float) -> tuple[EngineTiming, ...]:
+    """Return every entrant's median at each batch size that a requirement names, or at batch 1."""
+    batches = sorted({item.batch for item in trial.plan.requirements if item.kind in _TIMED}) or [1]
+    engines = {name: entrant.engine for name, entrant in entrants.items()}
+    found = []
+    for batch in batches:
+        rows = repeat_rows(trial.rows.inputs, batch)
+        for name, timing in compare_engines(engines, rows, TimingLimits(_CALLS, time_s)).items():
+            found.append(EngineTiming(name, engines[name].description, batch, timing.percentile_ms(50), len(timing.calls_ms)))
+    return tuple(found)
+
+
+def _reason(error: InputError | EnvironmentalError) -> str:
+    return error.hint if isinstance(error, MissingExtraError) else error.message
