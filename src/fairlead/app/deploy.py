@@ -13,34 +13,25 @@ from typing import Any
 
 from fairlead.app.custom_metrics import load_metrics
 from fairlead.app.evidence import Evidence, write_evidence
+from fairlead.app.intake import Intake, check_quality_has_data, take_in, to_onnx
 from fairlead.app.lineup import Trial
 from fairlead.app.prove import Proof, prove
-from fairlead.app.rows import bind_pair
-from fairlead.app.source_options import complete_options
 from fairlead.app.wiring import House
 from fairlead.app.workspace import workspace
-from fairlead.convert.stage import convert
 from fairlead.core.artifact import Artifact, SourceOptions
-from fairlead.core.conversion import Conversion, RuntimeForm
-from fairlead.core.dataset import Dataset
-from fairlead.core.interface import Task, with_columns, with_task
-from fairlead.core.manifest import readable_size
+from fairlead.core.interface import Task
 from fairlead.core.plan import Plan
 from fairlead.core.ports import Progress
-from fairlead.core.requirement import MetricKind, Requirement
+from fairlead.core.requirement import Requirement
 from fairlead.core.target import Target
 from fairlead.core.verdict import Verdict
 from fairlead.core.version import PRODUCTION, Version, check_name
-from fairlead.datasets.draw import draw
-from fairlead.datasets.load import load_dataset
-from fairlead.errors import ConflictError, DataError, RejectedError, RequirementError, SpecError
-from fairlead.ingest.stage import ingest
+from fairlead.errors import ConflictError, RejectedError, SpecError
 from fairlead.plan.stage import plan
 from fairlead.register.aliases import promote
 from fairlead.register.stage import Registration, register
 from fairlead.stores.durable_files import typed_errors
 
-DRAWN_ROWS = 64
 _SUFFIXES = (
     *(".gz", ".xz", ".bz2", ".z", ".h5", ".hdf5", ".keras", ".onnx", ".skops", ".joblib", ".pkl", ".pickle", ".pt2", ".pt", ".pth"),
     *(".safetensors", ".tflite", ".json", ".ubj", ".xgb", ".txt", ".lgb", ".bst", ".cbm"),
@@ -68,6 +59,11 @@ class DeployRequest:
     options: SourceOptions = field(default_factory=SourceOptions)
     engine: str = ""
 
+    @property
+    def intake(self) -> Intake:
+        """The part that says what to take in."""
+        return Intake(self.model, self.data, self.target_column, self.requirements, self.task, self.options)
+
 
 @dataclass(frozen=True)
 class Deployed:
@@ -84,14 +80,14 @@ def deploy(request: DeployRequest, house: House, progress: Progress) -> Deployed
     # 1. What can be refused before any work is refused now.
     check_name(request.name)
     metrics = load_metrics(request.requirements)
-    _check_quality_has_data(request)
+    check_quality_has_data(request.intake)
     expected = house.records.aliases(request.name).get(request.alias, 0)
     with workspace(house) as folder:
         # 2. Take in the model and the rows.
-        artifact, rows = _take_in(request, house, folder, progress)
+        artifact, rows = take_in(request.intake, house, folder, progress)
         # 3. Plan and convert.
         strategy = _plan(request, artifact, progress)
-        conversion = _convert(artifact, house, folder, progress)
+        conversion = to_onnx(artifact, house, folder, progress)
         # 4. Make candidates and prove them, until one keeps every requirement.
         trial = Trial(artifact, conversion, rows, strategy, metrics, command=request.command, engine=request.engine)
         proof = prove(trial, house, folder, progress)
@@ -128,65 +124,12 @@ def name_from(model: Path) -> str:
     return check_name(stem[:128])
 
 
-def _check_quality_has_data(request: DeployRequest) -> None:
-    needing = [str(item) for item in request.requirements if item.kind is MetricKind.QUALITY]
-    if request.data is None and needing:
-        raise RequirementError(
-            f"'{needing[0]}' needs rows with right answers.",
-            hint="Give them: --data rows.npz (x and y) or --data rows.csv --target column.",
-        )
-
-
-def _take_in(request: DeployRequest, house: House, folder: Path, progress: Progress) -> tuple[Artifact, Dataset]:
-    progress.step(f"ingest: {request.model}")
-    options = complete_options(request.options, request.model, request.data, request.target_column)
-    artifact = ingest(request.model, folder / "ingest", sandbox=house.sandbox, options=options)
-    if request.task is not None:
-        artifact = replace(artifact, interface=with_task(artifact.interface, request.task))
-    parameters = artifact.facts.get("parameter_count")
-    counted = f", {parameters:,} parameters" if isinstance(parameters, int) else ""
-    takes = ", ".join(spec.describe() for spec in artifact.interface.inputs)
-    progress.done("\n".join([f"{artifact.framework} ({artifact.format.value}){counted}; takes {takes}", *artifact.notes]))
-    progress.step("data")
-    rows = _rows(request, artifact, house)
-    if rows.columns:
-        artifact = replace(artifact, interface=with_columns(artifact.interface, rows.columns))
-    progress.done(rows.description)
-    return artifact, rows
-
-
-def _rows(request: DeployRequest, artifact: Artifact, house: House) -> Dataset:
-    if request.data is None:
-        return draw(artifact.interface, rows=DRAWN_ROWS, seed=house.settings.seed)
-    allow_missing = bool(artifact.facts.get("accepts_missing", 0))
-    if isinstance(request.data, tuple):
-        rows = bind_pair(*request.data, artifact.interface, allow_missing=allow_missing)
-    else:
-        rows = load_dataset(request.data, artifact.interface, target=request.target_column, allow_missing=allow_missing)
-    needing = [str(item) for item in request.requirements if item.kind is MetricKind.QUALITY]
-    if rows.target is None and needing:
-        raise DataError(
-            f"'{needing[0]}' needs right answers, and the data has none.",
-            hint="Add an array y to the .npz file, or name the column: --target column.",
-        )
-    return rows
-
-
 def _plan(request: DeployRequest, artifact: Artifact, progress: Progress) -> Plan:
     progress.step("plan")
     strategy = plan(artifact.facts, artifact.form, request.requirements, request.target)
     count = f"{len(strategy.candidates)} candidates, tried in this order until one keeps the promise"
     progress.done("\n".join([count, *(f"{candidate.name}: {candidate.reason}" for candidate in strategy.candidates)]))
     return strategy
-
-
-def _convert(artifact: Artifact, house: House, folder: Path, progress: Progress) -> Conversion:
-    progress.step("convert")
-    conversion = convert(artifact, folder / "convert", sandbox=house.sandbox)
-    notes = [note for step in conversion.steps for note in step.notes]
-    form = "ONNX" if conversion.form is RuntimeForm.ONNX else "kept as it is"
-    progress.done("\n".join([f"{form}, {readable_size(conversion.path.stat().st_size)}", *notes]))
-    return conversion
 
 
 def _copy_report(source: Path, destination: Path | None) -> None:

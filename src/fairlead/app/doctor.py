@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.util
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -52,9 +53,25 @@ class Diagnosis:
 _EXTRAS: Mapping[str, tuple[str, tuple[tuple[str, ...], ...]]] = {
     "sklearn": ("scikit-learn models (.pkl, .joblib, .skops)", (("sklearn", "skops", "skl2onnx"),)),
     "keras": ("Keras layers that Fairlead's own reader does not know", (("keras", "torch", "onnxscript"), ("keras", "jax", "jax2onnx"))),
+    "torch": ("PyTorch models (.pt2, .pt, .pth, .safetensors)", (("torch", "onnxscript", "onnxslim", "safetensors"),)),
+    "tensorflow": ("TensorFlow models (SavedModel, .tflite), and .tflite out", (("tensorflow", "tf2onnx"),)),
+    "xgboost": ("XGBoost itself to compare with (its files are read without it)", (("xgboost",),)),
+    "lightgbm": ("LightGBM itself to compare with (its files are read without it)", (("lightgbm",),)),
+    "catboost": ("CatBoost models (.cbm)", (("catboost",),)),
+    "openvino": ("the engine OpenVINO", (("openvino",),)),
+    "litert": ("the engine LiteRT (.tflite)", (("ai_edge_litert",),)),
+    "mlflow": ("models from and to an MLflow tracking server", (("mlflow",),)),
 }
-_PACKAGES = {"sklearn": "scikit-learn"}
-_ENGINES = {"onnxruntime": "onnxruntime"}
+# module -> the packages that bring it, where they are called otherwise
+_PACKAGES: Mapping[str, tuple[str, ...]] = {
+    "sklearn": ("scikit-learn",),
+    "ai_edge_litert": ("ai-edge-litert",),
+    "mlflow": ("mlflow-skinny",),
+    "tensorflow": ("tensorflow-cpu", "tensorflow"),
+    "xgboost": ("xgboost-cpu", "xgboost"),
+}
+# engine -> the module that it needs
+_ENGINES = {"onnxruntime": "onnxruntime", "openvino": "openvino", "litert": "ai_edge_litert", "torch": "torch", "python": "sklearn"}
 
 
 def examine(home: Path, sandbox: Sandbox) -> Diagnosis:
@@ -63,22 +80,25 @@ def examine(home: Path, sandbox: Sandbox) -> Diagnosis:
     extras = tuple(_extra(name, *_EXTRAS[name]) for name in _EXTRAS)
     layers = sandbox.layers()
     free_bytes = shutil.disk_usage(_nearest_folder(home)).free
-    engines = {name: _version(package) for name, package in _ENGINES.items()}
-    return Diagnosis(machine, engines, extras, layers, home, free_bytes, _advice(extras, layers, free_bytes, home))
+    engines = {name: version for name, module in _ENGINES.items() if (version := _version(module))}
+    if shutil.which("cc"):
+        engines["trees"] = "compiled by cc"
+    return Diagnosis(machine, engines, extras, layers, home, free_bytes, _advice(layers, free_bytes, home))
 
 
 def _extra(name: str, purpose: str, alternatives: tuple[tuple[str, ...], ...]) -> Extra:
     missing = min(([module for module in modules if importlib.util.find_spec(module) is None] for modules in alternatives), key=len)
     present = {module for modules in alternatives for module in modules if importlib.util.find_spec(module) is not None}
-    versions = {module: _version(_PACKAGES.get(module, module)) for module in sorted(present)}
+    versions = {module: _version(module) for module in sorted(present)}
     return Extra(name, purpose, versions, tuple(missing), "" if not missing else f"pip install 'fairlead[{name}]'")
 
 
-def _version(package: str) -> str:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return ""
+def _version(module: str) -> str:
+    """Return the version of the package that brings `module`, "" where there is none."""
+    for package in _PACKAGES.get(module, (module,)):
+        with suppress(metadata.PackageNotFoundError):
+            return metadata.version(package)
+    return ""
 
 
 def _nearest_folder(path: Path) -> Path:
@@ -87,8 +107,8 @@ def _nearest_folder(path: Path) -> Path:
     return path
 
 
-def _advice(extras: tuple[Extra, ...], layers: Mapping[str, str], free_bytes: int, home: Path) -> tuple[str, ...]:
-    advice = [f"{extra.purpose}: {extra.cure}" for extra in extras if not extra.is_installed]
+def _advice(layers: Mapping[str, str], free_bytes: int, home: Path) -> tuple[str, ...]:
+    advice = []
     weak = [layer for layer, state in layers.items() if state != "active"]
     if weak:
         advice.append(

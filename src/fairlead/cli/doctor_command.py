@@ -46,7 +46,7 @@ def _text(diagnosis: Diagnosis) -> str:
             "Extras",
             [
                 f"{mark(is_good=extra.is_installed)} {extra.name}: {extra.purpose}"
-                + (f" (lacks {', '.join(extra.missing)})" if extra.missing else f" ({_listed(extra.versions)})")
+                + (f": {extra.cure}" if extra.missing else f" ({_listed(extra.versions)})")
                 for extra in diagnosis.extras
             ],
         ),

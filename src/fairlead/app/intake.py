@@ -1,0 +1,97 @@
+"""What a model is proven with, taken in: the model's file or folder, and the rows. The first sentences of `deploy` and of `convert`.
+
+Takes an Intake, gives an Artifact and a Dataset, and the Conversion of an artifact. Raises what ingest, convert and the data's readers raise,
+DataError and RequirementError where a requirement needs right answers that are not there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from fairlead.app.rows import bind_pair
+from fairlead.app.source_options import complete_options
+from fairlead.app.wiring import House
+from fairlead.convert.stage import convert
+from fairlead.core.artifact import Artifact, SourceOptions
+from fairlead.core.conversion import Conversion, RuntimeForm
+from fairlead.core.dataset import Dataset
+from fairlead.core.interface import Task, with_columns, with_task
+from fairlead.core.manifest import readable_size
+from fairlead.core.ports import Progress
+from fairlead.core.requirement import MetricKind, Requirement
+from fairlead.datasets.draw import draw
+from fairlead.datasets.load import load_dataset
+from fairlead.errors import DataError, RequirementError
+from fairlead.ingest.stage import ingest
+
+DRAWN_ROWS = 64
+
+
+@dataclass(frozen=True)
+class Intake:
+    """A model and what is said about it. `data` is a file, or a pair (rows, answers) that is in memory, or None: rows are drawn then."""
+
+    model: Path
+    data: Path | tuple[Any, Any] | None = None
+    target_column: str | None = None
+    requirements: tuple[Requirement, ...] = ()
+    task: Task | None = None
+    options: SourceOptions = field(default_factory=SourceOptions)
+
+
+def check_quality_has_data(request: Intake) -> None:
+    """Raise RequirementError where a requirement needs right answers and no data is given at all."""
+    needing = [str(item) for item in request.requirements if item.kind is MetricKind.QUALITY]
+    if request.data is None and needing:
+        raise RequirementError(
+            f"'{needing[0]}' needs rows with right answers.",
+            hint="Give them: --data rows.npz (x and y) or --data rows.csv --target column.",
+        )
+
+
+def take_in(request: Intake, house: House, folder: Path, progress: Progress) -> tuple[Artifact, Dataset]:
+    """Read the model and the rows that it is to be proven with."""
+    progress.step(f"ingest: {request.model}")
+    options = complete_options(request.options, request.model, request.data, request.target_column)
+    artifact = ingest(request.model, folder / "ingest", sandbox=house.sandbox, options=options)
+    if request.task is not None:
+        artifact = replace(artifact, interface=with_task(artifact.interface, request.task))
+    parameters = artifact.facts.get("parameter_count")
+    counted = f", {parameters:,} parameters" if isinstance(parameters, int) else ""
+    takes = ", ".join(spec.describe() for spec in artifact.interface.inputs)
+    progress.done("\n".join([f"{artifact.framework} ({artifact.format.value}){counted}; takes {takes}", *artifact.notes]))
+    progress.step("data")
+    rows = _rows(request, artifact, house)
+    if rows.columns:
+        artifact = replace(artifact, interface=with_columns(artifact.interface, rows.columns))
+    progress.done(rows.description)
+    return artifact, rows
+
+
+def _rows(request: Intake, artifact: Artifact, house: House) -> Dataset:
+    if request.data is None:
+        return draw(artifact.interface, rows=DRAWN_ROWS, seed=house.settings.seed)
+    allow_missing = bool(artifact.facts.get("accepts_missing", 0))
+    if isinstance(request.data, tuple):
+        rows = bind_pair(*request.data, artifact.interface, allow_missing=allow_missing)
+    else:
+        rows = load_dataset(request.data, artifact.interface, target=request.target_column, allow_missing=allow_missing)
+    needing = [str(item) for item in request.requirements if item.kind is MetricKind.QUALITY]
+    if rows.target is None and needing:
+        raise DataError(
+            f"'{needing[0]}' needs right answers, and the data has none.",
+            hint="Add an array y to the .npz file, or name the column: --target column.",
+        )
+    return rows
+
+
+def to_onnx(artifact: Artifact, house: House, folder: Path, progress: Progress) -> Conversion:
+    """Convert to canonical ONNX, or keep the original where no route leads there."""
+    progress.step("convert")
+    conversion = convert(artifact, folder / "convert", sandbox=house.sandbox)
+    notes = [note for step in conversion.steps for note in step.notes]
+    form = "ONNX" if conversion.form is RuntimeForm.ONNX else "kept as it is"
+    progress.done("\n".join([f"{form}, {readable_size(conversion.path.stat().st_size)}", *notes]))
+    return conversion
