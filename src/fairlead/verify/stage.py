@@ -35,7 +35,7 @@ class VerifyJob:
 
     `dataset` fits the candidate's interface; `probes` are rows at the original's own thresholds. `tolerance` is absolute below 1 and
     relative above. `metrics` are the user's own functions by the name that requirements use. `limits` bound the timed calls of each batch
-    size. `command` is how to measure again.
+    size. `command` is how to measure again. `size_bytes` is that of all files of the candidate (None: `model_path` is the only one).
     """
 
     reference: Engine
@@ -56,6 +56,7 @@ class VerifyJob:
     seed: int = 0
     notes: tuple[str, ...] = ()
     command: str = ""
+    size_bytes: int | None = None
 
 
 def verify(job: VerifyJob) -> Verdict:
@@ -78,7 +79,7 @@ def verify(job: VerifyJob) -> Verdict:
         comparison=comparison,
         quality=quality,
         speed=speed,
-        size_bytes=job.model_path.stat().st_size,
+        size_bytes=job.model_path.stat().st_size if job.size_bytes is None else job.size_bytes,
         memory_peak_bytes=memory_peak_bytes,
         thread_count=job.thread_count,
         is_synthetic=job.dataset.is_synthetic,
