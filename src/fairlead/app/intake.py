@@ -1,6 +1,6 @@
 """What a model is proven with, taken in: the model's file or folder, and the rows. The first sentences of `deploy` and of `convert`.
 
-Takes an Intake, gives an Artifact and a Dataset, and the Conversion of an artifact. Raises what ingest, convert and the data's readers raise,
+Takes an Intake, gives an Artifact and a Dataset, and an artifact's Conversion. Raises what ingest, convert and the readers of data raise,
 DataError and RequirementError where a requirement needs right answers that are not there.
 """
 

@@ -16,6 +16,7 @@ from fairlead.errors import FairleadError
 # name -> (module:attribute, one line of help). The help stands here so that `fairlead --help` imports no command.
 COMMANDS = {
     "deploy": ("fairlead.cli.deploy_command:deploy", "Prove a model, register it and point @production at it."),
+    "convert": ("fairlead.cli.convert_command:convert", "Bring a model into another engine's form, compared with the original."),
     "serve": ("fairlead.cli.serve_command:serve", "Serve what is in production over HTTP."),
     "predict": ("fairlead.cli.predict_command:predict", "Ask a registered model, without a server."),
     "models": ("fairlead.cli.registry_commands:models", "List the registered models."),

@@ -59,7 +59,7 @@ def test_the_export_runs_in_the_sandbox_and_names_its_versions(artifact, tmp_pat
     conversion = converter.convert_keras_file(artifact, tmp_path / "work", sandbox=fake)
     assert conversion.path.is_relative_to(tmp_path / "work")
     assert conversion.steps[0].versions == {"keras": "3.15.1"}
-    assert fake.jobs[0].arguments["inputs"] == [{"name": "x", "dtype": "FP32", "shape": [None, 3]}]
+    assert fake.jobs[0].arguments["inputs"] == ({"name": "x", "dtype": "FP32", "shape": (None, 3), "columns": ()},)
     with pytest.raises(CorruptError):
         converter.convert_keras_file(artifact, tmp_path / "empty", sandbox=FakeSandbox())
 
@@ -71,25 +71,6 @@ def test_without_the_extra_the_layer_and_the_cure_are_named(artifact, tmp_path, 
     left = replace(artifact, notes=("left to Keras: Layer 'r': Resizing",))
     with pytest.raises(UnsupportedError, match=r"Resizing.*fairlead\[keras\]"):
         converter.convert_keras_file(left, tmp_path, sandbox=FakeSandbox())
-
-
-@pytest.mark.parametrize("names", [("a", "b", "c"), ("y", "m", "x"), ("a", "x", "b"), ("a", "y", "x")])
-def test_tensors_get_the_interfaces_names_also_where_these_are_taken(names):
-    model = graph(*names)
-    converter._rename(model, ["x"], ["y"])
-    onnx.checker.check_model(model, full_check=True)
-    assert [value.name for value in model.graph.input] == ["x"]
-    assert [value.name for value in model.graph.output] == ["y"]
-    assert model.graph.node[0].input[0] == "x"
-    assert model.graph.node[1].output[0] == "y"
-    assert model.graph.node[0].output[0] == model.graph.node[1].input[0]
-
-
-def test_an_axis_that_the_export_froze_is_refused():
-    free = [{"name": "x", "shape": [None, 3]}]
-    converter._check_free(graph("x", "m", "y"), free)
-    with pytest.raises(UnsupportedError, match="freeze axis 0"):
-        converter._check_free(graph("x", "m", "y", batch=3), free)
 
 
 class FailingOnSandbox(FakeSandbox):

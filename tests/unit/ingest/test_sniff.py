@@ -42,8 +42,17 @@ CONTENTS = {
     ".pkl": (PICKLED, SourceFormat.SKLEARN_PICKLE),
     ".joblib": (zlib.compress(PICKLED), SourceFormat.SKLEARN_JOBLIB),
     ".onnx": (b"\x08\x08\x12\x07pytorch\x3a\x02\x0a\x00", SourceFormat.ONNX),
+    ".pt2": (zipped("m/archive_format", "m/models/model.json"), SourceFormat.TORCH_EXPORTED),
+    ".pt": (zipped("m/data.pkl", "m/constants.pkl", "m/code/__torch__.py"), SourceFormat.TORCH_SCRIPT),
+    ".pth": (zipped("archive/data.pkl", "archive/version"), SourceFormat.TORCH_STATE),
+    ".safetensors": ((2).to_bytes(8, "little") + b"{}", SourceFormat.SAFETENSORS),
+    ".tflite": (b"\x1c\x00\x00\x00TFL3" + b"\x00" * 20, SourceFormat.TFLITE),
+    ".json": (b'{"learner": {}, "version": [3, 2, 0]}', SourceFormat.XGBOOST_JSON),
+    ".ubj": (b"{L\x00\x00\x00\x00\x00\x00\x00\x07learner{}}", SourceFormat.XGBOOST_UBJ),
+    ".txt": (b"tree\nversion=v4\n", SourceFormat.LIGHTGBM_TEXT),
+    ".cbm": (b"CBM1\x00\x00\x00\x00", SourceFormat.CATBOOST_CBM),
 }
-SAME_LOADER = {(".pkl", ".joblib"), (".joblib", ".pkl")}
+SAME_LOADER = {(".pkl", ".joblib"), (".joblib", ".pkl"), (".pt", ".pth"), (".pth", ".pt")}
 
 
 @pytest.mark.parametrize("suffix", CONTENTS)
@@ -80,12 +89,10 @@ def test_pickles_of_every_protocol_are_known(tmp_path, protocol):
     [
         (b"7z\xbc\xaf\x27\x1c...", "7z"),
         (b"\x00" * 257 + b"ustar" + b"\x00" * 100, "tar"),
-        (b"\x1c\x00\x00\x00TFL3" + b"\x00" * 20, "TensorFlow Lite"),
         (b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.", "PyTorch"),
-        (zipped("archive/data.pkl", "archive/version"), "PyTorch"),
         (b"\x08\x01\x12\x10saved", "SavedModel"),
         (b"weights: none\n", "text"),
-        (b'{"learner": {}}', "JSON"),
+        (b'{"weights": {}}', "JSON"),
         (b"version https://git-lfs.github.com/spec/v1\n", "Git LFS"),
         (bytes(range(128, 256)), "damaged"),
     ],
@@ -96,10 +103,10 @@ def test_other_files_are_called_what_they_are(tmp_path, data, said):
     with pytest.raises(SourceError, match=said):
         sniff(path, "model.h5")
     with pytest.raises(UnsupportedError, match=said):
-        sniff(path, "model.pt")
+        sniff(path, "model.thing")
 
 
-@given(st.binary(min_size=1, max_size=200), st.sampled_from([*CONTENTS, ".pt", ""]))
+@given(st.binary(min_size=1, max_size=200), st.sampled_from([*CONTENTS, ".bst", ".xgb", ".thing", ""]))
 def test_any_bytes_under_any_name_end_in_a_format_or_in_one_clear_error(tmp_path_factory, data, suffix):
     path = tmp_path_factory.mktemp("sniff") / "file"
     path.write_bytes(data)
