@@ -1,7 +1,8 @@
 """The worker's side of the sandbox: a supervisor that enters the namespaces, and its one child that gives up every right and then works.
 
-Started by `security.sandbox` and by nothing else. Takes the job as JSON on stdin; gives the answer as JSON on the descriptor that the job
-names, and how the worker ended as JSON on stdout. Never returns to foreign code after the answer; loads no library before it is locked.
+Started by `security.sandbox_process` and by nothing else. Takes the job as JSON on stdin; gives the answer as JSON on the descriptor that
+the job names, and on stdout, as lines of JSON, the worker's process id and how it ended. A job that names a descriptor for `asks` stays
+(security.resident_child). Never returns to foreign code after the answer; loads no library before it is locked.
 """
 
 from __future__ import annotations
@@ -15,16 +16,14 @@ import os
 import resource
 import signal
 import sys
-import traceback
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from fairlead.errors import FairleadError
 from fairlead.security import kernel, landlock, namespaces, seccomp
 from fairlead.security.namespaces import ACTIVE
+from fairlead.security.sandbox_failures import NOTE_CHARS, describe_failure
 
-_NOTE_CHARS = 4000
 _READABLE = (
     "/usr/lib", "/usr/lib32", "/usr/lib64", "/usr/local/lib", "/usr/share/zoneinfo", "/usr/share/locale", "/lib", "/lib64", "/nix/store",
     "/etc/ld.so.cache", "/etc/localtime", "/etc/alternatives", "/proc/self", "/proc/cpuinfo", "/proc/meminfo", "/proc/stat",
@@ -43,11 +42,20 @@ def main() -> None:
         _work(job, layers)
     # Asked to stop, the supervisor ends its child and still reports: nobody else could reap it.
     signal.signal(signal.SIGTERM, lambda *_: os.kill(worker, signal.SIGKILL))
-    os.close(job["answer"])
+    for name in ("answer", "asks"):
+        if name in job:
+            os.close(job[name])
+    _report({"pid": worker})
     _, status, usage = os.wait4(worker, 0)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    os.write(1, json.dumps({"code": os.waitstatus_to_exitcode(status), "cpu_s": usage.ru_utime + usage.ru_stime}).encode())
+    cpu_s, peak_bytes = usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024
+    _report({"code": os.waitstatus_to_exitcode(status), "cpu_s": cpu_s, "peak_bytes": peak_bytes})
     os._exit(0)
+
+
+def _report(line: Mapping[str, Any]) -> None:
+    with contextlib.suppress(BrokenPipeError):  # nobody is left who asks
+        os.write(1, json.dumps(line).encode() + b"\n")
 
 
 def nothing(_: Mapping[str, Any]) -> dict[str, Any]:
@@ -64,21 +72,27 @@ def _die_with(parent: int | None) -> None:
 
 
 def _work(job: Mapping[str, Any], layers: dict[str, str]) -> None:
-    """Lock this process, call the entry, write the answer, end."""
+    """Lock this process, call the entry, write the answer, answer asks where the job stays, end."""
     answer_to = int(job["answer"])
     nothing = os.open(os.devnull, os.O_RDWR)
     for descriptor in (0, 1, 2):
         os.dup2(nothing, descriptor)
+    given: Any = None
     try:
         sys.path.extend(job["import_paths"])
         _lock(job, layers)
         missing = sorted(name for name, state in layers.items() if state != ACTIVE)
-        answer: dict[str, Any] = {"refused": missing} if job["is_strict"] and missing else _call(job)
+        if job["is_strict"] and missing:
+            answer: dict[str, Any] = {"refused": missing}
+        else:
+            given, answer = _call(job)
     except OSError as error:
         answer = {"failure": {"kind": "OSError", "message": f"the worker cannot be locked: {error}", "trace": ""}}
     answer["layers"] = layers
     with contextlib.suppress(OSError):  # the parent has gone or has seen enough
         _write(answer_to, answer)
+        if "result" in answer and "asks" in job:
+            importlib.import_module("fairlead.security.resident_child").answer_asks(given, int(job["asks"]), answer_to)
     os._exit(0)
 
 
@@ -108,11 +122,12 @@ def _try(layers: dict[str, str], name: str, action: Any, *arguments: Any) -> Non
 def _limit(limits: Mapping[str, int], *, has_own_ids: bool) -> str:
     wanted = {
         resource.RLIMIT_AS: limits["memory_bytes"],
-        resource.RLIMIT_CPU: limits["cpu_s"],
         resource.RLIMIT_FSIZE: limits["file_bytes"],
         resource.RLIMIT_NOFILE: 1024,
         resource.RLIMIT_CORE: 0,
     }
+    if limits["cpu_s"]:  # a process that stays has none
+        wanted[resource.RLIMIT_CPU] = limits["cpu_s"]
     if has_own_ids:  # else the user's other processes would count
         wanted[resource.RLIMIT_NPROC] = 512
     for kind, amount in wanted.items():
@@ -139,33 +154,25 @@ def _disbelieve(layers: dict[str, str]) -> None:
         layers["no-new-privileges"] = "the kernel accepted it, but it does not hold"
 
 
-def _call(job: Mapping[str, Any]) -> dict[str, Any]:
+def _call(job: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """Return what the entry returned, and what the parent is told of it."""
     module, _, name = str(job["entry"]).partition(":")
     try:
         entry = getattr(importlib.import_module(module), name)
-        return {"result": entry({**job["arguments"], "scratch": job["scratch"]})}
-    except FairleadError as error:
-        plain = {"class": type(error).__name__, "message": error.message, "hint": error.hint, "extra": getattr(error, "extra", "")}
-        return {"error": plain}
-    except OSError as error:
-        if error.errno in (errno.EFBIG, errno.ENOSPC, errno.EDQUOT):
-            return {"failure": {"kind": "full" if error.errno != errno.EFBIG else "file-limit", "message": "", "trace": ""}}
-        return _failure(error)
+        given = entry({**job["arguments"], "scratch": job["scratch"]})
+        if "asks" in job and not callable(given):
+            raise TypeError(f"{job['entry']} gave no function that answers")  # noqa: TRY301 - told to the parent like every other failure
     except BaseException as error:  # noqa: BLE001 - foreign bytes may make a library raise anything; the parent decides what to say
-        return _failure(error)
-
-
-def _failure(error: BaseException) -> dict[str, Any]:
-    trace = "" if isinstance(error, MemoryError) else traceback.format_exc()[-_NOTE_CHARS:]
-    return {"failure": {"kind": type(error).__name__, "message": str(error)[:_NOTE_CHARS], "trace": trace}}
+        return None, describe_failure(error)
+    return given, {"result": {} if "asks" in job else given}
 
 
 def _write(descriptor: int, answer: Mapping[str, Any]) -> None:
     try:
-        data = json.dumps(answer).encode()
+        data = json.dumps(answer).encode() + b"\n"
     except (TypeError, ValueError, RecursionError, MemoryError) as error:
-        failure = {"kind": type(error).__name__, "message": f"the answer is not plain data: {error}"[:_NOTE_CHARS], "trace": ""}
-        data = json.dumps({"failure": failure, "layers": answer["layers"]}).encode()
+        failure = {"kind": type(error).__name__, "message": f"the answer is not plain data: {error}"[:NOTE_CHARS], "trace": ""}
+        data = json.dumps({"failure": failure, "layers": answer["layers"]}).encode() + b"\n"
     while data:
         data = data[os.write(descriptor, data[: 1 << 20]) :]
 
