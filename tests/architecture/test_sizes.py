@@ -74,6 +74,7 @@ BROAD_EXCEPTS = {
     "src/fairlead/convert/keras_file_to_onnx.py": "an exporter raises whatever an operator without a converter raises",
     "src/fairlead/engines/keras_worker.py": "Keras raises whatever a layer raises; all of it means that it cannot open or run the file",
     "src/fairlead/security/estimator_file.py": "an estimator's __setstate__ may raise anything for the state of another release",
+    "src/fairlead/security/resident_child.py": "the same, for what a model that stays is asked",
     "src/fairlead/security/sandbox_child.py": "a library may raise anything for foreign bytes; it is reported by kind, never swallowed",
     "src/fairlead/serve/follower.py": "whatever a registry or a load raises, what serves goes on serving; it is reported",
     "src/fairlead/serve/http/api.py": "the last resort: a mistake of ours becomes a 500 and a report, never the end of the server",
