@@ -1,0 +1,1 @@
+"""The five models of benchmarks/engines.py."""
