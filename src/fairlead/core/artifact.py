@@ -39,7 +39,7 @@ class ArtifactForm(enum.StrEnum):
     KERAS_FILE = "keras-file"  # the snapshot itself: has layers only Keras knows; opened in the sandbox only
     ESTIMATOR_FILE = "estimator-file"  # the snapshot itself: a checked pickle, joblib or skops file; opened in the sandbox only
     ONNX_FILE = "onnx-file"  # single-file ONNX, external data folded in
-    TREE_ENSEMBLE = "tree-ensemble"  # directory of core.tree_ensemble; data only. The snapshot is the library's own file
+    TREE_ENSEMBLE = "tree-ensemble"  # file of engines.tree_ensemble_file; data only. The snapshot is the library's own file
     TORCH_FILE = "torch-file"  # the snapshot itself, checked; opened in the sandbox only
     SAVED_MODEL = "saved-model"  # the snapshot itself (a folder), checked; opened in the sandbox only
     TFLITE_FILE = "tflite-file"  # the snapshot itself, checked; opened in the sandbox only
@@ -51,13 +51,15 @@ class SourceOptions:
 
     `model_class` is "module:Class" (or a function that returns the model) for files that hold weights only; `model_arguments` are its
     keyword arguments, JSON values. The module is looked for in `import_paths`, and imported in the sandbox only. `inputs` are names, types
-    and shapes for files that do not record them; where the user gave none, they are those of the data's arrays.
+    and shapes for files that do not record them; where the user gave none, they are those of the data's arrays. `signature` names the
+    one that is meant of a TensorFlow SavedModel that has several.
     """
 
     model_class: str = ""
     model_arguments: Mapping[str, str | int | float | bool | None] = field(default_factory=dict)
     import_paths: tuple[Path, ...] = ()
     inputs: tuple[TensorSpec, ...] = ()
+    signature: str = ""
 
 
 @dataclass(frozen=True)
