@@ -6,6 +6,7 @@
     throughput_rps>=500       rows per second          size_mb<=2               bytes on disk / 10^6
     memory_mb<=200            peak memory              shop.metrics:profit>=10  any pkg.module:function(y_true, y_pred)
     decision_flips<=0         rows that are decided otherwise   cores<=2      CPU cores one replica may use
+    ece<=0.02                 calibration error        ece_rise<=0.005          gained against the original, at most
 
 Pure. Raises RequirementError with what was understood and what would have been right.
 """
@@ -71,6 +72,14 @@ _SPECS = (
         "",
         high=1.0,
         sentence="area under the ROC curve; one-vs-rest macro average for more than two classes",
+    ),
+    MetricSpec(
+        "ece",
+        MetricKind.QUALITY,
+        Direction.LOWER,
+        "",
+        high=1.0,
+        sentence="expected calibration error: how far probabilities are from the share of rows that they come true for",
     ),
     MetricSpec("rmse", MetricKind.QUALITY, Direction.LOWER, "", sentence="root mean squared error, in the target's unit"),
     MetricSpec("mae", MetricKind.QUALITY, Direction.LOWER, "", sentence="mean absolute error, in the target's unit"),

@@ -23,11 +23,26 @@ class OutputParity:
 
 
 @dataclass(frozen=True)
+class Flip:
+    """A row that is decided otherwise, or whose number jumps: what original and candidate said, as a person reads it.
+
+    `row` counts from 0 in the data, or in the probe rows where `is_probe`.
+    """
+
+    row: int
+    is_probe: bool
+    original: str
+    candidate: str
+
+
+@dataclass(frozen=True)
 class Parity:
-    """Original against candidate on the same rows. `decision_flip_count` is None where there is no decision rule.
+    """Original against candidate on the same rows. `decision_flip_count` is None where there is no decision rule or a number is the answer.
 
     `batch_max_abs` maps a batch size to the largest difference between rows run in batches of that size and all rows at once.
-    `probe_count` says how many of the rows were built at the model's own thresholds.
+    `probe_count` says how many of the rows were built at the model's own thresholds, `probe_flip_count` how many of the flips (or jumps)
+    are among those. `jump_count` counts rows whose number differs by more than the tolerance, None where the answer is no number.
+    `flips` are the first rows that flip or jump.
     """
 
     row_count: int
@@ -37,6 +52,19 @@ class Parity:
     batch_max_abs: Mapping[str, float]
     is_deterministic: bool
     tolerance: float
+    probe_flip_count: int = 0
+    jump_count: int | None = None
+    flips: tuple[Flip, ...] = ()
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Expected calibration error (see verify.calibration) of both models' probabilities on the same labelled rows."""
+
+    original_ece: float
+    candidate_ece: float
+    bin_count: int
+    row_count: int
 
 
 @dataclass(frozen=True)
@@ -102,6 +130,7 @@ class Verdict:
     machine: Machine
     notes: tuple[str, ...] = ()
     command: str = ""
+    calibration: Calibration | None = None
 
     @property
     def is_green(self) -> bool:
@@ -112,3 +141,16 @@ class Verdict:
     def failures(self) -> tuple[Check, ...]:
         """The checks that did not pass."""
         return tuple(check for check in self.checks if not check.is_met)
+
+
+def decision_sentence(parity: Parity) -> str:
+    """Say how many decisions flipped (or numbers jumped), in rows of data and in probe rows apart."""
+    rows = f"{parity.row_count - parity.probe_count:,} rows"
+    probes = f"{parity.probe_flip_count:,} in {parity.probe_count:,} rows at its thresholds"
+    if parity.decision_flip_count is not None:
+        counted = f"{parity.decision_flip_count - parity.probe_flip_count:,} decision flips in {rows}"
+    elif parity.jump_count is not None:
+        counted = f"{parity.jump_count - parity.probe_flip_count:,} values off by more than {parity.tolerance:g} in {rows}"
+    else:
+        return f"no decision rule is known; the numbers of {rows} were compared"
+    return f"{counted}, {probes}" if parity.probe_count else counted

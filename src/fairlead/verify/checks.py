@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fairlead.core.requirement import MetricKind, Requirement
-from fairlead.core.verdict import Check, Quality, Speed
+from fairlead.core.verdict import Calibration, Check, Quality, Speed
 from fairlead.errors import RequirementError
+from fairlead.verify.calibration import GAP_LIMIT
 from fairlead.verify.parity import Comparison
 
 
@@ -22,6 +23,7 @@ class Measurements:
     memory_peak_bytes: int
     thread_count: int
     is_synthetic: bool
+    calibration: Calibration | None = None
 
 
 def build_checks(found: Measurements, requirements: Sequence[Requirement]) -> tuple[Check, ...]:
@@ -30,7 +32,7 @@ def build_checks(found: Measurements, requirements: Sequence[Requirement]) -> tu
 
 
 def builtin_checks(found: Measurements, requirements: Sequence[Requirement]) -> tuple[Check, ...]:
-    """Return parity, decisions, batch invariance, determinism and whether answers are numbers.
+    """Return parity, decisions, batch invariance, determinism, whether probabilities are any, and whether answers are numbers.
 
     `max_abs_diff<=x` replaces the parity check, `decision_flips<=n` the decision check.
     """
@@ -50,6 +52,10 @@ def builtin_checks(found: Measurements, requirements: Sequence[Requirement]) -> 
     checks.append(Check("batch invariance", worst <= parity.tolerance, worst, within, f"rows in batches of {sizes} against all at once"))
     detail = "the same rows give the same bits twice" if parity.is_deterministic else "the same rows gave different answers twice"
     checks.append(Check("determinism", parity.is_deterministic, float(not parity.is_deterministic), "<= 0", detail))
+    if comparison.probability_gap is not None:
+        gap = comparison.probability_gap
+        detail = "the most that a probability lies outside of 0 to 1, or that those of a row miss the sum 1"
+        checks.append(Check("probabilities", gap <= GAP_LIMIT, gap, f"<= {GAP_LIMIT:g}", detail))
     if comparison.nan_count and not found.is_synthetic:
         detail = "rows for which original and candidate both answer NaN"
         checks.append(Check("answers are numbers", is_met=False, measured=comparison.nan_count, bound="<= 0", detail=detail))

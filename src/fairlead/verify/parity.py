@@ -11,10 +11,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from fairlead.core.interface import Array, DecisionKind, Interface, Tensors, decide
+from fairlead.core.interface import Array, DecisionKind, Interface, Tensors
 from fairlead.core.ports import Engine
 from fairlead.core.verdict import OutputParity, Parity
 from fairlead.errors import CorruptError
+from fairlead.verify.calibration import probability_gap
+from fairlead.verify.decisions import compare_decisions
+from fairlead.verify.differences import differences
 from fairlead.verify.run_rows import count_rows, run_in_pieces, run_reference
 
 # Sizes that show a batch dimension that was frozen, or rows that see each other; 7 is no multiple of any vector width.
@@ -28,6 +31,7 @@ class Comparison:
 
     `scaled_max` is the largest difference over all outputs that are no labels, divided by max(|original|, 1), and `batch_scaled_max` that
     between batch sizes. `first_flip` is a sentence on the first decision that differs. `nan_count` counts rows where both answer NaN.
+    `probability_gap` says how far the candidate's scores are from being probabilities, None where the original's are none.
     """
 
     parity: Parity
@@ -37,6 +41,7 @@ class Comparison:
     batch_scaled_max: float
     first_flip: str
     nan_count: int
+    probability_gap: float | None
 
 
 def compare(reference: Engine, candidate: Engine, inputs: Tensors, probes: Tensors | None, tolerance: float) -> Comparison:
@@ -50,16 +55,19 @@ def compare(reference: Engine, candidate: Engine, inputs: Tensors, probes: Tenso
         again = run_in_pieces(candidate, everything)
         batches = {str(size): compare_batches(candidate, everything, got, size) for size in _BATCH_SIZES}
         expected = _by_names(asked.result(), interface)
-    flips, first_flip = count_flips(interface, expected, got)
+    decisions = compare_decisions(interface, expected, got, row_count=rows, tolerance=tolerance)
     outputs = tuple(compare_output(spec.name, expected[spec.name], got[spec.name]) for spec in interface.outputs)
     parity = Parity(
         row_count=count_rows(everything),
         probe_count=count_rows(everything) - rows,
         outputs=outputs,
-        decision_flip_count=flips,
+        decision_flip_count=decisions.flip_count,
         batch_max_abs={size: worst for size, (worst, _) in batches.items()},
         is_deterministic=all(is_same(got[name], again[name]) for name in got),
         tolerance=tolerance,
+        probe_flip_count=decisions.probe_count,
+        jump_count=decisions.jump_count,
+        flips=decisions.first,
     )
     label = _label_output(interface)
     return Comparison(
@@ -68,7 +76,8 @@ def compare(reference: Engine, candidate: Engine, inputs: Tensors, probes: Tenso
         candidate={name: tensor[:rows] for name, tensor in got.items()},
         scaled_max=max((output.max_rel for output in outputs if output.output != label), default=0.0),
         batch_scaled_max=max(scaled for _, scaled in batches.values()),
-        first_flip=first_flip,
+        first_flip=decisions.sentence,
+        probability_gap=probability_gap(interface, expected, got),
         nan_count=_count_shared_nan(expected, got),
     )
 
@@ -79,43 +88,6 @@ def compare_output(name: str, original: Array, candidate: Array) -> OutputParity
     if absolute.size == 0:
         return OutputParity(name, 0.0, 0.0, 0.0)
     return OutputParity(name, float(absolute.max()), float(absolute.mean()), float(scaled.max()))
-
-
-def differences(original: Array, candidate: Array) -> tuple[Array, Array]:
-    """Return element-wise |candidate - original|, and the same divided by max(|original|, 1), both float64.
-
-    Text and booleans differ by 0 or 1. Equal infinities differ by 0. NaN beside NaN differs by 0 (and is counted elsewhere), NaN beside a
-    number by infinity; so do all elements where shapes are not the same.
-    """
-    if original.shape != candidate.shape:
-        infinite = np.full(1, np.inf)
-        return infinite, infinite
-    if original.dtype.kind in "OUSb" or candidate.dtype.kind in "OUSb":
-        unequal = np.asarray(original != candidate, dtype=np.float64)
-        return unequal, unequal
-    left, right = original.astype(np.float64), candidate.astype(np.float64)
-    with np.errstate(invalid="ignore", over="ignore"):
-        absolute = np.abs(right - left)
-        scaled = absolute / np.maximum(np.abs(left), 1.0)
-    same = (left == right) | (np.isnan(left) & np.isnan(right))
-    absolute[same] = scaled[same] = 0.0
-    undefined = np.isnan(absolute) | ~np.isfinite(left)
-    absolute[undefined & ~same] = scaled[undefined & ~same] = np.inf
-    return absolute, scaled
-
-
-def count_flips(interface: Interface, original: Tensors, candidate: Tensors) -> tuple[int | None, str]:
-    """Return how many rows are decided otherwise (None without a decision rule, or where a number is the answer), and the first of them."""
-    if interface.decision is None or interface.decision.kind is DecisionKind.VALUE:
-        return None, ""
-    before, after = decide(interface, original), decide(interface, candidate)
-    if before.shape != after.shape:
-        return count_rows(original), f"decisions have shape {list(after.shape)}, the original's {list(before.shape)}"
-    differs = np.asarray(before != after).reshape(before.shape[0], -1).any(axis=1)
-    if not differs.any():
-        return 0, ""
-    row = int(np.argmax(differs))
-    return int(differs.sum()), f"row {row}: original {_shown(before[row])}, candidate {_shown(after[row])}"
 
 
 def compare_batches(engine: Engine, inputs: Tensors, whole: Tensors, size: int) -> tuple[float, float]:
@@ -164,8 +136,3 @@ def _by_names(outputs: dict[str, Array], interface: Interface) -> dict[str, Arra
 
 def _join(inputs: Tensors, probes: Tensors) -> dict[str, Array]:
     return {name: np.concatenate([tensor, probes[name].astype(tensor.dtype)]) for name, tensor in inputs.items()}
-
-
-def _shown(decision: Array) -> str:
-    shown = np.asarray(decision)  # one row of text labels is a plain str
-    return str(shown.item()) if shown.size == 1 else str(shown.tolist())[:80]

@@ -14,13 +14,14 @@ import numpy as np
 
 from fairlead.core.interface import Array, DecisionKind, Interface, Task, Tensors, decide
 from fairlead.core.requirement import MetricKind, Requirement
-from fairlead.core.verdict import Quality
+from fairlead.core.verdict import Calibration, Quality
 from fairlead.errors import DataError, RequirementError
 from fairlead.verify import metrics
+from fairlead.verify.calibration import BIN_COUNT, confidences_of, expected_calibration_error, probabilities_of
 from fairlead.verify.intervals import bootstrap, wilson
 
 CustomMetric = Callable[[Array, Array], float]
-_BY_TASK = {Task.CLASSIFICATION: ("accuracy", "f1", "auc"), Task.REGRESSION: ("rmse", "mae")}
+_BY_TASK = {Task.CLASSIFICATION: ("accuracy", "f1", "auc", "ece"), Task.REGRESSION: ("rmse", "mae")}
 _DEFAULT = {Task.CLASSIFICATION: ("accuracy",), Task.REGRESSION: ("rmse", "mae")}
 
 
@@ -86,6 +87,26 @@ def measure_quality(job: QualityJob) -> tuple[Quality, ...]:
     return tuple(_measure_one(job, name, before, after) for name in job.metrics)
 
 
+def measure_calibration(job: QualityJob) -> Calibration | None:
+    """Return the calibration error of both; None where the original gives no probabilities that can be held against the answers."""
+    before, after = (align(job.interface, job.target, outputs) for outputs in (job.original, job.candidate))
+    if _no_calibration(job, before):
+        return None
+    count = len(before.right)
+    original, candidate = (_function("ece", answers)(np.ones(count)) for answers in (before, after))
+    return Calibration(original, candidate, BIN_COUNT, count)
+
+
+def _no_calibration(job: QualityJob, answers: Answers) -> str:
+    """Return why the original's scores have no calibration error, or ""."""
+    if answers.scores is None or probabilities_of(job.interface, job.original) is None:
+        return "the model gives no probabilities"
+    if len(answers.scores) != len(answers.right):
+        return "the model does not give one probability per decision"
+    is_numbered = answers.right.dtype.kind in "biu" and bool(np.isin(answers.right, np.arange(answers.scores.shape[1])).all())
+    return "" if is_numbered else "it is not known which probability belongs to which label"
+
+
 def align(interface: Interface, target: Array, outputs: Tensors) -> Answers:
     """Return answers and decisions in one form. Raises DataError where their shapes differ."""
     said = decide(interface, outputs)
@@ -104,6 +125,8 @@ def _measure_one(job: QualityJob, name: str, before: Answers, after: Answers) ->
     count = len(before.right)
     if ":" in name:
         return _measure_custom(job, name)
+    if name == "ece" and (reason := _no_calibration(job, before)):
+        raise RequirementError(f"'ece' cannot be measured: {reason}.", hint="Use accuracy or f1.")
     original, candidate = (_function(name, answers) for answers in (before, after))
     ones = np.ones(count)
     values = original(ones), candidate(ones)
@@ -127,6 +150,8 @@ def _function(name: str, answers: Answers) -> Callable[[Array], float]:
         if scores.shape[1] == 2:
             return metrics.auc(right == 1, scores[:, 1])
         return metrics.auc_one_vs_rest(right, scores)
+    if name == "ece" and scores is not None:
+        return expected_calibration_error(*confidences_of(scores, right))
     plain = {"accuracy": metrics.accuracy, "rmse": metrics.rmse, "mae": metrics.mae}[name]
     return lambda weights: plain(right, said, weights)
 

@@ -16,12 +16,12 @@ from fairlead.core.interface import Interface, Tensors
 from fairlead.core.ports import Engine
 from fairlead.core.requirement import Requirement
 from fairlead.core.target import Machine
-from fairlead.core.verdict import Quality, Speed, Verdict
+from fairlead.core.verdict import Calibration, Quality, Speed, Verdict
 from fairlead.engines.memory_probe import measure_memory
 from fairlead.engines.stopwatch import TimingLimits
 from fairlead.verify.checks import Measurements, build_checks
 from fairlead.verify.parity import Comparison, compare
-from fairlead.verify.quality import CustomMetric, QualityJob, measure_quality, task_of, wanted_metrics
+from fairlead.verify.quality import CustomMetric, QualityJob, measure_calibration, measure_quality, task_of, wanted_metrics
 from fairlead.verify.run_rows import repeat_rows
 from fairlead.verify.speed import measure_speed, timed_batches
 
@@ -72,7 +72,7 @@ def verify(job: VerifyJob) -> Verdict:
         comparison = compare(job.reference, job.candidate, inputs, job.probes, job.tolerance)
         memory_peak_bytes = memory.result().model_bytes
     # 3. Quality where the right answers are known.
-    quality = _measure_quality(job, interface, comparison, wanted)
+    quality, calibration = _measure_quality(job, interface, comparison, wanted)
     # 4. Speed and size on this machine.
     speed = measure_speed(job.candidate, inputs, batches, job.limits, thread_count=job.thread_count)
     found = Measurements(
@@ -81,6 +81,7 @@ def verify(job: VerifyJob) -> Verdict:
         speed=speed,
         size_bytes=job.model_path.stat().st_size if job.size_bytes is None else job.size_bytes,
         memory_peak_bytes=memory_peak_bytes,
+        calibration=calibration,
         thread_count=job.thread_count,
         is_synthetic=job.dataset.is_synthetic,
     )
@@ -88,12 +89,13 @@ def verify(job: VerifyJob) -> Verdict:
     return _conclude(job, found, _notes(job, interface, found))
 
 
-def _measure_quality(job: VerifyJob, interface: Interface, comparison: Comparison, wanted: tuple[str, ...]) -> tuple[Quality, ...]:
+def _measure_quality(
+    job: VerifyJob, interface: Interface, comparison: Comparison, wanted: tuple[str, ...]
+) -> tuple[tuple[Quality, ...], Calibration | None]:
     if job.dataset.target is None or not wanted:
-        return ()
-    return measure_quality(
-        QualityJob(interface, job.dataset.target, comparison.original, comparison.candidate, wanted, job.metrics, job.seed)
-    )
+        return (), None
+    asked = QualityJob(interface, job.dataset.target, comparison.original, comparison.candidate, wanted, job.metrics, job.seed)
+    return measure_quality(asked), measure_calibration(asked)
 
 
 def _conclude(job: VerifyJob, found: Measurements, notes: tuple[str, ...]) -> Verdict:
@@ -116,6 +118,7 @@ def _conclude(job: VerifyJob, found: Measurements, notes: tuple[str, ...]) -> Ve
         machine=job.machine,
         notes=notes,
         command=job.command,
+        calibration=found.calibration,
     )
 
 
