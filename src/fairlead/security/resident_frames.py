@@ -80,7 +80,7 @@ _heads = msgspec.json.Decoder(list[_Listed])
 
 
 def pack(kind: Kind, sequence: int, tensors: Tensors) -> list[Buffer]:
-    """Return the buffers of a frame with `tensors`, in order. Raises UnicodeEncodeError for text that is none (a lone surrogate)."""
+    """Return the buffers of a frame with `tensors`, in order. Raises ValueError for text that is none: a lone surrogate, no string."""
     listed, body = [], []
     for name, tensor in tensors.items():
         dtype = DType.of(tensor.dtype)
@@ -134,8 +134,12 @@ def _number_bytes(tensor: Array, dtype: DType) -> memoryview:
 
 
 def _text_bytes(tensor: Array) -> bytes:
-    texts = [str(element).encode() for element in tensor.flat]
+    texts = [element.encode() if isinstance(element, str) else _refuse(element) for element in tensor.flat]
     return np.cumsum([0, *map(len, texts)], dtype=_OFFSET).tobytes() + b"".join(texts)
+
+
+def _refuse(element: object) -> bytes:
+    raise ValueError(f"there is a {type(element).__name__} among the texts")
 
 
 def _dtype(item: _Listed) -> DType:

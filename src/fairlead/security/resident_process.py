@@ -102,7 +102,9 @@ class ResidentProcess:
         try:
             buffers = pack(Kind.ASK, self._sequence + 1, inputs)
         except UnicodeEncodeError:
-            raise RequestError("A text in the request holds characters that are not Unicode.") from None
+            raise RequestError("A text in the request is not valid Unicode.", hint="Send UTF-8.") from None
+        except ValueError as error:
+            raise RequestError(f"The request is not all text: {error}.", hint="Send strings only.") from None
         size = sum(map(len, buffers))
         if size > self._limits.output_bytes:
             raise TooLargeError(f"The request takes {size} bytes, more than {self._limits.output_bytes}.", hint="Send fewer rows at once.")
