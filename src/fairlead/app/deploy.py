@@ -127,7 +127,7 @@ def name_from(model: Path) -> str:
 def _plan(request: DeployRequest, artifact: Artifact, progress: Progress) -> Plan:
     progress.step("plan")
     strategy = plan(artifact.facts, artifact.form, request.requirements, request.target)
-    count = f"{len(strategy.candidates)} candidates, tried in this order until one keeps the promise"
+    count = f"{len(strategy.candidates)} candidates; the fastest that keeps the promise is taken"
     progress.done("\n".join([count, *(f"{candidate.name}: {candidate.reason}" for candidate in strategy.candidates)]))
     return strategy
 

@@ -103,7 +103,7 @@ def open_version(version: Version, house: House) -> LoadedModel:
     chosen = load(files["engine.json"].read_bytes(), Candidate)
     path = files[MAIN_FILE[RuntimeForm(chosen.form)]]
     engine = open_engine(chosen.engine, path, interface, thread_count=chosen.thread_count, sandbox=house.sandbox)
-    return LoadedModel(engine, read_golden(files["golden.npz"]))
+    return LoadedModel(engine, read_golden(files["golden.npz"]), may_block=getattr(engine, "needs_sandbox", False))
 
 
 def open_model(reference: str, house: House) -> Model:

@@ -19,7 +19,7 @@ from fairlead.core.golden import Golden
 from fairlead.core.lineage import Step
 from fairlead.core.plan import Candidate
 from fairlead.core.ports import Progress
-from fairlead.core.verdict import Verdict
+from fairlead.core.verdict import Verdict, decision_sentence
 from fairlead.engines.machine import describe_machine
 from fairlead.engines.stopwatch import TimingLimits
 from fairlead.errors import EnvironmentalError, InputError, UnsupportedError
@@ -107,6 +107,7 @@ def _job(entrant: Entrant, reference: Reference, trial: Trial, house: House) -> 
         candidate_name=candidate.name,
         model_path=entrant.model.path,
         model_digest=digest_file(entrant.model.path),
+        size_bytes=sum(path.stat().st_size for path in entrant.model.files.values()),
         original_size_bytes=trial.artifact.source.size_bytes,
         dataset=trial.rows,
         machine=describe_machine(),
@@ -137,4 +138,5 @@ def _summary(candidate: Candidate, verdict: Verdict, reference: Reference) -> st
     color = "green" if verdict.is_green else "red"
     failed = [f"{check.name} is {check.measured:.6g}, needed {check.bound}" for check in verdict.failures]
     first = f"{candidate.name} against {verdict.reference}: {color}"
-    return "\n".join([first, *failed, *([reference.note] if reference.note else [])])
+    said = [decision_sentence(verdict.parity), reference.note]
+    return "\n".join([first, *failed, *filter(None, said)])

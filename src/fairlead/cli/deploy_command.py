@@ -47,7 +47,7 @@ def deploy(*, stays: bool, home: str | None, as_json: bool, **flags: object) -> 
       fairlead deploy                      # everything from ./fairlead.yaml
 
     \b
-    Promises: accuracy f1 auc rmse mae (also accuracy_drop, rmse_rise: against the original)
+    Promises: accuracy f1 auc ece rmse mae (also accuracy_drop, rmse_rise: against the original)
               p50_ms p95_ms p99_ms throughput_rps (also at a batch: p99_ms@32) size_mb memory_mb cores
               decision_flips max_abs_diff, or your own: package.module:function
     """

@@ -210,10 +210,14 @@ class ObservationSink(Protocol):
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A version ready to be warmed: its engine, and the golden requests that it has to answer rightly before it serves."""
+    """A version ready to be warmed: its engine, and the golden requests that it has to answer rightly before it serves.
+
+    `may_block` says that a call can take long whatever calls before took: the engine waits for a process that may hang or start anew.
+    """
 
     engine: Engine
     golden: Golden | None = None
+    may_block: bool = False
 
 
 class VersionSource(Protocol):

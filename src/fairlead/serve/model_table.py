@@ -39,12 +39,13 @@ class VersionState:
 @dataclass(slots=True)
 class ServedVersion:
     """A loaded version. `in_flight` counts the requests that it still has to answer; `element_ms` is what an input element
-    takes, measured.
+    takes, measured; an engine that `may_block` is never called in the event loop.
     """
 
     version: Version
     engine: Engine
     element_ms: float = 0.0
+    may_block: bool = False
     in_flight: int = 0
     is_retired: bool = False
 

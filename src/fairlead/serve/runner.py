@@ -54,7 +54,8 @@ class DirectRunner:
         asked = time.perf_counter()
         call = partial(_timed, served, inputs, outputs)
         size = sum(tensor.size for tensor in inputs.values())
-        answer, began, ended = call() if served.element_ms * size < self._inline_below_ms else await self._pool.call(call)
+        is_inline = not served.may_block and served.element_ms * size < self._inline_below_ms
+        answer, began, ended = call() if is_inline else await self._pool.call(call)
         compute_ms = (ended - began) * 1e3
         newest_ms = compute_ms / size
         served.element_ms += (_SMOOTHING if served.element_ms else 1.0) * (newest_ms - served.element_ms)

@@ -21,9 +21,10 @@ _ROUNDS = 3  # the first run of an engine allocates; the fastest one says what a
 def warm_up(version: Version, loaded: LoadedModel) -> ServedVersion:
     """Return `loaded` ready to serve; closes its engine where it is not."""
     if loaded.golden is None:
-        return ServedVersion(version, loaded.engine)
+        return ServedVersion(version, loaded.engine, may_block=loaded.may_block)
     try:
-        return ServedVersion(version, loaded.engine, _answer_rightly(version, loaded.engine, loaded.golden))
+        element_ms = _answer_rightly(version, loaded.engine, loaded.golden)
+        return ServedVersion(version, loaded.engine, element_ms, may_block=loaded.may_block)
     except BaseException:
         loaded.engine.close()
         raise
