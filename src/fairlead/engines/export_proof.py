@@ -6,13 +6,13 @@ UnsupportedError where an answer differs. Says nothing about the user's rows: ve
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import onnxruntime
 
 from fairlead.core.dtype import DType
-from fairlead.core.interface import Array, TensorSpec
+from fairlead.core.interface import Array, Tensors, TensorSpec
 from fairlead.engines.onnxruntime_engine import LOAD_ERRORS
 from fairlead.engines.row_proof import RUN_ERRORS
 from fairlead.errors import UnsupportedError
@@ -24,22 +24,32 @@ _TOLERANCE = 1e-4  # absolute below 1 and relative above; verify holds the user'
 Ask = Callable[[Mapping[str, Array]], Sequence[Array]]
 
 
-def prove_export(exported: bytes, inputs: Sequence[TensorSpec], ask: Ask, *, tolerance: float = _TOLERANCE) -> None:
-    """Raise UnsupportedError unless the export gives the outputs that `ask` gives, in the same order."""
+def prove_export(
+    exported: bytes, inputs: Sequence[TensorSpec], ask: Ask, *, tolerance: float = _TOLERANCE, rows: Iterable[Tensors] | None = None
+) -> None:
+    """Raise UnsupportedError unless the export gives the outputs that `ask` gives, in the same order.
+
+    `rows` are asked in place of drawn ones, where a model takes only certain sizes.
+    """
     try:
         session = onnxruntime.InferenceSession(exported, providers=["CPUExecutionProvider"])
     except LOAD_ERRORS as error:
         raise UnsupportedError(f"ONNX Runtime does not load the export: {_first_line(error)}.") from None
+    for asked in _drawn(inputs) if rows is None else rows:
+        batch = len(next(iter(asked.values())))
+        expected = ask(asked)
+        try:
+            got = session.run(None, dict(asked))
+        except RUN_ERRORS as error:
+            raise UnsupportedError(f"The export does not run with a batch of {batch}: {_first_line(error)}.") from None
+        _compare(expected, got, batch, tolerance)
+
+
+def _drawn(inputs: Sequence[TensorSpec]) -> Iterator[Tensors]:
     has_free_length = any(size is None for spec in inputs for size in spec.shape[1:])
     for length in LENGTHS if has_free_length else LENGTHS[:1]:
         for batch in BATCHES:
-            rows = {spec.name: draw(spec, batch, length) for spec in inputs}
-            expected = ask(rows)
-            try:
-                got = session.run(None, rows)
-            except RUN_ERRORS as error:
-                raise UnsupportedError(f"The export does not run with a batch of {batch}: {_first_line(error)}.") from None
-            _compare(expected, got, batch, tolerance)
+            yield {spec.name: draw(spec, batch, length) for spec in inputs}
 
 
 def _compare(expected: Sequence[Array], got: Sequence[Array], batch: int, tolerance: float) -> None:
