@@ -2,7 +2,8 @@
 
 Triton's ONNX Runtime backend reads it as it is; KServe and Seldon Core start such servers on it. `max_batch_size: 0` says that shapes are
 given whole, batch included, which is what the model's interface says (Triton, "Model Configuration", maximum batch size).
-Takes a Shipment; raises SpecError where the version is there already or the folder holds a model with another interface.
+Takes a Shipment; raises SpecError where the version is there already or the folder holds a model with another interface, UnsupportedError
+for a version without an ONNX form.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from pathlib import Path
 
 from fairlead.core.dtype import DType
 from fairlead.core.interface import Interface, TensorSpec
-from fairlead.errors import SpecError
+from fairlead.errors import SpecError, UnsupportedError
 from fairlead.ship.catalog import Shipment
 
 _CONFIG = "config.pbtxt"
@@ -25,6 +26,8 @@ _MODEL = "model.onnx"
 def write_open_inference(shipment: Shipment, folder: Path) -> dict[str, Path]:
     """Write the version into `folder`; versions of one model lie side by side under one configuration."""
     version = shipment.version
+    if _MODEL not in shipment.files:
+        raise UnsupportedError(f"{version.label} has no ONNX form that other servers could take.", hint="Serve it with `fairlead serve`.")
     model_folder = folder / version.name
     numbered = model_folder / str(version.number)
     config = model_folder / _CONFIG

@@ -41,6 +41,13 @@ def test_onnx_and_its_runtime_take_the_shipped_model(files: dict[str, Path], tmp
     assert np.allclose(answer, rows @ WEIGHTS, atol=1e-6)
 
 
+def test_a_version_without_an_onnx_form_is_refused_by_name(files: dict[str, Path], tmp_path: Path) -> None:
+    del files["model.onnx"]
+    with pytest.raises(UnsupportedError, match="digits:3 has no ONNX form"):
+        ship(version(), files, tmp_path / "out", layout="open-inference")
+    assert not (tmp_path / "out").exists()
+
+
 def test_the_configuration_is_what_triton_reads() -> None:
     text = configuration("digits", LINEAR)
     assert text == (
