@@ -1,6 +1,6 @@
-"""The engine that runs ONNX files with ONNX Runtime on the CPU.
+"""The engine that runs ONNX files, and .ort files, with ONNX Runtime on the CPU.
 
-Takes a single-file ONNX model and the interface that it has to have; gives an `Engine`. Raises SourceError where the file is not such a
+Takes a single-file model and the interface that it has to have; gives an `Engine`. Raises SourceError where the file is not such a
 model, RequestError where inputs do not fit, TooLargeError where an answer does not fit into memory, UnavailableError after `close`.
 It never uses a provider other than the CPU's, never registers custom operators, and never shows a path or a node of the model in an error.
 """
@@ -174,6 +174,6 @@ def _plain(message: str, path: Path) -> str:
     """Return ONNX Runtime's reason on one line without the file's path and the runtime's own source paths."""
     reason = message.partition(" : ")[2].partition(" : ")[2] or message
     reason = reason.replace(str(path), "the file")
-    reason = re.sub(r"/\S+\.(?:h|cc|cpp):\d+ .*?\)(?: const)? ", "", reason)
+    reason = re.sub(r"(?:FAIL : )?\S+\.(?:h|cc|cpp):\d+ .*?\)(?: const)? ", "", reason)
     reason = re.sub(r"(?<!\w)/[\w./-]+", "...", reason)
     return " ".join(reason.split())[:300].rstrip(". ")

@@ -1,0 +1,31 @@
+"""Writes the model as ONNX Runtime rewrites it when it loads: operators fused, constants computed. Bounded.
+
+The level is "extended", whose result is the same on every processor. Fused operators add in another order, so last bits may differ. The
+result runs in ONNX Runtime alone. Refuses a model in which nothing changes.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnx
+import onnxruntime
+
+from fairlead.errors import UnsupportedError
+from fairlead.optimize.catalog import PassResult
+from fairlead.optimize.offline_session import optimized, write
+
+_LEVEL = "extended"
+
+
+def optimize_graph(source: Path, destination: Path) -> PassResult:
+    """Write the optimized model of `source` to `destination`; raises UnsupportedError where that is the model itself."""
+    before = [(node.domain, node.op_type) for node in onnx.load_model(source).graph.node]
+    model = optimized(source, _LEVEL)
+    after = [(node.domain, node.op_type) for node in model.graph.node]
+    if sorted(before) == sorted(after):
+        raise UnsupportedError("ONNX Runtime finds nothing to fuse in this model.", hint="Leave the pass 'optimize_graph' out.")
+    write(model, destination)
+    fused = sorted({name for domain, name in after if domain.startswith("com.microsoft")})
+    notes = (f"{len(before)} operators became {len(after)}", *([f"fused: {', '.join(fused)}"] if fused else []))
+    return PassResult({"onnxruntime": onnxruntime.__version__}, {"level": _LEVEL}, notes)
