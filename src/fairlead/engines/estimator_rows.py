@@ -2,7 +2,7 @@
 
 Takes a fitted estimator, its interface and tensors; gives rows for `predict` and tensors for the interface's outputs. Tables with named
 columns of several kinds become one object array, and column transformers select by position: so neither pandas nor any other data frame
-is needed, and what each transformer gets is the same. Raises UnsupportedError; never converts a model.
+is needed, and what each transformer gets is the same. Raises UnsupportedError, DataError; never converts a model.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from fairlead.core.dtype import DType
-from fairlead.core.interface import Array, Interface, Tensors
-from fairlead.errors import UnsupportedError
+from fairlead.core.interface import Array, Interface, Tensors, shorten
+from fairlead.errors import DataError, UnsupportedError
 
 DOCUMENT_INPUT = "text"  # the one input of a model that starts with a text vectorizer; a table's input always names its columns
 LABEL, PROBABILITIES, SCORES, PREDICTION = "label", "probabilities", "scores", "prediction"
@@ -70,6 +70,17 @@ def rows_of(interface: Interface, tensors: Tensors) -> Any:
     for position, array in enumerate(arrays):
         rows[:, position] = array[:, 0]
     return rows
+
+
+def answer_rows(estimator: Any, interface: Interface, tensors: Tensors) -> dict[str, Array]:
+    """Return the interface's outputs for `tensors`; raises DataError for rows that scikit-learn itself refuses."""
+    try:
+        return answers_of(estimator, interface, rows_of(interface, tensors))
+    except ValueError as error:  # what scikit-learn raises for a row that it does not take, such as NaN in a column that nothing fills
+        raise DataError(
+            f"scikit-learn refuses these rows: {shorten(str(error).partition(chr(10))[0], 200)}.",
+            hint="Send, and prove the model on, rows that it takes itself.",
+        ) from None
 
 
 def answers_of(estimator: Any, interface: Interface, rows: Any) -> dict[str, Array]:

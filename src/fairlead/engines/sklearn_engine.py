@@ -15,11 +15,10 @@ from typing import Any
 import msgspec
 
 from fairlead.core.artifact import Artifact
-from fairlead.core.interface import Interface, shorten
+from fairlead.core.interface import Interface
 from fairlead.core.ports import Sandbox
 from fairlead.engines.sandboxed_engine import SandboxedEngine, Worker, write_answers
 from fairlead.engines.tensor_file import read_tensors
-from fairlead.errors import DataError
 
 _ENTRY = "fairlead.engines.sklearn_engine:run_once"
 _LOADER = "fairlead.security.estimator_file"  # by name: only the child loads it, and tools do not import each other
@@ -35,17 +34,10 @@ def open_reference(artifact: Artifact, scratch: Path, sandbox: Sandbox) -> Sandb
 
 def run_once(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Run in the sandbox: answer the rows in arguments["inputs"] with the estimator."""
-    from fairlead.engines.estimator_rows import answers_of, rows_of, select_by_position  # noqa: PLC0415 - only the child needs it
+    from fairlead.engines.estimator_rows import answer_rows, select_by_position  # noqa: PLC0415 - only the child needs it
 
     interface = msgspec.convert(arguments["interface"], Interface)
     estimator = importlib.import_module(_LOADER).load_estimator(Path(arguments["path"]), str(arguments["format"]))
     select_by_position(estimator)
-    inputs = read_tensors(Path(arguments["inputs"]))
-    try:
-        answers = answers_of(estimator, interface, rows_of(interface, inputs))
-    except ValueError as error:  # what scikit-learn raises for a row that it does not take, such as NaN in a column that nothing fills
-        raise DataError(
-            f"scikit-learn refuses these rows: {shorten(str(error).partition(chr(10))[0], 200)}.",
-            hint="Prove the model on rows that it takes itself.",
-        ) from None
+    answers = answer_rows(estimator, interface, read_tensors(Path(arguments["inputs"])))
     return write_answers(arguments["scratch"], answers)
