@@ -2,7 +2,8 @@
 
 Takes an engine's name, the model file, its interface and rows to send; gives bytes. Each figure comes from a fresh child process that
 reports its own high-water mark (VmHWM of /proc/self/status, else ru_maxrss), so nothing of the caller is counted; both children hold the
-rows, so they cancel out. Raises EnvironmentalError where a child fails or takes too long. It opens only files that Fairlead wrote.
+rows, so they cancel out. An engine whose model lives in a sandboxed process is measured in a second such process, less one that only loads
+the libraries. Raises EnvironmentalError where a child fails or takes too long. It opens only files that Fairlead wrote.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ from typing import Any
 
 from fairlead.core.dtype import DType
 from fairlead.core.interface import Interface, Tensors, TensorSpec
+from fairlead.core.ports import Engine
 from fairlead.engines.catalog import ENGINES
+from fairlead.engines.resident_engine import ResidentEngine
 from fairlead.engines.tensor_file import read_tensors, write_tensors
 from fairlead.errors import EnvironmentalError
 
@@ -42,9 +45,21 @@ class MemoryReading:
 
 
 def measure_memory(
-    model: Path, interface: Interface, inputs: Tensors, *, engine: str = "onnxruntime", thread_count: int = 1
+    model: Path,
+    interface: Interface,
+    inputs: Tensors,
+    *,
+    engine: str = "onnxruntime",
+    thread_count: int = 1,
+    running: Engine | None = None,
 ) -> MemoryReading:
-    """Return the reading for `model` run a few times with `inputs` by `engine` (a name of engines.catalog.ENGINES)."""
+    """Return the reading for `model` run a few times with `inputs` by `engine` (a name of engines.catalog.ENGINES).
+
+    `running` is the engine that runs it already, where there is one: it knows the sandbox that its process lives in.
+    """
+    if isinstance(running, ResidentEngine):
+        peak, bare = running.measure_memory(inputs, run_count=_RUN_COUNT)
+        return MemoryReading(peak_bytes=peak, bare_bytes=bare)
     with tempfile.TemporaryDirectory(prefix="fairlead-memory-") as folder:
         rows = Path(folder) / "inputs.npz"
         write_tensors(rows, inputs)

@@ -68,7 +68,15 @@ def verify(job: VerifyJob) -> Verdict:
     batches = timed_batches(job.requirements)
     with ThreadPoolExecutor(1) as pool:
         largest = repeat_rows(inputs, max(batches))
-        memory = pool.submit(measure_memory, job.model_path, interface, largest, engine=job.engine_name, thread_count=job.thread_count)
+        memory = pool.submit(
+            measure_memory,
+            job.model_path,
+            interface,
+            largest,
+            engine=job.engine_name,
+            thread_count=job.thread_count,
+            running=job.candidate,
+        )
         comparison = compare(job.reference, job.candidate, inputs, job.probes, job.tolerance)
         memory_peak_bytes = memory.result().model_bytes
     # 3. Quality where the right answers are known.
