@@ -1,4 +1,4 @@
-"""Reads .npz and .npy: numeric, boolean and text arrays, never pickled objects.
+"""Reads .npz and .npy: numeric, boolean, text and datetime64 arrays, never pickled objects.
 
 Takes an open file; gives `Raw`. Every array's header is checked against the bytes that are there before memory is taken, so that a small
 file cannot ask for a large array. Raises DataError that names the array. It never unpickles.
@@ -72,8 +72,8 @@ def _read_array(stream: IO[bytes], size_bytes: int, what: str) -> Array:
             f"{what} holds pickled Python objects, which could run code when opened.",
             hint="Save numbers, or text as array(..., dtype=str); ragged rows have to be padded.",
         )
-    if dtype.kind not in "biufUS":
-        raise DataError(f"{what} has the type {dtype}.", hint="Save numbers, booleans or text.")
+    if dtype.kind not in "biufUSM":
+        raise DataError(f"{what} has the type {dtype}.", hint="Save numbers, booleans, text or dates (datetime64).")
     count = 1
     for size in shape:
         count *= int(size)

@@ -15,6 +15,8 @@ from fairlead.core.dataset import Dataset
 from fairlead.core.dtype import DType
 from fairlead.core.interface import Array, Interface, TensorSpec, shorten
 from fairlead.datasets.cast import cast_to
+from fairlead.datasets.dates import are_dates
+from fairlead.datasets.objects import settle
 from fairlead.datasets.raw import Raw
 from fairlead.datasets.target import bind_target
 from fairlead.errors import DataError
@@ -60,8 +62,10 @@ def bind_inputs(
     for spec in interface.inputs:
         where = _where(spec, raw)
         array = _to_shape(matched[spec.name], spec, where, said)
+        _say_dates(array, spec, where, said)
         inputs[spec.name] = np.ascontiguousarray(cast_to(array, spec.dtype, where, allow_missing=allow_missing))
     _check_rows(inputs)
+    _say_missing(inputs, said)
     return inputs, answers, said
 
 
@@ -128,7 +132,7 @@ def _match_columns(
     used: dict[str, Array] = {}
     by_name = [spec for spec in interface.inputs if spec.columns or spec.name in columns]
     for spec in by_name:
-        used[spec.name] = _take_columns(columns, spec, allow_missing=allow_missing)
+        used[spec.name] = _take_columns(columns, spec, said, allow_missing=allow_missing)
     rest = [spec for spec in interface.inputs if spec not in by_name]
     if len(rest) == 1 and not by_name:
         used[rest[0].name] = _take_all(columns, rest[0], said, allow_missing=allow_missing)
@@ -146,12 +150,12 @@ def _match_columns(
     return used, answers, said
 
 
-def _take_columns(columns: dict[str, Array], spec: TensorSpec, *, allow_missing: bool) -> Array:
+def _take_columns(columns: dict[str, Array], spec: TensorSpec, said: list[str], *, allow_missing: bool) -> Array:
     names = spec.columns or (spec.name,)
     missing = [name for name in names if name not in columns]
     if missing:
         raise DataError(f"The table lacks the column {_names(missing)}.", hint=f"It has: {_names(columns)}.")
-    return _stack({name: columns.pop(name) for name in names}, spec, allow_missing=allow_missing)
+    return _stack({name: columns.pop(name) for name in names}, spec, said, allow_missing=allow_missing)
 
 
 def _take_all(columns: dict[str, Array], spec: TensorSpec, said: list[str], *, allow_missing: bool) -> Array:
@@ -164,14 +168,28 @@ def _take_all(columns: dict[str, Array], spec: TensorSpec, said: list[str], *, a
             hint="Name the target with --target, and drop what is not an input.",
         )
     said.append("columns in the file's order, since the model does not name them")
-    stacked = _stack(columns, spec, allow_missing=allow_missing)
+    stacked = _stack(columns, spec, said, allow_missing=allow_missing)
     return stacked if has_free else stacked.reshape(stacked.shape[0], *(size or 0 for size in spec.shape[1:]))
 
 
-def _stack(columns: Mapping[str, Array], spec: TensorSpec, *, allow_missing: bool) -> Array:
+def _stack(columns: Mapping[str, Array], spec: TensorSpec, said: list[str], *, allow_missing: bool) -> Array:
     """4 for a table: return the columns side by side, (rows, columns), each cast where its name is known."""
+    for name, column in columns.items():
+        _say_dates(column, spec, _column(name), said)
     cast = [cast_to(column, spec.dtype, _column(name), allow_missing=allow_missing) for name, column in columns.items()]
     return np.stack(cast, axis=1)
+
+
+def _say_dates(array: Array, spec: TensorSpec, where: str, said: list[str]) -> None:
+    if spec.dtype is not DType.BYTES and are_dates(settle(array, where)):
+        rounded = ", which FP32 holds to about 2 minutes" if spec.dtype is DType.FP32 else ""
+        said.append(f"{where[:1].lower()}{where[1:]}: dates read as nanoseconds since 1970{rounded}")
+
+
+def _say_missing(inputs: Mapping[str, Array], said: list[str]) -> None:
+    counts = {name: int(np.isnan(tensor).sum()) for name, tensor in inputs.items() if tensor.dtype.kind == "f"}
+    if any(counts.values()):
+        said.append(f"{sum(counts.values())} missing values in {_names(name for name, count in counts.items() if count)}")
 
 
 def _to_shape(array: Array, spec: TensorSpec, where: str, said: list[str]) -> Array:

@@ -8,19 +8,29 @@ import numpy as np
 
 from fairlead.core.dtype import DType
 from fairlead.core.interface import Array, shorten
+from fairlead.datasets.dates import are_dates, explain_text, to_iso_text, to_nanoseconds
+from fairlead.datasets.objects import settle
 from fairlead.errors import DataError
+
+_HOLD_DATES = (DType.INT64, DType.UINT64, DType.FP32, DType.FP64)
 
 
 def cast_to(array: Array, dtype: DType, where: str, *, allow_missing: bool) -> Array:
     """Return `array` as `dtype` where every value survives; `where` names it in errors, e.g. "Column 'age'".
 
-    Floats may be rounded to a narrower float, nothing else is lost. NaN passes only into floats and with `allow_missing`; infinity never.
+    Floats may be rounded to a narrower float, nothing else is lost. Missing values pass only into floats and with `allow_missing`; infinity
+    never does. Dates become nanoseconds or text (see `datasets.dates`).
     """
+    array = settle(array, where, is_for_text=dtype is DType.BYTES)
     if dtype is DType.BYTES:
         return _to_text(array, where)
+    if are_dates(array):
+        return _dates_to_number(array, dtype, where, allow_missing=allow_missing)
     if array.dtype.kind in "OUS":
-        first = next((item for item in array.flat if item is not None), None)
-        raise DataError(f"{where} holds text ('{shorten(str(first), 32)}'); the model takes {dtype.value}.", hint="Use numbers.")
+        first = next((str(item) for item in array.flat if item is not None), "")
+        more = explain_text(first)
+        hint = "Write dates as 2024-01-31." if more else "Use numbers."
+        raise DataError(f"{where} holds text ('{shorten(first, 32)}'{more and f', {more}'}); the model takes {dtype.value}.", hint=hint)
     if dtype.is_float:
         return _to_float(array, dtype, where, allow_missing=allow_missing)
     return _to_whole(array, dtype, where)
@@ -45,14 +55,36 @@ def _to_text(array: Array, where: str) -> Array:
             array = np.char.decode(array, "utf-8")
         except UnicodeDecodeError as error:
             raise DataError(f"{where} holds bytes that are not UTF-8 text.", hint="Save text as str.") from error
+    if array.dtype.kind == "M":
+        array = to_iso_text(array, where)
     if array.dtype.kind == "U":
         return array.astype(object)
     if array.dtype.kind != "O":
         raise DataError(f"{where} holds {array.dtype}; the model takes text.", hint="Save it as text.")
     bad = np.fromiter((not isinstance(item, str) for item in array.flat), dtype=bool, count=array.size).reshape(array.shape)
     if bad.any():
-        raise DataError(f"{where} holds a missing value in row {_first_row(bad)}; the model takes text.", hint="Fill or drop those rows.")
+        raise DataError(
+            f"{where} holds a missing value in row {_first_row(bad)} ({int(bad.sum())} in all); the model takes text.",
+            hint='Fill or drop those rows. In a .csv file an empty cell is missing, and "" in quotes is the empty text.',
+        )
     return array
+
+
+def _dates_to_number(array: Array, dtype: DType, where: str, *, allow_missing: bool) -> Array:
+    if dtype not in _HOLD_DATES:
+        raise DataError(
+            f"{where} holds dates; the model takes {dtype.value}, which does not hold nanoseconds since 1970.",
+            hint="Prepare dates as in training, e.g. as days.",
+        )
+    nanoseconds, missing = to_nanoseconds(array, where)
+    if not missing.any():
+        return cast_to(nanoseconds, dtype, where, allow_missing=allow_missing)
+    if not (dtype.is_float and allow_missing):
+        hint = "Fill or drop those rows; this model has no rule for missing values."
+        raise DataError(f"{where} holds a missing value in row {_first_row(missing)} ({int(missing.sum())} in all).", hint=hint)
+    filled = nanoseconds.astype(dtype.numpy)
+    filled[missing] = np.nan
+    return filled
 
 
 def _to_float(array: Array, dtype: DType, where: str, *, allow_missing: bool) -> Array:

@@ -1,6 +1,7 @@
 """Reads .csv: one header line, UTF-8 with or without a byte order mark, separated by comma, semicolon or tab (the header decides).
 
-Takes an open file and the columns that the model takes as text (they are never read as numbers: '007' stays '007'); gives `Raw`.
+Takes an open file and the columns that the model takes as text (they are never read as numbers or dates: '007' stays '007'); gives `Raw`.
+An empty cell is a missing value, also of a text column, where "" in quotes is the empty text.
 Raises DataError that names the column or the line.
 """
 
@@ -15,7 +16,7 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 
-from fairlead.core.interface import shorten
+from fairlead.core.interface import Array, shorten
 from fairlead.datasets.arrow import to_columns
 from fairlead.datasets.raw import Raw, check_columns, check_size
 from fairlead.errors import DataError
@@ -43,7 +44,29 @@ def read_csv(file: BinaryIO, text_columns: frozenset[str]) -> Raw:
         raise DataError(
             f"Cannot read the .csv file: {_reason(error)}.", hint="Every line needs one field per column; save it as UTF-8."
         ) from error
-    return Raw(to_columns(table), is_table=True)
+    columns = to_columns(table)
+    blank = [name for name in types if (columns[name] == "").any()]
+    if blank:
+        columns |= _read_again(file, blank, separator)
+    return Raw(columns, is_table=True)
+
+
+def _read_again(file: BinaryIO, names: list[str], separator: str) -> dict[str, Array]:
+    """Return text columns with None where a cell is empty and not quoted."""
+    file.seek(0)
+    table = pa_csv.read_csv(
+        file,
+        read_options=pa_csv.ReadOptions(use_threads=False, block_size=_BLOCK_BYTES),
+        parse_options=pa_csv.ParseOptions(delimiter=separator, newlines_in_values=True),
+        convert_options=pa_csv.ConvertOptions(
+            column_types=dict.fromkeys(names, pa.string()),
+            include_columns=names,
+            null_values=[""],
+            strings_can_be_null=True,
+            quoted_strings_can_be_null=False,
+        ),
+    )
+    return to_columns(table)
 
 
 def _read_header(file: BinaryIO) -> tuple[list[str], str]:

@@ -13,16 +13,24 @@ from fairlead.core.dtype import DType
 from fairlead.core.interface import Array, Interface, TensorSpec
 
 _FREE_SIZE = 32  # of a dimension that the model leaves open: long enough for the pooling of common networks
-_WORDS = ("a", "b", "some words", "")
+_WORDS = ("a", "b", "some words", "größer", "")
+_MISSING_SHARE = 0.05
 
 
-def draw(interface: Interface, *, rows: int, seed: int) -> Dataset:
-    """Return `rows` rows: normal floats, whole numbers and booleans 0 or 1 (any embedding takes them), a few short texts."""
+def draw(interface: Interface, *, rows: int, seed: int, allow_missing: bool = False) -> Dataset:
+    """Return `rows` rows: normal floats, whole numbers and booleans 0 or 1 (any embedding takes them), a few short texts.
+
+    With `allow_missing`, one float in twenty is missing (NaN).
+    """
     generator = np.random.default_rng(seed)
     inputs = {spec.name: _draw_one(spec, rows, generator) for spec in interface.inputs}
     free = any(None in spec.shape[1:] for spec in interface.inputs)
     sizes = f"; open dimensions of size {_FREE_SIZE}" if free else ""
-    description = f"{rows} drawn rows, seed {seed}: normal numbers, whole numbers 0 or 1{sizes}"
+    floats = [tensor for tensor in inputs.values() if allow_missing and tensor.dtype.kind == "f"]
+    for tensor in floats:
+        tensor[generator.random(tensor.shape) < _MISSING_SHARE] = np.nan
+    missing = ", 1 in 20 missing" if floats else ""
+    description = f"{rows} drawn rows, seed {seed}: normal numbers{missing}, whole numbers 0 or 1{sizes}"
     return Dataset(inputs, description=description, is_synthetic=True)
 
 

@@ -1,4 +1,4 @@
-"""Reads .parquet with flat columns of numbers, booleans and text.
+"""Reads .parquet with flat columns of numbers, booleans, text and dates.
 
 Takes an open file; gives `Raw`. Raises DataError that names the column. The number of rows and columns in the footer is checked before
 anything is unpacked.
@@ -20,15 +20,14 @@ _CELL_BYTES = 8
 
 
 def read_parquet(file: BinaryIO, text_columns: frozenset[str]) -> Raw:
-    """Return the table's columns by name. Types are the file's own, so `text_columns` changes nothing."""
-    del text_columns
+    """Return the table's columns by name. Types are the file's own; `text_columns` may hold no times with a zone."""
     try:
         parquet = pa_parquet.ParquetFile(file)
         footer = parquet.metadata
         check_columns(footer.num_columns)
         check_size(footer.num_rows * footer.num_columns * _CELL_BYTES, what="The .parquet file")
         check_size(sum(footer.row_group(number).total_byte_size for number in range(footer.num_row_groups)), what="The .parquet file")
-        columns = to_columns(parquet.read(use_threads=False))
+        columns = to_columns(parquet.read(use_threads=False), text_columns)
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         reason = shorten(str(error).splitlines()[0], 200).rstrip(".")
         raise DataError(f"The .parquet file is damaged: {reason}.", hint="Write it again, or save the rows as .csv or .npz.") from error

@@ -29,5 +29,5 @@ def inputs_of(raw: Raw, *, target: str | None) -> tuple[TensorSpec, ...]:
 
 
 def _spec(name: str, array: Array) -> TensorSpec:
-    dtype = DType.of(array.dtype)
+    dtype = DType.INT64 if array.dtype.kind == "M" else DType.of(array.dtype)  # dates are bound as nanoseconds
     return TensorSpec(name, DType.FP32 if dtype.is_float else dtype, (None, *array.shape[1:]))

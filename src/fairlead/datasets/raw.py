@@ -15,7 +15,8 @@ MEMBER_LIMIT = 1_000
 
 @dataclass(frozen=True)
 class Raw:
-    """`arrays` by name in the file's order. In a table each is a (rows,) column; text is an object array of str, with None for missing.
+    """`arrays` by name in the file's order. In a table each is a (rows,) column; text is an object array of str, with None for missing;
+    dates are datetime64. Object arrays from memory may hold what a data frame does (see `datasets.objects`).
 
     A single array without a name (.npy, a JSON list) has the name "".
     """

@@ -11,6 +11,7 @@ import numpy as np
 from fairlead.core.dtype import DType
 from fairlead.core.interface import Array, DecisionKind, Interface, Label, shorten
 from fairlead.datasets.cast import check_finite
+from fairlead.datasets.objects import settle
 from fairlead.errors import DataError
 
 
@@ -19,6 +20,7 @@ def bind_target(answers: Array, interface: Interface, rows: int, said: list[str]
     if answers.ndim == 0 or answers.shape[0] != rows:
         count = answers.shape[0] if answers.ndim else 0
         raise DataError(f"The target has {count} rows, the inputs have {rows}.", hint="Each row needs its answer.")
+    answers = settle(answers, "The target")
     _check_known(answers)
     rule = interface.decision
     want = _answer_shape(interface)
@@ -49,6 +51,8 @@ def _answer_shape(interface: Interface) -> tuple[int | None, ...]:
 
 
 def _check_known(answers: Array) -> None:
+    if answers.dtype.kind == "M":
+        raise DataError("The target holds dates; a model answers with numbers or labels.", hint="Which column holds the right answers?")
     check_finite(answers, "The target", allow_missing=False)
     if answers.dtype.kind == "O":
         for row, answer in enumerate(answers.flat):
