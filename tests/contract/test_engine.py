@@ -1,79 +1,208 @@
-"""The exam of the Engine port: what every engine that runs an ONNX file has to do, the serving one and the sandboxed original."""
+"""The exam of the Engine port: what every engine has to do, those that serve and the sandboxed original. Who sits it: engine_examinees."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from fairlead.core.artifact import Artifact, ArtifactForm, SourceFormat
-from fairlead.core.interface import Interface
-from fairlead.core.manifest import FileEntry, Manifest
 from fairlead.core.ports import Engine
-from fairlead.engines.onnx_reference_engine import open_reference
-from fairlead.engines.onnxruntime_engine import OnnxRuntimeEngine
 from fairlead.errors import RequestError, UnavailableError
-from fairlead.security.sandbox import OneShotSandbox
 
-sys.path.append(str(Path(__file__).parents[1] / "unit" / "engines"))
-from tiny_onnx import LINEAR, WEIGHTS, echo_model, linear_model
+sys.path.insert(0, str(Path(__file__).parent))
+from engine_examinees import EXAMINEES, KINDS, ONE_SHOT
 
-ROWS = np.random.default_rng(2).normal(size=(9, 4)).astype(np.float32)
-Opener = Callable[[Path, Interface], Engine]
+Opener = Callable[[str], Engine]
 
 
-def open_serving(path: Path, interface: Interface) -> Engine:
-    return OnnxRuntimeEngine(path, interface)
-
-
-def open_original(path: Path, interface: Interface) -> Engine:
-    source = Manifest((FileEntry(path.name, path.stat().st_size, "0" * 64),))
-    artifact = Artifact(SourceFormat.ONNX, ArtifactForm.ONNX_FILE, path, path, source, "onnx", interface)
-    return open_reference(artifact, path.parent / "scratch", OneShotSandbox())
-
-
-@pytest.fixture(params=[open_serving, open_original], ids=["onnxruntime", "onnx in the sandbox"])
-def opener(request: pytest.FixtureRequest) -> Opener:
+@pytest.fixture(scope="module", params=EXAMINEES)
+def name(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
-def test_it_answers_every_row(opener: Opener, tmp_path: Path) -> None:
-    answer = opener(linear_model(tmp_path / "m.onnx"), LINEAR).run({"x": ROWS})
-    assert list(answer) == ["y"]
-    assert np.allclose(answer["y"], ROWS @ WEIGHTS, atol=1e-6)
+@pytest.fixture(scope="module")
+def opener(name: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Opener]:
+    """Opens each kind once for all tests that leave it open."""
+    engines: dict[str, Engine] = {}
+
+    def open_kind(kind: str) -> Engine:
+        if kind not in engines:
+            engine = EXAMINEES[name](kind, tmp_path_factory.mktemp("secret-folder"))
+            if engine is None:
+                pytest.skip(f"{name} holds no model of the kind '{kind}'")
+            engines[kind] = engine
+        return engines[kind]
+
+    yield open_kind
+    for engine in engines.values():
+        engine.close()
 
 
-def test_text_goes_in_and_comes_out(opener: Opener, tmp_path: Path) -> None:
-    from fairlead.core.dtype import DType
-
-    path, interface = echo_model(tmp_path / "m.onnx", DType.BYTES)
-    tensor = np.array([["a", "日本\0"]], dtype=object)
-    assert opener(path, interface).run({"x": tensor})["y"].tolist() == tensor.tolist()
-
-
-def test_it_says_what_it_takes_and_what_runs_it(opener: Opener, tmp_path: Path) -> None:
-    engine = opener(linear_model(tmp_path / "m.onnx"), LINEAR)
-    assert engine.interface == LINEAR
-    assert engine.description.startswith("onnxruntime 1.")
+def is_close(answer: dict[str, np.ndarray], wanted: dict[str, np.ndarray]) -> bool:
+    return all(
+        answer[name].shape == tensor.shape
+        and (answer[name].tolist() == tensor.tolist() if tensor.dtype == object else np.allclose(answer[name], tensor, atol=1e-5))
+        for name, tensor in wanted.items()
+    )
 
 
-def test_inputs_that_do_not_fit_are_refused(opener: Opener, tmp_path: Path) -> None:
-    with pytest.raises(RequestError, match="shape"):
-        opener(linear_model(tmp_path / "m.onnx"), LINEAR).run({"x": ROWS[:, :2]})
+@pytest.mark.parametrize("kind", KINDS)
+def test_it_answers_every_row_in_batches_of_all_sizes(opener: Opener, kind: str, name: str) -> None:
+    engine = opener(kind)
+    for rows in (3,) if name in ONE_SHOT else (1, 2, 7, 32):
+        inputs = KINDS[kind].draw(rows)
+        answer = engine.run(inputs)
+        assert list(answer) == [spec.name for spec in engine.interface.outputs]
+        assert [answer[spec.name].dtype for spec in engine.interface.outputs] == [spec.dtype.numpy for spec in engine.interface.outputs]
+        assert is_close(answer, KINDS[kind].answer(inputs))
 
 
-def test_closing_twice_is_no_error_and_ends_it(opener: Opener, tmp_path: Path) -> None:
-    engine = opener(linear_model(tmp_path / "m.onnx"), LINEAR)
+def test_each_row_is_answered_alike_in_every_batch(opener: Opener, name: str) -> None:
+    engine, rows = opener("several"), KINDS["several"].draw(32)
+    whole = engine.run(rows)
+    for size in (8,) if name in ONE_SHOT else (1, 2, 7):
+        parts = [engine.run({key: tensor[at : at + size] for key, tensor in rows.items()}) for at in range(0, 32, size)]
+        assert np.allclose(np.concatenate([part["m"] for part in parts]), whole["m"], atol=1e-6)
+
+
+def test_the_same_rows_give_the_same_bits_twice(opener: Opener) -> None:
+    engine, rows = opener("several"), KINDS["several"].draw(5)
+    assert engine.run(rows)["m"].tobytes() == engine.run(rows)["m"].tobytes()
+
+
+def test_it_says_what_it_takes_and_what_runs_it(opener: Opener) -> None:
+    engine = opener("floats")
+    assert [spec.name for spec in engine.interface.inputs] == ["x"]
+    runtime, version, *_ = engine.description.split()
+    assert runtime
+    assert version[0].isdigit()
+
+
+def test_only_the_outputs_that_are_asked_for_come_back(opener: Opener) -> None:
+    engine, rows = opener("several"), KINDS["several"].draw(2)
+    assert list(engine.run(rows, ["total"])) == ["total"]
+    with pytest.raises(RequestError, match="no output 'z'"):
+        engine.run(rows, ["z"])
+
+
+@pytest.mark.parametrize("wrong", ["missing", "shape", "type", "empty", "unknown", "rank"])
+def test_inputs_that_do_not_fit_are_refused_as_the_interface_refuses_them(opener: Opener, wrong: str) -> None:
+    engine, x = opener("floats"), KINDS["floats"].draw(3)["x"]
+    inputs = {
+        "missing": {}, "shape": {"x": x[:, :2]}, "type": {"x": x.astype(np.float64)}, "empty": {"x": x[:0]}, "unknown": {"x": x, "z": x},
+        "rank": {"x": x[0]},
+    }[wrong]  # fmt: skip
+    with pytest.raises(RequestError) as caught:
+        engine.run(inputs)
+    with pytest.raises(RequestError) as wanted:
+        engine.interface.check_inputs(inputs)
+    assert str(caught.value) == str(wanted.value)
+
+
+@pytest.mark.parametrize("index", [5, -6, 2**33, -(2**33), 2**62])
+def test_an_index_outside_of_the_table_is_an_error_and_never_an_answer(opener: Opener, name: str, index: int) -> None:
+    engine = opener("ids")
+    if name in ONE_SHOT and index != 5:
+        pytest.skip("once is enough for a process per call")
+    with pytest.raises(Exception) as caught:
+        engine.run({"i": np.array([0, index])})
+    assert name in ONE_SHOT or isinstance(caught.value, RequestError)
+    assert "secret-folder" not in str(caught.value)
+
+
+def test_many_threads_get_the_answers_that_one_gets(opener: Opener, name: str) -> None:
+    if name in ONE_SHOT:
+        pytest.skip("a process per call shares nothing")
+    engine = opener("several")
+    asked = [KINDS["several"].draw(1 + number % 5) for number in range(8)]
+    wanted = [engine.run(rows)["m"].tobytes() for rows in asked]
+
+    def ask(number: int) -> bool:
+        return all(engine.run(asked[number])["m"].tobytes() == wanted[number] for _ in range(50))
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(ask, range(8)))
+
+
+def test_it_changes_none_of_its_inputs_and_keeps_none_of_its_answers(opener: Opener) -> None:
+    engine, rows = opener("floats"), KINDS["floats"].draw(4)
+    before = rows["x"].tobytes()
+    first = engine.run(rows)["y"]
+    kept = first.tobytes()
+    engine.run({"x": rows["x"] * 2})
+    assert rows["x"].tobytes() == before
+    assert first.tobytes() == kept
+    first[:] = 0  # the answer is the caller's own
+    assert engine.run(rows)["y"].tobytes() == kept
+
+
+@pytest.mark.parametrize("shape", ["read-only", "strided", "column-major"])
+def test_arrays_may_lie_in_memory_as_they_like(opener: Opener, shape: str) -> None:
+    engine, x = opener("floats"), KINDS["floats"].draw(6)["x"]
+    if shape == "strided":
+        x = np.repeat(x, 2, axis=0)[::2]
+    elif shape == "column-major":
+        x = np.asfortranarray(x)
+    else:
+        x.flags.writeable = False
+    assert is_close(engine.run({"x": x}), KINDS["floats"].answer({"x": x}))
+
+
+def test_closing_twice_is_no_error_and_ends_it(name: str, tmp_path: Path) -> None:
+    engine = EXAMINEES[name]("floats", tmp_path)
+    assert engine is not None
     engine.close()
     engine.close()
     with pytest.raises(UnavailableError):
-        engine.run({"x": ROWS})
+        engine.run(KINDS["floats"].draw(1))
 
 
-def test_it_changes_none_of_its_inputs(opener: Opener, tmp_path: Path) -> None:
-    rows = ROWS.copy()
-    opener(linear_model(tmp_path / "m.onnx"), LINEAR).run({"x": rows})
-    assert rows.tobytes() == ROWS.tobytes()
+def test_a_call_that_runs_while_it_is_closed_is_answered_or_refused(name: str, tmp_path: Path) -> None:
+    engine, rows = EXAMINEES[name]("several", tmp_path), KINDS["several"].draw(7)
+    assert engine is not None
+    wanted = engine.run(rows)["m"].tobytes()
+    outcomes: list[object] = []
+
+    def ask() -> None:
+        try:
+            while True:
+                outcomes.append(engine.run(rows)["m"].tobytes() == wanted)
+        except UnavailableError as error:
+            outcomes.append(error)
+
+    threads = [threading.Thread(target=ask) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    while len(outcomes) < 3:
+        time.sleep(0.001)
+    engine.close()
+    for thread in threads:
+        thread.join(60)
+    assert not any(thread.is_alive() for thread in threads)
+    assert False not in outcomes
+
+
+def test_closed_engines_give_back_descriptors_threads_and_processes(name: str, tmp_path: Path) -> None:
+    def cycle(number: int) -> None:
+        (tmp_path / str(number)).mkdir()
+        engine = EXAMINEES[name]("floats", tmp_path / str(number))
+        assert engine is not None
+        engine.run(KINDS["floats"].draw(2))
+        engine.close()
+
+    def held() -> tuple[int, int]:
+        return sum(1 for _ in Path("/proc/self/fd").iterdir()), sum(1 for _ in Path("/proc/self/task").iterdir())
+
+    cycle(0)  # what a library opens once for the whole process stays
+    before = held()
+    for number in range(1, 2 if name in ONE_SHOT else 5):
+        cycle(number)
+    after = held()
+    assert after[0] <= before[0]
+    assert after[1] <= before[1]

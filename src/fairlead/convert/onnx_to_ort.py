@@ -1,8 +1,8 @@
 """A candidate's ONNX file -> ONNX Runtime's own format, model.ort: the graph as the runtime rewrites it, written once.
 
 Takes a BuildJob, gives a RuntimeModel. Raises UnsupportedError for a model that the runtime cannot load. The level is "extended": its
-result is the same on every processor. Layouts for a processor's vector width ("all") are left out, since the file may run elsewhere; ONNX
-Runtime does not add them to an .ort file when it loads it. Such a file loads faster, and asks for the runtime that wrote it, or a later one.
+result is the same on every processor. Layouts for a processor's vector width ("all") are left out, since the file may run elsewhere, and
+ONNX Runtime does not add them when it loads an .ort file. It loads faster, and asks for the runtime that wrote it, or a later one.
 """
 
 from __future__ import annotations

@@ -67,7 +67,7 @@ class OpenVinoEngine:
         compiled = self._compiled
         if compiled is None:
             raise UnavailableError("The model was unloaded.", hint="Ask again; a newer version may be serving.")
-        self._interface.check_inputs(inputs)
+        rows = self._interface.check_inputs(inputs)
         self._check_values(inputs)
         names = [self._interface.output(name).name for name in outputs] or [spec.name for spec in self._interface.outputs]
         try:
@@ -84,6 +84,8 @@ class OpenVinoEngine:
             self._idle.append(request)
         if not is_inside:
             raise RequestError("The inputs hold an index outside of the model's table.", hint="Indices go from 0 to its last entry.")
+        if any(answer.shape[:1] != (rows,) for answer in answers.values()):  # memory that it did not get is an empty tensor to OpenVINO
+            raise _too_large()
         return answers
 
     def close(self) -> None:
@@ -152,8 +154,12 @@ def _listed(types: dict[str, DType | None] | dict[str, DType]) -> str:
 
 def _explain(message: str) -> RequestError:
     if re.search(r"alloc|bad_array_new_length|out of memory|length_error|too large", message, re.IGNORECASE):
-        return TooLargeError("The answer to this request does not fit into memory.", hint="Send fewer or smaller rows at once.")
+        return _too_large()
     return RequestError("The model cannot compute an answer for inputs of these shapes and values.", hint="Compare them with its metadata.")
+
+
+def _too_large() -> TooLargeError:
+    return TooLargeError("The answer to this request does not fit into memory.", hint="Send fewer or smaller rows at once.")
 
 
 def _plain(message: str, path: Path) -> str:

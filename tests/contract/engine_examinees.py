@@ -1,0 +1,146 @@
+"""What the exam of the Engine port asks, and who sits it: small models of each kind, and for each engine how it comes to run one.
+
+An examinee takes a kind and a folder and gives an engine that computes what the kind says, or None for a kind that it cannot hold. To add
+one, write its function and put it into `EXAMINEES`.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from fairlead.core.artifact import Artifact, ArtifactForm, SourceFormat
+from fairlead.core.conversion import BuildJob, Conversion
+from fairlead.core.dtype import DType
+from fairlead.core.interface import Interface, Tensors, TensorSpec
+from fairlead.core.manifest import FileEntry, Manifest
+from fairlead.core.ports import Engine
+from fairlead.engines.onnx_reference_engine import open_reference
+from fairlead.engines.onnxruntime_engine import OnnxRuntimeEngine
+from fairlead.security.sandbox import OneShotSandbox
+
+sys.path.append(str(Path(__file__).parents[1] / "unit" / "engines"))
+from tiny_onnx import LINEAR, WEIGHTS, echo_model, linear_model, lookup_model, save
+
+RANDOM = np.random.default_rng(2)
+LEFT, RIGHT = RANDOM.normal(size=(2, 3)).astype(np.float32), RANDOM.normal(size=(4, 3)).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of model: `make` writes it as ONNX, `draw` gives that many rows, `answer` says what is right."""
+
+    make: Callable[[Path], tuple[Path, Interface]]
+    draw: Callable[[int], dict[str, np.ndarray]]
+    answer: Callable[[Tensors], dict[str, np.ndarray]]
+
+
+def _floats(*shape: int) -> np.ndarray:
+    return np.random.default_rng(shape).normal(size=shape).astype(np.float32)
+
+
+def _several(path: Path) -> tuple[Path, Interface]:
+    """Two inputs, two outputs: m = relu(a @ LEFT + b @ RIGHT), total = its sum."""
+    tensors = [numpy_helper.from_array(LEFT, "l"), numpy_helper.from_array(RIGHT, "r")]
+    tensors.append(numpy_helper.from_array(np.array([1], dtype=np.int64), "axis"))
+    nodes = [
+        helper.make_node("MatMul", ["a", "l"], ["al"]),
+        helper.make_node("MatMul", ["b", "r"], ["br"]),
+        helper.make_node("Add", ["al", "br"], ["sum"]),
+        helper.make_node("Relu", ["sum"], ["m"]),
+        helper.make_node("ReduceSum", ["m", "axis"], ["total"], keepdims=1),
+    ]
+    inputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", size]) for name, size in (("a", 2), ("b", 4))]
+    outputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", size]) for name, size in (("m", 3), ("total", 1))]
+    interface = Interface(
+        (TensorSpec("a", DType.FP32, (None, 2)), TensorSpec("b", DType.FP32, (None, 4))),
+        (TensorSpec("m", DType.FP32, (None, 3)), TensorSpec("total", DType.FP32, (None, 1))),
+    )
+    return save(path, helper.make_graph(nodes, "several", inputs, outputs, tensors)), interface
+
+
+def _answer_several(rows: Tensors) -> dict[str, np.ndarray]:
+    found = np.maximum(rows["a"] @ LEFT + rows["b"] @ RIGHT, 0)
+    return {"m": found, "total": found.sum(axis=1, keepdims=True)}
+
+
+def _lengths(path: Path) -> tuple[Path, Interface]:
+    """A free second size: y = the mean over it."""
+    graph = helper.make_graph(
+        [helper.make_node("ReduceMean", ["x"], ["y"], axes=[1], keepdims=0)],
+        "lengths",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", "length", 3])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", 3])],
+    )
+    interface = Interface((TensorSpec("x", DType.FP32, (None, None, 3)),), (TensorSpec("y", DType.FP32, (None, 3)),))
+    return save(path, graph), interface
+
+
+def _texts(rows: int) -> dict[str, np.ndarray]:
+    return {"x": np.array([["a", "日本\0"], ["", "é"]] * rows, dtype=object)[:rows]}
+
+
+KINDS: Mapping[str, Kind] = {
+    "floats": Kind(
+        lambda path: (linear_model(path), LINEAR), lambda rows: {"x": _floats(rows, 4)}, lambda rows: {"y": rows["x"] @ WEIGHTS}
+    ),
+    "several": Kind(_several, lambda rows: {"a": _floats(rows, 2), "b": _floats(rows, 4)}, _answer_several),
+    "ids": Kind(
+        lookup_model,
+        lambda rows: {"i": np.arange(rows) % 5},
+        lambda rows: {"y": np.arange(10, dtype=np.float32).reshape(5, 2)[rows["i"]]},
+    ),
+    "texts": Kind(lambda path: echo_model(path, DType.BYTES), _texts, lambda rows: {"y": rows["x"]}),
+    "free lengths": Kind(_lengths, lambda rows: {"x": _floats(rows, 6 + rows, 3)}, lambda rows: {"y": rows["x"].mean(axis=1)}),
+}
+
+
+def job(path: Path, interface: Interface) -> BuildJob:
+    """What a builder is asked for the ONNX file at `path`."""
+    source = Manifest((FileEntry(path.name, path.stat().st_size, "0" * 64),))
+    artifact = Artifact(SourceFormat.ONNX, ArtifactForm.ONNX_FILE, path, path, source, "onnx", interface)
+    return BuildJob(artifact, Conversion(path, interface, ()), path, path.parent / "build", OneShotSandbox())
+
+
+def _onnx(kind: str, folder: Path) -> Engine:
+    return OnnxRuntimeEngine(*KINDS[kind].make(folder / "m.onnx"))
+
+
+def _ort(kind: str, folder: Path) -> Engine:
+    from fairlead.convert.onnx_to_ort import build_ort
+
+    path, interface = KINDS[kind].make(folder / "m.onnx")
+    return OnnxRuntimeEngine(build_ort(job(path, interface)).path, interface)
+
+
+def _openvino(kind: str, folder: Path) -> Engine | None:
+    if kind == "texts":
+        return None
+    if importlib.util.find_spec("openvino") is None:  # never imported here: it would report that to its maker
+        pytest.skip("openvino is not installed")
+    from fairlead.convert.onnx_to_openvino import build_openvino
+    from fairlead.engines.openvino_engine import OpenVinoEngine
+
+    path, interface = KINDS[kind].make(folder / "m.onnx")
+    return OpenVinoEngine(build_openvino(job(path, interface)).path, interface)
+
+
+def _original(kind: str, folder: Path) -> Engine:
+    path, interface = KINDS[kind].make(folder / "m.onnx")
+    return open_reference(job(path, interface).artifact, folder / "scratch", OneShotSandbox())
+
+
+EXAMINEES: Mapping[str, Callable[[str, Path], Engine | None]] = {
+    "onnxruntime": _onnx,
+    "onnxruntime with .ort": _ort,
+    "openvino": _openvino,
+    "onnx in the sandbox": _original,
+}
+ONE_SHOT = frozenset({"onnx in the sandbox"})  # a process per call: asked less often
