@@ -25,13 +25,16 @@ _HINT = "The process that wrote it was stopped, or failed."
 
 @dataclass(frozen=True)
 class Worker:
-    """What runs the original: `entry` with `arguments` may read `model`; `description` names the framework and its version."""
+    """What runs the original: `entry` with `arguments` may read `model`, and import the user's modules in `import_paths`; `description`
+    names the framework and its version.
+    """
 
     entry: str
     model: Path
     description: str
     arguments: Mapping[str, Any] = field(default_factory=dict)
     limits: SandboxLimits = field(default_factory=SandboxLimits)
+    import_paths: tuple[Path, ...] = ()
 
 
 class SandboxedEngine:
@@ -69,7 +72,8 @@ class SandboxedEngine:
             write_tensors(folder / _INPUTS, {spec.name: inputs[spec.name] for spec in self._interface.inputs})
             readable = (self._worker.model, folder / _INPUTS)
             arguments = {**self._worker.arguments, "inputs": str(folder / _INPUTS)}
-            self._sandbox.run(SandboxJob(self._worker.entry, folder / "scratch", arguments, readable, self._worker.limits))
+            worker = self._worker
+            self._sandbox.run(SandboxJob(worker.entry, folder / "scratch", arguments, readable, worker.limits, worker.import_paths))
             answers = read_tensors(folder / "scratch" / _OUTPUTS)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
