@@ -183,7 +183,7 @@ def _tensor(place: Place, data: Array) -> Array:
         count *= size
     border = (count + 1) * _OFFSET.itemsize
     offsets, blob = data[:border].view(_OFFSET), data[border:].tobytes()
-    if offsets[0] != 0 or offsets[-1] != len(blob) or (np.diff(offsets) < 0).any():
+    if offsets[0] != 0 or offsets[-1] != len(blob) or (offsets[1:] < offsets[:-1]).any():
         raise CorruptError("The texts in a frame do not fit their offsets.")
     tensor = np.empty(count, dtype=object)
     try:
