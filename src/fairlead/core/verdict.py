@@ -145,12 +145,16 @@ class Verdict:
 
 def decision_sentence(parity: Parity) -> str:
     """Say how many decisions flipped (or numbers jumped), in rows of data and in probe rows apart."""
-    rows = f"{parity.row_count - parity.probe_count:,} rows"
-    probes = f"{parity.probe_flip_count:,} in {parity.probe_count:,} rows at its thresholds"
+    rows = _counted(parity.row_count - parity.probe_count, "row")
+    probes = f"{parity.probe_flip_count:,} in {_counted(parity.probe_count, 'row')} at its thresholds"
     if parity.decision_flip_count is not None:
-        counted = f"{parity.decision_flip_count - parity.probe_flip_count:,} decision flips in {rows}"
+        counted = f"{_counted(parity.decision_flip_count - parity.probe_flip_count, 'decision flip')} in {rows}"
     elif parity.jump_count is not None:
-        counted = f"{parity.jump_count - parity.probe_flip_count:,} values off by more than {parity.tolerance:g} in {rows}"
+        counted = f"{_counted(parity.jump_count - parity.probe_flip_count, 'value')} off by more than {parity.tolerance:g} in {rows}"
     else:
         return f"no decision rule is known; the numbers of {rows} were compared"
     return f"{counted}, {probes}" if parity.probe_count else counted
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"

@@ -13,7 +13,7 @@ from pathlib import Path
 from fairlead.core.interface import Interface, TensorSpec, shorten
 from fairlead.core.lineage import Lineage
 from fairlead.core.plan import Plan
-from fairlead.core.verdict import Verdict
+from fairlead.core.verdict import Verdict, decision_sentence
 
 _LISTED = 20  # columns or labels that are worth reading on a card
 
@@ -23,6 +23,7 @@ def write_card(name: str, interface: Interface, verdict: Verdict, plan: Plan, li
     sections = (
         _model(name, interface, lineage),
         _promise(verdict, plan),
+        _faithful(verdict),
         _quality(verdict),
         _cost(verdict),
         _limits(verdict),
@@ -62,6 +63,21 @@ def _promise(verdict: Verdict, plan: Plan) -> Iterator[str]:
     yield ""
 
 
+def _faithful(verdict: Verdict) -> Iterator[str]:
+    yield "## Does it decide as the original does"
+    yield ""
+    yield f"Against {_plain(verdict.reference, 100)}: {decision_sentence(verdict.parity)}."
+    yield ""
+    if not verdict.parity.flips:
+        return
+    yield "| Row | Original | This version |"
+    yield "|---:|---|---|"
+    for flip in verdict.parity.flips:
+        where = f"threshold row {flip.row}" if flip.is_probe else f"{flip.row}"
+        yield f"| {where} | `{_plain(flip.original, 100)}` | `{_plain(flip.candidate, 100)}` |"
+    yield ""
+
+
 def _quality(verdict: Verdict) -> Iterator[str]:
     yield "## How well it decides"
     yield ""
@@ -77,6 +93,13 @@ def _quality(verdict: Verdict) -> Iterator[str]:
         low, high = one.candidate_interval
         yield f"| `{_plain(one.metric)}` | {one.candidate:.4g} | {low:.4g} to {high:.4g} | {one.original:.4g} | {one.row_count} |"
     yield ""
+    found = verdict.calibration
+    if found is not None:
+        yield (
+            f"Calibration: its probabilities are off by {found.candidate_ece:.4g} on average, the original's by {found.original_ece:.4g} "
+            f"(expected calibration error, {found.bin_count} bins, {found.row_count} rows)."
+        )
+        yield ""
 
 
 def _cost(verdict: Verdict) -> Iterator[str]:

@@ -46,7 +46,7 @@ def builtin_checks(found: Measurements, requirements: Sequence[Requirement]) -> 
         checks.append(Check("parity", worst <= parity.tolerance, worst, within, detail))
     if "decision_flips" not in bounded and parity.decision_flip_count is not None:
         detail = comparison.first_flip or f"no decision of {parity.row_count} differs from the original's"
-        checks.append(Check("decisions", parity.decision_flip_count == 0, parity.decision_flip_count, "<= 0", detail))
+        checks.append(Check("decisions", parity.decision_flip_count == 0, float(parity.decision_flip_count), "<= 0", detail))
     worst = comparison.batch_scaled_max
     sizes = ", ".join(parity.batch_max_abs)
     checks.append(Check("batch invariance", worst <= parity.tolerance, worst, within, f"rows in batches of {sizes} against all at once"))
@@ -58,7 +58,7 @@ def builtin_checks(found: Measurements, requirements: Sequence[Requirement]) -> 
         checks.append(Check("probabilities", gap <= GAP_LIMIT, gap, f"<= {GAP_LIMIT:g}", detail))
     if comparison.nan_count and not found.is_synthetic:
         detail = "rows for which original and candidate both answer NaN"
-        checks.append(Check("answers are numbers", is_met=False, measured=comparison.nan_count, bound="<= 0", detail=detail))
+        checks.append(Check("answers are numbers", is_met=False, measured=float(comparison.nan_count), bound="<= 0", detail=detail))
     return tuple(checks)
 
 

@@ -130,12 +130,15 @@ def _measure_one(job: QualityJob, name: str, before: Answers, after: Answers) ->
     original, candidate = (_function(name, answers) for answers in (before, after))
     ones = np.ones(count)
     values = original(ones), candidate(ones)
-    if any(math.isnan(value) for value in values):
+    if math.isnan(values[0]):
         raise RequirementError(f"'{name}' is undefined on this data: it needs rows of at least two classes.", hint="Give more rows.")
     if name == "accuracy":
         intervals = wilson(values[0], count), wilson(values[1], count)
     else:
-        intervals = bootstrap(original, count, seed=job.seed), bootstrap(candidate, count, seed=job.seed)
+        # A candidate that answers NaN is no error of the data: it meets no requirement.
+        nowhere = (math.nan, math.nan)
+        after_all = nowhere if math.isnan(values[1]) else bootstrap(candidate, count, seed=job.seed)
+        intervals = bootstrap(original, count, seed=job.seed), after_all
     return Quality(name, *values, *intervals, count)
 
 

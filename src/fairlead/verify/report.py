@@ -15,7 +15,7 @@ import jinja2
 from fairlead.core.interface import shorten
 from fairlead.core.lineage import Lineage
 from fairlead.core.plan import Plan
-from fairlead.core.verdict import Check, Quality, Verdict
+from fairlead.core.verdict import Check, Quality, Verdict, decision_sentence
 
 _MANY = 12  # characters of a digest that a person compares
 
@@ -59,6 +59,7 @@ def render_report(report: Report) -> str:
         required=[check for check in verdict.checks if check.requirement is not None],
         built_in=built_in,
         headline=headline(verdict),
+        decisions=decision_sentence(verdict.parity),
         tried=report.plan.candidates,
         chosen=next((one for one in report.plan.candidates if one.name == verdict.candidate), None),
     )
@@ -91,14 +92,15 @@ def size(count: int) -> str:
 
 
 def interval_marks(quality: Quality) -> dict[str, dict[str, float]]:
-    """Return, for both models, where interval and value lie on a common scale in percent of its width."""
+    """Return, for both models, where interval and value lie on a common scale in percent of its width; NaN at its start."""
     ends = (*quality.original_interval, *quality.candidate_interval, quality.original, quality.candidate)
-    low, high = min(ends), max(ends)
+    known = [end for end in ends if math.isfinite(end)] or [0.0]
+    low, high = min(known), max(known)
     margin = (high - low) * 0.08 or 1.0
     low, width = low - margin, high - low + 2 * margin
 
     def place(value: float, interval: tuple[float, float]) -> dict[str, float]:
-        start, stop, point = ((end - low) / width * 100 for end in (*interval, value))
+        start, stop, point = ((end - low) / width * 100 if math.isfinite(end) else 0.0 for end in (*interval, value))
         return {"start": round(start, 2), "width": round(stop - start, 2), "point": round(point, 2)}
 
     return {

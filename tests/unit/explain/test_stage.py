@@ -10,13 +10,21 @@ from fairlead.core.lineage import Lineage, Step
 from fairlead.core.plan import Plan
 from fairlead.core.requirement import parse_requirement
 from fairlead.core.target import Machine, Target
-from fairlead.core.verdict import Check, Parity, Quality, Speed, Verdict
+from fairlead.core.verdict import Calibration, Check, Flip, Parity, Quality, Speed, Verdict
 from fairlead.explain.stage import write_card
 
 HOSTILE = "a|b`<script>\n# c"
 
 
-def card(folder: Path, *, name: str = "age", quality: tuple[Quality, ...] = (), columns: int = 2) -> str:
+def card(
+    folder: Path,
+    *,
+    name: str = "age",
+    quality: tuple[Quality, ...] = (),
+    columns: int = 2,
+    flips: tuple[Flip, ...] = (),
+    calibration: Calibration | None = None,
+) -> str:
     requirement = parse_requirement("accuracy>=0.95")
     interface = Interface(
         (TensorSpec("x", DType.FP32, (None, columns), (name, *(f"c{number}" for number in range(1, columns)))),),
@@ -30,7 +38,8 @@ def card(folder: Path, *, name: str = "age", quality: tuple[Quality, ...] = (), 
         engine="onnxruntime 1.31.1",
         reference="original",
         checks=(Check("accuracy", is_met=True, measured=0.96, bound=">= 0.95", requirement=requirement),),
-        parity=Parity(10, 0, (), 0, {}, is_deterministic=True, tolerance=1e-5),
+        parity=Parity(10, 0, (), len(flips), {}, is_deterministic=True, tolerance=1e-5, flips=flips),
+        calibration=calibration,
         quality=quality,
         speed=(Speed(1, 0.1, 0.2, 0.3, 0.15, 6666.6, 1000, 1),),
         size_bytes=1_400_000,
@@ -61,6 +70,22 @@ def test_it_says_what_the_model_takes_keeps_and_costs(tmp_path: Path) -> None:
         "1.4 MB",
     ):
         assert part in text
+
+
+def test_it_says_how_many_decisions_flip_and_shows_the_first(tmp_path: Path) -> None:
+    assert "0 decision flips in 10 rows." in card(tmp_path)
+    flipped = card(tmp_path, flips=(Flip(7, is_probe=False, original="größer", candidate=HOSTILE),))
+    assert "1 decision flip in 10 rows." in flipped
+    assert "| 7 | `größer` | `" in flipped
+    assert "<script>" not in flipped
+    assert "| threshold row 7 |" in card(tmp_path, flips=(Flip(7, is_probe=True, original="a", candidate="b"),))
+
+
+def test_it_says_how_well_probabilities_are_calibrated(tmp_path: Path) -> None:
+    quality = (Quality("accuracy", 0.97, 0.96, (0.95, 0.98), (0.94, 0.97), 10),)
+    assert "alibration" not in card(tmp_path, quality=quality)
+    text = card(tmp_path, quality=quality, calibration=Calibration(0.02, 0.0312, 15, 10))
+    assert "off by 0.0312 on average, the original's by 0.02" in text
 
 
 def test_it_says_what_is_not_known(tmp_path: Path) -> None:

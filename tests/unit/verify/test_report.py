@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import re
 from html.parser import HTMLParser
@@ -13,7 +14,7 @@ from fairlead.core.lineage import Lineage, Step
 from fairlead.core.plan import Candidate, Plan
 from fairlead.core.requirement import parse_requirement
 from fairlead.core.target import Machine, Target
-from fairlead.core.verdict import Check, OutputParity, Parity, Quality, Speed, Verdict
+from fairlead.core.verdict import Calibration, Check, Flip, OutputParity, Parity, Quality, Speed, Verdict
 from fairlead.verify.report import Report, interval_marks, number, render_report, size, write_report
 
 HOSTILE = "<script>alert(1)</script>"
@@ -121,6 +122,25 @@ def test_names_of_others_are_text_and_never_markup() -> None:
     assert "script" not in {tag for tag, _ in tags(page).found}
 
 
+def test_the_count_of_flips_stands_there_and_the_first_of_them() -> None:
+    assert "0 decision flips in 1,000 rows, 0 in 10 rows at its thresholds" in render_report(report())
+    plain = report()
+    flips = (Flip(17, is_probe=False, original="größer", candidate=HOSTILE), Flip(3, is_probe=True, original="a", candidate="b"))
+    parity = dataclasses.replace(plain.verdict.parity, decision_flip_count=5, probe_flip_count=3, flips=flips)
+    page = render_report(dataclasses.replace(plain, verdict=dataclasses.replace(plain.verdict, parity=parity)))
+    assert "2 decision flips in 1,000 rows, 3 in 10 rows at its thresholds" in page
+    assert page.index('<td class="n">17</td><td>in the data</td><td><code>größer</code>') < page.index("at a threshold of the model</td>")
+    assert HOSTILE not in page
+
+
+def test_calibration_stands_there_where_it_was_measured() -> None:
+    plain = report()
+    assert "alibration" not in render_report(plain)
+    measured = dataclasses.replace(plain.verdict, calibration=Calibration(0.02, 0.0312, 15, 1000))
+    page = render_report(dataclasses.replace(plain, verdict=measured))
+    assert "Expected calibration error: <b>0.0312</b>, original 0.02." in page
+
+
 def test_it_is_written_where_it_was_asked_for(tmp_path: Path) -> None:
     write_report(report(), tmp_path / "report.html")
     assert (tmp_path / "report.html").read_text(encoding="utf-8") == render_report(report())
@@ -146,3 +166,9 @@ def test_both_intervals_lie_on_one_scale(interval: tuple[float, float]) -> None:
         assert 0 <= mark["start"] <= mark["point"] <= mark["start"] + mark["width"] + 0.01
         assert mark["start"] + mark["width"] <= 100
     assert re.fullmatch(r"[\d.]+", str(marks["original"]["point"]))
+
+
+def test_a_metric_that_is_no_number_is_drawn_nowhere() -> None:
+    marks = interval_marks(Quality("ece", 0.1, math.nan, (0.05, 0.2), (math.nan, math.nan), 10))
+    assert marks["candidate"] == {"start": 0.0, "width": 0.0, "point": 0.0}
+    assert 0 < marks["original"]["start"] < marks["original"]["point"] < 100

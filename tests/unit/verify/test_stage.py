@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,7 @@ from tiny_onnx import LINEAR, WEIGHTS, linear_model
 
 from fairlead.core.dataset import Dataset
 from fairlead.core.dtype import DType
-from fairlead.core.interface import Array, Decision, DecisionKind, Interface, Task, TensorSpec
+from fairlead.core.interface import Array, Decision, DecisionKind, Interface, Task, Tensors, TensorSpec
 from fairlead.core.requirement import parse_requirements
 from fairlead.core.target import Machine
 from fairlead.core.verdict import Verdict
@@ -149,6 +149,79 @@ def test_the_users_own_metric_is_asked_and_bounded_against_the_original(make_job
 def test_a_metric_of_the_user_that_fails_is_named(make_job: MakeJob, bad: Callable[[Array, Array], float]) -> None:
     with pytest.raises(RequirementError, match="'shop:broken'"):
         verify(make_job("shop:broken>=0", metrics={"shop:broken": bad}))
+
+
+def softmax(weights: Array, power: float = 1.0) -> Callable[[Array], Array]:
+    def answer(rows: Array) -> Array:
+        odds = np.exp((rows @ weights).astype(np.float64))
+        return np.asarray((odds / odds.sum(axis=1, keepdims=True)) ** power, dtype=np.float32)
+
+    return answer
+
+
+@dataclasses.dataclass
+class FakeEngine:
+    """Answers with a function of the rows."""
+
+    function: Callable[[Array], Array]
+    interface: Interface = LINEAR
+    description: str = "fake"
+
+    def run(self, inputs: Tensors, outputs: Sequence[str] = ()) -> dict[str, Array]:
+        return {"y": self.function(inputs["x"])}
+
+    def close(self) -> None:
+        return
+
+
+def test_calibration_is_measured_before_and_after_and_can_be_required(make_job: MakeJob) -> None:
+    sharp = make_job("ece<=1", "ece_rise<=0.001", reference=FakeEngine(softmax(WEIGHTS)), candidate=FakeEngine(softmax(3 * WEIGHTS)))
+    verdict = verify(dataclasses.replace(sharp, tolerance=10.0))
+    assert verdict.calibration is not None
+    assert verdict.calibration.row_count == 200
+    # The right answers are the largest scores: the surer model is the better calibrated one, and the original the worse.
+    assert verdict.calibration.candidate_ece < verdict.calibration.original_ece
+    assert verdict.is_green
+    blunt = verify(dataclasses.replace(sharp, reference=sharp.candidate, candidate=sharp.reference, tolerance=10.0))
+    assert [check.name for check in blunt.failures] == ["ece_rise"]
+    assert blunt.parity.decision_flip_count == 0
+    assert load(dump(blunt), Verdict) == blunt
+
+
+def test_probabilities_that_are_none_any_more_are_red(make_job: MakeJob) -> None:
+    job = make_job("max_abs_diff<=1", reference=FakeEngine(softmax(WEIGHTS)), candidate=FakeEngine(softmax(WEIGHTS, power=2)))
+    verdict = verify(job)
+    assert [check.name for check in verdict.failures] == ["probabilities"]
+    assert verdict.parity.decision_flip_count == 0
+
+
+def test_a_model_without_probabilities_has_no_calibration(make_job: MakeJob) -> None:
+    assert verify(make_job()).calibration is None
+    with pytest.raises(RequirementError, match="'ece' cannot be measured: the model gives no probabilities"):
+        verify(make_job("ece<=0.1"))
+
+
+def test_a_candidate_that_takes_missing_values_otherwise_is_red_and_its_verdict_comes_back(make_job: MakeJob) -> None:
+    rows = ROWS.copy()
+    rows[3, 1] = rows[7] = np.nan
+    filled = softmax(WEIGHTS)
+
+    def original(given: Array) -> Array:
+        return filled(np.nan_to_num(given))
+
+    def skips(given: Array) -> Array:
+        return filled(np.where(np.isnan(given), np.float32(9.0), given))
+
+    job = make_job(reference=FakeEngine(original), dataset=Dataset({"x": rows}, RIGHT))
+    assert verify(dataclasses.replace(job, candidate=FakeEngine(original))).is_green
+    otherwise = verify(dataclasses.replace(job, candidate=FakeEngine(skips)))
+    assert "parity" in {check.name for check in otherwise.failures}
+    required = parse_requirements(["ece<=1"])
+    passes_on = verify(dataclasses.replace(job, candidate=FakeEngine(filled), requirements=required))
+    failed = {check.name: check.measured for check in passes_on.failures}
+    assert failed["parity"] == failed["probabilities"] == np.inf
+    assert np.isnan(failed["ece"])
+    assert dump(load(dump(passes_on), Verdict)) == dump(passes_on)
 
 
 def test_probes_count_as_rows(make_job: MakeJob) -> None:
