@@ -23,35 +23,14 @@ from fairlead.core.ports import Progress
 from fairlead.core.target import Target
 from fairlead.core.verdict import Verdict
 from fairlead.errors import SpecError
+from fairlead.optimize.catalog import PRESETS, PassKind, traits_of
 from fairlead.stores.document import dump
 from fairlead.stores.durable_files import typed_errors
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """How a form is made: passes over the canonical ONNX file, then its runtime form. One that is `is_lossy` promises no equal answers."""
-
-    form: RuntimeForm
-    sentence: str
-    passes: tuple[str, ...] = ()
-    is_lossy: bool = False
-
-
-RECIPES: Mapping[str, Recipe] = {
-    "onnx": Recipe(RuntimeForm.ONNX, "canonical ONNX, float as trained"),
-    "onnx-optimized": Recipe(RuntimeForm.ONNX, "ONNX with its graph fused by ONNX Runtime", ("optimize_graph",)),
-    "onnx-fp16": Recipe(RuntimeForm.ONNX, "half the size; on CPUs not faster", ("cast_fp16",), is_lossy=True),
-    "onnx-int8": Recipe(RuntimeForm.ONNX, "weights of dense layers in 8 bits", ("quantize_dynamic_int8",), is_lossy=True),
-    "ort": Recipe(RuntimeForm.ORT, "ONNX Runtime's own format, for small builds of it"),
-    "openvino": Recipe(RuntimeForm.OPENVINO, "OpenVINO IR: model.xml and model.bin"),
-    "tflite": Recipe(RuntimeForm.TFLITE, "LiteRT, for Keras and TensorFlow models"),
-    "trees": Recipe(RuntimeForm.TREES, "tree ensembles as data for Fairlead's own kernel"),
-}
-
-
-@dataclass(frozen=True)
 class ConvertRequest:
-    """What to convert: `intake` says from what, `to` is a name of RECIPES, `out` the folder to write into."""
+    """What to convert: `intake` says from what, `to` is a name of optimize.catalog.PRESETS, `out` the folder to write into."""
 
     intake: Intake
     to: str
@@ -70,19 +49,19 @@ class Converted:
 
 def convert_model(request: ConvertRequest, house: House, progress: Progress) -> Converted:
     """Convert `request.intake.model` and write the files of its new form into `request.out`."""
-    recipe = RECIPES.get(request.to)
-    if recipe is None:
-        raise SpecError(f"There is no form '{request.to}'.", hint=f"Known: {', '.join(RECIPES)}.")
+    preset = PRESETS.get(request.to)
+    if preset is None:
+        raise SpecError(f"There is no form '{request.to}'.", hint=f"Known: {', '.join(PRESETS)}.")
     if request.out.exists() and (not request.out.is_dir() or any(request.out.iterdir())):
         raise SpecError(f"'{request.out}' is there already and not an empty folder.", hint="Name a new folder: --out DIR.")
-    engine = ENGINE_OF_FORM[recipe.form]
-    candidate = Candidate(request.to, recipe.passes, engine, 1, recipe.sentence, recipe.form.value)
+    candidate = Candidate(request.to, preset.passes, ENGINE_OF_FORM[RuntimeForm(preset.form)], 1, "asked for", preset.form)
+    is_lossy = any(traits_of(name).kind is PassKind.LOSSY for name in preset.passes)
     with workspace(house) as folder:
         artifact, rows = take_in(request.intake, house, folder, progress)
         conversion = to_onnx(artifact, house, folder, progress)
         strategy = Plan(request.intake.requirements, Target(), (candidate,))
         proof = prove(Trial(artifact, conversion, rows, strategy, command=request.command), house, folder, progress)
-        if not proof.verdict.is_green and not recipe.is_lossy:
+        if not proof.verdict.is_green and not is_lossy:
             raise rejection(proof.verdict)
         with typed_errors("the converted model", request.out.parent):
             files = _write(dict(proof.model.files), request.out)

@@ -29,6 +29,7 @@ from fairlead.verify.run_rows import repeat_rows
 
 _TIMED = (MetricKind.LATENCY, MetricKind.THROUGHPUT)
 _CALLS = 1000
+_CALIBRATION_ROWS = 512
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,8 @@ def usable(trial: Trial) -> tuple[Candidate, ...]:
 def enter(candidate: Candidate, trial: Trial, house: House, folder: Path) -> Entrant:
     """Apply the candidate's passes, bring the result into its form and open its engine; the caller closes it."""
     conversion = trial.conversion
-    model, steps = optimize(candidate, conversion.path, folder / "optimize" / candidate.name)
+    calibration = trial.rows.take(0, _CALIBRATION_ROWS).inputs
+    model, steps = optimize(candidate, conversion.path, folder / "optimize" / candidate.name, calibration)
     job = BuildJob(trial.artifact, conversion, model, folder / "build" / candidate.name, house.sandbox)
     built = build(RuntimeForm(candidate.form), job)
     engine = open_engine(candidate.engine, built.path, conversion.interface, thread_count=candidate.thread_count, sandbox=house.sandbox)

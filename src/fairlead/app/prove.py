@@ -23,6 +23,7 @@ from fairlead.core.verdict import Verdict, decision_sentence
 from fairlead.engines.machine import describe_machine
 from fairlead.engines.stopwatch import TimingLimits
 from fairlead.errors import EnvironmentalError, InputError, UnsupportedError
+from fairlead.optimize.catalog import traits_of
 from fairlead.security.digests import digest_file
 from fairlead.verify.stage import VerifyJob, verify
 
@@ -114,7 +115,7 @@ def _job(entrant: Entrant, reference: Reference, trial: Trial, house: House) -> 
         engine_name=candidate.engine,
         thread_count=candidate.thread_count,
         probes=trial.conversion.probes,
-        tolerance=trial.conversion.tolerance,
+        tolerance=max(trial.conversion.tolerance, *(traits_of(name).tolerance for name in candidate.passes), 0.0),
         requirements=trial.plan.requirements,
         metrics=trial.metrics,
         limits=TimingLimits(settings.verify_call_count, settings.verify_time_s),

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from fairlead.app.convert_model import RECIPES, Converted, ConvertRequest, convert_model
+from fairlead.app.convert_model import Converted, ConvertRequest, convert_model
 from fairlead.app.intake import Intake
 from fairlead.app.source_options import parse_options
 from fairlead.app.wiring import build_house
@@ -17,11 +17,12 @@ from fairlead.cli.deploy_command import checks_table
 from fairlead.cli.printing import StepProgress, emit_json, home_option, json_option, source_options
 from fairlead.core.interface import Task
 from fairlead.core.manifest import readable_size
+from fairlead.optimize.catalog import PRESETS
 
 
 @click.command()
 @click.argument("model", type=click.Path(path_type=Path))
-@click.option("--to", required=True, type=click.Choice(list(RECIPES)), help="The form to write.")
+@click.option("--to", required=True, type=click.Choice(list(PRESETS)), help="The form to write.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="A new folder for the files.")
 @click.option("--data", type=click.Path(path_type=Path), help="Rows to compare on: .npz, .npy, .csv or .parquet; drawn unless given.")
 @click.option("--target", metavar="COLUMN", help="Column (or array) of the right answers.")
@@ -37,6 +38,10 @@ def convert(*, model: Path, to: str, out: Path, home: str | None, as_json: bool,
       fairlead convert model.h5 --to openvino --out openvino/
       fairlead convert booster.json --to onnx --data rows.csv --out onnx/
       fairlead convert net.pt2 --to onnx-int8 --data rows.npz --out small/
+
+    \b
+    Forms: onnx onnx-optimized ort openvino tflite trees  answer as the original, or nothing is written
+           onnx-fp16 openvino-fp16 onnx-int8 onnx-int8-static  are lossy: what they lose is shown
     """
     intake = Intake(
         model,
