@@ -20,4 +20,6 @@ def fairlead_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Point FAIRLEAD_HOME at a folder of this test, so that nothing reaches the home of whoever runs it."""
     home = tmp_path / "fairlead-home"
     monkeypatch.setenv("FAIRLEAD_HOME", str(home))
+    # What needs seconds to build (TensorFlow for .tflite) is only built where a test is about it.
+    monkeypatch.setenv("FAIRLEAD_ENGINES", "onnxruntime,trees,torch,python")
     return home

@@ -40,6 +40,7 @@ class Settings:
     sandbox_strict: bool = _setting(False, "Refuse to open foreign files where a sandbox layer is missing.")
     verify_call_count: int = _setting(1000, "Timed calls per batch size, at most.")
     verify_time_s: float = _setting(1.0, "Time spent on timed calls per batch size, at most.")
+    engines: str = _setting("", "Engines that `deploy` may choose from, separated by commas; empty: all that are installed.")
     engine_choice_time_s: float = _setting(0.3, "Time spent per engine and batch size on finding out which one is fastest.")
 
 

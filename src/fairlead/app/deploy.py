@@ -26,6 +26,7 @@ from fairlead.core.requirement import Requirement
 from fairlead.core.target import Target
 from fairlead.core.verdict import Verdict
 from fairlead.core.version import PRODUCTION, Version, check_name
+from fairlead.engines.catalog import ENGINES
 from fairlead.errors import ConflictError, RejectedError, SpecError
 from fairlead.plan.stage import plan
 from fairlead.register.aliases import promote
@@ -81,6 +82,7 @@ def deploy(request: DeployRequest, house: House, progress: Progress) -> Deployed
     check_name(request.name)
     metrics = load_metrics(request.requirements)
     check_quality_has_data(request.intake)
+    engines = _engines(request, house)
     expected = house.records.aliases(request.name).get(request.alias, 0)
     with workspace(house) as folder:
         # 2. Take in the model and the rows.
@@ -89,7 +91,7 @@ def deploy(request: DeployRequest, house: House, progress: Progress) -> Deployed
         strategy = _plan(request, artifact, progress)
         conversion = to_onnx(artifact, house, folder, progress)
         # 4. Make candidates and prove them, until one keeps every requirement.
-        trial = Trial(artifact, conversion, rows, strategy, metrics, command=request.command, engine=request.engine)
+        trial = Trial(artifact, conversion, rows, strategy, metrics, command=request.command, engines=engines)
         proof = prove(trial, house, folder, progress)
         strategy = replace(strategy, choice=proof.choice)
         # 5. Register the proven one with its evidence, or say what failed.
@@ -122,6 +124,15 @@ def name_from(model: Path) -> str:
     if not stem:
         raise SpecError(f"'{model.name}' gives no name.", hint="Name the model: --name digits.")
     return check_name(stem[:128])
+
+
+def _engines(request: DeployRequest, house: House) -> tuple[str, ...]:
+    """Return the engines to choose from: the one that was asked for, or those of the settings; raises SpecError for an unknown one."""
+    wanted = (request.engine,) if request.engine else tuple(filter(None, (name.strip() for name in house.settings.engines.split(","))))
+    for name in wanted:
+        if name not in ENGINES.names():
+            raise SpecError(f"There is no engine '{name}'.", hint=f"Known: {', '.join(ENGINES.names())}.")
+    return wanted
 
 
 def _plan(request: DeployRequest, artifact: Artifact, progress: Progress) -> Plan:

@@ -34,7 +34,7 @@ _CALIBRATION_ROWS = 512
 
 @dataclass(frozen=True)
 class Trial:
-    """What is tried: `plan.candidates` of `conversion`, against `artifact`, on `rows`. `engine` is the only one wanted, "" for all."""
+    """What is tried: `plan.candidates` of `conversion`, against `artifact`, on `rows`. `engines` are those to choose from, empty for all."""
 
     artifact: Artifact
     conversion: Conversion
@@ -42,7 +42,7 @@ class Trial:
     plan: Plan
     metrics: Mapping[str, CustomMetric] = field(default_factory=dict)
     command: str = ""
-    engine: str = ""
+    engines: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,8 @@ def usable(trial: Trial) -> tuple[Candidate, ...]:
     return tuple(
         candidate
         for candidate in trial.plan.candidates
-        if (candidate.form not in originals if is_onnx else candidate.form == form) and trial.engine in ("", candidate.engine)
+        if (candidate.form not in originals if is_onnx else candidate.form == form)
+        and (not trial.engines or candidate.engine in trial.engines)
     )
 
 
