@@ -34,7 +34,7 @@ _CALIBRATION_ROWS = 512
 
 @dataclass(frozen=True)
 class Trial:
-    """What is tried: `plan.candidates` of `conversion`, against `artifact`, on `rows`. `engines` are those to choose from, empty for all."""
+    """What is tried: `plan.candidates` of `conversion` against `artifact` on `rows`. `engines` are those to choose from, empty for all."""
 
     artifact: Artifact
     conversion: Conversion
