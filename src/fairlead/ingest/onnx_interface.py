@@ -19,20 +19,40 @@ _REGRESSORS = ("LinearRegressor", "SVMRegressor", "TreeEnsembleRegressor")
 
 
 def strip_dictionaries(model: Any) -> tuple[str, ...]:
-    """Replace each ZipMap whose result is an output by its input tensor, under the output's name; return notes."""
+    """Replace each ZipMap whose result is an output by its input tensor, under the output's name; return notes.
+
+    And let a regressor's output say that it has a column, which some writers (CatBoost) leave out.
+    """
     notes = []
     graph = model.graph
     outputs = {value.name: value for value in graph.output}
     for node in [node for node in graph.node if node.op_type == "ZipMap" and node.output[0] in outputs]:
         value = outputs[node.output[0]]
         classes = len(_class_labels(node))
-        copy = onnx.helper.make_node("Identity", [node.input[0]], [node.output[0]], name=node.name)
         position = list(graph.node).index(node)
         graph.node.remove(node)
-        graph.node.insert(position, copy)
+        if any(item.domain in ("", "ai.onnx") for item in model.opset_import):
+            graph.node.insert(position, onnx.helper.make_node("Identity", [node.input[0]], [node.output[0]], name=node.name))
+        else:
+            _rename(graph, node.input[0], node.output[0])  # without the standard operators there is no Identity
         value.CopyFrom(onnx.helper.make_tensor_value_info(value.name, onnx.TensorProto.FLOAT, ["batch", classes or None]))
         notes.append(f"output '{shorten(value.name)}' gives a table of scores instead of one dictionary per row")
+    for node in [node for node in graph.node if node.op_type in _REGRESSORS and node.output[0] in outputs]:
+        shape = outputs[node.output[0]].type.tensor_type.shape
+        if len(shape.dim) == 1:
+            shape.dim.add().dim_value = next((item.i for item in node.attribute if item.name in ("n_targets", "targets")), 1)
     return tuple(notes)
+
+
+def _rename(graph: Any, old: str, new: str) -> None:
+    """Call a tensor `new` where it is made and used. Raises UnsupportedError where it is an output itself."""
+    if old in {value.name for value in graph.output}:
+        raise UnsupportedError(
+            f"The output '{shorten(new)}' is another form of the output '{shorten(old)}'.", hint="Export it without ZipMap."
+        )
+    for node in graph.node:
+        node.input[:] = [new if name == old else name for name in node.input]
+        node.output[:] = [new if name == old else name for name in node.output]
 
 
 def class_labels(model: Any) -> tuple[Label, ...]:
