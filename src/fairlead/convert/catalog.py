@@ -29,6 +29,7 @@ ORIGINALS = Catalog(
     {
         ArtifactForm.TORCH_FILE.value: Variant("fairlead.convert.torch_original:keep_torch", "torch"),
         ArtifactForm.ESTIMATOR_FILE.value: Variant("fairlead.convert.estimator_original:keep_estimator", "sklearn"),
+        ArtifactForm.TFLITE_FILE.value: Variant("fairlead.convert.tflite_to_onnx:keep_tflite", "litert"),
     },
 )
 

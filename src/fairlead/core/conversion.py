@@ -48,7 +48,7 @@ ENGINE_OF_FORM: Mapping[RuntimeForm, str] = {
 @dataclass(frozen=True)
 class Conversion:
     """`path` is a single-file ONNX model with a dynamic batch and exactly the names of `interface`; or, where no route to ONNX exists,
-    the original in another `form` (TORCH or PYTHON), and the last step's notes say why.
+    the original in another `form` (TORCH, TFLITE or PYTHON), and the last step's notes say why.
 
     `probes` are rows that sit on the model's own decision thresholds and one unit in the last place to each side (None where it has
     none); verify adds them to the rows that it compares. `tolerance` is the largest difference from the original that this route

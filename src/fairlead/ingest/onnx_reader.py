@@ -16,10 +16,11 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped] 
 
 from fairlead.core.artifact import ArtifactForm
 from fairlead.core.interface import Interface, shorten
+from fairlead.engines.onnx_free_batch import free_batch
 from fairlead.engines.onnxruntime_engine import open_session
 from fairlead.engines.row_proof import prove_rows
 from fairlead.errors import SourceError, UnsupportedError
-from fairlead.ingest.onnx_batch import free_batch, observe
+from fairlead.ingest.onnx_batch import observe
 from fairlead.ingest.onnx_checks import check_operators, check_tensor, nodes, tensors
 from fairlead.ingest.onnx_external import TOTAL_LIMIT_BYTES, external_names, fold_in
 from fairlead.ingest.onnx_interface import class_labels, declared_interface, strip_dictionaries
