@@ -15,10 +15,12 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import json
 import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 FRAMEWORKS = ("keras", "tf_keras")
@@ -38,7 +40,7 @@ def main() -> int:
 
         forbid_frameworks()
         report = check_all(arguments.folder)
-        print(report.markdown())
+        print(report.json_lines() if arguments.json else report.markdown())
         if arguments.write:
             _write(arguments.write, report.markdown())
         return 1 if report.wrong_count else 0
@@ -53,6 +55,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--folder", type=Path, help="keep the saved models here")
     parser.add_argument("--save", choices=FRAMEWORKS, help="only step 1, with this module")
     parser.add_argument("--check", action="store_true", help="only steps 2 and 3, on --folder")
+    parser.add_argument("--json", action="store_true", help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
@@ -66,13 +69,36 @@ def _run_all(arguments: argparse.Namespace, folder: Path) -> int:
         print("Neither keras nor tf_keras is installed: nothing to compare with. pip install 'fairlead[keras-jax]'", file=sys.stderr)
         return 2
     for framework in installed:
-        more = ["--only", *arguments.only] if arguments.only else []
-        command = [sys.executable, __file__, "--save", framework, "--folder", str(folder / framework), *more]
-        quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "", "KERAS_BACKEND": os.environ.get("KERAS_BACKEND", "jax")}
-        subprocess.run(command, check=True, env=os.environ | quiet, stdout=sys.stderr)
+        _save(framework, folder, arguments.only)
     written = ["--write", str(arguments.write)] if arguments.write else []
     command = [sys.executable, __file__, "--check", "--folder", str(folder), *written]
     return subprocess.run(command, check=False).returncode
+
+
+def _save(framework: str, folder: Path, only: list[str]) -> None:
+    more = ["--only", *only] if only else []
+    command = [sys.executable, __file__, "--save", framework, "--folder", str(folder / framework), *more]
+    quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "", "KERAS_BACKEND": os.environ.get("KERAS_BACKEND", "jax")}
+    subprocess.run(command, check=True, env=os.environ | quiet, stdout=sys.stderr)
+
+
+def rows() -> Iterator[tuple[str, str, str, str]]:
+    """Yield (format, "family: model", outcome, detail) of every file that a framework saved, for the conversion matrix."""
+    for framework in FRAMEWORKS:
+        if not importlib.util.find_spec(framework):
+            yield (
+                f"Keras {2 if framework == 'tf_keras' else 3}",
+                "battery: the whole",
+                "absent",
+                f"{framework} is not installed, so nothing could be saved",
+            )
+            continue
+        with tempfile.TemporaryDirectory(prefix="keras-battery-") as temporary:
+            folder = Path(temporary)
+            _save(framework, folder, [])
+            command = [sys.executable, __file__, "--check", "--json", "--folder", str(folder)]
+            checked = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False).stdout
+        yield from (tuple(json.loads(line)) for line in checked.splitlines())
 
 
 def _write(document: Path, table: str) -> None:

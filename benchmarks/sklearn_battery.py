@@ -15,13 +15,15 @@ from __future__ import annotations
 import argparse
 import platform
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from fairlead.security.sandbox import OneShotSandbox
 from sklearn_models import plain, tables, trees
 from sklearn_models.checking import HereSandbox, Line, check
 
-CASES = [*trees.CASES, *plain.CASES, *tables.CASES]
+FAMILIES = {"trees": trees.CASES, "linear, kernels, neighbours, networks": plain.CASES, "tables and texts": tables.CASES}
+CASES = [case for cases in FAMILIES.values() for case in cases]
 BEGIN, END = "<!-- battery begin -->", "<!-- battery end -->"
 HEADER = "| model | file | test rows | threshold rows | decisions that differ | largest difference | route |\n|---|---|---|---|---|---|---|"
 
@@ -44,6 +46,22 @@ def main() -> int:
     if arguments.write:
         _write(arguments.write, "\n".join([summary, "", HEADER, *(line.markdown() for line in lines)]))
     return 0 if lines and all(line.is_right for line in lines) else 1
+
+
+def rows() -> Iterator[tuple[str, str, str, str]]:
+    """Yield (format, "family: model", outcome, detail) of every model, for the conversion matrix."""
+    sandbox = OneShotSandbox()
+    for family, cases in FAMILIES.items():
+        for case in cases:
+            yield _row(family, check(case, sandbox))
+
+
+def _row(family: str, line: Line) -> tuple[str, str, str, str]:
+    named = (f"scikit-learn .{line.suffix}", f"{family}: {line.name}")
+    if line.refusal:
+        return *named, "refused" if line.is_right else "wrong", line.refusal
+    flips = f"{line.flips} decisions differ, largest difference {line.largest:.1e}"
+    return (*named, "right", f"{line.largest:.1e}") if line.is_right else (*named, "wrong", flips)
 
 
 def _summary(lines: list[Line]) -> str:

@@ -21,7 +21,7 @@ from fairlead.engines.layer_graph_engine import open_reference
 from fairlead.engines.onnxruntime_engine import OnnxRuntimeEngine
 from fairlead.errors import FairleadError, UnsupportedError
 from fairlead.ingest.stage import ingest
-from keras_models.battery import BATTERY
+from keras_models.battery import BATTERY, FAMILIES
 
 TOLERANCE = 1e-5
 _FORBIDDEN = ("keras", "tf_keras", "tensorflow", "torch", "jax")
@@ -72,6 +72,15 @@ class Report:
     def wrong_count(self) -> int:
         """How many files were read wrong."""
         return sum(row.verdict == "WRONG" for row in self.rows)
+
+    def json_lines(self) -> str:
+        """Return (format, "family: model", outcome, detail) of every file that there is, one JSON list in a line."""
+        outcomes = {"right": "right", "refused by name": "refused", "WRONG": "wrong"}
+        return "\n".join(
+            json.dumps((row.file, f"{FAMILIES[row.model]}: {row.model}", outcomes[row.verdict], row.why or _shown([row.onnx, row.numpy])))
+            for row in self.rows
+            if row.verdict in outcomes
+        )
 
     def markdown(self) -> str:
         """Return a summary and the table."""

@@ -1,0 +1,1 @@
+"""The models of benchmarks/onnx_battery.py."""
