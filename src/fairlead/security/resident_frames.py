@@ -31,6 +31,7 @@ _HEAD_LIMIT_BYTES = 1 << 20
 _ALIGNMENT = 16
 _DIMENSION_LIMIT = 32
 _ELEMENT_LIMIT = 1 << 48
+_EMPTY_LIMIT = 1 << 20  # a tensor without elements takes no bytes, whatever its other dimensions say; as a list it would
 _OFFSET = np.dtype(np.int64)
 Buffer = bytes | memoryview
 
@@ -150,12 +151,13 @@ def _dtype(item: _Listed) -> DType:
 
 
 def _shape(item: _Listed) -> tuple[int, ...]:
-    if len(item.shape) > _DIMENSION_LIMIT or not all(0 <= size <= _ELEMENT_LIMIT for size in item.shape):
-        raise CorruptError("A frame holds a tensor of an impossible shape.")
+    limit = _EMPTY_LIMIT if 0 in item.shape else _ELEMENT_LIMIT
     product = 1
     for size in item.shape:
+        if size < 0 or product > limit:
+            raise CorruptError("A frame holds a tensor of an impossible shape.")
         product *= max(size, 1)  # numpy counts this way too, also where a dimension is 0
-    if product > _ELEMENT_LIMIT:
+    if product > limit or len(item.shape) > _DIMENSION_LIMIT:
         raise CorruptError("A frame holds a tensor of an impossible shape.")
     return tuple(item.shape)
 

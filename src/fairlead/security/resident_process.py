@@ -186,7 +186,7 @@ def _error(words: bytes, header: Header) -> _Error:
         answer = json.loads(words)
     except (ValueError, RecursionError):
         answer = None
-    if not isinstance(answer, dict) or header.body_bytes:
+    if not sandbox_answers.is_sound(answer) or header.body_bytes:
         raise CorruptError("an error that says nothing")
     return _Error(answer)
 

@@ -79,10 +79,22 @@ def is_out_of_memory(answer: dict[str, Any]) -> bool:
     return isinstance(failure, dict) and failure.get("kind") == "MemoryError"
 
 
+def is_sound(answer: Any) -> bool:
+    """Whether it says what a worker of ours says about an error: a class of ours, or a failure."""
+    if not isinstance(answer, dict):
+        return False
+    return _class_of(answer["error"]) is not None if "error" in answer else isinstance(answer.get("failure"), dict)
+
+
+def _class_of(plain: Any) -> type[FairleadError] | None:
+    kind = getattr(errors, str(plain.get("class")), None) if isinstance(plain, dict) else None
+    return kind if isinstance(kind, type) and issubclass(kind, FairleadError) else None
+
+
 def _rebuild(plain: Any, who: str) -> FairleadError:
     """Return the error that was raised inside; its texts are foreign and therefore bounded and printable."""
-    kind = getattr(errors, str(plain.get("class")), None) if isinstance(plain, dict) else None
-    if not isinstance(kind, type) or not issubclass(kind, FairleadError):
+    kind = _class_of(plain)
+    if kind is None:
         return SandboxError(f"{who} answered nonsense.", hint=BROKEN_HINT)
     error = kind.__new__(kind)  # __init__ of some classes takes other things
     FairleadError.__init__(error, shorten(str(plain.get("message")), _MESSAGE_CHARS), hint=shorten(str(plain.get("hint")), _HINT_CHARS))
