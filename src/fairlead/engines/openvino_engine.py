@@ -10,6 +10,7 @@ path or a node of the model in an error.
 from __future__ import annotations
 
 import re
+import threading
 from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
@@ -37,20 +38,36 @@ _TYPES = {
 }
 
 
+class _Loaded:
+    """One compiled model, its ports by name, and its idle requests."""
+
+    def __init__(self, path: Path, thread_count: int) -> None:
+        self.compiled = _compile(path, thread_count)
+        self.inputs = _ports(self.compiled.inputs)
+        self.outputs = _ports(self.compiled.outputs)
+        self.guard = self.outputs.pop(GUARD, None)
+        self.idle: deque[Any] = deque()
+
+    def request(self) -> Any:
+        """Return an idle request, or a new one."""
+        try:
+            return self.idle.pop()
+        except IndexError:
+            return self.compiled.create_infer_request()
+
+
 class OpenVinoEngine:
     """Runs one model. Safe to call from several threads: each call takes a request of its own out of a pool."""
 
     def __init__(self, path: Path, interface: Interface, *, thread_count: int = 1) -> None:
-        compiled = _compile(path, thread_count)
-        outputs = _ports(compiled.outputs)
-        self._guard = outputs.pop(GUARD, None)
-        _check_interface(_ports(compiled.inputs), outputs, interface)
+        self._path, self._thread_count = path, thread_count
+        self._lock = threading.Lock()
+        loaded = _Loaded(path, thread_count)
+        _check_interface(loaded.inputs, loaded.outputs, interface)
         self._interface = interface
-        self._outputs = outputs
         self._wide = tuple(spec for spec in interface.inputs if spec.dtype in (DType.INT32, DType.INT64))
         self._floats = tuple(spec for spec in interface.inputs if spec.dtype.is_float)
-        self._compiled: Any = compiled
-        self._idle: deque[Any] = deque()
+        self._loaded: _Loaded | None = loaded
 
     @property
     def interface(self) -> Interface:
@@ -64,34 +81,33 @@ class OpenVinoEngine:
 
     def run(self, inputs: Tensors, outputs: Sequence[str] = ()) -> dict[str, Array]:
         """Return the named outputs (all where none are named); see core.ports.Engine for the errors."""
-        compiled = self._compiled
-        if compiled is None:
+        with self._lock:  # held while a model is compiled again
+            loaded = self._loaded
+        if loaded is None:
             raise UnavailableError("The model was unloaded.", hint="Ask again; a newer version may be serving.")
         rows = self._interface.check_inputs(inputs)
         self._check_values(inputs)
         names = [self._interface.output(name).name for name in outputs] or [spec.name for spec in self._interface.outputs]
         try:
-            request = self._idle.pop()
-        except IndexError:
-            request = compiled.create_infer_request()
-        try:
-            found = request.infer(dict(inputs), share_inputs=True, share_outputs=True)
-            is_inside = self._guard is None or bool(found[self._guard])
-            answers = {name: np.array(found[self._outputs[name]]) for name in names} if is_inside else {}
-        except (RuntimeError, MemoryError) as error:
-            raise _explain(str(error)) from None
-        if self._compiled is not None:
-            self._idle.append(request)
-        if not is_inside:
-            raise RequestError("The inputs hold an index outside of the model's table.", hint="Indices go from 0 to its last entry.")
-        if any(answer.shape[:1] != (rows,) for answer in answers.values()):  # memory that it did not get is an empty tensor to OpenVINO
-            raise _too_large()
+            answers = _ask(loaded, inputs, names)
+        except TooLargeError:
+            self._renew(loaded)
+            raise
+        if any(answer.shape[:1] != (rows,) for answer in answers.values()):
+            raise RequestError("The model does not give one answer per row for inputs of these shapes.", hint="Compare with its metadata.")
         return answers
 
     def close(self) -> None:
         """Give back the model's memory once no call uses it any more."""
-        self._compiled = None
-        self._idle.clear()
+        with self._lock:
+            self._loaded = None
+
+    def _renew(self, failed: _Loaded) -> None:
+        """Compile again: a model that did not get memory once asks for as much in every call from then on."""
+        with self._lock:
+            if self._loaded is failed:
+                self._loaded = None
+                self._loaded = _Loaded(self._path, self._thread_count)
 
     def _check_values(self, inputs: Tensors) -> None:
         for spec in self._wide:
@@ -107,6 +123,22 @@ class OpenVinoEngine:
                     f"Input '{spec.name}' holds NaN or infinity, which OpenVINO does not carry through to the answer.",
                     hint="Send numbers, or serve the model with another engine.",
                 )
+
+
+def _ask(loaded: _Loaded, inputs: Tensors, names: Sequence[str]) -> dict[str, Array]:
+    request = loaded.request()
+    try:
+        # Never `infer`: on one thread it swallows every failure and leaves the answer to the request before in its place (2026.4).
+        request.start_async(dict(inputs), share_inputs=True)
+        request.wait()
+    except (RuntimeError, MemoryError) as error:
+        raise _explain(str(error)) from None
+    is_inside = loaded.guard is None or bool(request.get_tensor(loaded.guard).data)
+    answers = {name: np.array(request.get_tensor(loaded.outputs[name]).data) for name in names} if is_inside else {}
+    loaded.idle.append(request)
+    if not is_inside:
+        raise RequestError("The inputs hold an index outside of the model's table.", hint="Indices go from 0 to its last entry.")
+    return answers
 
 
 def _compile(path: Path, thread_count: int) -> Any:
