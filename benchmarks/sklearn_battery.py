@@ -4,8 +4,9 @@ python benchmarks/sklearn_battery.py [--only TEXT] [--in-process] [--write docs/
 
 1. Each model is trained on a data set that comes with scikit-learn (or on drawn tables and texts), and saved as pickle, joblib or skops.
 2. The file goes through ingest and convert as a user's file does, in the sandbox (--in-process: without it, faster).
-3. scikit-learn and ONNX Runtime answer the test rows and rows built at the model's thresholds, one unit in the last place to each side in
-   single and in double precision. A decision is a label, or for regression a value within 1e-6.
+3. scikit-learn and what would serve the model (ONNX Runtime, or scikit-learn in a process of its own) answer the test rows and rows built
+   at the model's thresholds, one unit in the last place to each side in single and in double precision. A decision is a label, or for
+   regression a value within 1e-6.
 
 Exits with 1 if any decision differs, or if a model is refused that should not be.
 """
@@ -19,10 +20,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from fairlead.security.sandbox import OneShotSandbox
-from sklearn_models import plain, tables, trees
+from sklearn_models import originals, plain, tables, trees
 from sklearn_models.checking import HereSandbox, Line, check
 
-FAMILIES = {"trees": trees.CASES, "linear, kernels, neighbours, networks": plain.CASES, "tables and texts": tables.CASES}
+FAMILIES = {
+    "trees": trees.CASES,
+    "linear, kernels, neighbours, networks": plain.CASES,
+    "tables and texts": tables.CASES,
+    "kept as they are": originals.CASES,
+}
 CASES = [case for cases in FAMILIES.values() for case in cases]
 BEGIN, END = "<!-- battery begin -->", "<!-- battery end -->"
 HEADER = "| model | file | test rows | threshold rows | decisions that differ | largest difference | route |\n|---|---|---|---|---|---|---|"
@@ -69,8 +75,9 @@ def _summary(lines: list[Line]) -> str:
     import sklearn
 
     refused = sum(bool(line.refusal) for line in lines)
+    kept = sum(line.route == "as it is" for line in lines)
     return (
-        f"{len(lines)} models, {refused} refused by name, {sum(line.rows + line.probes for line in lines)} rows, "
+        f"{len(lines)} models, {refused} refused by name, {kept} kept as they are, {sum(line.rows + line.probes for line in lines)} rows, "
         f"{sum(line.flips for line in lines)} decisions that differ. scikit-learn {sklearn.__version__}, onnxruntime "
         f"{onnxruntime.__version__}, Python {platform.python_version()}, {platform.machine()}."
     )

@@ -28,13 +28,16 @@ class Split:
 
 @dataclass(frozen=True)
 class Case:
-    """`build` gives an unfitted estimator; `split` its data; `suffix` the file's format; `is_refused`: it must be refused by name."""
+    """`build` gives an unfitted estimator; `split` its data; `suffix` the file's format; `is_refused`: it must be refused by name;
+    `is_kept`: it has no exact ONNX form and must run as it is.
+    """
 
     name: str
     build: Callable[[], Any]
     split: Callable[[], Split]
     suffix: str = "joblib"
     is_refused: bool = False
+    is_kept: bool = False
 
 
 def fit(case: Case) -> tuple[Any, Any]:

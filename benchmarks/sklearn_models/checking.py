@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,10 @@ import numpy as np
 
 from fairlead.convert.stage import convert
 from fairlead.core.artifact import Artifact
-from fairlead.core.interface import Array, Interface
+from fairlead.core.conversion import ENGINE_OF_FORM, Conversion, RuntimeForm
+from fairlead.core.interface import Array, Interface, Tensors
 from fairlead.core.ports import Sandbox, SandboxJob
-from fairlead.engines.onnxruntime_engine import OnnxRuntimeEngine
+from fairlead.engines.opening import open_engine
 from fairlead.engines.sklearn_engine import open_reference
 from fairlead.errors import UnsafeContentError, UnsupportedError
 from fairlead.ingest.stage import ingest
@@ -45,19 +46,45 @@ class Line:
         return f"| {self.name} | {self.suffix} | {self.rows} | {self.probes} | {self.flips} | {self.largest:.0e} | {self.route} |"
 
 
+class HereResident:
+    """Answers in this process."""
+
+    is_alive = True
+    peak_memory_bytes = 0
+
+    def __init__(self, answer: Callable[[Tensors], Tensors]) -> None:
+        self._answer = answer
+
+    def ask(self, inputs: Tensors, *, timeout_s: float) -> dict[str, Array]:
+        """Call the entry's function; it has as long as it takes."""
+        del timeout_s
+        return dict(self._answer(inputs))
+
+    def close(self) -> None:
+        """There is no process to end."""
+
+
 class HereSandbox:
     """Runs jobs in this process: for the battery's own files, which it has just written."""
 
     def run(self, job: SandboxJob) -> dict[str, Any]:
         """Call the job's entry."""
-        job.scratch.mkdir(parents=True, exist_ok=True)
-        module, _, name = job.entry.partition(":")
-        answer: dict[str, Any] = getattr(importlib.import_module(module), name)({**job.arguments, "scratch": str(job.scratch)})
+        answer: dict[str, Any] = _call(job)
         return answer
+
+    def start(self, job: SandboxJob) -> HereResident:
+        """Call the job's entry, and keep what it returns."""
+        return HereResident(_call(job))
 
     def layers(self) -> Mapping[str, str]:
         """There are none."""
         return {}
+
+
+def _call(job: SandboxJob) -> Any:
+    job.scratch.mkdir(parents=True, exist_ok=True)
+    module, _, name = job.entry.partition(":")
+    return getattr(importlib.import_module(module), name)({**job.arguments, "scratch": str(job.scratch)})
 
 
 def check(case: Case, sandbox: Sandbox) -> Line:
@@ -74,11 +101,12 @@ def check(case: Case, sandbox: Sandbox) -> Line:
         asked = tensors_of(artifact.interface, rows)
         probes = dict(conversion.probes or {})
         everything = {key: np.concatenate([tensor, probes[key]]) if probes else tensor for key, tensor in asked.items()}
-        flips, largest = _compare(artifact, everything, folder, sandbox, conversion.path)
+        flips, largest = _compare(artifact, everything, folder, sandbox, conversion)
         count = len(next(iter(asked.values())))
         total = len(next(iter(everything.values())))
-        route = conversion.steps[0].tool.partition("(")[2].rstrip(")")
-        right = flips == 0 and largest <= LIMIT and not case.is_refused
+        is_kept = conversion.form is RuntimeForm.PYTHON
+        route = "as it is" if is_kept else conversion.steps[0].tool.partition("(")[2].rstrip(")")
+        right = flips == 0 and largest <= LIMIT and not case.is_refused and is_kept == case.is_kept
         return Line(case.name, case.suffix, count, total - count, flips, largest, route, is_right=right)
 
 
@@ -89,9 +117,9 @@ def tensors_of(interface: Interface, rows: Any) -> dict[str, Array]:
     return {spec.name: rows[:, [position]].astype(spec.dtype.numpy) for position, spec in enumerate(interface.inputs)}
 
 
-def _compare(artifact: Artifact, rows: dict[str, Array], folder: Path, sandbox: Sandbox, model: Path) -> tuple[int, float]:
+def _compare(artifact: Artifact, rows: dict[str, Array], folder: Path, sandbox: Sandbox, conversion: Conversion) -> tuple[int, float]:
     wanted = open_reference(artifact, folder / "reference", sandbox).run(rows)
-    engine = OnnxRuntimeEngine(model, artifact.interface)
+    engine = open_engine(ENGINE_OF_FORM[conversion.form], conversion.path, artifact.interface, sandbox=sandbox)
     flips, largest = 0, 0.0
     for batch in (500, 1):  # large batches, then the first rows one by one: a batch must not change a decision
         count = min(len(next(iter(rows.values()))), 10**9 if batch > 1 else 50)
@@ -108,4 +136,5 @@ def _compare(artifact: Artifact, rows: dict[str, Array], folder: Path, sandbox: 
                 away = np.abs(got - want[:count]) / np.maximum(np.abs(want[:count]), 1.0)
             largest = max(largest, float(np.nanmax(away)))
             flips += int((away > LIMIT).sum()) if name == "prediction" else 0
+    engine.close()
     return flips, largest

@@ -10,7 +10,7 @@ from sklearn.decomposition import PCA
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis, QuadraticDiscriminantAnalysis
 from sklearn.ensemble import IsolationForest
 from sklearn.feature_selection import SelectKBest
-from sklearn.gaussian_process import GaussianProcessClassifier, GaussianProcessRegressor
+from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
 from sklearn.linear_model import (
     ElasticNet,
@@ -89,5 +89,4 @@ CASES = [
     Case("log target", lambda: TransformedTargetRegressor(LinearRegression(), func=np.log1p, inverse_func=np.expm1), DIABETES),
     Case("Gaussian process", lambda: GaussianProcessRegressor(ConstantKernel() * RBF() + WhiteKernel(), normalize_y=True), DIABETES),
     Case("isolation forest", lambda: IsolationForest(n_estimators=40, contamination=0.1, random_state=SEED), CANCER),
-    Case("Gaussian process classifier", lambda: make_pipeline(StandardScaler(), GaussianProcessClassifier()), IRIS, is_refused=True),
 ]

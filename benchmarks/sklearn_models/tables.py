@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
-from sklearn.feature_extraction.text import CountVectorizer, HashingVectorizer, TfidfVectorizer
+from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression, SGDClassifier
 from sklearn.naive_bayes import MultinomialNB
@@ -66,6 +66,4 @@ CASES = [
         lambda: make_pipeline(CountVectorizer(strip_accents="ascii", binary=True), SGDClassifier(loss="log_loss", random_state=SEED)),
         reviews,
     ),
-    Case("text: hashing", lambda: make_pipeline(HashingVectorizer(), LogisticRegression()), reviews, is_refused=True),
-    Case("text: characters", lambda: make_pipeline(CountVectorizer(analyzer="char"), LogisticRegression()), reviews, is_refused=True),
 ]

@@ -1,4 +1,4 @@
-"""A lean part of the battery in benchmarks/sklearn_battery.py: from file to ONNX, and not one decision that differs."""
+"""A lean part of the battery in benchmarks/sklearn_battery.py: from file to what would serve it, and not one decision that differs."""
 
 from __future__ import annotations
 
@@ -27,6 +27,8 @@ LEAN = [
     "table by names: one-hot, linear",
     "table: one-hot, forest",
     "text: TF-IDF of pairs, sublinear, no accents",
+    "local outliers",
+    "neighbours, Canberra, 3 text labels",
     "text: characters",
 ]
 
@@ -58,6 +60,7 @@ def test_the_battery_is_as_large_as_promised(battery: Any) -> None:
 def test_a_model_that_should_be_refused_and_is_not_is_called_wrong(battery: Any) -> None:
     case = next(case for case in battery.CASES if case.name == "linear regression")
     assert not battery.check(replace(case, is_refused=True), battery.HereSandbox()).is_right
+    assert not battery.check(replace(case, is_kept=True), battery.HereSandbox()).is_right
 
 
 @pytest.mark.slow
