@@ -2,7 +2,8 @@
 
 Takes a BuildJob, gives a RuntimeModel. Raises UnsupportedError for a model that the runtime cannot load. The level is "extended": its
 result is the same on every processor. Layouts for a processor's vector width ("all") are left out, since the file may run elsewhere, and
-ONNX Runtime does not add them when it loads an .ort file. It loads faster, and asks for the runtime that wrote it, or a later one.
+ONNX Runtime does not add them when it loads an .ort file. It loads faster, asks for the runtime that wrote it or a later one, and is not
+written to the same bytes twice.
 """
 
 from __future__ import annotations

@@ -59,10 +59,13 @@ def check_exact(model: Any, input_limit: int) -> list[Any]:
     """Return the nodes whose indices need a guard; `input_limit` bounds the whole numbers that the engine lets in."""
     if model.functions:
         raise _refusal("it defines functions of its own")
+    for node in model.graph.node:
+        _check_operator(node)
     state = _start(model, input_limit)
     guarded = []
     for node in model.graph.node:
-        _check_node(node, state)
+        if node.op_type in _UNGUARDED and node.input[1] not in state.constants:
+            raise _refusal(f"{node.op_type} with an index out of range gives an answer instead of an error")
         if _needs_guard(node, state):
             guarded.append(node)
         _follow(node, state)
@@ -87,7 +90,10 @@ def with_guard(model: Any, nodes: Sequence[Any], guard: str, limit: int) -> Any:
 
 
 def _start(model: Any, input_limit: int) -> _State:
-    inferred = onnx.shape_inference.infer_shapes(model).graph
+    try:
+        inferred = onnx.shape_inference.infer_shapes(model).graph
+    except (onnx.shape_inference.InferenceError, RuntimeError, ValueError) as error:
+        raise _refusal(f"the types of its values cannot be inferred ({shorten(str(error), 200)})") from None
     values = [*inferred.value_info, *inferred.input, *inferred.output]
     types = {value.name: value.type.tensor_type.elem_type for value in values}
     shapes = {
@@ -105,7 +111,7 @@ def _start(model: Any, input_limit: int) -> _State:
     return state
 
 
-def _check_node(node: Any, state: _State) -> None:
+def _check_operator(node: Any) -> None:
     if node.domain == "ai.onnx.ml":
         raise _refusal(f"it has no trees and no other operators of ai.onnx.ml ({node.op_type})")
     if node.domain not in ("", "ai.onnx"):
@@ -116,8 +122,6 @@ def _check_node(node: Any, state: _State) -> None:
         raise _refusal(f"{node.op_type} draws random numbers")
     if node.op_type in ("IsNaN", "IsInf"):
         raise _refusal("the model treats missing values itself, and NaN is lost on the way")
-    if node.op_type in _UNGUARDED and node.input[1] not in state.constants:
-        raise _refusal(f"{node.op_type} with an index out of range gives an answer instead of an error")
 
 
 def _needs_guard(node: Any, state: _State) -> bool:
