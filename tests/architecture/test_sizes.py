@@ -72,9 +72,13 @@ def test_asking_for_help_loads_no_library() -> None:
 BROAD_EXCEPTS = {
     "src/fairlead/cli/main.py": "a defect must not show a trace to a person who did nothing wrong",
     "src/fairlead/convert/keras_file_to_onnx.py": "an exporter raises whatever an operator without a converter raises",
+    "src/fairlead/convert/saved_model_to_onnx.py": "TensorFlow's own converter raises whatever an operator without a TensorFlow Lite form raises",
+    "src/fairlead/convert/tensorflow_export.py": "an exporter raises whatever an operator without a converter raises",
+    "src/fairlead/convert/tensorflow_to_tflite.py": "TensorFlow's own converter raises whatever an operator without a TensorFlow Lite form raises",
     "src/fairlead/convert/torch_export.py": "PyTorch's exporters and onnxslim raise whatever a graph that they cannot follow makes them",
     "src/fairlead/convert/torch_original.py": "likewise",
     "src/fairlead/engines/keras_worker.py": "Keras raises whatever a layer raises; all of it means that it cannot open or run the file",
+    "src/fairlead/engines/tensorflow_worker.py": "TensorFlow raises whatever a node raises; all of it means that it cannot open or run the model",
     "src/fairlead/engines/torch_rows.py": "a model's own code raises whatever it likes for rows that it does not take; the next are tried",
     "src/fairlead/security/estimator_file.py": "an estimator's __setstate__ may raise anything for the state of another release",
     "src/fairlead/security/resident_child.py": "the same, for what a model that stays is asked",

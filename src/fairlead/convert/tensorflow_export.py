@@ -47,7 +47,7 @@ def export_function(model: SavedModelFunction) -> tuple[Any, list[str], list[str
     inputs, outputs = [given[key] for key in model.inputs], [results[key] for key in model.outputs]
 
     def run() -> Any:
-        frozen, tables = loader.from_trackable(model.loaded, function, inputs, outputs, False)  # noqa: FBT003 - its own signature
+        frozen, tables = loader.from_trackable(model.loaded, function, inputs, outputs, False)
         with model.tensorflow.device("/cpu:0"):
             return tf2onnx.convert._convert_common(  # noqa: SLF001 - what its own command line calls; its public doors do not take a graph
                 frozen, name="model", opset=_OPSET, input_names=inputs, output_names=outputs, tensors_to_rename={},

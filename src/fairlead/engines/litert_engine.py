@@ -145,7 +145,9 @@ class _Runner:
 
 def _check_answer(spec: TensorSpec, answer: Array, rows: int) -> None:
     if answer.dtype != spec.dtype.numpy or answer.ndim != len(spec.shape) or answer.shape[0] != rows:
-        raise UnavailableError(f"LiteRT gives an output '{spec.name}' that does not fit the model.", hint="Run the model by another engine.")
+        raise UnavailableError(
+            f"LiteRT gives an output '{spec.name}' that does not fit the model.", hint="Run the model by another engine."
+        )
 
 
 def bind(interpreter: Any, interface: Interface) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
@@ -170,12 +172,16 @@ def _named(interpreter: Any) -> list[tuple[dict[str, int], dict[str, int]]]:
         if set(signature["inputs"].values()) <= known:
             inputs, outputs = interface_names(signature["inputs"], signature["outputs"])
             found.append(
-                ({inputs[key]: index for key, index in signature["inputs"].items()}, {outputs[key]: index for key, index in signature["outputs"].items()})
+                (
+                    {inputs[key]: index for key, index in signature["inputs"].items()},
+                    {outputs[key]: index for key, index in signature["outputs"].items()},
+                )
             )
     given, results = interpreter.get_input_details(), interpreter.get_output_details()
     names = tensor_names([item["name"] for item in given], [item["name"] for item in results])
     pairs = [
-        {name: int(item["index"]) for name, item in zip(part, items, strict=True)} for part, items in zip(names, (given, results), strict=True)
+        {name: int(item["index"]) for name, item in zip(part, items, strict=True)}
+        for part, items in zip(names, (given, results), strict=True)
     ]
     return [*found, (pairs[0], pairs[1])]
 
@@ -195,7 +201,11 @@ def open_reference(artifact: Artifact, scratch: Path, sandbox: Sandbox) -> Sandb
     """Return the reference for an artifact of form tflite-file: LiteRT itself, in the sandbox."""
     arguments = {"path": str(artifact.snapshot), "interface": msgspec.to_builtins(artifact.interface)}
     worker = Worker(
-        "fairlead.engines.litert_engine:run_in_sandbox", artifact.snapshot, f"{describe_litert()} itself, in the sandbox", arguments, _LIMITS
+        "fairlead.engines.litert_engine:run_in_sandbox",
+        artifact.snapshot,
+        f"{describe_litert()} itself, in the sandbox",
+        arguments,
+        _LIMITS,
     )
     return SandboxedEngine(worker, artifact.interface, scratch, sandbox)
 

@@ -9,8 +9,10 @@ _PREFIX = re.compile(r"^(serving_default_|serve_)")
 
 
 def in_order(names: Iterable[str]) -> list[str]:
-    """Return `names` in the order that an interface lists them: by text, with numbers in them by their value (output_2 before output_10)."""
-    return sorted(names, key=lambda name: [(part.isdecimal(), int(part) if part.isdecimal() else 0, part) for part in re.split(r"(\d+)", name)])
+    """Return `names` in the order that an interface lists them: by text, numbers in them by their value (output_2 before output_10)."""
+    return sorted(
+        names, key=lambda name: [(part.isdecimal(), int(part) if part.isdecimal() else 0, part) for part in re.split(r"(\d+)", name)]
+    )
 
 
 def interface_names(inputs: Iterable[str], outputs: Iterable[str]) -> tuple[dict[str, str], dict[str, str]]:
@@ -26,7 +28,7 @@ def interface_names(inputs: Iterable[str], outputs: Iterable[str]) -> tuple[dict
 
 
 def tensor_names(inputs: Sequence[str], outputs: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Return the interface's names for a graph without a signature, from those of its tensors ("serving_default_x:0" is x), in its order."""
+    """Return the interface's names for a graph without a signature: those of its tensors in its order ("serving_default_x:0" is x)."""
     taken: set[str] = set()
     plain = [_PREFIX.sub("", name.removesuffix(":0")) or "tensor" for name in (*inputs, *outputs)]
     names = [_free(name, taken) for name in plain]

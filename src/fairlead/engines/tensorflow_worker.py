@@ -76,7 +76,9 @@ class SavedModelFunction:
             answers = self.function(**given)
             return [_plain(answers[name].numpy()) for name in self.outputs]
         except Exception as error:  # what a kernel raises for a shape or a value that it does not take
-            raise UnsupportedError(f"TensorFlow cannot run the model: {first_line(error)}.", hint="Check the rows and their sizes.") from error
+            raise UnsupportedError(
+                f"TensorFlow cannot run the model: {first_line(error)}.", hint="Check the rows and their sizes."
+            ) from error
 
 
 def run_in_sandbox(arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -101,9 +103,9 @@ def _plain(answer: Array) -> Array:
     """Texts come as bytes from TensorFlow; whatever is not UTF-8 shows as such."""
     if answer.dtype.kind not in "OS":
         return answer
-    texts = np.empty(answer.shape, dtype=object)
-    texts.flat = [item.decode("utf-8", "backslashreplace") if isinstance(item, bytes) else str(item) for item in answer.flat]
-    return texts
+    texts = np.empty(answer.size, dtype=object)
+    texts[:] = [item.decode("utf-8", "backslashreplace") if isinstance(item, bytes) else str(item) for item in answer.flat]
+    return texts.reshape(answer.shape)
 
 
 def first_line(error: Exception) -> str:

@@ -66,7 +66,9 @@ def _spec(what: str, key: str, name: str, info: TensorInfo) -> TensorSpec:
     shown = shorten(key)
     dtype = _TYPES.get(info.dtype)
     if not info.tensor or dtype is None:
-        raise UnsupportedError(f"The {what} '{shown}' is not a plain tensor of numbers or texts.", hint="Export one that takes and gives plain tensors.")
+        raise UnsupportedError(
+            f"The {what} '{shown}' is not a plain tensor of numbers or texts.", hint="Export one that takes and gives plain tensors."
+        )
     if info.shape is None:
         raise UnsupportedError(f"The {what} '{shown}' has no shape.", hint="Export it with an input_signature that gives shapes.")
     if not info.shape or (what == "output" and info.shape[0] is not None):

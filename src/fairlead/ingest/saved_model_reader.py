@@ -104,5 +104,7 @@ def _notes(graph: SavedGraph, signature: str, folder: Path) -> list[str]:
         notes.append(f"signature '{signature}' is taken; the others are {', '.join(map(shorten, others[:10]))}")
     ignored = other_files(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
     if ignored:
-        notes.append(f"not opened: {', '.join(map(shorten, ignored[:10]))}" + (f" and {len(ignored) - 10} more" if len(ignored) > 10 else ""))
+        notes.append(
+            f"not opened: {', '.join(map(shorten, ignored[:10]))}" + (f" and {len(ignored) - 10} more" if len(ignored) > 10 else "")
+        )
     return notes

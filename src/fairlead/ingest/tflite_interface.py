@@ -37,7 +37,9 @@ def choose_signature(model: LiteModel, wanted: str) -> LiteSignature | None:
         raise UnsupportedError(f"The .tflite file has several signatures: {listed}.", hint="Say which one is meant: --signature NAME.")
     chosen = found[name] if name else next(iter(found.values()))
     if chosen.graph != 0:
-        raise UnsupportedError(f"The signature '{shorten(chosen.key)}' is not the file's main one.", hint="Convert it to a file of its own.")
+        raise UnsupportedError(
+            f"The signature '{shorten(chosen.key)}' is not the file's main one.", hint="Convert it to a file of its own."
+        )
     return chosen
 
 
@@ -65,7 +67,9 @@ def describe(model: LiteModel, signature: LiteSignature | None) -> Interface:
 def _spec(what: str, name: str, tensor: LiteTensor) -> TensorSpec:
     dtype = _TYPES.get(tensor.dtype)
     if dtype is None:
-        raise UnsupportedError(f"The {what} '{shorten(name)}' is not a tensor of numbers.", hint="Convert the model so that it takes and gives numbers.")
+        raise UnsupportedError(
+            f"The {what} '{shorten(name)}' is not a tensor of numbers.", hint="Convert the model so that it takes and gives numbers."
+        )
     if not tensor.shape or tensor.free_shape[0] not in (None, 1):
         shown = ["?" if size is None else size for size in tensor.free_shape]
         raise UnsupportedError(

@@ -1,4 +1,5 @@
-"""Reads .tflite files: checks them, and says what they take and give. Both functions run in the sandbox and need neither LiteRT nor TensorFlow.
+"""Reads .tflite files: checks them, and says what they take and give. Both functions run in the sandbox and need
+neither LiteRT nor TensorFlow.
 
 Takes the file's copy; gives interface and facts. Raises SourceError for damage, UnsafeContentError for operators that are not on the
 allow-list, UnsupportedError for what Fairlead cannot ask.

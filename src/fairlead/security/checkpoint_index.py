@@ -143,11 +143,7 @@ def _stored(key: bytes, value: memoryview) -> StoredTensor:
             case 1:
                 dtype = as_int(item)
             case 2:
-                shape = [
-                    next((as_int(part) for place, part in fields(as_bytes(dim)) if place == 1), 0)
-                    for n, dim in fields(as_bytes(item))
-                    if n == 2
-                ]
+                shape = [_first_int(dim) for dim in messages(as_bytes(item), 2)]
             case 3:
                 shard = as_int(item)
             case 4:

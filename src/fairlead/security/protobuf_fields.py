@@ -49,7 +49,7 @@ def messages(message: memoryview, number: int) -> Iterator[memoryview]:
 
 
 def first(message: memoryview, number: int) -> memoryview | None:
-    """Return the value of a field that holds a message, a text or bytes; None where it is absent. The last one counts, as for any parser."""
+    """Return the value of a field that holds a message, a text or bytes; None where it is absent. The last one counts, as everywhere."""
     found = None
     for value in messages(message, number):
         found = value

@@ -18,7 +18,26 @@ from fairlead.security.flatbuffer import Table, damaged, root
 IDENTIFIER = b"TFL3"
 _SCHEMA_VERSION = 3
 # Bits per element, by the schema's number of the type; texts, resources and variants have no fixed size.
-_ITEM_BITS = {0: 32, 1: 16, 2: 32, 3: 8, 4: 64, 6: 8, 7: 16, 8: 64, 9: 8, 10: 64, 11: 128, 12: 64, 15: 32, 16: 16, 17: 4, 18: 16, 19: 2, 20: 4}
+_ITEM_BITS = {
+    0: 32,
+    1: 16,
+    2: 32,
+    3: 8,
+    4: 64,
+    6: 8,
+    7: 16,
+    8: 64,
+    9: 8,
+    10: 64,
+    11: 128,
+    12: 64,
+    15: 32,
+    16: 16,
+    17: 4,
+    18: 16,
+    19: 2,
+    20: 4,
+}
 # Slots of other subgraphs in the options of If (92), While (93), CallOnce (103) and Call (16).
 _CALLED_SLOTS = {92: (0, 1), 93: (0, 1), 103: (0,), 16: (0,)}
 # Options with vectors: Reshape (17), Squeeze (30), Bucketize (115). Those of every other operator that may be used hold numbers only.
@@ -133,7 +152,9 @@ def _indices(item: Table, slot: int, count: int, what: str, *, least: int) -> tu
 def _tensor(item: Table, sizes: list[int]) -> LiteTensor:
     name, dtype, buffer = item.text(3), item.number(1, "<b"), item.number(2, "<I")
     if item.has(6) or item.has(9) or item.number(10, "<I"):
-        raise UnsupportedError(f"The tensor '{shorten(name)}' is sparse, or lies outside of the file.", hint="Convert it without that option.")
+        raise UnsupportedError(
+            f"The tensor '{shorten(name)}' is sparse, or lies outside of the file.", hint="Convert it without that option."
+        )
     if buffer >= len(sizes):
         raise damaged(f"the buffer of '{shorten(name)}' does not exist")
     shape = _sizes(item, 0)
@@ -172,7 +193,9 @@ def _operator(item: Table, codes: list[tuple[int, str]], count: int) -> LiteOper
     if place >= len(codes):
         raise damaged("an operator's code does not exist")
     if item.number(9, "<Q") or item.number(10, "<Q") or item.number(11, "<B"):
-        raise UnsupportedError("The .tflite file has operators with options that Fairlead does not read.", hint="Use built-in operators only.")
+        raise UnsupportedError(
+            "The .tflite file has operators with options that Fairlead does not read.", hint="Use built-in operators only."
+        )
     inputs, outputs = (_indices(item, slot, count, "of an operator", least=-1) for slot in (1, 2))
     _indices(item, 8, count, "of an operator", least=-1)
     kind, options = item.number(3, "<B"), item.table(4)
