@@ -1,7 +1,8 @@
 """A tree ensemble as plain arrays: what XGBoost, LightGBM and CatBoost files become, whatever wrote them. Pure values.
 
 Every tree is a run of nodes; a row starts at the tree's root and goes left or right until a leaf, whose values are added to the outputs of
-the tree's group. Law: `check` passes for every value that leaves a reader: all indices in range, no cycle, every node reached once.
+the tree's group. Law: `check` passes for every value that leaves a reader: all indices in range, no cycle, every node reached once, no
+threshold that is NaN and no leaf that is not a finite number.
 Raises CorruptError from `check` with the tree and the node.
 """
 
@@ -55,9 +56,13 @@ class TreeEnsemble:
     """Nodes of all trees, flat (n nodes, t trees, k outputs). Child indices are positions in the same arrays.
 
     `sum_dtype` is the type in which the library adds, in the order of `roots`, starting with `base`; `compare_dtype` the type to which a
-    feature is rounded before it is compared. `thresholds` are exact in `compare_dtype`. `average` divides a group's sum by its number of
-    trees (random forests). `categories` of node i are category_values[category_offsets[i]:category_offsets[i + 1]]; a negative, unknown or
-    too large category goes right, unless `unknown_category_left[i]`.
+    feature is rounded before it is compared. `thresholds` are exact in `compare_dtype`. `is_averaged` divides a group's sum by its number of
+    trees (random forests). A class is decided by the transformed values (above 0.5; the first largest), or, with `is_decided_by_sum`, by
+    the sums before the transform (above 0; the first largest).
+
+    `categories` of node i are category_values[category_offsets[i]:category_offsets[i + 1]]; others go right. What is no category (x < 0
+    where features are compared in single precision, as XGBoost does; x <= -1 in double, as LightGBM does; 2^31 and more) goes right too,
+    unless `unknown_category_left[i]`.
     """
 
     feature_count: int
@@ -81,6 +86,7 @@ class TreeEnsemble:
     transform: Transform = Transform.IDENTITY
     scale: float = 1.0
     is_averaged: bool = False
+    is_decided_by_sum: bool = False
     feature_names: tuple[str, ...] = ()
 
     @property
@@ -105,6 +111,7 @@ class TreeEnsemble:
         outside = inner & ((self.features < 0) | (self.features >= self.feature_count))
         if outside.any():
             raise _broken(f"node {int(np.argmax(outside))} splits on a feature that does not exist")
+        _check_numbers(self, inner)
         # Every node is a root or the child of exactly one node: no node is shared, none is lost, and so no walk can meet one twice.
         reached = np.zeros(n, dtype=np.int64)
         np.add.at(reached, self.roots, 1)
@@ -133,6 +140,18 @@ def _check_lengths(trees: TreeEnsemble, n: int) -> None:
     sound = offsets.shape == (n + 1,) and offsets[0] == 0 and int(offsets[-1]) == trees.category_values.shape[0]
     if not sound or (np.diff(offsets) < 0).any():
         raise _broken("the categories do not fit the nodes")
+
+
+def _check_numbers(trees: TreeEnsemble, inner: Array) -> None:
+    """Only numbers that mean something: known kinds of splits, thresholds that can be compared with, leaves that can be added."""
+    for name, values, known in (("split", trees.splits, Split), ("missing", trees.missing, Missing)):
+        if not np.isin(values, [int(kind) for kind in known]).all():
+            raise _broken(f"a node has a kind of {name} that is not known")
+    not_comparable = inner & np.isnan(trees.thresholds)
+    if not_comparable.any():
+        raise _broken(f"node {int(np.argmax(not_comparable))} has a threshold that is not a number")
+    if not (np.isfinite(trees.leaf_values).all() and np.isfinite(trees.base).all() and np.isfinite(trees.scale)):
+        raise _broken("a leaf or a base value is not a finite number")
 
 
 def _check_reachable(trees: TreeEnsemble, inner: Array) -> None:
