@@ -34,7 +34,7 @@ class Missing(enum.IntEnum):
 
     NAN = 0  # NaN only
     NEVER = 1  # NaN is taken for 0.0
-    ZERO = 2  # NaN, and |x| <= 1e-35 (LightGBM's kZeroThreshold)
+    ZERO = 2  # NaN, and |x| <= 1e-35 in single precision (LightGBM's kZeroThreshold)
 
 
 class Transform(enum.StrEnum):
@@ -56,9 +56,9 @@ class TreeEnsemble:
     """Nodes of all trees, flat (n nodes, t trees, k outputs). Child indices are positions in the same arrays.
 
     `sum_dtype` is the type in which the library adds, in the order of `roots`, starting with `base`; `compare_dtype` the type to which a
-    feature is rounded before it is compared. `thresholds` are exact in `compare_dtype`. `is_averaged` divides a group's sum by its number of
-    trees (random forests). A class is decided by the transformed values (above 0.5; the first largest), or, with `is_decided_by_sum`, by
-    the sums before the transform (above 0; the first largest).
+    feature is rounded before it is compared; `thresholds` are exact in it. `is_averaged` divides a group's sum by its number of trees
+    (random forests). A class is decided by the transformed values (above 0.5; the first largest), or, with `is_decided_by_sum`, by the sums
+    before the transform (above 0; the first largest).
 
     `categories` of node i are category_values[category_offsets[i]:category_offsets[i + 1]]; others go right. What is no category (x < 0
     where features are compared in single precision, as XGBoost does; x <= -1 in double, as LightGBM does; 2^31 and more) goes right too,

@@ -22,7 +22,7 @@ from fairlead.engines.tree_ensemble_outputs import outputs_of
 from fairlead.errors import UnavailableError
 
 _PIECE_CELLS = 2**21  # rows times trees walked at once
-_ZERO = 1e-35  # LightGBM's kZeroThreshold
+_ZERO = float(np.float32(1e-35))  # kZeroThreshold of LightGBM's meta.h, a single-precision number
 
 
 class TreeEnsembleEngine:
