@@ -164,7 +164,16 @@ def _facts(model: Any) -> dict[str, int | str]:
         "ir_version": int(model.ir_version),
         "opset": max((int(item.version) for item in model.opset_import if item.domain in ("", "ai.onnx")), default=0),
         "operators": ", ".join(operators)[:500],
+        "accepts_missing": int(any(map(_handles_missing, nodes(model)))),
     }
+
+
+def _handles_missing(node: Any) -> bool:
+    """Whether the operator has a rule of its own for NaN."""
+    if node.op_type in ("Imputer", "IsNaN"):
+        return True
+    tracks = "nodes_missing_value_tracks_true"
+    return node.op_type.startswith("TreeEnsemble") and any(any(item.ints) for item in node.attribute if item.name == tracks)
 
 
 def _product(sizes: Any) -> int:
