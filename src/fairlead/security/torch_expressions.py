@@ -25,6 +25,9 @@ _CONSTANTS = ("true", "false", "oo", "int_oo")
 _ASSUMPTIONS = frozenset(("positive", "integer", "negative", "nonnegative", "real", "zero", "finite"))
 _OPERATORS = (ast.Add, ast.Sub, ast.Mult, ast.Div, ast.FloorDiv, ast.Mod, ast.Pow, ast.USub, ast.UAdd)
 _COMPARISONS = (ast.Eq, ast.NotEq, ast.Lt, ast.LtE, ast.Gt, ast.GtE)
+_GUARD_CALLS = frozenset(
+    ("size", "stride", "storage_offset", "dim", "numel", "len", "isinstance", "isnan", "Max", "Min", "Mod", "FloorDiv")
+)
 _LENGTH_LIMIT, _NODE_LIMIT, _TREE_LIMIT = 4000, 500, 2000
 _CONTAINERS = ("builtins.tuple", "builtins.list")
 _MAPPINGS = ("builtins.dict", "collections.OrderedDict")
@@ -66,6 +69,18 @@ def _is_number(value: Any) -> bool:
 
 def _refusal(text: str) -> UnsafeContentError:
     return UnsafeContentError(f"The program has the size '{shorten(text)}', which is no arithmetic on sizes.", hint=_HARM)
+
+
+def check_guard(text: Any) -> None:
+    """Raise UnsafeContentError unless `text` compares sizes and types of inputs; it is left out in any case, for torch would run it."""
+    try:
+        nodes = list(ast.walk(ast.parse(str(text)[: _LENGTH_LIMIT + 1], mode="eval")))
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        nodes = []
+    calls = [node.func for node in nodes if isinstance(node, ast.Call)]
+    names = [call.attr if isinstance(call, ast.Attribute) else getattr(call, "id", "") for call in calls]
+    if not nodes or len(str(text)) > _LENGTH_LIMIT or not set(names) <= _GUARD_CALLS:
+        raise UnsafeContentError(f"The program carries the guard '{shorten(str(text))}', which torch would run.", hint=_HARM)
 
 
 def check_tree(text: Any) -> None:

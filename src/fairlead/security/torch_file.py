@@ -169,6 +169,8 @@ def _check_graph(script: Any) -> dict[str, int]:
     counts: dict[str, int] = {}
     try:
         graph = script.inlined_graph  # its nodes live as long as it does
+    except AttributeError:
+        raise UnsupportedError("The TorchScript module has no single forward.", hint="Wrap it in a module with one forward.") from None
     except RuntimeError as error:
         raise SourceError(f"PyTorch does not compile the file: {shorten(str(error), 200)}.", hint=_SAVE_AGAIN) from error
     pending = [graph]

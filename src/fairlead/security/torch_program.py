@@ -18,7 +18,7 @@ from typing import Any
 
 from fairlead.core.interface import shorten
 from fairlead.errors import SourceError, UnsafeContentError, UnsupportedError
-from fairlead.security.torch_expressions import check_expression, check_tree
+from fairlead.security.torch_expressions import check_expression, check_guard, check_tree
 
 SCHEMA_MAJOR = 8  # what torch 2.10 and later write
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,255}")
@@ -65,6 +65,8 @@ class ProgramCleaner:
                 f"The program has schema version {shorten(str(major))}; this release reads {SCHEMA_MAJOR}.",
                 hint="Load it with the release of PyTorch that wrote it, and save it again with torch 2.10 or later.",
             )
+        for guard in _list(program.get("guards_code", [])):
+            check_guard(guard)
         ranges = {_symbol(name): self._range(item) for name, item in _mapping(program["range_constraints"]).items()}
         if not set(program.get("verifiers", ())) <= {"TRAINING", "ATEN"}:
             raise UnsupportedError("The program is of a dialect other than ATen.", hint="Save it right after torch.export.export.")

@@ -1,0 +1,1 @@
+"""The models of the PyTorch battery, how they are saved, and how Fairlead's answers are compared with PyTorch's."""
