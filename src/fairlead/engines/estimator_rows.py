@@ -7,6 +7,7 @@ is needed, and what each transformer gets is the same. Raises UnsupportedError, 
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -20,6 +21,7 @@ from fairlead.errors import DataError, UnsupportedError
 DOCUMENT_INPUT = "text"  # the one input of a model that starts with a text vectorizer; a table's input always names its columns
 LABEL, PROBABILITIES, SCORES, PREDICTION = "label", "probabilities", "scores", "prediction"
 OUTLIER_CLASSES = (-1, 1)
+BOOSTER_MODULES = ("xgboost.sklearn", "lightgbm.sklearn", "catboost.core")
 
 
 def parts(estimator: Any) -> Iterator[Any]:
@@ -37,7 +39,7 @@ def parts(estimator: Any) -> Iterator[Any]:
             waiting.extend(item.values())
         elif isinstance(item, np.ndarray) and item.dtype == object:
             waiting.extend(item.flat)
-        elif type(item).__module__.startswith("sklearn."):
+        elif type(item).__module__.startswith("sklearn.") or type(item).__module__ in BOOSTER_MODULES:
             yield item
             waiting.extend(getattr(item, "__dict__", {}).values())
 
@@ -84,18 +86,27 @@ def answer_rows(estimator: Any, interface: Interface, tensors: Tensors) -> dict[
 
 
 def answers_of(estimator: Any, interface: Interface, rows: Any) -> dict[str, Array]:
-    """Return the interface's outputs as scikit-learn computes them."""
+    """Return the interface's outputs as scikit-learn computes them. Raises ValueError, TypeError... for rows that it refuses."""
     outputs: dict[str, Array] = {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # feature names and unknown categories: said at import, not with every row
-        for spec in interface.outputs:
-            outputs[spec.name] = _answer(estimator, spec.name, spec.dtype, rows)
+        try:
+            for spec in interface.outputs:
+                outputs[spec.name] = _answer(estimator, spec.name, spec.dtype, rows)
+        except _booster_errors() as error:
+            raise ValueError(str(error)) from error
     return outputs
+
+
+def _booster_errors() -> tuple[type[Exception], ...]:
+    """What boosters raise for rows that they refuse, instead of a ValueError; of those libraries that are here."""
+    known = (("lightgbm.basic", "LightGBMError"), ("catboost.core", "CatBoostError"))
+    return tuple(getattr(sys.modules[module], name) for module, name in known if module in sys.modules)
 
 
 def _answer(estimator: Any, name: str, dtype: DType, rows: Any) -> Array:
     if name == LABEL:
-        labels = np.asarray(estimator.predict(rows))
+        labels = np.asarray(estimator.predict(rows)).reshape(-1)  # CatBoost gives several classes as a column
         return np.array([str(label) for label in labels], dtype=object) if dtype is DType.BYTES else labels.astype(dtype.numpy)
     if name == PREDICTION:
         return np.asarray(estimator.predict(rows), dtype=np.float64).reshape(-1, 1)

@@ -24,13 +24,13 @@ def input_specs(estimator: Any) -> tuple[TensorSpec, ...]:
     """Return the inputs: `x` [batch, n] for one kind of columns, `text` [batch, 1] for documents, else one [batch, 1] per column."""
     if _reads_documents(estimator):
         return (TensorSpec(DOCUMENT_INPUT, DType.BYTES, (None, 1)),)
-    count = getattr(estimator, "n_features_in_", None)
+    count = width_of(estimator)
     if count is None:
         raise UnsupportedError(
             f"{type(estimator).__name__} does not say how many columns it takes.",
             hint="Fit it with scikit-learn 1.0 or newer and save it again.",
         )
-    names = tuple(str(name) for name in getattr(estimator, "feature_names_in_", ()))
+    names = names_of(estimator)
     kinds = _kinds(estimator, int(count))
     is_text = [kind == _TEXT for kind in kinds]
     if not any(is_text):
@@ -40,6 +40,22 @@ def input_specs(estimator: Any) -> tuple[TensorSpec, ...]:
     labels = names or tuple(f"x{position}" for position in range(int(count)))
     types = [DType.BYTES if text else DType.FP64 for text in is_text]
     return tuple(TensorSpec(label, dtype, (None, 1), (label,)) for label, dtype in zip(labels, types, strict=True))
+
+
+def width_of(estimator: Any) -> int | None:
+    """Return how many columns it was fitted with; None where it does not say. CatBoost says it only by its features' names."""
+    count = getattr(estimator, "n_features_in_", None)
+    names = getattr(estimator, "feature_names_", None)
+    if count or names is None:
+        return count or next(filter(None, map(width_of, _members(estimator))), count)
+    return len(names)
+
+
+def names_of(estimator: Any) -> tuple[str, ...]:
+    """Return its columns' names; none where they are numbers, or made up by LightGBM (Column_0, ...)."""
+    names = tuple(str(name) for name in getattr(estimator, "feature_names_in_", getattr(estimator, "feature_names_", ())))
+    made_up = any(names == tuple(f"{prefix}{position}" for position in range(len(names))) for prefix in ("", "Column_"))
+    return () if made_up else names
 
 
 def _members(estimator: Any) -> list[Any]:
@@ -84,7 +100,7 @@ def _kinds(estimator: Any, count: int) -> list[str]:
 
 
 def _same_width(step: Any, count: int) -> bool:
-    return step is not None and getattr(step, "n_features_in_", count) == count
+    return step is not None and (width_of(step) or count) == count
 
 
 def _column_kinds(estimator: Any, count: int) -> list[str]:

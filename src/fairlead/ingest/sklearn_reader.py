@@ -17,6 +17,7 @@ from fairlead.core.artifact import ArtifactForm
 from fairlead.core.dtype import DType
 from fairlead.core.interface import Array, Decision, DecisionKind, Interface, Label, Task, TensorSpec
 from fairlead.engines.estimator_rows import (
+    BOOSTER_MODULES,
     LABEL,
     OUTLIER_CLASSES,
     PREDICTION,
@@ -115,7 +116,7 @@ def _check(estimator: Any) -> None:
     from sklearn.utils.validation import check_is_fitted  # noqa: PLC0415 - as above
 
     kind = type(estimator).__name__
-    if not isinstance(estimator, BaseEstimator):
+    if not isinstance(estimator, BaseEstimator) and type(estimator).__module__ not in BOOSTER_MODULES:
         raise SourceError(f"The file holds a {kind}, not a scikit-learn estimator.", hint="Save the fitted estimator itself.")
     if not hasattr(estimator, "predict"):
         raise UnsupportedError(f"{kind} does not predict.", hint="Save a Pipeline that ends with a classifier or regressor.")
@@ -130,7 +131,8 @@ def _check(estimator: Any) -> None:
 def _is_regressor(estimator: Any) -> bool:
     from sklearn.base import is_regressor  # noqa: PLC0415 - only the sandboxed child loads it
 
-    return bool(is_regressor(estimator))
+    last = estimator.steps[-1][1] if hasattr(estimator, "steps") else estimator
+    return bool(is_regressor(estimator)) or type(last).__name__.endswith("Ranker")  # a ranker gives one number per row
 
 
 def _decides(estimator: Any) -> bool:

@@ -11,7 +11,7 @@ import importlib
 import pickle
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO, ClassVar
+from typing import Any, BinaryIO, ClassVar, Self
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from fairlead.core.artifact import SourceFormat
 from fairlead.core.interface import Array, shorten
 from fairlead.errors import FairleadError, MissingExtraError, SourceError, UnsafeContentError, UnsupportedError
 from fairlead.security import pickle_check
+from fairlead.security.booster_state import BoosterGuard
 from fairlead.security.pickle_stream import open_pickle_stream
 from fairlead.security.skops_check import check_skops, trusted_types
 
@@ -53,8 +54,8 @@ def _open(opener: Callable[[Path], object], path: Path) -> object:
 
 
 def _open_pickle(path: Path) -> object:
-    with open_pickle_stream(path) as stream:
-        return _Opener(stream).load()
+    with open_pickle_stream(path) as stream, BoosterGuard() as guard:
+        return _Opener(stream, guard).load()
 
 
 def _open_skops(path: Path) -> object:
@@ -62,7 +63,11 @@ def _open_skops(path: Path) -> object:
         skops_io = importlib.import_module("skops.io")
     except ModuleNotFoundError:
         raise MissingExtraError("sklearn", needed_for="A skops file") from None
-    return skops_io.load(path, trusted=trusted_types(path))
+    trusted = trusted_types(path)
+    with BoosterGuard() as guard:
+        for module in sorted({name.rpartition(".")[0] for name in trusted}):
+            guard.protect(module)
+        return skops_io.load(path, trusted=trusted)
 
 
 class _ArrayFrame:
@@ -80,14 +85,39 @@ class _ArrayFrame:
                 setattr(self, name, state[name])
 
 
+class _CheckArray:
+    """Stands in for the one partial function that an estimator may keep: it can call check_array and nothing else."""
+
+    def __new__(cls, function: Any) -> Self:
+        """Refuse every other function."""
+        if function is not _check_array():
+            raise UnsafeContentError("The pickle keeps functools.partial of something else than check_array.")
+        return super().__new__(cls)
+
+    def __setstate__(self, state: Any) -> None:
+        _, _, named, _ = state
+        if not pickle_check.is_check_options(named, lambda item: item is np.float64):
+            raise UnsafeContentError("The pickle keeps check_array with other options than scikit-learn's.")
+        self._options = named
+
+    def __call__(self, rows: Any) -> Any:
+        return _check_array()(rows, **self._options)
+
+
+def _check_array() -> Any:
+    module, name = pickle_check.CHECK_ARRAY
+    return getattr(importlib.import_module(module), name)
+
+
 class _Opener(_Machine):  # type: ignore[misc] # Any by intention, see above
     """Python's pickle machine that knows the allow-list and nothing else."""
 
     dispatch: ClassVar[dict[int, Any]] = dict(_Machine.dispatch)
 
-    def __init__(self, stream: BinaryIO) -> None:
+    def __init__(self, stream: BinaryIO, guard: BoosterGuard) -> None:
         super().__init__(stream)
         self._stream = stream
+        self._guard = guard
 
     def find_class(self, module: str, name: str) -> Any:
         """Return a global of the allow-list; raises UnsafeContentError for all others."""
@@ -95,10 +125,13 @@ class _Opener(_Machine):  # type: ignore[misc] # Any by intention, see above
             module, name = pickle_check.modern_name(module, name)
         if (module, name) == (pickle_check.FRAME_MODULE, pickle_check.FRAME_NAME):
             return _ArrayFrame
+        if (module, name) == pickle_check.PARTIAL:
+            return _CheckArray
         if not pickle_check.is_allowed(module, name):
             raise UnsafeContentError(f"Global {shorten(f'{module}.{name}', 120)} is not on the allow-list.")
         try:
             found: Any = importlib.import_module(pickle_check.current_module(module))
+            self._guard.protect(module)
             for part in name.split("."):
                 found = getattr(found, part)
         except (ImportError, AttributeError):
@@ -123,7 +156,7 @@ class _Opener(_Machine):  # type: ignore[misc] # Any by intention, see above
         if not isinstance(frame.dtype, np.dtype) or frame.subclass not in (np.ndarray, np.memmap):
             raise UnsupportedError("The joblib file holds an array of an unusual class.", hint="Save the model with skops instead.")
         if frame.dtype.hasobject:
-            nested = _Opener(self._stream).load()
+            nested = _Opener(self._stream, self._guard).load()
             if not isinstance(nested, np.ndarray):
                 raise SourceError("The joblib file holds something else where an array should be.", hint="Save the model again.")
             return nested

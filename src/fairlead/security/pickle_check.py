@@ -22,6 +22,10 @@ from fairlead.errors import SourceError, UnsafeContentError
 from fairlead.security.pickle_stream import open_pickle_stream
 
 FRAME_MODULE, FRAME_NAME = "joblib.numpy_pickle", "NumpyArrayWrapper"
+# Histogram gradient boosting with categories keeps partial(check_array, dtype=[float64], ensure_all_finite=False), and nothing else may.
+PARTIAL = ("functools", "partial")
+CHECK_ARRAY = ("sklearn.utils.validation", "check_array")
+_CHECK_OPTIONS = ("ensure_all_finite", "force_all_finite")  # the name before scikit-learn 1.6
 _LIST_FILE = Path(__file__).with_name("estimator_globals.txt")
 _FINDING_LIMIT = 100
 _NOT_A_STREAM = (
@@ -57,7 +61,9 @@ def check_pickle(path: Path) -> tuple[Finding, ...]:
     with open_pickle_stream(path) as stream:
         record = _Record()
         try:
-            _Walker(stream, record).load()
+            walker = _Walker(stream, record)
+            walker.load()
+            walker.judge_partials()
             if stream.read(1):
                 record.refuse("something follows after the end of the pickle", "")
         except _NOT_A_STREAM as error:
@@ -129,6 +135,43 @@ class _Inert:
         """Take an item as a set would."""
 
 
+class _Partial(_Inert):
+    """Stands for functools.partial; each one that is made is noted."""
+
+    made: ClassVar[list[_Partial]] = []
+
+    def __new__(cls, *arguments: Any, **named: Any) -> Self:
+        """Note the new one."""
+        partial = super().__new__(cls, *arguments, **named)
+        cls.made.append(partial)
+        return partial
+
+    @property
+    def is_check_array(self) -> bool:
+        """Whether it is the one that scikit-learn writes."""
+        first = self.arguments[0] if len(self.arguments) == 1 else None
+        state = self.state
+        if not _is_stand_in(first, CHECK_ARRAY) or not isinstance(state, tuple) or len(state) != 4:
+            return False
+        function, positional, named, names = state
+        return _is_stand_in(function, CHECK_ARRAY) and positional == () and is_check_options(named, _is_double) and not names
+
+
+def is_check_options(named: Any, is_double: Callable[[Any], bool]) -> bool:
+    """Whether these are the options of check_array that scikit-learn writes; `is_double` tells the type's stand-in."""
+    if not isinstance(named, dict) or len(named) != 2 or type(named.get("dtype")) is not list or len(named["dtype"]) != 1:
+        return False
+    return is_double(named["dtype"][0]) and any(named.get(option) is False for option in _CHECK_OPTIONS)
+
+
+def _is_double(item: Any) -> bool:
+    return _is_stand_in(item, ("numpy", "float64"))
+
+
+def _is_stand_in(item: Any, path: tuple[str, str]) -> bool:
+    return isinstance(item, type) and getattr(item, "path", None) == path
+
+
 class _Frame(_Inert):
     """Stands for joblib's wrapper: the array's bytes follow in the file."""
 
@@ -157,6 +200,12 @@ class _Walker(_Machine):  # type: ignore[misc] # Any by intention, see above
         super().__init__(stream)
         self._stream = stream
         self._record = record
+        self._partials: list[_Partial] = []
+
+    def judge_partials(self) -> None:
+        """Refuse partial functions that are not the one that scikit-learn writes."""
+        if not all(partial.is_check_array for partial in self._partials):
+            self._record.refuse("functools.partial of something else than scikit-learn's check_array", "")
 
     def find_class(self, module: str, name: str) -> type[_Inert]:
         """Note a global and return its stand-in."""
@@ -164,9 +213,11 @@ class _Walker(_Machine):  # type: ignore[misc] # Any by intention, see above
             module, name = modern_name(module, name)
         if (module, name) == (FRAME_MODULE, FRAME_NAME):
             return _Frame
+        if (module, name) == PARTIAL:
+            return type("_Global", (_Partial,), {"made": self._partials})
         if not is_allowed(module, name):
             self._record.refuse(f"global {shorten(f'{module}.{name}', 120)} is not on the allow-list", _at(self._stream))
-        return type("_Global", (_Dtype,), {}) if name == "dtype" else type("_Global", (_Inert,), {})
+        return type("_Global", (_Dtype if name == "dtype" else _Inert,), {"path": (module, name)})
 
     def load_build(self) -> None:
         """Set a stand-in's state; skip the array that follows joblib's wrapper."""
@@ -187,7 +238,9 @@ class _Walker(_Machine):  # type: ignore[misc] # Any by intention, see above
             raise ValueError("an array without an element type")  # noqa: TRY004 - damage of the stream, as all others
         item_bytes = dtype.item_bytes()
         if item_bytes == 0:
-            _Walker(self._stream, self._record).load()
+            nested = _Walker(self._stream, self._record)
+            nested.load()
+            nested.judge_partials()
             return
         skip_padding(self._stream, state.get("numpy_array_alignment_bytes"))
         left = item_bytes * item_count(shape)

@@ -7,6 +7,7 @@ from typing import Any
 import onnx
 from onnx import TensorProto, helper
 
+from fairlead.convert.sklearn.boosters import loaded_predictors
 from fairlead.convert.sklearn.catalog import PREDICTORS, TRANSFORMERS
 from fairlead.convert.sklearn.graph import Answer, Block, Builder, unsupported
 from fairlead.core.dtype import DType
@@ -18,7 +19,7 @@ _TYPES = {DType.FP64: TensorProto.DOUBLE, DType.BYTES: TensorProto.STRING, DType
 
 def assemble(estimator: Any, interface: Interface) -> tuple[onnx.ModelProto, tuple[str, ...]]:
     """Return the model and notes on where it cannot do what scikit-learn does. Raises UnsupportedError that names the estimator."""
-    builder = Builder(TRANSFORMERS, PREDICTORS)
+    builder = Builder(TRANSFORMERS, {**PREDICTORS, **loaded_predictors()})
     table = tuple(Block(f"in{position}", spec.shape[1] or 1, spec.dtype is DType.BYTES) for position, spec in enumerate(interface.inputs))
     answer = builder.predict(estimator, table)
     outputs = [(_inner(builder, estimator, answer, spec), _info(spec)) for spec in interface.outputs]

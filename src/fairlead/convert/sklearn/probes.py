@@ -14,11 +14,14 @@ from typing import Any
 
 import numpy as np
 
+from fairlead.convert.sklearn.boosters import ensemble_of, is_booster
 from fairlead.convert.sklearn.composition import selections
+from fairlead.convert.sklearn.ensemble_nodes import walk_of
 from fairlead.convert.sklearn.histogram_trees import histogram_nodes, histogram_trees
 from fairlead.convert.sklearn.trees import Nodes, nodes_of
 from fairlead.core.dtype import DType
 from fairlead.core.interface import Array, Interface
+from fairlead.core.tree_ensemble import Split, TreeEnsemble
 from fairlead.engines.estimator_rows import DOCUMENT_INPUT
 
 NODE_LIMIT = 1000
@@ -81,6 +84,8 @@ def _walk(estimator: Any, origins: Origins, found: _Found) -> None:
         _walk(estimator.steps[-1][1], origins, found)
     elif kind.startswith("HistGradientBoosting"):
         _histogram(estimator, origins, found)
+    elif is_booster(estimator):
+        _boosted(ensemble_of(estimator), origins, found)
     elif hasattr(estimator, "tree_"):
         found.trees.append((nodes_of(estimator.tree_), origins, False))
     elif hasattr(estimator, "estimators_"):
@@ -121,6 +126,21 @@ def _histogram(estimator: Any, origins: Origins, found: _Found) -> None:
         origins = [*blank, *_chosen(origins, ~np.asarray(categories))]
     found.has_missing.update(source.column for source in origins if source is not None)
     found.trees.extend((histogram_nodes(predictor), origins, True) for predictor in histogram_trees(estimator))
+
+
+def _boosted(ensemble: TreeEnsemble, origins: Origins, found: _Found) -> None:
+    """A booster's trees; of splits on sets every category, its neighbours and numbers that are none."""
+    found.has_missing.update(source.column for source in origins if source is not None)
+    walk = walk_of(ensemble)
+    blank: Origins = [None] * len(walk.sets)
+    reached = [*origins, *(origins[feature] for feature in walk.zeros), *blank]
+    found.trees.extend((nodes, reached, ensemble.compare_dtype is DType.FP64) for nodes in walk.trees)
+    for node in np.flatnonzero(ensemble.splits == Split.CATEGORY):
+        source = origins[int(ensemble.features[node])]
+        if source is not None:
+            known = ensemble.category_values[ensemble.category_offsets[node] : ensemble.category_offsets[node + 1]]
+            marks = [*map(float, known), float(known.max(initial=0)) + 1, -1.0, 0.5]
+            found.values.setdefault(source.column, set()).update(float(value) for value in source.back(np.array(marks)))
 
 
 def _chosen(origins: Origins, mask: Sequence[bool] | Array) -> Origins:
