@@ -28,13 +28,27 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def take_snapshot(
-    source: Path, folder: Path, *, follow_link: bool = False, allow_hard_link: bool = True, limit_bytes: int = LIMIT_BYTES
+    source: Path,
+    folder: Path,
+    *,
+    follow_link: bool = False,
+    allow_hard_link: bool = True,
+    allow_empty: bool = False,
+    limit_bytes: int = LIMIT_BYTES,
+    dir_fd: int | None = None,
 ) -> FileEntry:
-    """Copy `source` to `folder / source.name` while hashing it, and return its entry. `folder` is made (0700) where it is absent."""
-    reader = _open_source(source, follow_link=follow_link)
+    """Copy `source` to `folder / source.name` while hashing it, and return its entry. `folder` is made (0700) where it is absent.
+
+    With `dir_fd`, an open folder, `source` is only what errors call it: the file of that name is opened in that folder.
+    """
+    reader = _open_source(source, follow_link=follow_link, dir_fd=dir_fd)
     with reader:
         before = os.fstat(reader.fileno())
         _check_status(source, before, allow_hard_link=allow_hard_link, limit_bytes=limit_bytes)
+        if before.st_size == 0 and not allow_empty:
+            raise SourceError(
+                f"'{_shown(source)}' is empty.", hint="Save the model again; an empty file is what an interrupted save or copy leaves."
+            )
         target = _make_folder(folder) / source.name
         try:
             writer = os.fdopen(
@@ -52,11 +66,11 @@ def take_snapshot(
     return FileEntry(source.name, size, digest)
 
 
-def _open_source(source: Path, *, follow_link: bool) -> BinaryIO:
+def _open_source(source: Path, *, follow_link: bool, dir_fd: int | None) -> BinaryIO:
     # O_NONBLOCK: opening a FIFO that nobody writes must not hang; it has no meaning for regular files.
     flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY | (0 if follow_link else os.O_NOFOLLOW)
     try:
-        return os.fdopen(os.open(source, flags), "rb", buffering=0)
+        return os.fdopen(os.open(source if dir_fd is None else source.name, flags, dir_fd=dir_fd), "rb", buffering=0)
     except IsADirectoryError:  # fdopen refuses a folder's descriptor and closes it
         raise _folder_error(source) from None
     except ValueError:  # a NUL byte
@@ -94,8 +108,6 @@ def _check_status(source: Path, status: os.stat_result, *, allow_hard_link: bool
         raise _folder_error(source)
     if not stat.S_ISREG(status.st_mode):
         raise SourceError(f"'{name}' is not a regular file.", hint="Pipes, sockets and devices are not read; save it to a file first.")
-    if status.st_size == 0:
-        raise SourceError(f"'{name}' is empty.", hint="Save the model again; an empty file is what an interrupted save or copy leaves.")
     if status.st_size > limit_bytes:
         raise SourceError(f"'{name}' has {status.st_size} bytes.", hint=f"The limit is {limit_bytes} bytes.")
     if not allow_hard_link and status.st_nlink > 1:
