@@ -19,6 +19,10 @@ class RememberingSandbox:
         self.jobs.append(job)
         return {}
 
+    def start(self, job: SandboxJob) -> str:
+        self.jobs.append(job)
+        return "resident"
+
     def layers(self) -> dict[str, str]:
         return {"memory": "active"}
 
@@ -35,3 +39,10 @@ def test_limits_that_the_user_set_replace_the_jobs_own_and_others_stay() -> None
         (10, 20.0, 30),
     ]
     assert ConfiguredSandbox(inside).layers() == {"memory": "active"}
+
+
+def test_they_hold_for_processes_that_stay_too() -> None:
+    inside = RememberingSandbox()
+    job = SandboxJob("a:b", Path("scratch"), limits=SandboxLimits(memory_bytes=10, wall_s=20.0))
+    assert ConfiguredSandbox(inside, memory_bytes=5, wall_s=7.0).start(job) == "resident"
+    assert [(seen.limits.memory_bytes, seen.limits.wall_s) for seen in inside.jobs] == [(5, 7.0)]
