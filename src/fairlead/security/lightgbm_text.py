@@ -26,8 +26,9 @@ _HEADER_KEYS = frozenset({
 })  # fmt: skip
 # Per key of a tree: what it holds, and how many: per inner node, per leaf, or of its own count.
 _INTEGERS, _REALS, _STATISTICS = r"[-+0-9 ]*", r"[-+0-9.eE ]*", r"[-+0-9.eEnaif ]*"
+_BORDERS = r"([-+0-9.eE ]|inf)*"  # a threshold is infinite where only missing values go the other way
 _NODE_ARRAYS = {
-    "split_feature": _INTEGERS, "threshold": _REALS, "decision_type": _INTEGERS, "left_child": _INTEGERS, "right_child": _INTEGERS,
+    "split_feature": _INTEGERS, "threshold": _BORDERS, "decision_type": _INTEGERS, "left_child": _INTEGERS, "right_child": _INTEGERS,
     "split_gain": _STATISTICS, "internal_value": _STATISTICS, "internal_weight": _STATISTICS, "internal_count": _STATISTICS,
 }  # fmt: skip
 _LEAF_ARRAYS = {
@@ -218,7 +219,7 @@ def _array(number: int, name: str, text: str, length: int | None) -> Array:
         array = np.array(items, dtype=np.int64 if is_whole else np.float64)
     except (ValueError, OverflowError):
         raise damaged(f"{where} holds something that is no number") from None
-    if _TREE_KEYS[name] == _REALS and not np.isfinite(array).all():
+    if (_TREE_KEYS[name] == _REALS and not np.isfinite(array).all()) or (_TREE_KEYS[name] == _BORDERS and np.isnan(array).any()):
         raise damaged(f"{where} holds a number that is not finite")
     return array
 
