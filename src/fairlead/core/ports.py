@@ -75,8 +75,8 @@ class Resident(Protocol):
 
     def ask(self, inputs: Tensors, *, timeout_s: float) -> dict[str, Array]:
         """Return the answer to `inputs`. Raises what the entry's function raises (by class), DeadlineError after `timeout_s` and
-        UnavailableError where the process is gone; after either of these it has ended. Safe to call from several threads: they take
-        turns.
+        UnavailableError where the process is gone; after either of these it has ended, but for a deadline that passed while another
+        thread was being answered. Safe to call from several threads: they take turns.
         """
         ...
 
