@@ -97,8 +97,10 @@ def rows() -> Iterator[tuple[str, str, str, str]]:
             folder = Path(temporary)
             _save(framework, folder, [])
             command = [sys.executable, __file__, "--check", "--json", "--folder", str(folder)]
-            checked = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False).stdout
-        yield from (tuple(json.loads(line)) for line in checked.splitlines())
+            done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+        if done.returncode not in (0, 1):  # 1: it has something wrong to say
+            raise RuntimeError(f"the check of {framework} ended with status {done.returncode}")
+        yield from (tuple(json.loads(line)) for line in done.stdout.splitlines())
 
 
 def _write(document: Path, table: str) -> None:
