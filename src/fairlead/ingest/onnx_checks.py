@@ -99,6 +99,18 @@ def _subgraphs(node: Any) -> Iterator[Any]:
         yield from attribute.graphs
 
 
+def check_text(message: Any) -> None:
+    """Raise SourceError where a text in `message` or in a part of it is not UTF-8: protobuf hands it on as bytes, whatever it should be."""
+    for field, value in message.ListFields():
+        if field.type == field.TYPE_STRING:
+            found = value if field.is_repeated else (value,)
+            if any(isinstance(item, bytes) for item in found):
+                raise SourceError(f"The ONNX file holds a {field.name} that is not valid text.", hint=_DAMAGED)
+        elif field.type == field.TYPE_MESSAGE:
+            for part in value if field.is_repeated else (value,):
+                check_text(part)
+
+
 def size_bytes(tensor: Any) -> int:
     """Return how many bytes `raw_data` of the tensor has to have; raises SourceError for a shape or element type that cannot be."""
     if tensor.data_type not in _ELEMENTS:

@@ -21,7 +21,7 @@ from fairlead.engines.onnxruntime_engine import open_session
 from fairlead.engines.row_proof import prove_rows
 from fairlead.errors import SourceError, UnsupportedError
 from fairlead.ingest.onnx_batch import observe
-from fairlead.ingest.onnx_checks import check_operators, check_tensor, nodes, tensors
+from fairlead.ingest.onnx_checks import check_operators, check_tensor, check_text, nodes, tensors
 from fairlead.ingest.onnx_external import TOTAL_LIMIT_BYTES, external_names, fold_in
 from fairlead.ingest.onnx_interface import class_labels, declared_interface, strip_dictionaries
 from fairlead.stores.document import to_plain
@@ -76,6 +76,7 @@ def _parse(path: Path) -> Any:
         model.ParseFromString(path.read_bytes())
     except (DecodeError, ValueError):
         raise SourceError("The ONNX file breaks off or is damaged.", hint=_DAMAGED) from None
+    check_text(model)
     if not model.graph.node or not model.opset_import or not 3 <= model.ir_version <= onnx.IR_VERSION:
         raise SourceError(
             f"The ONNX file has {len(model.graph.node)} nodes, IR version {model.ir_version} and {len(model.opset_import)} operator sets.",
