@@ -118,6 +118,13 @@ def test_what_cannot_be_kept_is_red(make_job: MakeJob) -> None:
     assert {check.name for check in verdict.failures} == {"p99_ms", "throughput_rps"}
 
 
+def test_a_candidate_of_several_files_has_the_size_of_all_of_them(make_job: MakeJob) -> None:
+    alone, together = verify(make_job()), verify(make_job("size_mb<=1", size_bytes=2 * 10**6))
+    assert alone.size_bytes < 1000
+    assert together.size_bytes == 2 * 10**6
+    assert {check.name for check in together.failures} == {"size_mb"}
+
+
 def test_quality_without_right_answers_is_refused(make_job: MakeJob) -> None:
     with pytest.raises(RequirementError, match="no right answers"):
         verify(make_job("accuracy>=0.9", target=None))
