@@ -69,4 +69,5 @@ def _array(values: Any) -> Array:
         array = np.asarray(values)
     except ValueError as error:
         raise DataError("The rows do not all have the same shape.") from error
-    return array.astype(object) if array.dtype.kind in "US" else array
+    # numpy writes numbers and NaN that stand between texts as texts: what each value is has to be seen later.
+    return np.asarray(values, dtype=object) if array.dtype.kind in "US" else array

@@ -53,3 +53,10 @@ def test_ragged_rows_are_refused() -> None:
 def test_answers_beside_rows_that_hold_them_too_are_refused() -> None:
     with pytest.raises(DataError, match="answers were given beside"):
         bind_pair({"width": [1], "height": [2], "y": [0]}, [0], FLOWERS)
+
+
+@pytest.mark.parametrize(("odd", "match"), [(float("nan"), "missing value in row 1"), (None, "missing value in row 1"), (7, "mixes text")])
+def test_a_value_between_texts_that_is_no_text_is_not_made_one(odd: object, match: str) -> None:
+    interface = Interface((TensorSpec("city", DType.BYTES, (None, 1)),), (TensorSpec("y", DType.FP32, (None,)),))
+    with pytest.raises(DataError, match=match):
+        bind_pair([{"city": "berlin"}, {"city": odd}], None, interface)
