@@ -18,6 +18,7 @@ import msgspec
 
 from fairlead.convert.export_surface import HINT
 from fairlead.convert.routes import Route, first_right
+from fairlead.convert.tflite_to_onnx import tensors_of
 from fairlead.core.artifact import Artifact
 from fairlead.core.conversion import Conversion
 from fairlead.core.interface import Array, Interface, shorten
@@ -75,10 +76,10 @@ def export_in_sandbox(arguments: Mapping[str, Any]) -> dict[str, Any]:
         raise UnsupportedError("TensorFlow sees other inputs and outputs than the file says.", hint=HINT)
     export = importlib.import_module("fairlead.convert.tensorflow_export")
     if arguments["route"] == "graph":
-        plain = _plain(original, folder, str(arguments["signature"]), scratch / "plain")
+        plain = _plain(folder, str(arguments["signature"]), scratch / "plain")
         exported, inputs, outputs = export.export_function(plain)
     else:
-        exported, inputs, outputs = _by_tflite(original, folder, str(arguments["signature"]), scratch, export)
+        exported, inputs, outputs = _by_tflite(original, interface, str(arguments["signature"]), scratch, export)
     names = dict(zip(outputs, (spec.name for spec in interface.outputs), strict=True))
     data = export.surfaced(exported, dict(zip(inputs, interface.inputs, strict=True)), names)
 
@@ -90,9 +91,9 @@ def export_in_sandbox(arguments: Mapping[str, Any]) -> dict[str, Any]:
     return {"versions": export.versions()}
 
 
-def _plain(original: SavedModelFunction, folder: Path, signature: str, target: Path) -> SavedModelFunction:
+def _plain(folder: Path, signature: str, target: Path) -> SavedModelFunction:
     """Return the model without placements on devices and without functions that have to be compiled as a whole: neither changes what is
-    computed, and tf2onnx looks into neither. It is the original itself where it has neither.
+    computed, and tf2onnx looks into neither.
     """
     saved_model_pb2 = importlib.import_module("tensorflow.core.protobuf.saved_model_pb2")
     model = saved_model_pb2.SavedModel.FromString((folder / _SOURCE_FILE).read_bytes())
@@ -107,7 +108,7 @@ def _plain(original: SavedModelFunction, folder: Path, signature: str, target: P
             changed |= _COMPILED in function.attr
             function.attr.pop(_COMPILED, None)
     if not changed:
-        return original
+        return SavedModelFunction(folder, signature)  # tf2onnx rearranges what it is given; the original stays as it is, to compare with
     (target / "variables").mkdir(parents=True)
     for path in (folder / "variables").iterdir():
         shutil.copyfile(path, target / "variables" / path.name)  # the sandbox makes no links
@@ -115,16 +116,16 @@ def _plain(original: SavedModelFunction, folder: Path, signature: str, target: P
     return SavedModelFunction(target, signature)
 
 
-def _by_tflite(original: SavedModelFunction, folder: Path, signature: str, scratch: Path, export: Any) -> tuple[Any, list[str], list[str]]:
+def _by_tflite(
+    original: SavedModelFunction, interface: Interface, signature: str, scratch: Path, export: Any
+) -> tuple[Any, list[str], list[str]]:
     """Let TensorFlow write a .tflite first, whose operators are fewer and simpler."""
     tensorflow = original.tensorflow
     try:
-        written = tensorflow.lite.TFLiteConverter.from_saved_model(str(folder), signature_keys=[signature]).convert()
+        written = tensorflow.lite.TFLiteConverter.from_saved_model(str(original.folder), signature_keys=[signature]).convert()
     except Exception as error:  # the converter raises whatever an operator without a TensorFlow Lite form raises
         raise UnsupportedError(f"TensorFlow Lite cannot hold it: {first_line(error)}.", hint=HINT) from error
     path = scratch / "model.tflite"
     path.write_bytes(written)
-    tables = importlib.import_module("fairlead.security.tflite_file").read_tflite(memoryview(written)).signature(signature)
-    inputs = [tables.inputs[key] for key in original.inputs]
-    outputs = [tables.outputs[key] for key in original.outputs]
+    inputs, outputs = tensors_of(path, signature, interface)
     return export.export_tflite(path), inputs, outputs

@@ -58,6 +58,7 @@ class SavedModelFunction:
     """One signature of an opened SavedModel. `inputs` and `outputs` are its own names in the interface's order."""
 
     def __init__(self, folder: Path, signature: str) -> None:
+        self.folder = folder
         self.tensorflow = start_tensorflow()
         try:
             self.loaded = self.tensorflow.saved_model.load(str(folder))

@@ -26,7 +26,7 @@ _KNOWN_FILES = re.compile(r"saved_model\.pb|keras_metadata\.pb|fingerprint\.pb|v
 _IDENTIFIERS = re.compile(
     r"|_generic_user_object|trackable_(list|dict|tuple|set)_wrapper|signature_map|_tf_keras_\w+|optimizer|_wrapped_function"
 )
-_REGISTERED = frozenset({"tf.TrackableConstant"})
+_REGISTERED = frozenset({"tf.TrackableConstant", "tf.StaticHashTable"})  # plain data; a table's rows are constants of the graph
 _FINDING_LIMIT = 50
 _SIZE_LIMIT_BYTES = 2**31 - 1  # protobuf's own
 
