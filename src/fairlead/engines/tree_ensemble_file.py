@@ -1,7 +1,7 @@
 """A tree ensemble on disk: one file, `model.trees`, data only. What readers leave, and what the compiled kernel opens.
 
-Takes and gives core.tree_ensemble.TreeEnsemble. Layout: 8 bytes "FLTREES1", 8 bytes length of the header (little endian), a JSON header,
-and the arrays one after the other, each at a multiple of 8 bytes. What is read counts as untrusted: every length is checked against the file's
+Takes and gives core.tree_ensemble.TreeEnsemble. Layout: 8 bytes "FLTREES1", 8 bytes length of the header (little endian), a JSON header, and
+the arrays one after the other, each at a multiple of 8 bytes. What is read is untrusted: every length is checked against the file's
 own before anything is taken from it, and the value's law after. Raises CorruptError; never unpickles.
 """
 

@@ -1,0 +1,1 @@
+"""Tree ensembles as ONNX: columns, nodes, outputs, and rows on their thresholds."""
