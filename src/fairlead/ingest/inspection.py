@@ -27,22 +27,25 @@ def inspect_source(source: Path, *, sandbox: Sandbox, options: SourceOptions | N
     with tempfile.TemporaryDirectory(prefix="fairlead-inspect-") as workspace:
         folder = Path(workspace)
         taken = take_source(source, folder / "source", folder, sandbox)
-        job = ReadJob(taken.snapshot, taken.format, taken.entries, folder / "read", options or SourceOptions())
+        job = ReadJob(taken.snapshot, taken.format, taken.read_entries, folder / "read", options or SourceOptions())
         try:
             answer = inspect(job, sandbox)
         except (UnsafeContentError, UnsupportedError) as error:
             finding = Finding(is_unsafe=isinstance(error, UnsafeContentError), what=error.message)
             answer = ReaderAnswer(framework="", findings=(finding,))
+    interface, told = answer.interface, taken.mlflow.notes if taken.mlflow is not None else ()
+    if taken.mlflow is not None and interface is not None:
+        interface, told = taken.mlflow.describe(interface)
     return Inspection(
         source,
         taken.format,
         taken.manifest.size_bytes,
         taken.entries[0].digest if len(taken.entries) == 1 else taken.manifest.digest,
         answer.framework,
-        answer.interface,
+        interface,
         answer.facts,
         answer.findings,
-        answer.notes,
+        (*told, *answer.notes),
     )
 
 

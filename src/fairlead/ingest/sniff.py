@@ -95,6 +95,21 @@ def sniff(path: Path, name: str) -> SourceFormat:
     raise SourceError(f"'{shown}' is called {_suffix(name)}, but its content is {title}.", hint=hint)
 
 
+def sniff_among(path: Path, name: str, formats: tuple[SourceFormat, ...]) -> SourceFormat:
+    """Return the format of the file at `path` by its content alone: one of `formats`, whatever `name` says; raises SourceError."""
+    found = _look(path, formats) if path.stat().st_size else "empty"
+    if isinstance(found, SourceFormat) and found in formats:
+        return found
+    title = _TITLES[found] if isinstance(found, SourceFormat) else found
+    wanted = ", ".join(_TITLES[item] for item in formats)
+    raise SourceError(f"'{shorten(name)}' is {title}.", hint=f"Expected there: {wanted}.")
+
+
+def has_suffix_of(name: str, source_format: SourceFormat) -> bool:
+    """Whether `name` is what files of the format are called."""
+    return source_format in _formats_of(name)
+
+
 def _suffix(name: str) -> str:
     suffixes = PurePath(name.lower()).suffixes
     return "".join(suffixes[-2:]) if suffixes and suffixes[-1] in _COMPRESSED_SUFFIXES else "".join(suffixes[-1:]) or "without a suffix"

@@ -39,12 +39,15 @@ def ingest(source: Path, workspace: Path, *, sandbox: Sandbox, options: SourceOp
     taken = take_source(source, workspace / "source", workspace, sandbox)
     snapshot, source_format = taken.snapshot, taken.format
     scratch = workspace / "read"
-    answer = read(ReadJob(snapshot, source_format, taken.entries, scratch, options), sandbox)
+    if taken.mlflow is not None and taken.mlflow.signature is not None and not options.inputs:
+        options = replace(options, inputs=taken.mlflow.signature.input_specs())
+    answer = read(ReadJob(snapshot, source_format, taken.read_entries, scratch, options), sandbox)
     interface = answer.interface
     if interface is None:
         interface = _ask_keras(answer, snapshot, source_format, workspace / "keras", sandbox)
     path = written_path(scratch, answer.file) if answer.file else snapshot
     _check_form(answer.form, path, snapshot, interface)
+    interface, told = (interface, ()) if taken.mlflow is None else taken.mlflow.describe(interface)
     return Artifact(
         source_format,
         answer.form,
@@ -54,8 +57,9 @@ def ingest(source: Path, workspace: Path, *, sandbox: Sandbox, options: SourceOp
         answer.framework,
         interface,
         answer.facts,
-        (*answer.notes, *((f"left to Keras: {answer.problem}",) if answer.problem else ())),
+        (*told, *answer.notes, *((f"left to Keras: {answer.problem}",) if answer.problem else ())),
         options,
+        {} if taken.mlflow is None else taken.mlflow.attachments,
     )
 
 
