@@ -1,0 +1,81 @@
+"""The reference for XGBoost models: XGBoost itself, in the sandbox, on the snapshot that our own parser has checked.
+
+Takes an Artifact of format xgboost-json or xgboost-ubj; gives an `Engine` whose every call is a one-shot sandboxed process. Raises
+MissingExtraError, SandboxError (a crash of XGBoost ends that process and nothing else), RequestError, UnavailableError. Never used for
+serving.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from fairlead.core.artifact import Artifact
+from fairlead.core.interface import Array, Interface
+from fairlead.core.ports import Sandbox
+from fairlead.engines.sandboxed_engine import SandboxedEngine, Worker, write_answers
+from fairlead.engines.tensor_file import read_tensors
+from fairlead.engines.tree_ensemble_outputs import LABEL, PREDICTION, PROBABILITIES, SCORES
+from fairlead.errors import CorruptError, MissingExtraError, SourceError
+
+_ENTRY = "fairlead.engines.xgboost_engine:run_once"
+
+
+def open_reference(artifact: Artifact, scratch: Path, sandbox: Sandbox) -> SandboxedEngine:
+    """Return the reference engine for `artifact`, which writes only into `scratch`."""
+    if importlib.util.find_spec("xgboost") is None:
+        raise MissingExtraError("xgboost", needed_for="Comparing with XGBoost itself")
+    arguments = {"path": str(artifact.snapshot), "interface": msgspec.to_builtins(artifact.interface)}
+    worker = Worker(_ENTRY, artifact.snapshot, f"xgboost {_version()} itself, in the sandbox", arguments)
+    return SandboxedEngine(worker, artifact.interface, scratch, sandbox)
+
+
+def _version() -> str:
+    for package in ("xgboost-cpu", "xgboost"):
+        with suppress(importlib.metadata.PackageNotFoundError):
+            return importlib.metadata.version(package)
+    return "of an unknown version"
+
+
+def run_once(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Run in the sandbox: answer the rows in arguments["inputs"] with the model in arguments["path"]."""
+    import xgboost  # noqa: PLC0415 - the sandboxed child alone opens the file
+
+    interface = msgspec.convert(arguments["interface"], Interface)
+    rows = read_tensors(Path(arguments["inputs"]))[interface.inputs[0].name]
+    try:
+        booster = xgboost.Booster({"nthread": 1, "device": "cpu"})
+        booster.load_model(bytearray(Path(arguments["path"]).read_bytes()))
+        # By DMatrix: what DART answers in place differs in the last bits (measured).
+        table = xgboost.DMatrix(rows, feature_names=booster.feature_names, feature_types=booster.feature_types, enable_categorical=True)
+        values = np.asarray(booster.predict(table, iteration_range=(0, _round_count(booster))), dtype=np.float32)
+    except (xgboost.core.XGBoostError, ValueError) as error:
+        raise SourceError(f"XGBoost does not answer: {str(error)[:200]}.", hint="Save the model again.") from None
+    return write_answers(arguments["scratch"], {spec.name: _answer(interface, spec.name, values) for spec in interface.outputs})
+
+
+def _round_count(booster: Any) -> int:
+    """The rounds that early stopping chose, as XGBoost's scikit-learn classes use them; 0 for all."""
+    best = booster.attr("best_iteration")
+    return int(best) + 1 if best is not None else 0
+
+
+def _answer(interface: Interface, name: str, values: Array) -> Array:
+    """One output from what XGBoost's own predict gives, as its scikit-learn classes make it."""
+    has_probabilities = any(spec.name == PROBABILITIES for spec in interface.outputs)
+    if name == LABEL:
+        if not has_probabilities:  # the objective gives the class itself
+            return values.reshape(-1).astype(np.int64)
+        return np.asarray(values > 0.5 if values.ndim == 1 else np.argmax(values, axis=1), dtype=np.int64)
+    if name == PROBABILITIES:
+        return np.stack([1 - values, values], axis=1) if values.ndim == 1 else values
+    if name in (PREDICTION, SCORES):
+        return values.reshape(len(values), -1)
+    raise CorruptError(f"XGBoost gives no output '{name}'.", hint="Import the model again.")
