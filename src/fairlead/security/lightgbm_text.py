@@ -176,6 +176,8 @@ def _tree(number: int, block: str) -> TextTree:
     if unknown:
         raise damaged(f"tree {number} has the unknown key '{shorten(min(unknown))}'")
     leaves, sets = _scalar(number, values, "num_leaves", 1), _scalar(number, values, "num_cat", 0)
+    if not re.fullmatch(r"[-+0-9.eE]+", values.get("shrinkage", "1")):
+        raise damaged(f"tree {number} has shrinkage={shorten(values['shrinkage'], 30)}")
     if leaves < 1 or "leaf_value" not in values or (leaves > 1 and any(name not in values for name in _NEEDED_INSIDE)):
         raise damaged(f"tree {number} lacks its leaves or splits")
     arrays = {
