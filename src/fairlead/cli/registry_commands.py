@@ -67,7 +67,7 @@ def rollback(name: str, alias: str, home: str | None, *, as_json: bool) -> None:
 
 @click.command()
 @click.argument("version")
-@click.option("--to", "layout", default="open-inference", show_default=True, help="The layout.")
+@click.option("--layout", "--to", "layout", default="open-inference", show_default=True, help="open-inference or mlflow.")
 @click.option("--out", "folder", type=click.Path(path_type=Path), required=True, help="Folder to write into.")
 @home_option
 @json_option

@@ -21,5 +21,10 @@ class Shipment:
 
 
 LAYOUTS = Catalog(
-    kind="layout", group="fairlead.layouts", variants={"open-inference": Variant("fairlead.ship.open_inference:write_open_inference")}
+    kind="layout",
+    group="fairlead.layouts",
+    variants={
+        "open-inference": Variant("fairlead.ship.open_inference:write_open_inference"),
+        "mlflow": Variant("fairlead.ship.mlflow_layout:write_mlflow"),
+    },
 )
