@@ -6,6 +6,7 @@ import gzip
 import io
 import json
 import struct
+import sys
 import tarfile
 import zipfile
 from collections.abc import Callable, Iterator
@@ -118,6 +119,39 @@ def tar_through_link(archive: tarfile.TarFile, canary: Path) -> None:
     archive.addfile(tarfile.TarInfo("link/canary"), io.BytesIO(b""))
 
 
+def tar_hard_link(archive: tarfile.TarFile, _: Path) -> None:
+    link = tarfile.TarInfo("../canary")
+    link.type, link.linkname = tarfile.LNKTYPE, "inside"
+    archive.addfile(tarfile.TarInfo("inside"), io.BytesIO(b""))
+    archive.addfile(link)
+
+
+def tar_deep_links(archive: tarfile.TarFile, _: Path) -> None:
+    """Folders and links so deep that a resolved path is longer than the system takes, and then one step up from there."""
+    place, steps = "", "abcdefghijklmnop"
+    for step in steps:
+        folder = tarfile.TarInfo(f"{place}{'d' * 247}")
+        folder.type = tarfile.DIRTYPE
+        archive.addfile(folder)
+        link = tarfile.TarInfo(f"{place}{step}")
+        link.type, link.linkname = tarfile.SYMTYPE, "d" * 247
+        archive.addfile(link)
+        place += f"{'d' * 247}/"
+    long = tarfile.TarInfo("/".join(steps) + "/" + "l" * 254)
+    long.type, long.linkname = tarfile.SYMTYPE, "../" * len(steps)
+    archive.addfile(long)
+    out = tarfile.TarInfo("escape")
+    out.type, out.linkname = tarfile.SYMTYPE, f"{long.name}/.."
+    archive.addfile(out)
+    archive.addfile(tarfile.TarInfo("escape/canary"), io.BytesIO(b""))
+
+
+def tar_device(archive: tarfile.TarFile, _: Path) -> None:
+    device = tarfile.TarInfo("device")
+    device.type, device.devmajor, device.devminor = tarfile.CHRTYPE, 1, 5
+    archive.addfile(device)
+
+
 def tar_absolute(archive: tarfile.TarFile, canary: Path) -> None:
     archive.addfile(tarfile.TarInfo(str(canary)), io.BytesIO(b""))
 
@@ -125,8 +159,16 @@ def tar_absolute(archive: tarfile.TarFile, canary: Path) -> None:
 def hostile_cases() -> Iterator[Case]:
     """Yield the A cases, as far as they concern what is opened: zip; tar and 7z are refused as such."""
     inside = "Python's own zipfile cuts such names before it writes"
-    for name in ("../x", "/x", "a/../../x", "C:/x", "a\\..\\x", "a//x", "./x", "a\nb", "e\u0301"):
-        yield Case("A03", f"zip-{name.encode('unicode_escape').decode()}", zipped(member(name)), "", inside)
+    for suffix in ("skops", "keras", "pt2"):
+        for name in ("../x", "/x", "a/../../x", "C:/x", "a\\..\\x", "a//x", "./x", "a\nb", "e\u0301"):
+            shown = name.encode("unicode_escape").decode()
+            yield Case("A03", f"{_kind(suffix)}-{shown}", zipped(member(name), f"model.{suffix}"), "", inside)
+    for suffix in ("keras", "pt2"):
+        named = f"model.{suffix}"
+        yield Case("A02", f"{suffix}-symlink", zipped(link_member, named), "", "zipfile writes a link as a plain file")
+        yield Case("A07", f"{suffix}-swollen", zipped(swollen, named), "", "would fill the memory: 200 MiB from 200 KiB")
+        yield Case("A07", f"{suffix}-overlap", patched(zipped(member("x"), named), _overlap), "", "zipfile before 3.11.8 does not check")
+        yield Case("A07", f"{suffix}-encrypted", patched(zipped(member("x"), named), _encrypt), "", "cannot be read without the password")
     yield Case("A02", "zip-symlink", zipped(link_member), "", "zipfile writes a link as a plain file")
     yield Case("A03", "zip-two-of-one-name", zipped(twice), "", "harms only a checker that reads the other one")
     yield Case("A03", "zip-names-differ-in-case", zipped(member("SCHEMA.JSON")), "", "harms on other file systems")
@@ -143,3 +185,12 @@ def hostile_cases() -> Iterator[Case]:
         for kind, value in formats.items():
             yield Case(number, f"tar-{kind}-{what}", tar_file(value, "w", fill, "model.keras"), "tar")
         yield Case(number, f"tar-gz-{what}", tar_file(tarfile.PAX_FORMAT, "w:gz", fill, "model.joblib"), "tar")
+    yield Case("A04", "tar-hard-link", tar_file(tarfile.PAX_FORMAT, "w", tar_hard_link, "model.keras"), "tar")
+    is_open = sys.version_info < (3, 11, 13) or (3, 12) <= sys.version_info < (3, 12, 11) or (3, 13) <= sys.version_info < (3, 13, 4)
+    deep = tar_file(tarfile.PAX_FORMAT, "w", tar_deep_links, "model.keras")
+    yield Case("A01", "tar-deep-links", deep, "tar-data" if is_open else "", "" if is_open else "this Python has the fix of CVE-2025-4517")
+    yield Case("A01", "tar-device", tar_file(tarfile.PAX_FORMAT, "w", tar_device, "model.keras"), "", "only root makes devices")
+
+
+def _kind(suffix: str) -> str:
+    return "zip" if suffix == "skops" else suffix

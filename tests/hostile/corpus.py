@@ -48,6 +48,7 @@ CONTROLS = {
     ),
     "skops": "import skops.io; skops.io.load(path, trusted=skops.io.get_untrusted_types(file=path))",
     "tar": "import tarfile; tarfile.open(path).extractall(folder, filter='fully_trusted')",
+    "tar-data": "import tarfile; tarfile.open(path).extractall(folder, filter='data')",
 }
 
 
