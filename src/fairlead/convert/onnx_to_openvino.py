@@ -18,7 +18,7 @@ from fairlead.core.conversion import MAIN_FILE, BuildJob, RuntimeForm, RuntimeMo
 from fairlead.core.interface import shorten
 from fairlead.core.lineage import Step
 from fairlead.core.ports import SandboxJob, SandboxLimits
-from fairlead.errors import CorruptError, MissingExtraError, UnsupportedError
+from fairlead.errors import CorruptError, MissingExtraError, SandboxError, UnsupportedError
 from fairlead.security.digests import digest_file
 
 _ENTRY = "fairlead.convert.onnx_to_openvino:build_in_sandbox"
@@ -36,7 +36,10 @@ def build_openvino(job: BuildJob) -> RuntimeModel:
         raise MissingExtraError("openvino", needed_for="The form 'openvino'")
     scratch, folder = job.workspace / "scratch", job.workspace / "openvino"
     limits = SandboxLimits(memory_bytes=_MEMORY_BYTES)
-    answer = job.sandbox.run(SandboxJob(_ENTRY, scratch, {"path": str(job.model)}, (job.model.parent,), limits))
+    try:
+        answer = job.sandbox.run(SandboxJob(_ENTRY, scratch, {"path": str(job.model)}, (job.model.parent,), limits))
+    except SandboxError as error:  # the library dies of some graphs, such as two recurrent layers that share a free length
+        raise UnsupportedError(f"OpenVINO could not take this model: {error.message}", hint="Use another engine for it.") from error
     folder.mkdir()
     for name in (_XML, _BIN):
         written = scratch / name
