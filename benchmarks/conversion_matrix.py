@@ -22,6 +22,7 @@ import os
 import platform
 import subprocess
 import sys
+import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -101,14 +102,19 @@ def run_battery(name: str, python: str) -> Iterator[Row]:
     """Yield what a battery finds in a process of its own, and a wrong row where it ends with an error."""
     quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "", "PYTHONWARNINGS": "ignore"}
     command = [python, __file__, "--battery", name]
-    try:
-        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False, timeout=_TIME_S, env=os.environ | quiet)
-        lines, end = done.stdout.splitlines(), f"it ended with status {done.returncode}" if done.returncode else ""
-    except subprocess.TimeoutExpired as error:
-        lines, end = (error.stdout or b"").decode().splitlines(), f"it did not end within {_TIME_S} s"
-    yield from (checked(json.loads(line)) for line in lines)
-    if end or not lines:
-        yield Row(name, "battery: the whole", "wrong", end or "it found nothing")
+    count = 0
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | quiet) as process:
+        deadline = threading.Timer(_TIME_S, process.kill)
+        deadline.start()
+        for line in process.stdout or ():
+            count += 1
+            row = checked(json.loads(line))
+            print(f"{row.outcome:8} {row.format}, {row.model}: {row.detail[:100]}", file=sys.stderr, flush=True)
+            yield row
+        status = process.wait()
+        deadline.cancel()
+    if status or not count:
+        yield Row(name, "battery: the whole", "wrong", f"it ended with status {status}" if status else "it found nothing")
 
 
 def checked(row: Sequence[str]) -> Row:
