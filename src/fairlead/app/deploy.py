@@ -15,6 +15,7 @@ from fairlead.app.custom_metrics import load_metrics
 from fairlead.app.evidence import Evidence, write_evidence
 from fairlead.app.intake import Intake, check_quality_has_data, take_in, to_onnx
 from fairlead.app.lineup import Trial
+from fairlead.app.mlflow_source import is_mlflow_uri, suggested_name
 from fairlead.app.prove import Proof, prove
 from fairlead.app.wiring import House
 from fairlead.app.workspace import workspace
@@ -59,11 +60,12 @@ class DeployRequest:
     command: str = ""
     options: SourceOptions = field(default_factory=SourceOptions)
     engine: str = ""
+    tracking_uri: str = ""
 
     @property
     def intake(self) -> Intake:
         """The part that says what to take in."""
-        return Intake(self.model, self.data, self.target_column, self.requirements, self.task, self.options)
+        return Intake(self.model, self.data, self.target_column, self.requirements, self.task, self.options, self.tracking_uri)
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,7 @@ def rejection(verdict: Verdict) -> RejectedError:
 
 def name_from(model: Path) -> str:
     """Return the name for a model whose user gave none: its file name in the form that names have; raises SpecError."""
-    stem = model.name.lower()
+    stem = suggested_name(str(model)).lower() if is_mlflow_uri(str(model)) else model.name.lower()
     for suffix in _SUFFIXES:
         stem = stem.removesuffix(suffix)
     stem = "".join(letter if letter.isascii() and (letter.isalnum() or letter in "._-") else "-" for letter in stem).strip("-._")

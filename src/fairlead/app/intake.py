@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from fairlead.app.mlflow_source import fetch_mlflow, is_mlflow_uri
 from fairlead.app.rows import bind_pair
 from fairlead.app.source_options import complete_options
 from fairlead.app.wiring import House
@@ -23,10 +24,12 @@ from fairlead.core.ports import Progress
 from fairlead.core.requirement import MetricKind, Requirement
 from fairlead.datasets.draw import draw
 from fairlead.datasets.load import load_dataset
+from fairlead.datasets.mlflow_example import load_mlflow_example
 from fairlead.errors import DataError, RequirementError
 from fairlead.ingest.stage import ingest
 
 DRAWN_ROWS = 64
+_EXAMPLE = "mlflow-input-example.json"
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,7 @@ class Intake:
     requirements: tuple[Requirement, ...] = ()
     task: Task | None = None
     options: SourceOptions = field(default_factory=SourceOptions)
+    tracking_uri: str = ""
 
 
 def check_quality_has_data(request: Intake) -> None:
@@ -55,7 +59,12 @@ def take_in(request: Intake, house: House, folder: Path, progress: Progress) -> 
     """Read the model and the rows that it is to be proven with."""
     progress.step(f"ingest: {request.model}")
     options = complete_options(request.options, request.model, request.data, request.target_column)
-    artifact = ingest(request.model, folder / "ingest", sandbox=house.sandbox, options=options)
+    if is_mlflow_uri(str(request.model)):
+        fetched = fetch_mlflow(str(request.model), folder / "fetched", tracking_uri=request.tracking_uri)
+        artifact = ingest(fetched.folder, folder / "ingest", sandbox=house.sandbox, options=options)
+        artifact = replace(artifact, notes=(*fetched.notes, *artifact.notes))
+    else:
+        artifact = ingest(request.model, folder / "ingest", sandbox=house.sandbox, options=options)
     if request.task is not None:
         artifact = replace(artifact, interface=with_task(artifact.interface, request.task))
     parameters = artifact.facts.get("parameter_count")
@@ -70,7 +79,19 @@ def take_in(request: Intake, house: House, folder: Path, progress: Progress) -> 
     return artifact, rows
 
 
+def _example(artifact: Artifact, house: House) -> Dataset:
+    """The rows that an MLflow folder brings along; drawn ones where these do not fit the model, which is said."""
+    allow_missing = bool(artifact.facts.get("accepts_missing", 0))
+    try:
+        return load_mlflow_example(artifact.attachments[_EXAMPLE], artifact.interface, allow_missing=allow_missing)
+    except DataError as error:
+        drawn = draw(artifact.interface, rows=DRAWN_ROWS, seed=house.settings.seed)
+        return replace(drawn, description=f"{drawn.description}; the model's own input example does not fit: {error.message}")
+
+
 def _rows(request: Intake, artifact: Artifact, house: House) -> Dataset:
+    if request.data is None and _EXAMPLE in artifact.attachments:
+        return _example(artifact, house)
     if request.data is None:
         return draw(artifact.interface, rows=DRAWN_ROWS, seed=house.settings.seed)
     allow_missing = bool(artifact.facts.get("accepts_missing", 0))

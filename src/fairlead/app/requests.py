@@ -42,6 +42,7 @@ class Flags:
     input: tuple[str, ...] = ()
     import_path: tuple[Path, ...] = ()
     engine: str | None = None
+    tracking_uri: str | None = None
 
 
 def find_spec(given: Path | None, *, is_needed: bool) -> tuple[Spec, Path]:
@@ -75,6 +76,7 @@ def build_request(flags: Flags) -> DeployRequest:
         command=flags.command,
         options=_options(flags, spec, folder),
         engine=flags.engine or spec.engine or "",
+        tracking_uri=flags.tracking_uri or "",
     )
 
 

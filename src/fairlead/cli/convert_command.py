@@ -49,6 +49,7 @@ def convert(*, model: Path, to: str, out: Path, home: str | None, as_json: bool,
         flags["target"],
         task=Task(flags["task"]) if flags["task"] else None,
         options=parse_options(flags["model_class"], flags["model_arg"], flags["input"], flags["import_path"]),
+        tracking_uri=flags["tracking_uri"] or "",
     )
     command = shlex.join(["fairlead", *sys.argv[1:]])
     converted = convert_model(ConvertRequest(intake, to, out, command), build_house(home), StepProgress(is_silent=as_json))

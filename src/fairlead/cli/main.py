@@ -25,6 +25,7 @@ COMMANDS = {
     "rollback": ("fairlead.cli.registry_commands:rollback", "Take @production back to the version before."),
     "inspect": ("fairlead.cli.inspect_command:inspect", "Say what a model file is and what is unsafe in it, without opening it."),
     "export": ("fairlead.cli.registry_commands:export", "Write a version as a folder that other servers take."),
+    "publish": ("fairlead.cli.publish_command:publish", "Publish a version to an MLflow tracking server."),
     "doctor": ("fairlead.cli.doctor_command:doctor", "Say what this machine has, what is missing, and the cure."),
     "schema": ("fairlead.cli.schema_command:schema", "Print the JSON schema of fairlead.yaml, for editors."),
     "completion": ("fairlead.cli.completion_command:completion", "Print the shell completion script."),

@@ -27,6 +27,11 @@ def read_json(file: BinaryIO, text_columns: frozenset[str]) -> Raw:
         content = msgspec.json.decode(file.read())
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise DataError(f"The .json file cannot be read: {error}.", hint=_EXAMPLE) from error
+    return raw_of(content)
+
+
+def raw_of(content: Any) -> Raw:
+    """Return the rows or arrays that parsed JSON holds; raises DataError."""
     if isinstance(content, dict) and len(content) == 1 and next(iter(content)) in _WRAPPERS:
         content = next(iter(content.values()))
     if isinstance(content, dict) and content:
