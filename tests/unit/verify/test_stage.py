@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -91,6 +92,15 @@ def test_a_faithful_candidate_is_green_and_every_requirement_has_its_number(make
 def test_a_verdict_comes_back_from_storage_as_it_was(make_job: MakeJob) -> None:
     verdict = verify(make_job("accuracy>=0.5", "f1>=0.5", "auc>=0.5"))
     assert load(dump(verdict), Verdict) == verdict
+
+
+def test_a_verdict_from_before_flips_were_shown_is_still_read(make_job: MakeJob) -> None:
+    verdict = verify(make_job())
+    written = json.loads(dump(verdict))
+    del written["calibration"]
+    for name in ("probe_flip_count", "jump_count", "flips"):
+        del written["parity"][name]
+    assert load(json.dumps(written).encode(), Verdict) == verdict
 
 
 def test_a_candidate_that_computes_otherwise_is_red_and_says_by_how_much(make_job: MakeJob) -> None:
