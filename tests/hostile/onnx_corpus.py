@@ -196,7 +196,6 @@ def bad_graphs() -> dict[str, onnx.ModelProto]:
         "node-without-inputs": changed(lambda proto: proto.graph.node[0].ClearField("input")),
         "two-nodes-write-one-value": model(nodes=[helper.make_node("MatMul", ["x", "W"], ["y"]), helper.make_node("Relu", ["y"], ["y"])]),
         "input-without-a-type": changed(lambda proto: proto.graph.input[0].ClearField("type")),
-        "input-of-negative-size": model(inputs=[helper.make_tensor_value_info("x", TensorProto.FLOAT, [-1, 4])], batch=-1),
         "input-of-undefined-type": model(inputs=[helper.make_tensor_value_info("x", 0, ["N", 4])]),
         "sequence-for-input": model(inputs=[helper.make_tensor_sequence_value_info("x", TensorProto.FLOAT, ["N", 4])]),
         "no-inputs": model(nodes=[helper.make_node("Relu", ["W"], ["y"])]),
