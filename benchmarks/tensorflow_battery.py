@@ -5,8 +5,8 @@ python benchmarks/tensorflow_battery.py [--only TEXT] [--sandbox] [--write docs/
 1. Processes with Keras 3 and with TensorFlow alone build the models with drawn weights, save them as SavedModels and as .tflite (in single
    precision, with dynamic ranges, and in 8 bits), and keep what they answer at batch 1, 2 and 7, and at two lengths where one is free. The
    exports of Keras 2 are those in tests/data/tensorflow (scripts/make_tensorflow_fixtures.py made them), or new ones where tf_keras is.
-2. Each goes through ingest and convert as a user's file does (--sandbox: in the sandbox; without it here, faster), and is run by ONNX Runtime,
-   or by LiteRT where the file was kept.
+2. Each goes through ingest and convert as a user's file does (--sandbox: in the sandbox; without it here, faster), and is run by ONNX
+   Runtime, or by LiteRT where the file was kept.
 3. Right: every difference is at most 1e-5, absolute below 1 and relative above, and no decision differs.
 
 Exits with 1 if anything is wrong, or if a model is refused that should not be, or taken that should.
@@ -86,7 +86,7 @@ def lines(*, only: str = "", in_sandbox: bool = False, folder: Path | None = Non
 def unpack(archive: Path, folder: Path) -> Path:
     """Unpack a SavedModel of the fixtures, with its answers, and return the SavedModel's folder."""
     with zipfile.ZipFile(archive) as members:
-        members.extractall(folder)  # noqa: S202 - our own archive
+        members.extractall(folder)
     return folder / archive.stem
 
 

@@ -10,11 +10,12 @@ files of a version are never replaced; a new version of a framework gets a folde
 
 from __future__ import annotations
 
-import re
 import shutil
 import sys
 import zipfile
 from pathlib import Path
+
+from fairlead.security.saved_model_check import open_graph
 
 TARGET = Path(__file__).parents[1] / "tests" / "data" / "tensorflow"
 FROM_KERAS_3 = ("mlp", "several_inputs_and_outputs", "convolutions_1d")
@@ -31,7 +32,7 @@ def main(arguments: list[str]) -> int:
     source = Path(arguments[0])
     _keep(source / "tf_keras", "tf_keras", sorted(path.parent.name for path in (source / "tf_keras").glob("*/saved_model.pb")))
     _keep(source / "keras", "keras", FROM_KERAS_3)
-    _keep(source / "functions", "tensorflow", FUNCTIONS)
+    _keep(source / "functions", "functions", FUNCTIONS)
     target = TARGET / "litert"
     if not target.exists():
         target.mkdir(parents=True)
@@ -44,8 +45,7 @@ def main(arguments: list[str]) -> int:
 def _keep(saved: Path, title: str, names: list[str] | tuple[str, ...]) -> None:
     if not names:
         return
-    version = re.search(rb"\d+\.\d+\.\d+", (saved / names[0] / "saved_model.pb").read_bytes())
-    folder = TARGET / f"{title}-{version[0].decode() if version else 'unknown'}"
+    folder = TARGET / f"{title}-tensorflow-{open_graph(saved / names[0]).version}"
     if folder.exists():
         print(f"{folder} exists: left as it is", file=sys.stderr)
         return

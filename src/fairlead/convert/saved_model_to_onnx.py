@@ -80,8 +80,8 @@ def export_in_sandbox(arguments: Mapping[str, Any]) -> dict[str, Any]:
         exported, inputs, outputs = export.export_function(plain)
     else:
         exported, inputs, outputs = _by_tflite(original, interface, str(arguments["signature"]), scratch, export)
-    names = dict(zip(outputs, (spec.name for spec in interface.outputs), strict=True))
-    data = export.surfaced(exported, dict(zip(inputs, interface.inputs, strict=True)), names)
+    given, results = dict(zip(inputs, interface.inputs, strict=True)), dict(zip(outputs, interface.outputs, strict=True))
+    data = export.surfaced(exported, given, results)
 
     def ask(rows: Mapping[str, Array]) -> list[Array]:
         return original.ask([rows[spec.name] for spec in interface.inputs])

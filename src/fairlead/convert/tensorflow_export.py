@@ -63,7 +63,7 @@ def export_tflite(path: Path) -> Any:
     return _guarded(lambda: tf2onnx.convert.from_tflite(str(path), opset=_OPSET)[0])
 
 
-def surfaced(exported: Any, inputs: Mapping[str, TensorSpec], outputs: Mapping[str, str]) -> bytes:
+def surfaced(exported: Any, inputs: Mapping[str, TensorSpec], outputs: Mapping[str, TensorSpec]) -> bytes:
     """Return the export's bytes with the interface's names and order; `inputs` and `outputs` say what its tensors are.
 
     Raises UnsupportedError where one is missing, or a size that the interface leaves free was frozen.
@@ -72,8 +72,12 @@ def surfaced(exported: Any, inputs: Mapping[str, TensorSpec], outputs: Mapping[s
     _arrange(graph.input, list(inputs), "input")
     _arrange(graph.output, list(outputs), "output")
     specs = list(inputs.values())
-    rename_tensors(exported, [spec.name for spec in specs], list(outputs.values()))
+    rename_tensors(exported, [spec.name for spec in specs], [spec.name for spec in outputs.values()])
     check_free(exported, specs)
+    for value, spec in zip(graph.output, outputs.values(), strict=True):
+        if not value.type.tensor_type.HasField("shape"):  # tf2onnx does not follow shapes through every operator; ONNX wants one
+            for axis, size in enumerate(spec.shape):
+                value.type.tensor_type.shape.dim.add(**({"dim_param": f"free_{axis}"} if size is None else {"dim_value": size}))
     exported.ClearField("metadata_props")
     exported.doc_string = ""
     graph.doc_string = ""

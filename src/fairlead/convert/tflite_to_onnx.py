@@ -77,8 +77,8 @@ def export_in_sandbox(arguments: Mapping[str, Any]) -> dict[str, Any]:
     exported = export.export_tflite(path)
     if engine.plans_one_row:
         exported = importlib.import_module("fairlead.engines.onnx_free_batch").free_batch(exported, 1)
-    specs = dict(zip(inputs, interface.inputs, strict=True))
-    data = export.surfaced(exported, specs, dict(zip(outputs, (spec.name for spec in interface.outputs), strict=True)))
+    given, results = dict(zip(inputs, interface.inputs, strict=True)), dict(zip(outputs, interface.outputs, strict=True))
+    data = export.surfaced(exported, given, results)
 
     def ask(rows: Mapping[str, Array]) -> list[Array]:
         answers = engine.run(rows)
