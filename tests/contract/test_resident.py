@@ -235,7 +235,7 @@ def test_waiting_for_a_turn_counts_and_ends_nothing(start):
     resident = start(resident_entries.obeys)
     thread = threading.Thread(target=lambda: resident.ask(order("spin"), timeout_s=20))
     thread.start()
-    time.sleep(0.2)
+    assert wait_until(resident._turn.locked)
     with pytest.raises(DeadlineError, match="busy"):
         resident.ask(order("count"), timeout_s=0.1)
     thread.join()
@@ -254,7 +254,7 @@ def test_closing_interrupts_a_request_in_flight(start):
 
     thread = threading.Thread(target=work)
     thread.start()
-    time.sleep(0.2)
+    assert wait_until(resident._turn.locked)
     resident.close()
     resident.close()
     thread.join(5)
