@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
@@ -24,6 +25,8 @@ from fairlead.core.manifest import FileEntry, Manifest
 from fairlead.core.ports import Engine
 from fairlead.engines.onnx_reference_engine import open_reference
 from fairlead.engines.onnxruntime_engine import OnnxRuntimeEngine
+from fairlead.engines.resident_engine import RESIDENT_LIMITS, ResidentEngine
+from fairlead.engines.sandboxed_engine import Worker
 from fairlead.security.sandbox import OneShotSandbox
 
 sys.path.append(str(Path(__file__).parents[1] / "unit" / "engines"))
@@ -132,6 +135,13 @@ def _openvino(kind: str, folder: Path) -> Engine | None:
     return OpenVinoEngine(build_openvino(job(path, interface)).path, interface)
 
 
+def _resident(kind: str, folder: Path) -> Engine:
+    path, interface = KINDS[kind].make(folder / "m.onnx")
+    arguments = {"path": str(path), "interface": msgspec.to_builtins(interface)}
+    worker = Worker("resident_entries:run_onnx", path, "onnxruntime 1 in a process of its own", arguments, RESIDENT_LIMITS)
+    return ResidentEngine(worker, interface, OneShotSandbox(import_paths=(Path(__file__).parent,)))
+
+
 def _original(kind: str, folder: Path) -> Engine:
     path, interface = KINDS[kind].make(folder / "m.onnx")
     return open_reference(job(path, interface).artifact, folder / "scratch", OneShotSandbox())
@@ -141,6 +151,7 @@ EXAMINEES: Mapping[str, Callable[[str, Path], Engine | None]] = {
     "onnxruntime": _onnx,
     "onnxruntime with .ort": _ort,
     "openvino": _openvino,
+    "in a process of its own": _resident,
     "onnx in the sandbox": _original,
 }
 ONE_SHOT = frozenset({"onnx in the sandbox"})  # a process per call: asked less often

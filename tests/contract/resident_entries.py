@@ -132,3 +132,13 @@ def run_own(arguments):
     import users_own_module
 
     return {"bias": users_own_module.BIAS}
+
+
+def run_onnx(arguments):
+    """For the exam of the Engine port: an engine of this house, in a process of its own."""
+    import msgspec
+
+    from fairlead.core.interface import Interface
+    from fairlead.engines.onnxruntime_engine import OnnxRuntimeEngine
+
+    return OnnxRuntimeEngine(Path(arguments["path"]), msgspec.convert(arguments["interface"], Interface)).run

@@ -91,6 +91,8 @@ class Keeper(threading.Thread):
                 if self._worker is not None:
                     self._worker.kill()  # its child dies with it
             self.has_ended.wait(STOP_S)
+        if self.is_alive():
+            self.join(STOP_S)
 
     def _watch(self, worker: subprocess.Popen[bytes]) -> bytes:
         """Return the supervisor's lines once it has ended; stop it where the files that it wrote are too many."""
