@@ -22,7 +22,8 @@ SEED = 11
 class Case:
     """`build` is a class of this package; `inputs` are what the user would say; `lengths` stand for free sizes.
 
-    `is_refused` names the formats in which it has to be refused, with the reason as the user reads it.
+    `is_training`: it is saved without `model.eval()`, and has to be refused; so has a .pt2 without a free batch. `is_frozen`: torch.export
+    itself freezes the length of such layers, so that a .pt2 of it has one length.
     """
 
     build: Callable[[], torch.nn.Module]
@@ -34,6 +35,7 @@ class Case:
     is_training: bool = False
     free_batch: bool = True
     is_traced: bool = False
+    is_frozen: bool = False
 
     @property
     def name(self) -> str:
@@ -89,8 +91,7 @@ def save(case: Case, model: torch.nn.Module, file_format: str, folder: Path) -> 
             item.name: {axis: torch.export.Dim.AUTO for axis, size in enumerate(item.shape) if size is None and (axis or case.free_batch)}
             for item in case.inputs
         }
-        with torch.no_grad():  # with gradients, torch unrolls recurrent layers and freezes their length
-            torch.export.save(torch.export.export(model, (), rows, dynamic_shapes=free), path := folder / "model.pt2")
+        torch.export.save(torch.export.export(model, (), rows, dynamic_shapes=free), path := folder / "model.pt2")
         return path
     if file_format == SCRIPT:
         scripted = torch.jit.trace(model, tuple(rows.values())) if case.is_traced else torch.jit.script(model)

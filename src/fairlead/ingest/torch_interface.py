@@ -114,8 +114,10 @@ def _last_operator(model: Any, rows: Mapping[str, Array]) -> tuple[str, int]:
         def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
             """Run the operator and note its first result."""
             result = function(*args, **(kwargs or {}))
-            kept.append((result, args))
-            made[id(result)] = (function.overloadpacket.__name__, args)
+            name = function.overloadpacket.__name__
+            if not (args and result is args[0] and name in (*_SAME, *_RESHAPED)):  # one that hands on the very tensor made nothing
+                kept.append((result, args))
+                made[id(result)] = (name, args)
             return result
 
     with Watch():
