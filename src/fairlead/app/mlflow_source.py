@@ -81,7 +81,11 @@ def _locate(client: Any, matches: list[re.Match[str] | None]) -> tuple[str, list
         return (str(client.get_logged_model(inner["id"]).artifact_location) if inner else place), notes
     if run is None:
         raise SpecError("That does not name a model.")
-    client.get_run(run["run"])  # an unknown run is said as such
+    outputs = client.get_run(run["run"]).outputs
+    for output in outputs.model_outputs if outputs is not None else ():  # since MLflow 3 a logged model has a place of its own
+        logged_model = client.get_logged_model(output.model_id)
+        if logged_model.name == run["path"]:
+            return str(logged_model.artifact_location), [f"MLflow model {output.model_id} of run {run['run']}"]
     return f"runs:/{run['run']}/{run['path']}", [f"MLflow run {run['run']}"]
 
 

@@ -89,8 +89,9 @@ def as_table(model: onnx.ModelProto, interface: Interface) -> onnx.ModelProto:
     nodes = [*before, *graph.node, *after]
     del graph.node[:], graph.input[:], graph.output[:]
     graph.node.extend(nodes)
-    graph.initializer.append(numpy_helper.from_array(_integers([-1, 1]), _INSIDE + "column"))
-    graph.initializer.append(numpy_helper.from_array(_integers([-1]), _INSIDE + "flat"))
+    constants = {_INSIDE + "column": [-1, 1], _INSIDE + "flat": [-1]}
+    used = {name for node in (*before, *after) for name in node.input}
+    graph.initializer.extend(numpy_helper.from_array(_integers(value), name) for name, value in constants.items() if name in used)
     places = sorted({column.position for column in outs if column.position is not None})
     graph.initializer.extend(numpy_helper.from_array(_integers(place), f"{_INSIDE}place{place}") for place in places)
     if len(interface.inputs) == 1:
