@@ -13,9 +13,10 @@ import shutil
 import tempfile
 import threading
 import time
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -40,16 +41,17 @@ def answer_time_s(rows: int) -> float:
     return _ANSWER_S + _ANSWER_ROW_S * rows
 
 
-@dataclass(frozen=True)
 class _Life:
-    """One process and the folder that it may write."""
+    """One process and the folder that it may write. Both go at the latest when nobody holds this any more, or Python ends."""
 
-    resident: Resident
-    scratch: Path
+    def __init__(self, resident: Resident, scratch: Path) -> None:
+        self.resident = resident
+        self.end = weakref.finalize(self, _end, resident, scratch)
 
-    def end(self) -> None:
-        self.resident.close()
-        shutil.rmtree(self.scratch, ignore_errors=True)
+
+def _end(resident: Resident, scratch: Path) -> None:
+    resident.close()
+    shutil.rmtree(scratch, ignore_errors=True)
 
 
 class ResidentEngine:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -248,6 +249,16 @@ def test_closing_ends_the_process_and_refuses_further_requests():
     with pytest.raises(UnavailableError, match="unloaded"):
         engine.run(ROWS)
     assert len(sandbox.begun) == 1
+
+
+def test_an_engine_that_nobody_holds_any_more_ends_its_process():
+    sandbox = FakeSandbox(good)
+    engine = engine_on(sandbox)
+    engine.run(ROWS)
+    del engine
+    gc.collect()
+    assert not sandbox.begun[0].is_alive
+    assert not sandbox.jobs[0].scratch.exists()
 
 
 def test_threads_take_turns_on_one_process():
