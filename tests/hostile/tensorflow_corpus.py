@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from corpus import CONTROLS, Case
+from corpus import Case
 
 # As TensorFlow Serving opens a SavedModel: everything that is there to be run first is run, then the answer is asked for.
-CONTROLS["saved_model"] = (
-    "import os\n"
-    "os.environ.update(CUDA_VISIBLE_DEVICES='-1', TF_CPP_MIN_LOG_LEVEL='3')\n"
-    "import tensorflow as tf\n"
-    "with tf.Graph().as_default(), tf.compat.v1.Session() as session:\n"
-    "    tf.compat.v1.saved_model.load(session, ['serve'], path)\n"
-    "    session.run('y:0', {'x:0': [[1.0]]})"
-)
+CONTROLS = {
+    "saved_model": (
+        "import os\n"
+        "os.environ.update(CUDA_VISIBLE_DEVICES='-1', TF_CPP_MIN_LOG_LEVEL='3')\n"
+        "import tensorflow as tf\n"
+        "with tf.Graph().as_default(), tf.compat.v1.Session() as session:\n"
+        "    tf.compat.v1.saved_model.load(session, ['serve'], path)\n"
+        "    session.run('y:0', {'x:0': [[1.0]]})"
+    )
+}
 FLOAT, STRING = 1, 7
 
 
@@ -197,7 +199,7 @@ def _assets(_: Path) -> bytes:
     return harmless(more=field(6, field(1, field(1, "x:0")) + field(2, "../../../etc/passwd")))
 
 
-def saved_model_cases() -> Iterator[Case]:
+def hostile_cases() -> Iterator[Case]:
     """Yield the K15 and K16 cases."""
     for name, make in (
         ("writes-a-file", _writes),
@@ -206,7 +208,7 @@ def saved_model_cases() -> Iterator[Case]:
         ("prints-to-a-file", _prints_to_a_file),
         ("saves-old-checkpoint", _saves),
     ):
-        yield Case("K16", name, folder(make), "saved_model")
+        yield Case("K16", name, folder(make), "saved_model", library="tensorflow")
     yield Case("K16", "saves-beside-the-saver", folder(_saves_beside_the_saver), "", "writes files beside the canary's name")
     for op in ("ReadFile", "MatchingFiles"):
         yield Case("K16", op.lower(), folder(_one(op, text("name", "/etc/passwd"), inputs=("name",))), "", "reads, and makes nothing")
@@ -216,7 +218,7 @@ def saved_model_cases() -> Iterator[Case]:
     yield Case("K16", "second-graph", folder(_second_graph), "", "the raw loader opens the first graph")
     yield Case("K16", "foreign-object", folder(_foreign_object), "", "TensorFlow knows no such object")
     yield Case("K16", "registered-class", folder(_registered_class), "", "TensorFlow knows no such class")
-    yield Case("K16", "asset-outside", folder(_assets), "", "TensorFlow joins the name, and reads nothing by itself")
+    yield Case("K16", "asset-outside", folder(_assets), "", "TensorFlow joins the name, and reads nothing by itself", door="ingest")
     yield Case("K15", "missing-function", folder(_missing_function), "", "TensorFlow refuses it itself")
     yield Case("K15", "variable-outside", folder(lambda _: harmless(), index(("v", FLOAT, (4,), 8, 16))), "", "damage, not code")
     yield Case("K15", "variable-of-another-size", folder(lambda _: harmless(), index(("v", FLOAT, (4,), 0, 8))), "", "damage, not code")

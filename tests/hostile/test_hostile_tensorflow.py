@@ -12,7 +12,7 @@ import pytest
 from corpus import fired
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tensorflow_corpus import folder, harmless, saved_model_cases
+from tensorflow_corpus import folder, harmless, hostile_cases
 
 from fairlead.errors import FairleadError, InputError, SourceError
 from fairlead.ingest import saved_model_reader, tflite_reader
@@ -25,7 +25,7 @@ from fairlead.security.tflite_check import check_tflite
 from fairlead.security.tflite_file import read_tflite
 
 DATA = Path(__file__).parents[1] / "data" / "tensorflow"
-CASES = list(saved_model_cases())
+CASES = list(hostile_cases())
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.label)
