@@ -215,7 +215,7 @@ def hostile_cases() -> Iterator[Case]:
     for op in ("PyFunc", "EagerPyFunc", "PyFuncStateless", "IteratorGetNextSync", "RpcClient", "_Send", "XlaHostCompute", "SqlDataset"):
         yield Case("K16", op.lower(), folder(_one(op)), "", "needs a partner outside of the file")
     yield Case("K16", "custom-operator", folder(_custom), "", "its library is not there")
-    yield Case("K16", "second-graph", folder(_second_graph), "", "the raw loader opens the first graph")
+    yield Case("K16", "second-graph", folder(_second_graph), "", "the raw loader opens the first graph", door="ingest")
     yield Case("K16", "foreign-object", folder(_foreign_object), "", "TensorFlow knows no such object")
     yield Case("K16", "registered-class", folder(_registered_class), "", "TensorFlow knows no such class")
     yield Case("K16", "asset-outside", folder(_assets), "", "TensorFlow joins the name, and reads nothing by itself", door="ingest")
