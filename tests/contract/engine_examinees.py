@@ -1,12 +1,14 @@
 """What the exam of the Engine port asks, and who sits it: small models of each kind, and for each engine how it comes to run one.
 
-An examinee takes a kind and a folder and gives an engine that computes what the kind says, or None for a kind that it cannot hold. To add
-one, write its function and put it into `EXAMINEES`.
+An examinee takes a kind and a folder and gives an engine that computes what the kind says, or None for a kind that it does not hold. Those
+that take no ONNX bring a model of their own for the kinds that they sit, with rows and right answers in `OWN`. To add one, write its
+function and put it into `EXAMINEES`.
 """
 
 from __future__ import annotations
 
 import importlib.util
+import pickle
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -147,11 +149,67 @@ def _original(kind: str, folder: Path) -> Engine:
     return open_reference(job(path, interface).artifact, folder / "scratch", OneShotSandbox())
 
 
+LITERT = Path(__file__).parents[1] / "data" / "tensorflow" / "litert"
+
+
+def _litert(kind: str, _: Path) -> Engine | None:
+    if kind != "floats":
+        return None
+    pytest.importorskip("ai_edge_litert", reason="LiteRT is not installed")
+    from fairlead.engines.litert_engine import LiteRtEngine
+
+    inputs, outputs = (TensorSpec("keras_tensor", DType.FP32, (None, 12)),), (TensorSpec("output_0", DType.FP32, (None, 4)),)
+    return LiteRtEngine(LITERT / "mlp.float.tflite", Interface(inputs, outputs))
+
+
+def _litert_rows(rows: int) -> dict[str, np.ndarray]:
+    with np.load(LITERT / "mlp.float.npz") as file:
+        return {"keras_tensor": file["5/7/in/keras_tensor"][np.arange(rows) % 7]}
+
+
+def _litert_answers(rows: Tensors) -> dict[str, np.ndarray]:
+    with np.load(LITERT / "mlp.float.npz") as file:
+        known, answers = file["5/7/in/keras_tensor"], file["5/7/out/output_0"]
+    return {"output_0": np.stack([answers[int(np.abs(known - row).sum(axis=1).argmin())] for row in rows["keras_tensor"]])}
+
+
+def _python(kind: str, folder: Path) -> Engine | None:
+    """A linear model with the weights of the others: x @ WEIGHTS, in double precision."""
+    if kind != "floats":
+        return None
+    linear = pytest.importorskip("sklearn.linear_model", reason="scikit-learn is not installed").LinearRegression(fit_intercept=False)
+    from fairlead.engines.python_engine import PythonEngine
+
+    rows = np.random.default_rng(3).normal(size=(30, 4))
+    path = folder / "model.estimator"
+    path.write_bytes(pickle.dumps(linear.fit(rows, rows @ WEIGHTS[:, 0])))
+    interface = Interface((TensorSpec("x", DType.FP64, (None, 4)),), (TensorSpec("prediction", DType.FP64, (None, 1)),))
+    return PythonEngine(path, interface, sandbox=OneShotSandbox())
+
+
+OWN: Mapping[tuple[str, str], Kind] = {
+    ("litert", "floats"): Kind(lambda path: (path, LINEAR), _litert_rows, _litert_answers),
+    ("python", "floats"): Kind(
+        lambda path: (path, LINEAR),
+        lambda rows: {"x": _floats(rows, 4).astype(np.float64)},
+        lambda rows: {"prediction": rows["x"] @ WEIGHTS[:, :1].astype(np.float64)},
+    ),
+}
+
+
+def kind_of(name: str, kind: str) -> Kind:
+    """Return what the examinee called `name` is asked in place of `kind`, or the kind itself."""
+    return OWN.get((name, kind), KINDS[kind])
+
+
 EXAMINEES: Mapping[str, Callable[[str, Path], Engine | None]] = {
     "onnxruntime": _onnx,
     "onnxruntime with .ort": _ort,
     "openvino": _openvino,
+    "litert": _litert,
+    "python": _python,
     "in a process of its own": _resident,
     "onnx in the sandbox": _original,
 }
 ONE_SHOT = frozenset({"onnx in the sandbox"})  # a process per call: asked less often
+SLOW_START = ONE_SHOT | {"python"}  # a process per engine: opened less often
