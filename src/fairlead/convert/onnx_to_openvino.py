@@ -38,7 +38,7 @@ def build_openvino(job: BuildJob) -> RuntimeModel:
     limits = SandboxLimits(memory_bytes=_MEMORY_BYTES)
     try:
         answer = job.sandbox.run(SandboxJob(_ENTRY, scratch, {"path": str(job.model)}, (job.model.parent,), limits))
-    except SandboxError as error:  # the library dies of some graphs, such as two recurrent layers that share a free length
+    except SandboxError as error:  # the library dies of some graphs, such as a bidirectional LSTM
         raise UnsupportedError(f"OpenVINO could not take this model: {error.message}", hint="Use another engine for it.") from error
     folder.mkdir()
     for name in (_XML, _BIN):
