@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import onnxruntime
-from booster_check import HEADER, Line
-from sklearn_models.checking import HereSandbox
 
+from booster_check import HEADER, Line
 from fairlead.core.ports import Sandbox
 from fairlead.security.sandbox import OneShotSandbox
+from sklearn_models.checking import HereSandbox
 
 
 def main(doc: str | None, title: str, lines: Callable[[Sandbox, str], Iterator[Line]], library: str) -> int:

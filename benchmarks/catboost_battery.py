@@ -2,9 +2,9 @@
 
 python benchmarks/catboost_battery.py [--only TEXT] [--in-process] [--write docs/formats/trees.md]
 
-Each file goes through ingest and convert as a user's file does, in the sandbox (--in-process: without it, faster). CatBoost (for .onnx: ONNX
-Runtime on CatBoost's own file) and the converted model answer ordinary rows, rows at the model's borders and one unit in the last place to both sides, and
-rows with NaN and infinities. Exits with 1 if a decision differs, or if a model is refused that should not be.
+Each file goes through ingest and convert as a user's file does, in the sandbox (--in-process: without it, faster). CatBoost (for .onnx:
+ONNX Runtime on CatBoost's own file) and the converted model answer ordinary rows, rows at the model's borders and one unit in the last
+place to both sides, and rows with NaN and infinities. Exits with 1 if a decision differs, or if a model is refused that should not be.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from typing import Any
 import catboost
 import numpy as np
 import onnxruntime
+
 from booster_check import Line, Model, check, rows_of
 from booster_print import main
-
 from fairlead.core.interface import Array
 from fairlead.core.ports import Sandbox
 from fairlead.security.sandbox import OneShotSandbox

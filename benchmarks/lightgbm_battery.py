@@ -2,9 +2,10 @@
 
 python benchmarks/lightgbm_battery.py [--only TEXT] [--in-process] [--write docs/formats/trees.md]
 
-Each file goes through ingest and convert as a user's file does, in the sandbox (--in-process: without it, faster). LightGBM and the converted
-model answer ordinary rows, rows at the model's thresholds and one unit in the last place to both sides (in single and in double precision), and rows
-with NaN, infinities and unseen categories. Exits with 1 if a decision differs, or if a model is refused that should not be.
+Each file goes through ingest and convert as a user's file does, in the sandbox (--in-process: without it, faster). LightGBM and the
+converted model answer ordinary rows, rows at the model's thresholds and one unit in the last place to both sides (in single and in double
+precision), and rows with NaN, infinities and unseen categories. Exits with 1 if a decision differs, or if a model is refused that should
+not be.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ from pathlib import Path
 
 import lightgbm
 import numpy as np
+
 from booster_check import Line, Model, check, rows_of
 from booster_print import main
-
 from fairlead.core.interface import Array
 from fairlead.core.ports import Sandbox
 from fairlead.security.sandbox import OneShotSandbox
@@ -89,11 +90,11 @@ def _stopped_early() -> lightgbm.Booster:
 
 
 def _of_a_frame(kind: str) -> lightgbm.Booster:
-    import pandas
+    import pandas as pd
 
     codes = table()[:, 4].astype(int) % 3
     known = {"text": ["Köln", "Oslo", "Rom"], "numbers": [10, 20, 30]}[kind]
-    frame = pandas.DataFrame({"a": table()[:, 0], "city": pandas.Categorical.from_codes(codes, known)})
+    frame = pd.DataFrame({"a": table()[:, 0], "city": pd.Categorical.from_codes(codes, known)})
     return lightgbm.train({"objective": "binary", "verbosity": -1, "num_threads": 1}, lightgbm.Dataset(frame, codes == 1), 10)
 
 

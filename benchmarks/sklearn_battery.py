@@ -20,11 +20,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from fairlead.security.sandbox import OneShotSandbox
-from sklearn_models import originals, plain, tables, trees
+from sklearn_models import boosters, originals, plain, tables, trees
 from sklearn_models.checking import HereSandbox, Line, check
 
 FAMILIES = {
     "trees": trees.CASES,
+    "boosters": boosters.CASES,
     "linear, kernels, neighbours, networks": plain.CASES,
     "tables and texts": tables.CASES,
     "kept as they are": originals.CASES,

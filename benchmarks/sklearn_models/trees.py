@@ -67,7 +67,6 @@ CASES = [
         "histogram boosting, categories",
         lambda: HistGradientBoostingClassifier(max_iter=15, categorical_features=[0, 9, 20, 33], random_state=SEED),
         DIGITS,
-        is_refused=True,  # its file holds functools.partial, which the reader's allow-list leaves out
     ),
     Case("AdaBoost", lambda: AdaBoostClassifier(n_estimators=40, random_state=SEED), CANCER),
     Case(
