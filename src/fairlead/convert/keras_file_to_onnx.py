@@ -89,15 +89,20 @@ def export_in_sandbox(arguments: Mapping[str, Any]) -> dict[str, Any]:
 def _answers(model: Any, inputs: Sequence[TensorSpec], rows: Mapping[str, Array]) -> list[Array]:
     """Return what Keras itself answers."""
     keras = importlib.import_module("keras")
-    given = keras.tree.pack_sequence_as(model.input, [rows[spec.name] for spec in inputs])
+    given = _as_taken(model, [rows[spec.name] for spec in inputs])
     return [np.asarray(keras.ops.convert_to_numpy(part)) for part in keras.tree.flatten(model(given, training=False))]
+
+
+def _as_taken(model: Any, tensors: Sequence[Any]) -> Any:
+    """Return tensors in the structure that the model takes. A Sequential that was never called has no `input`; it takes one tensor."""
+    structure = getattr(model, "input", None)
+    return tensors[0] if structure is None else importlib.import_module("keras").tree.pack_sequence_as(structure, list(tensors))
 
 
 def _export_with_jax(model: Any, inputs: Sequence[TensorSpec], scratch: Path) -> Any:
     onnx = importlib.import_module("onnx")
-    keras = importlib.import_module("keras")
     rows = [draw(spec, _EXAMPLE_BATCH, _EXAMPLE_LENGTH) for spec in inputs]
-    model(keras.tree.pack_sequence_as(model.input, rows), training=False)  # Keras exports only what was called once
+    model(_as_taken(model, rows), training=False)  # Keras exports only what was called once
     path = scratch / "exported.onnx"
     model.export(path, format="onnx", verbose=False)
     return onnx.load(path)
@@ -116,9 +121,7 @@ def _export_with_torch(model: Any, inputs: Sequence[TensorSpec]) -> Any:
         def forward(self, *tensors: Any) -> Any:
             """Return the outputs in the model's order."""
             keras = importlib.import_module("keras")
-            structure = getattr(self.model, "input", None)
-            given = tensors[0] if structure is None else keras.tree.pack_sequence_as(structure, list(tensors))
-            return tuple(keras.tree.flatten(self.model(given, training=False)))
+            return tuple(keras.tree.flatten(self.model(_as_taken(self.model, tensors), training=False)))
 
     examples = tuple(torch.from_numpy(draw(spec, _EXAMPLE_BATCH, _EXAMPLE_LENGTH)) for spec in inputs)
     free = torch.export.Dim.AUTO
