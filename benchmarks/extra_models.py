@@ -97,13 +97,9 @@ def _keras_jax(folder: Path) -> None:
     """Masks are left to Keras."""
     import keras
 
-    layers = [
-        keras.Input((None,), dtype="int32"),
-        keras.layers.Embedding(20, 4, mask_zero=True),
-        keras.layers.LSTM(5),
-        keras.layers.Dense(2, activation="softmax"),
-    ]
-    keras.Sequential(layers).save(folder / "masked.keras")
+    ids = keras.Input((None,), dtype="int32", name="ids")
+    steps = keras.layers.LSTM(4)(keras.layers.Embedding(20, 5, mask_zero=True)(ids))
+    keras.Model(ids, keras.layers.Dense(2, activation="softmax", name="score")(steps)).save(folder / "masked.keras")
 
 
 def _torch(folder: Path) -> None:
