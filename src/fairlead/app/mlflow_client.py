@@ -22,6 +22,7 @@ _ENVIRONMENT = {
     "DO_NOT_TRACK": "true",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "60",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
 _MISSING = ("RESOURCE_DOES_NOT_EXIST", "ENDPOINT_NOT_FOUND", "NOT_FOUND")
 _TAKEN = ("RESOURCE_ALREADY_EXISTS", "RESOURCE_CONFLICT", "ALREADY_EXISTS")
@@ -58,14 +59,19 @@ def server_errors(tracking_uri: str) -> Iterator[None]:
         yield
     except exceptions.MlflowException as error:
         message = shorten(str(error.message).partition("\n")[0], 300)
-        if error.error_code in _MISSING:
+        if error.error_code in _MISSING or message.endswith("not found."):  # an unknown alias is an invalid parameter to MLflow
             raise NotFoundError(f"The tracking server says: {message}", hint="Check the name, the version and the alias.") from error
         if error.error_code in _TAKEN:
             raise ConflictError(f"The tracking server says: {message}", hint="Try again.") from error
+        if "Max retries exceeded" in message:
+            raise _away(tracking_uri) from error
         hint = f"Is {shorten(tracking_uri)} an MLflow server that runs?"
         raise EnvironmentalError(f"The tracking server cannot be used: {message}", hint=hint) from error
     except (requests.RequestException, OSError) as error:
-        raise EnvironmentalError(
-            f"The tracking server {shorten(tracking_uri)} does not answer: {shorten(str(error), 200)}",
-            hint="Start it (mlflow server), or check --tracking-uri.",
-        ) from error
+        raise _away(tracking_uri) from error
+
+
+def _away(tracking_uri: str) -> EnvironmentalError:
+    return EnvironmentalError(
+        f"The tracking server {shorten(tracking_uri)} does not answer.", hint="Start it (mlflow server), or check --tracking-uri."
+    )

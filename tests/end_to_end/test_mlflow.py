@@ -1,0 +1,255 @@
+"""MLflow both ways, with the real thing: its folders in, its server, its loader and its scoring server out."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("DO_NOT_TRACK", "true")
+pytest.importorskip("mlflow.server", reason="needs the whole of MLflow")
+sklearn = pytest.importorskip("sklearn")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
+
+from fairlead.app.api import _Silence
+from fairlead.app.catalogue import export, show
+from fairlead.app.deploy import DeployRequest, deploy
+from fairlead.app.mlflow_source import fetch_mlflow
+from fairlead.app.model import open_model
+from fairlead.app.publish import PublishRequest, publish
+from fairlead.app.wiring import build_house
+from fairlead.errors import EnvironmentalError, NotFoundError, SpecError, UnsupportedError
+
+COLUMNS = ["age", "height", "weight"]
+NAMES = ("no", "yes")
+
+
+def free_port():
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return sock.getsockname()[1]
+
+
+def environment():
+    return os.environ | {
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "DO_NOT_TRACK": "true",
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+    }
+
+
+def start(arguments, folder, port, path="/health"):
+    """Start a server in a process group of its own; give it once it answers."""
+    log = (folder / "log.txt").open("wb")
+    command = [sys.executable, "-m", "mlflow", *arguments]
+    process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, env=environment(), start_new_session=True)
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=2) as answer:
+                if answer.status == 200:
+                    return process
+        except OSError:
+            time.sleep(0.2)
+    stop(process)
+    pytest.fail((folder / "log.txt").read_text()[-2000:])
+
+
+def stop(process):
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+    process.wait(timeout=20)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    folder, port = tmp_path_factory.mktemp("server"), free_port()
+    arguments = ["server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    arguments += ["--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--artifacts-destination", str(folder / "artifacts")]
+    process = start(arguments, folder, port)
+    yield f"http://127.0.0.1:{port}"
+    stop(process)
+
+
+@pytest.fixture(scope="module")
+def estimator():
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    rows = frame(200)
+    answers = np.asarray(NAMES)[(rows["age"] + rows["weight"] > 0).astype(int)]
+    return make_pipeline(StandardScaler(), LogisticRegression()).fit(rows, answers)
+
+
+def frame(count):
+    import pandas as pd
+
+    return pd.DataFrame(np.random.default_rng(count).normal(size=(count, 3)), columns=COLUMNS)
+
+
+@pytest.fixture(scope="module")
+def logged(server, estimator):
+    """The model as a user logs and registers it: run id and registered name."""
+    import mlflow
+    from mlflow.models import infer_signature
+
+    mlflow.set_tracking_uri(server)
+    with mlflow.start_run() as run:
+        mlflow.sklearn.log_model(
+            estimator,
+            name="model",
+            signature=infer_signature(frame(5), estimator.predict(frame(5))),
+            input_example=frame(5),
+            registered_model_name="churn",
+            metadata={"team": "risk"},
+            serialization_format="skops",
+        )
+    mlflow.MlflowClient().set_registered_model_alias("churn", "champion", "1")
+    return run.info.run_id
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory):
+    return build_house(tmp_path_factory.mktemp("home"))
+
+
+@pytest.fixture(scope="module")
+def deployed(server, logged, house):
+    request = DeployRequest(Path("models:/churn@champion"), "churn", tracking_uri=server)
+    return deploy(request, house, _Silence()).version
+
+
+@pytest.fixture(scope="module")
+def exported(deployed, house, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("export") / "churn"
+    export(deployed.label, "mlflow", folder, house)
+    return folder
+
+
+def test_a_registered_model_is_deployed_by_its_alias_on_its_own_example(deployed, house, server, logged):
+    view = show(deployed.label, house)
+    assert view.verdict.is_green
+    assert view.interface.inputs[0].columns == tuple(COLUMNS)
+    assert "own input example, 5 rows" in view.verdict.data_description
+    notes = " ".join(note for step in view.lineage.steps for note in step.notes)
+    assert f"from models:/churn@champion at {server}" in notes
+    assert f"MLflow version churn/1 of run {logged}" in notes
+
+
+def test_every_kind_of_uri_gives_the_same_folder(server, logged, deployed, tmp_path):
+    from mlflow import MlflowClient
+
+    version = MlflowClient(server).get_model_version("churn", "1")
+    uris = ["models:/churn/1", "models:/churn/latest", f"runs:/{logged}/model", f"models:/{version.model_id}"]
+    texts = {(fetch_mlflow(uri, tmp_path / str(at), tracking_uri=server).folder / "MLmodel").read_bytes() for at, uri in enumerate(uris)}
+    assert len(texts) == 1
+
+
+@pytest.mark.parametrize("uri", ["models:/nobody/1", "models:/churn/99", "models:/churn@nobody", f"runs:/{'0' * 32}/model"])
+def test_what_the_server_does_not_have_is_said(uri, server, logged, tmp_path):
+    with pytest.raises(NotFoundError):
+        fetch_mlflow(uri, tmp_path / "to", tracking_uri=server)
+
+
+def test_a_server_that_is_away_is_said(tmp_path):
+    with pytest.raises(EnvironmentalError, match="does not answer|cannot be used"):
+        fetch_mlflow("models:/churn/1", tmp_path / "to", tracking_uri=f"http://127.0.0.1:{free_port()}")
+
+
+def test_no_server_at_all_is_said(tmp_path, monkeypatch):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    with pytest.raises(SpecError, match="Which tracking server"):
+        fetch_mlflow("models:/churn/1", tmp_path / "to")
+
+
+def test_mlflow_loads_the_exported_folder_and_answers_as_the_version(exported, deployed, house):
+    import mlflow
+    import onnx
+
+    rows = frame(20)
+    with open_model(deployed.label, house) as model:
+        expected = model.predict_all(rows)
+    answers = mlflow.pyfunc.load_model(str(exported)).predict(rows[["weight", "age", "height"]])
+    assert list(answers["label"]) == list(expected["label"])
+    assert np.array_equal(answers[[f"probabilities_{name}" for name in NAMES]].to_numpy(), expected["probabilities"])
+    onnx.checker.check_model(mlflow.onnx.load_model(str(exported)))
+
+
+def test_the_exported_folder_says_what_was_proven_and_keeps_what_the_source_said(exported, deployed, logged):
+    from mlflow.models import Model
+
+    model = Model.load(str(exported))
+    assert model.run_id == logged
+    assert model.metadata["team"] == "risk"
+    evidence = model.metadata["fairlead"]
+    assert (evidence["version"], evidence["digest"], evidence["verdict"]) == (deployed.label, deployed.digest, "green")
+    assert "sklearn" in evidence["source"]["flavors"]
+    assert [column.name for column in model.signature.inputs.inputs] == COLUMNS
+    assert model.load_input_example(str(exported)).shape == (4, 3)
+
+
+def test_the_same_version_is_exported_to_the_same_bytes(exported, deployed, house, tmp_path):
+    export(deployed.label, "mlflow", tmp_path / "again", house)
+    for path in sorted(exported.iterdir()):
+        assert (tmp_path / "again" / path.name).read_bytes() == path.read_bytes(), path.name
+
+
+def test_mlflows_scoring_server_gives_the_same_answers(exported, deployed, house, tmp_path):
+    port = free_port()
+    process = start(
+        ["models", "serve", "-m", str(exported), "--env-manager", "local", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"],
+        tmp_path, port, "/ping",
+    )  # fmt: skip
+    try:
+        body = (exported / "serving_input_example.json").read_bytes()
+        asked = urllib.request.Request(f"http://127.0.0.1:{port}/invocations", body, {"Content-Type": "application/json"})
+        with urllib.request.urlopen(asked, timeout=30) as answer:
+            predictions = json.load(answer)["predictions"]
+    finally:
+        stop(process)
+    with open_model(deployed.label, house) as model:
+        golden = model.golden
+    assert [row["label"] for row in predictions] == list(golden.outputs["label"])
+    got = [[row[f"probabilities_{name}"] for name in NAMES] for row in predictions]
+    assert np.allclose(got, golden.outputs["probabilities"], rtol=0, atol=1e-12)
+
+
+def test_publishing_twice_adds_one_version_with_evidence_and_the_round_trip_holds(server, deployed, house, tmp_path):
+    from mlflow import MlflowClient
+
+    request = PublishRequest(server, "churn-proven", "champion")
+    first, second = publish(deployed.label, request, house), publish(deployed.label, request, house)
+    assert (first.is_new, second.is_new, second.version) == (True, False, first.version)
+    client = MlflowClient(server)
+    found = client.get_model_version_by_alias("churn-proven", "champion")
+    assert found.tags["fairlead.digest"] == deployed.digest
+    assert found.tags["fairlead.verdict"] == "green"
+    assert {item.path for item in client.list_artifacts(first.run_id, "evidence")} >= {"evidence/verdict.json", "evidence/report.html"}
+    again = deploy(DeployRequest(Path("models:/churn-proven@champion"), "again", tracking_uri=server), house, _Silence()).version
+    rows = frame(10)
+    with open_model(deployed.label, house) as one, open_model(again.label, house) as two:
+        assert list(one.predict(rows)) == list(two.predict_all(rows)["label"])
+    export(again.label, "mlflow", tmp_path / "out", house)
+
+
+def test_a_version_without_onnx_is_refused_by_name(deployed, house, tmp_path):
+    from fairlead.ship.stage import ship
+    from fairlead.stores.version_files import materialize
+
+    files = dict(materialize(deployed, house.blobs, house.loaded))
+    files.pop("model.onnx")
+    with pytest.raises(UnsupportedError, match="no ONNX form"):
+        ship(deployed, files, tmp_path / "out", layout="mlflow")
