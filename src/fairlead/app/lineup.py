@@ -25,7 +25,7 @@ from fairlead.engines.opening import open_engine
 from fairlead.engines.stopwatch import TimingLimits, compare_engines
 from fairlead.errors import EnvironmentalError, InputError, MissingExtraError
 from fairlead.optimize.stage import optimize
-from fairlead.verify.run_rows import repeat_rows
+from fairlead.verify.run_rows import repeat_rows, run_in_pieces
 
 _TIMED = (MetricKind.LATENCY, MetricKind.THROUGHPUT)
 _CALLS = 1000
@@ -89,7 +89,7 @@ def line_up(candidates: Sequence[Candidate], trial: Trial, house: House, folder:
             absent.append((candidate.name, _reason(error)))
             continue
         try:
-            entrant.engine.run(trial.rows.take(0, 1).inputs)
+            _try(entrant.engine, trial, is_alone=len(candidates) == 1)
         except (InputError, EnvironmentalError) as error:
             entrant.engine.close()
             absent.append((candidate.name, _reason(error)))
@@ -98,6 +98,15 @@ def line_up(candidates: Sequence[Candidate], trial: Trial, house: House, folder:
     timings = _time(entrants, trial, house.settings.engine_choice_time_s) if len(entrants) > 1 else ()
     order = rank(timings) if timings else tuple(entrants)
     return entrants, EngineChoice(timings, tuple(absent), order)
+
+
+def _try(engine: Engine, trial: Trial, *, is_alone: bool) -> None:
+    """Run the rows once: an engine may open a model and refuse rows. Where there is no other, it is verify that finds out."""
+    if is_alone:
+        return
+    run_in_pieces(engine, trial.rows.inputs)
+    if trial.conversion.probes is not None:
+        run_in_pieces(engine, trial.conversion.probes)
 
 
 def _time(entrants: Mapping[str, Entrant], trial: Trial, time_s: float) -> tuple[EngineTiming, ...]:
