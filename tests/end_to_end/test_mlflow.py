@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -66,10 +67,8 @@ def start(arguments, folder, port, path="/health"):
 
 
 def stop(process):
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
     process.wait(timeout=20)
 
 
@@ -165,7 +164,7 @@ def test_what_the_server_does_not_have_is_said(uri, server, logged, tmp_path):
 
 
 def test_a_server_that_is_away_is_said(tmp_path):
-    with pytest.raises(EnvironmentalError, match="does not answer|cannot be used"):
+    with pytest.raises(EnvironmentalError, match="does not answer"):
         fetch_mlflow("models:/churn/1", tmp_path / "to", tracking_uri=f"http://127.0.0.1:{free_port()}")
 
 

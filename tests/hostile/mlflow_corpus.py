@@ -12,8 +12,10 @@ CONTROLS = {
     "pickle-in-folder": "import pickle; pickle.load(open(path + '/model.pkl', 'rb'))",
     "code-of-folder": "import sys; sys.path.insert(0, path + '/code'); import loader",
 }
-_PATHS = ("../outside.pkl", "/etc/passwd", "a/../../outside.pkl", "..\\outside.pkl", "C:\\outside.pkl", "file:///etc/passwd", "~/outside.pkl",
-          "%2e%2e%2foutside.pkl", "x\\0y")  # fmt: skip
+_PATHS = (
+    *("../outside.pkl", "/etc/passwd", "a/../../outside.pkl", "..\\outside.pkl", "C:\\outside.pkl", "file:///etc/passwd"),
+    *("~/outside.pkl", "%2e%2e%2foutside.pkl", "x\\0y"),
+)
 
 
 def _folder(folder, text, files=()):

@@ -40,7 +40,7 @@ def parse_yaml(data: bytes) -> dict[str, Any]:
 
 
 class _PlainLoader(yaml.SafeLoader):
-    """SafeLoader without dates, merge keys and doubled keys; any tag that is written out is refused."""
+    """SafeLoader without dates and doubled keys, to which a merge key (<<) is a name like any other; written tags are refused."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if not self.check_event(yaml.AliasEvent):
@@ -48,10 +48,6 @@ class _PlainLoader(yaml.SafeLoader):
             if tag is not None and tag not in _PLAIN_TAGS:
                 raise UnsafeContentError(f"The MLmodel file has the YAML tag '{shorten(str(tag))}'.", hint=_HINT)
         return super().compose_node(parent, index)
-
-    def flatten_mapping(self, node: Any) -> None:
-        if any(key.tag == "tag:yaml.org,2002:merge" for key, _ in node.value):
-            raise yaml.MarkedYAMLError(problem="merge keys (<<) are not allowed", problem_mark=node.start_mark)
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
