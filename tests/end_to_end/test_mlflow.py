@@ -16,12 +16,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-os.environ.setdefault("DO_NOT_TRACK", "true")
-pytest.importorskip("mlflow.server", reason="needs the whole of MLflow")
-sklearn = pytest.importorskip("sklearn")
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
-
 from fairlead.app.api import _Silence
 from fairlead.app.catalogue import export, show
 from fairlead.app.deploy import DeployRequest, deploy
@@ -30,6 +24,13 @@ from fairlead.app.model import open_model
 from fairlead.app.publish import PublishRequest, publish
 from fairlead.app.wiring import build_house
 from fairlead.errors import EnvironmentalError, NotFoundError, SpecError, UnsupportedError
+
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("DO_NOT_TRACK", "true")
+pytest.importorskip("mlflow.server", reason="needs the whole of MLflow")
+sklearn = pytest.importorskip("sklearn")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
+
 
 COLUMNS = ["age", "height", "weight"]
 NAMES = ("no", "yes")

@@ -11,8 +11,10 @@ from fairlead.app.deploy import name_from
 from fairlead.app.mlflow_source import _check_store, _download, fetch_mlflow, suggested_name
 from fairlead.errors import NotFoundError, SpecError, UnsafeContentError
 
-URIS = ["models:/a/b/c", "models:/", "models:/a", "models:/a/0", "models:/../1", "runs:/x", "runs:/x/../y", "models:/a;b/1", "models:/a%2f/1",
-        "models:/a#b/1", "models:/a?b/1", "models:/$(id)/../1", "runs:/a b/model"]  # fmt: skip
+URIS = [
+    *("models:/a/b/c", "models:/", "models:/a", "models:/a/0", "models:/../1", "runs:/x", "runs:/x/../y", "models:/a;b/1"),
+    *("models:/a%2f/1", "models:/a#b/1", "models:/a?b/1", "models:/$(id)/../1", "runs:/a b/model"),
+]
 
 
 @dataclass
