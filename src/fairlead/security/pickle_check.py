@@ -205,7 +205,7 @@ class _Walker(_Machine):  # type: ignore[misc] # Any by intention, see above
     def judge_partials(self) -> None:
         """Refuse partial functions that are not the one that scikit-learn writes."""
         if not all(partial.is_check_array for partial in self._partials):
-            self._record.refuse("functools.partial of something else than scikit-learn's check_array", "")
+            self._record.refuse("global functools.partial is not on the allow-list, but for scikit-learn's own check_array", "")
 
     def find_class(self, module: str, name: str) -> type[_Inert]:
         """Note a global and return its stand-in."""
