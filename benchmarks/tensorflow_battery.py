@@ -132,10 +132,12 @@ def _parse() -> argparse.Namespace:
 def _summary(found: list[Line]) -> str:
     from importlib.metadata import version
 
+    from fairlead.engines.tensorflow_worker import describe_tensorflow
+
     counts = Counter(line.outcome for line in found)
-    names = ("tensorflow", "keras", "tf2onnx", "ai-edge-litert", "onnxruntime")
+    names = ("keras", "tf2onnx", "ai-edge-litert", "onnxruntime")
     said = ", ".join(f"{counts[outcome]} {outcome}" for outcome in ("right", "refused", "absent", "wrong"))
-    return f"{len(found)} files: {said}. {', '.join(f'{name} {version(name)}' for name in names)}."
+    return f"{len(found)} files: {said}. {describe_tensorflow()}, {', '.join(f'{name} {version(name)}' for name in names)}."
 
 
 def _write(path: Path, table: str) -> None:
