@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
 import click
 
+from fairlead.app.mlflow_source import fetch_mlflow, is_mlflow_uri
 from fairlead.app.wiring import build_sandbox, settings_for
 from fairlead.cli.printing import emit_json, json_option, mark, sections
 from fairlead.core.artifact import Inspection
@@ -16,8 +18,9 @@ from fairlead.ingest.inspection import inspect_source
 
 @click.command()
 @click.argument("model", type=click.Path(path_type=Path))
+@click.option("--tracking-uri", metavar="URI", help="MLflow server of models:/ and runs:/.  [default: MLFLOW_TRACKING_URI]")
 @json_option
-def inspect(model: Path, *, as_json: bool) -> None:
+def inspect(model: Path, *, tracking_uri: str | None, as_json: bool) -> None:
     """Say what MODEL is, what it takes and gives, and what is unsafe in it, before anything is opened.
 
     Exits with 7 where the file holds something that Fairlead refuses to open.
@@ -26,7 +29,13 @@ def inspect(model: Path, *, as_json: bool) -> None:
     Example:
       fairlead inspect model.h5
     """
-    inspection = inspect_source(model, sandbox=build_sandbox(settings_for(None)))
+    sandbox = build_sandbox(settings_for(None))
+    if is_mlflow_uri(str(model)):
+        with tempfile.TemporaryDirectory(prefix="fairlead-fetch-") as folder:
+            fetched = fetch_mlflow(str(model), Path(folder) / "model", tracking_uri=tracking_uri or "")
+            inspection = inspect_source(fetched.folder, sandbox=sandbox)
+    else:
+        inspection = inspect_source(model, sandbox=sandbox)
     if as_json:
         emit_json(inspection)
     else:
