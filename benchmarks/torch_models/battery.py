@@ -27,7 +27,8 @@ CASES = (
     Case(sequence.Transformer, "attention", (spec("ids", None, dtype=IDS),)),
     Case(sequence.MaskedAttention, "attention", (spec("x", None, 8), spec("mask", None, dtype=DType.BOOL))),
     Case(dense.Spectrum, "without ONNX form", (spec("x", 4),)),
-    Case(dense.Newton, "without ONNX form", (spec("x", 3),), formats=(SCRIPT, STATE)),
+    Case(dense.Newton, "loop over data", (spec("x", 3),), formats=(SCRIPT,)),
+    Case(dense.Newton, "refused on purpose: a loop over data in Python", (spec("x", 3),), formats=(STATE,)),
     Case(
         dense.Mlp,
         "refused on purpose: saved in training mode",

@@ -39,6 +39,8 @@ def export_in_sandbox(arguments: Mapping[str, Any]) -> dict[str, Any]:
     rows = draw_rows(model)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        # What the tracer says where Python decides by data: the trace would keep this one decision, or this number of turns, for ever.
+        warnings.simplefilter("error", importlib.import_module("torch").jit.TracerWarning)
         logging.disable(logging.WARNING)
         try:
             exported = _export(str(arguments["route"]), model, interface, rows)
