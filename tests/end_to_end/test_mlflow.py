@@ -152,8 +152,8 @@ def test_a_registered_model_is_deployed_by_its_alias_on_its_own_example(deployed
 def test_every_kind_of_uri_gives_the_same_folder(server, logged, deployed, tmp_path):
     from mlflow import MlflowClient
 
-    version = MlflowClient(server).get_model_version("churn", "1")
-    uris = ["models:/churn/1", "models:/churn/latest", f"runs:/{logged}/model", f"models:/{version.model_id}"]
+    (output,) = MlflowClient(server).get_run(logged).outputs.model_outputs
+    uris = ["models:/churn/1", "models:/churn/latest", f"runs:/{logged}/model", f"models:/{output.model_id}"]
     texts = {(fetch_mlflow(uri, tmp_path / str(at), tracking_uri=server).folder / "MLmodel").read_bytes() for at, uri in enumerate(uris)}
     assert len(texts) == 1
 
