@@ -144,7 +144,7 @@ def _symmetric(model: CatBoostModel) -> _Nodes:
         nodes.splits[root + inside] = Split.GREATER
         nodes.border[root + inside] = model.splits[model.starts[tree] + level]
         nodes.left[root + inside], nodes.right[root + inside] = root + 2 * inside + 2, root + 2 * inside + 1
-        # The way to leaf p of the last level is written in its bits, highest first; in CatBoost's number of the leaf the first level is bit 0.
+        # The way to leaf p of the last level stands in its bits, highest first; CatBoost's number has the first level in bit 0.
         order = np.zeros(count, dtype=np.int64)
         for bit in range(int(depth)):
             order |= ((np.arange(count) >> (int(depth) - 1 - bit)) & 1) << bit
