@@ -146,13 +146,11 @@ def _rebuilt_program(members: Members) -> tuple[Checked, dict[str, bytes | None]
     """Return what was found, and the new members' bytes (None: the old ones)."""
     if any(name.startswith("data/aotinductor/") for name in members.names):
         raise UnsafeContentError("The archive holds compiled code.", hint="Save the program with torch.export.save, without AOTInductor.")
-    if "models/model.json" not in members.names or any(
-        name in members.names for name in ("data/weights/model.pt", "data/constants/model.pt")
-    ):
-        raise UnsupportedError(
-            "The archive is not in the form that torch 2.10 and later write.",
-            hint="Load it with torch.export.load where it was made, and save it with torch.export.save of torch 2.10 or later.",
-        )
+    hint = "Load it with torch.export.load where it was made, and save it with torch.export.save of torch 2.10 or later."
+    if "data/weights/model.pt" in members.names or "data/constants/model.pt" in members.names:
+        raise UnsafeContentError("The weights of the program are a pickle, which torch 2.10 and later no longer write.", hint=hint)
+    if "models/model.json" not in members.names:
+        raise UnsupportedError("The archive is not in the form that torch 2.10 and later write.", hint=hint)
     members.check_small()
     cleaner = ProgramCleaner()
     program = cleaner.program(load_json(members.read("models/model.json"), "The program"))

@@ -1,7 +1,7 @@
 """Texts of an exported program that torch evaluates: shape expressions and the trees of its arguments, held to a grammar.
 
-Takes the text; gives nothing. Raises UnsafeContentError for whatever is not arithmetic on sizes, UnsupportedError for a container that
-Fairlead leaves out. torch hands expressions to sympy, which evaluates them as Python, and imports the types that a tree names.
+Takes the text; gives nothing. Raises UnsafeContentError for whatever is not arithmetic on sizes, and for a container that Fairlead
+leaves out. torch hands expressions to sympy, which evaluates them as Python, and imports the types that a tree names.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import re
 from typing import Any
 
 from fairlead.core.interface import shorten
-from fairlead.errors import SourceError, UnsafeContentError, UnsupportedError
+from fairlead.errors import SourceError, UnsafeContentError
 
 _SYMBOL = re.compile(r"[a-z]{1,8}[0-9]{1,8}")
 _FUNCTIONS = frozenset((
@@ -108,7 +108,7 @@ def _check_node(node: dict[str, Any]) -> None:
     elif kind in _MAPPINGS:
         is_plain = _is_list_of_keys(context)
     else:
-        raise UnsupportedError(
+        raise UnsafeContentError(  # torch would import it
             f"The program takes or gives a {shorten(str(kind))}.",
             hint="Return tensors, tuples, lists or dicts from forward, and export again.",
         )

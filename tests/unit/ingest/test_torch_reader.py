@@ -361,5 +361,5 @@ def test_an_old_archive_of_torch_is_refused_with_what_to_do(tmp_path):
         file.writestr("m/archive_format", "pt2")
         file.writestr("m/data/weights/model.pt", b"")
     (tmp_path / "model.pt2").write_bytes(target.getvalue())
-    with pytest.raises(UnsupportedError, match=r"torch 2\.10 and later"):
+    with pytest.raises(UnsafeContentError, match=r"torch 2\.10 and later"):
         read(tmp_path / "model.pt2", "torch-exported", tmp_path)
