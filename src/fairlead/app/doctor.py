@@ -57,7 +57,7 @@ _EXTRAS: Mapping[str, tuple[str, tuple[tuple[str, ...], ...]]] = {
     "tensorflow": ("TensorFlow models (SavedModel, .tflite), and .tflite out", (("tensorflow", "tf2onnx"),)),
     "xgboost": ("XGBoost itself to compare with (its files are read without it)", (("xgboost",),)),
     "lightgbm": ("LightGBM itself to compare with (its files are read without it)", (("lightgbm",),)),
-    "catboost": ("CatBoost models (.cbm)", (("catboost",),)),
+    "catboost": ("CatBoost itself to compare with (its files are read without it)", (("catboost",),)),
     "openvino": ("the engine OpenVINO", (("openvino",),)),
     "litert": ("the engine LiteRT (.tflite)", (("ai_edge_litert",),)),
     "mlflow": ("models from and to an MLflow tracking server", (("mlflow",),)),

@@ -92,9 +92,9 @@ def _example(artifact: Artifact, house: House) -> Dataset:
 def _rows(request: Intake, artifact: Artifact, house: House) -> Dataset:
     if request.data is None and _EXAMPLE in artifact.attachments:
         return _example(artifact, house)
-    if request.data is None:
-        return draw(artifact.interface, rows=DRAWN_ROWS, seed=house.settings.seed)
     allow_missing = bool(artifact.facts.get("accepts_missing", 0))
+    if request.data is None:
+        return draw(artifact.interface, rows=DRAWN_ROWS, seed=house.settings.seed, allow_missing=allow_missing)
     if isinstance(request.data, tuple):
         rows = bind_pair(*request.data, artifact.interface, allow_missing=allow_missing)
     else:

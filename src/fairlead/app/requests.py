@@ -41,6 +41,7 @@ class Flags:
     model_arg: tuple[str, ...] = ()
     input: tuple[str, ...] = ()
     import_path: tuple[Path, ...] = ()
+    signature: str | None = None
     engine: str | None = None
     tracking_uri: str | None = None
 
@@ -88,6 +89,7 @@ def _options(flags: Flags, spec: Spec, folder: Path) -> SourceOptions:
         flags.model_arg or [f"{name}={json.dumps(value)}" for name, value in said.arguments.items()],
         flags.input or said.inputs,
         flags.import_path or [folder / path for path in said.import_paths],
+        flags.signature or said.signature,
     )
 
 

@@ -34,7 +34,9 @@ _NUMPY_NAMES = {
 _EXAMPLE = "Write it like --input 'x=float32[batch,3,224,224]'; a name or ? in place of a number leaves a size free."
 
 
-def parse_options(model_class: str | None, arguments: Iterable[str], inputs: Iterable[str], import_paths: Iterable[Path]) -> SourceOptions:
+def parse_options(
+    model_class: str | None, arguments: Iterable[str], inputs: Iterable[str], import_paths: Iterable[Path], signature: str | None = None
+) -> SourceOptions:
     """Return what the flags say. The current folder is where a class's module is looked for unless a path is given."""
     if model_class is not None and not _CLASS.fullmatch(model_class):
         raise SpecError(f"'{shorten(model_class)}' does not name a class.", hint="Write it like --model-class package.module:Class.")
@@ -47,6 +49,7 @@ def parse_options(model_class: str | None, arguments: Iterable[str], inputs: Ite
         model_arguments=dict(map(_argument, arguments)),
         import_paths=paths,
         inputs=tuple(map(parse_input, inputs)),
+        signature=signature or "",
     )
 
 

@@ -44,6 +44,7 @@ class SourceSpec(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     arguments: Annotated[dict[str, str | int | float | bool | None], Meta(description="Keyword arguments of that class.")] = {}
     inputs: Annotated[list[str], Meta(description="Inputs, such as x=float32[batch,3,224,224].")] = []
     import_paths: Annotated[list[str], Meta(description="Folders with the class's module, relative to this file.")] = []
+    signature: Annotated[str | None, Meta(description="Which signature of a TensorFlow SavedModel that has several.")] = None
 
 
 class ServeSpec(msgspec.Struct, forbid_unknown_fields=True, frozen=True):

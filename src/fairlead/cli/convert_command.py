@@ -48,7 +48,7 @@ def convert(*, model: Path, to: str, out: Path, home: str | None, as_json: bool,
         flags["data"],
         flags["target"],
         task=Task(flags["task"]) if flags["task"] else None,
-        options=parse_options(flags["model_class"], flags["model_arg"], flags["input"], flags["import_path"]),
+        options=parse_options(flags["model_class"], flags["model_arg"], flags["input"], flags["import_path"], flags["signature"]),
         tracking_uri=flags["tracking_uri"] or "",
     )
     command = shlex.join(["fairlead", *sys.argv[1:]])

@@ -7,8 +7,10 @@ free is resized. State that the file keeps between calls is cleared before each 
 
 from __future__ import annotations
 
+import os
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,7 @@ from fairlead.engines.tensor_file import read_tensors
 from fairlead.engines.tensorflow_names import interface_names, tensor_names
 from fairlead.errors import RequestError, SourceError, UnavailableError
 
+_CHATTER = threading.Lock()  # descriptor 2 is the process's own: one changes it at a time
 _RUNNER_LIMIT = 4  # each has working memory of its own
 _ERRORS = (RuntimeError, ValueError, TypeError, IndexError)  # what LiteRT raises for a file, a shape or a value
 _LIMITS = SandboxLimits(memory_bytes=16 * 2**30, cpu_s=900, wall_s=900.0)
@@ -90,14 +93,29 @@ class LiteRtEngine:
         return _Runner(self._content, self._interface, self._thread_count)
 
 
+@contextmanager
+def _without_chatter() -> Iterator[None]:
+    """Keep from stderr the line about its delegate that LiteRT writes for every model, and that no setting switches off."""
+    with _CHATTER:
+        kept, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+        try:
+            os.dup2(nothing, 2)
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+            os.close(nothing)
+
+
 class _Runner:
     """One interpreter with its plan for one shape of inputs at a time."""
 
     def __init__(self, content: bytes, interface: Interface, thread_count: int) -> None:
         try:
-            self._interpreter = Interpreter(model_content=content, num_threads=thread_count)
-            self._inputs, self._outputs = bind(self._interpreter, interface)
-            self._interpreter.allocate_tensors()
+            with _without_chatter():
+                self._interpreter = Interpreter(model_content=content, num_threads=thread_count)
+                self._inputs, self._outputs = bind(self._interpreter, interface)
+                self._interpreter.allocate_tensors()
         except _ERRORS as error:
             raise SourceError(
                 f"LiteRT {version('ai-edge-litert')} cannot load the model: {shorten(' '.join(str(error).split()), 200)}.",

@@ -33,7 +33,7 @@ READERS = Catalog(
         SourceFormat.XGBOOST_JSON.value: _XGBOOST,
         SourceFormat.XGBOOST_UBJ.value: _XGBOOST,
         SourceFormat.LIGHTGBM_TEXT.value: Variant("fairlead.ingest.lightgbm_reader:read_in_sandbox"),
-        SourceFormat.CATBOOST_CBM.value: Variant("fairlead.ingest.catboost_reader:read_in_sandbox", extra="catboost"),
+        SourceFormat.CATBOOST_CBM.value: Variant("fairlead.ingest.catboost_reader:read_in_sandbox"),
     },
 )
 

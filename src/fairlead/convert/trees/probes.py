@@ -26,8 +26,9 @@ def probe_rows(trees: TreeEnsemble, dtype: DType, *, allow_missing: bool, seed: 
     parents = _parents(trees)
     typical = _typical(trees, inner)
     chosen = random.choice(inner, NODE_LIMIT, replace=False) if inner.size > NODE_LIMIT else inner
-    rows = [row for node in chosen.tolist() for row in _rows_at(trees, parents, typical, node, dtype)]
-    table = np.asarray(rows, dtype.numpy)
+    with np.errstate(over="ignore"):  # one step beyond the largest number of a type is infinite, and that is a value like any other
+        rows = [row for node in chosen.tolist() for row in _rows_at(trees, parents, typical, node, dtype)]
+        table = np.asarray(rows, dtype.numpy)
     extra = table[random.integers(0, len(table), min(len(table), 64))].copy()
     columns = random.integers(0, trees.feature_count, len(extra))
     if allow_missing:
