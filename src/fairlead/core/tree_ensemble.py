@@ -2,7 +2,7 @@
 
 Every tree is a run of nodes; a row starts at the tree's root and goes left or right until a leaf, whose values are added to the outputs of
 the tree's group. Law: `check` passes for every value that leaves a reader: all indices in range, no cycle, every node reached once, no
-threshold that is NaN and no leaf that is not a finite number.
+threshold that is NaN, no leaf that is not a finite number, and every number exact in the type that it is compared or added in.
 Raises CorruptError from `check` with the tree and the node.
 """
 
@@ -101,6 +101,7 @@ class TreeEnsemble:
 
     def check(self) -> None:
         """Raise CorruptError unless the ensemble keeps the law."""
+        _check_shapes(self)
         n = self.node_count
         _check_lengths(self, n)
         inner = self.splits != Split.LEAF
@@ -123,12 +124,23 @@ class TreeEnsemble:
         _check_reachable(self, inner)
 
 
+_PER_NODE = ("features", "thresholds", "left", "right", "missing", "missing_left", "leaf_values", "unknown_category_left")
+_FLAT = ("roots", "groups", "splits", *(name for name in _PER_NODE if name != "leaf_values"), "base", "category_offsets", "category_values")
+
+
+def _check_shapes(trees: TreeEnsemble) -> None:
+    """Before anything is compared: numpy would stretch an array of another rank to fit."""
+    if trees.leaf_values.ndim != 2 or any(getattr(trees, name).ndim != 1 for name in _FLAT):
+        raise _broken("an array has another number of dimensions")
+    if trees.output_count < 1 or trees.feature_count < 0 or len(trees.feature_names) not in (0, trees.feature_count):
+        raise _broken("the number of outputs, features or names makes no sense")
+
+
 def _check_lengths(trees: TreeEnsemble, n: int) -> None:
-    per_node = ("features", "thresholds", "left", "right", "missing", "missing_left", "leaf_values", "unknown_category_left")
-    for name in per_node:
+    for name in _PER_NODE:
         if getattr(trees, name).shape[0] != n:
             raise _broken(f"{name} has {getattr(trees, name).shape[0]} entries for {n} nodes")
-    if trees.leaf_values.ndim != 2 or trees.leaf_values.shape[1] not in (1, trees.output_count):
+    if trees.leaf_values.shape[1] not in (1, trees.output_count):
         raise _broken("leaves have another number of values than there are outputs")
     if trees.base.shape != (trees.output_count,) or trees.groups.shape != trees.roots.shape:
         raise _broken("base values or groups do not fit the outputs")
@@ -152,6 +164,16 @@ def _check_numbers(trees: TreeEnsemble, inner: Array) -> None:
         raise _broken(f"node {int(np.argmax(not_comparable))} has a threshold that is not a number")
     if not (np.isfinite(trees.leaf_values).all() and np.isfinite(trees.base).all() and np.isfinite(trees.scale)):
         raise _broken("a leaf or a base value is not a finite number")
+    compared = np.where(inner & (trees.splits != Split.CATEGORY), trees.thresholds, 0.0)
+    if not _is_exact(compared, trees.compare_dtype):
+        raise _broken("a threshold is not exact in the type that is compared in")
+    if not (_is_exact(trees.leaf_values, trees.sum_dtype) and _is_exact(trees.base, trees.sum_dtype)):
+        raise _broken("a leaf or a base value is not exact in the type that is added in")
+
+
+def _is_exact(values: Array, dtype: DType) -> bool:
+    with np.errstate(over="ignore", under="ignore"):
+        return np.array_equal(values.astype(dtype.numpy), values)
 
 
 def _check_reachable(trees: TreeEnsemble, inner: Array) -> None:

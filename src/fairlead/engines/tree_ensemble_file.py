@@ -1,7 +1,7 @@
 """A tree ensemble on disk: one file, `model.trees`, data only. What readers leave, and what the compiled kernel opens.
 
-Takes and gives core.tree_ensemble.TreeEnsemble. Layout: 8 bytes "FLTREES1", 8 bytes length of the header (little endian), a JSON header, and
-the arrays one after the other, each at a multiple of 8 bytes. What is read is untrusted: every length is checked against the file's
+Takes and gives core.tree_ensemble.TreeEnsemble. Layout: 8 bytes "FLTREES1", 8 bytes length of the header (little endian), a JSON header,
+and the arrays one after the other, each at a multiple of 8 bytes. What is read is untrusted: every length is checked against the file's
 own before anything is taken from it, and the value's law after. Raises CorruptError; never unpickles.
 """
 
@@ -106,7 +106,7 @@ def _take(data: bytes, place: int, shape: tuple[int, ...], dtype: np.dtype[Any])
     """Return the array at `place`, and where it ends."""
     place += -place % _ALIGNMENT
     count = math.prod(shape)
-    if any(size < 0 for size in shape) or place + count * dtype.itemsize > len(data):
+    if any(not 0 <= size <= len(data) for size in shape) or place + count * dtype.itemsize > len(data):
         raise _broken("an array is longer than the file")
     if dtype.kind == "b" and data[place : place + count].strip(b"\0\1"):
         raise _broken("a truth value is neither 0 nor 1")

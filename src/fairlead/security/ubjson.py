@@ -35,7 +35,7 @@ class _Reader:
 
     def take(self, count: int) -> bytes:
         """Return the next `count` bytes."""
-        if count < 0 or count > len(self._data) - self.place:
+        if count > len(self._data) - self.place:
             raise ValueError(f"it breaks off at byte {self.place}")
         piece = self._data[self.place : self.place + count]
         self.place += count
@@ -68,7 +68,10 @@ class _Reader:
         marker = self.take(1)
         if marker not in _LENGTHS:
             raise ValueError(f"a length that is no whole number at byte {self.place - 1}")
-        return int(self._number(marker))
+        length = int(self._number(marker))
+        if length < 0:
+            raise ValueError(f"a length below zero at byte {self.place}")
+        return length
 
     def _text(self) -> str:
         return self.take(self._length()).decode("utf-8")

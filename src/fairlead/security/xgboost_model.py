@@ -7,8 +7,7 @@ trees. Nothing is trained, run or imported. https://xgboost.readthedocs.io/en/st
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,10 +15,13 @@ import numpy as np
 
 from fairlead.core.interface import Array, shorten
 from fairlead.errors import SourceError, UnsupportedError
-from fairlead.security.ubjson import read_ubjson
+from fairlead.security.ubjson import DEPTH_LIMIT, read_ubjson
 
 SIZE_LIMIT_BYTES = 2**30
 _TREE_LIMIT, _FEATURE_LIMIT, _OUTPUT_LIMIT = 10**6, 10**6, 10**5
+_CATEGORY_END = 2**24  # XGBoost takes no larger number for a category
+_HEAD_BYTES = 4096
+_LARGEST_SINGLE = float(np.finfo(np.float32).max)
 _HINT = "Save it again with model.save_model('model.json')."
 
 
@@ -56,7 +58,6 @@ class XgboostModel:
     best_round: int
     feature_names: tuple[str, ...]
     feature_types: tuple[str, ...]
-    is_classifier: bool
 
 
 def damaged(problem: str) -> SourceError:
@@ -74,14 +75,26 @@ def decode_xgboost(data: bytes) -> dict[str, Any]:
     if len(data) > SIZE_LIMIT_BYTES:
         raise SourceError(f"The XGBoost model has more than {SIZE_LIMIT_BYTES} bytes.", hint="Train it with fewer trees.")
     try:
-        is_text = data.lstrip()[1:].lstrip()[:1] in (b'"', b"}")
+        is_text = data[:_HEAD_BYTES].lstrip()[1:].lstrip()[:1] in (b'"', b"}")
         value = json.loads(data, object_pairs_hook=_without_doubles) if is_text else read_ubjson(data)
     except (ValueError, RecursionError) as error:
         reason = "it nests too deep" if isinstance(error, RecursionError) else shorten(str(error), 120)
         raise damaged(reason) from None
     if not isinstance(value, dict):
         raise damaged("it is not an object")
+    _check_depth(value)
     return value
+
+
+def _check_depth(value: dict[str, Any]) -> None:
+    """XGBoost's own parser recurses without a bound and dies of deep nesting; Python's bound is far above any model's."""
+    level: list[Any] = [value]
+    for _ in range(DEPTH_LIMIT):
+        children = (child for item in level for child in (item.values() if isinstance(item, dict) else item))
+        level = [child for child in children if isinstance(child, dict | list)]
+        if not level:
+            return
+    raise damaged("it nests too deep")
 
 
 def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -112,19 +125,18 @@ def model_of(document: Mapping[str, Any]) -> XgboostModel:
         raise damaged("a tree's weight is not a number")
     names = _texts(learner, "feature_names", features)
     return XgboostModel(
-        version=tuple(int(item) for item in document.get("version", ()) if isinstance(item, int | np.integer)),
+        version=tuple(int(item) for item in _numbers(document, "version", None, "i8", default=None)),
         objective=str(_object(learner, "objective").get("name")),
         base_scores=_base_scores(parameters, outputs),
         output_count=outputs,
         feature_count=features,
         trees=trees,
         groups=groups,
-        rounds=_rounds(forest, len(trees), outputs, booster),
+        rounds=_rounds(forest, len(trees), outputs),
         weights=weights,
         best_round=_best_round(learner),
         feature_names=names,
         feature_types=_texts(learner, "feature_types", features),
-        is_classifier='"classifier"' in str(_object(learner, "attributes", default={}).get("scikit_learn", "")),
     )
 
 
@@ -144,7 +156,7 @@ def _tree(item: Any, number: int, feature_count: int, output_count: int) -> Xgbo
             raise damaged(f"tree {number} has a child that does not exist")
     if ((features < 0) | (features >= feature_count))[inner].any():
         raise damaged(f"tree {number} splits on a feature that does not exist")
-    if np.isin(kinds, (0, 1)).all() is np.False_:
+    if not np.isin(kinds, (0, 1)).all():
         raise damaged(f"tree {number} has a kind of split that is not known")
     conditions = _numbers(item, "split_conditions", count, "f4")
     width = _count(parameters, "size_leaf_vector", _OUTPUT_LIMIT, default=1)
@@ -174,14 +186,13 @@ def _category_sets(item: Mapping[str, Any], number: int, count: int) -> dict[int
     segments, sizes = (_numbers(item, name, len(nodes), "i8", default=None) for name in ("categories_segments", "categories_sizes"))
     values = _numbers(item, "categories", None, "i8", default=None)
     outside = (nodes < 0) | (nodes >= count) | (segments < 0) | (sizes < 0) | (segments + sizes > len(values))
-    if outside.any() or len(np.unique(nodes)) != len(nodes) or (len(values) and (values.min() < 0 or values.max() >= 2**31)):
+    if outside.any() or len(np.unique(nodes)) != len(nodes) or (len(values) and (values.min() < 0 or values.max() >= _CATEGORY_END)):
         raise damaged(f"tree {number} has categories that do not exist")
     return {int(node): np.unique(values[start : start + size]) for node, start, size in zip(nodes, segments, sizes, strict=True)}
 
 
-def _rounds(forest: Mapping[str, Any], tree_count: int, outputs: int, booster: Mapping[str, Any]) -> tuple[int, ...]:
+def _rounds(forest: Mapping[str, Any], tree_count: int, outputs: int) -> tuple[int, ...]:
     """The first tree of each round, then the number of trees; older files do not list them."""
-    del booster
     if "iteration_indptr" in forest:
         found = _numbers(forest, "iteration_indptr", None, "i8")
         if len(found) < 1 or found[0] != 0 or found[-1] != tree_count or (np.diff(found) < 0).any():
@@ -198,12 +209,12 @@ def _best_round(learner: Mapping[str, Any]) -> int:
 
 def _base_scores(parameters: Mapping[str, Any], outputs: int) -> tuple[float, ...]:
     """One number per output; XGBoost 3 writes a list of them as text."""
-    text = str(parameters.get("base_score", "5E-1")).strip().removeprefix("[").removesuffix("]")
+    text = str(parameters.get("base_score")).strip().removeprefix("[").removesuffix("]")
     try:
         values = tuple(float(part) for part in text.split(","))
     except ValueError:
         values = ()
-    if len(values) not in (1, outputs) or not all(map(math.isfinite, values)):
+    if len(values) not in (1, outputs) or not all(abs(value) <= _LARGEST_SINGLE for value in values):
         raise damaged("its base score is not a number per output")
     return values if len(values) == outputs else values * outputs
 
@@ -239,6 +250,8 @@ def _numbers(parent: Mapping[str, Any], name: str, count: int | None, dtype: str
     if not isinstance(found, list | np.ndarray) or (count is not None and len(found) != count):
         raise damaged(f"'{name}' does not have {count} entries")
     array = np.asarray(found)
+    if array.dtype.kind == "O":  # a whole number beyond 64 bits
+        raise damaged(f"'{name}' holds numbers that are too large")
     if dtype == "i8" and array.dtype.kind == "f" and not np.array_equal(array, np.trunc(array)):
         raise damaged(f"'{name}' holds fractions")
     if dtype == "i8" and array.size and not (float(array.min()) > -(2**62) and float(array.max()) < 2**62):
@@ -248,8 +261,7 @@ def _numbers(parent: Mapping[str, Any], name: str, count: int | None, dtype: str
 
 
 def _texts(parent: Mapping[str, Any], name: str, count: int) -> tuple[str, ...]:
-    found: Iterable[Any] = parent.get(name) or ()
-    texts = tuple(str(item) for item in found)
-    if len(texts) not in (0, count) or any(not isinstance(item, str) for item in found):
+    found = parent.get(name, [])
+    if not isinstance(found, list) or len(found) not in (0, count) or not all(isinstance(item, str) for item in found):
         raise damaged(f"'{name}' does not name every feature")
-    return texts
+    return tuple(found)

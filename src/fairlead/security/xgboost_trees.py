@@ -33,15 +33,25 @@ _TRANSFORMS = {
     **dict.fromkeys(("rank:pairwise", "rank:ndcg", "rank:map"), Transform.IDENTITY),
 }
 OBJECTIVES = tuple(_TRANSFORMS)
+_OF_SEVERAL_TARGETS = ("reg:", "count:")  # others with several outputs say several labels at once, which no single label can answer
 
 
 def ensemble_of(model: XgboostModel, *, round_count: int | None = None) -> TreeEnsemble:
     """Return the trees; of the first `round_count` rounds where that is given."""
     if model.objective not in _TRANSFORMS:
         raise UnsupportedError(f"XGBoost's objective '{shorten(model.objective)}' is not known.", hint=f"Known: {', '.join(OBJECTIVES)}.")
+    is_several = model.output_count > 1
+    if is_several != model.objective.startswith("multi:") and not model.objective.startswith(_OF_SEVERAL_TARGETS):
+        raise UnsupportedError(
+            f"XGBoost's '{model.objective}' with {model.output_count} outputs is not read.",
+            hint="Train one model per label, each with an objective of its own.",
+        )
     rounds = len(model.rounds) - 1 if round_count is None else min(round_count, len(model.rounds) - 1)
     count = model.rounds[rounds]
-    width = model.output_count if any(tree.leaf_weights is not None for tree in model.trees[:count]) else 1
+    kinds = {tree.leaf_weights is not None for tree in model.trees[:count]}
+    if len(kinds) > 1:
+        raise damaged("some of its trees have vector leaves and some do not")
+    width = model.output_count if kinds == {True} else 1
     nodes = _Nodes(width)
     roots = [nodes.add(tree, number, model.weights[number]) for number, tree in enumerate(model.trees[:count])]
     sets = nodes.sets
@@ -116,7 +126,9 @@ class _Nodes:
             if not 0 <= leaf < len(tree.leaf_weights):
                 raise damaged(f"tree {number} has a leaf without values")
             values = tree.leaf_weights[leaf]
-        self._append(Split.LEAF, 0, 0.0, 0, 0, missing_left=False, leaf=(values * weight).astype(np.float32).astype(np.float64).tolist())
+        with np.errstate(over="ignore", invalid="ignore"):  # what is not finite then is refused
+            values = values * weight
+        self._append(Split.LEAF, 0, 0.0, 0, 0, missing_left=False, leaf=values.astype(np.float64).tolist())
 
     def _inner(self, tree: XgboostTree, node: int, places: dict[int, int]) -> None:
         left, right = places[int(tree.left[node])], places[int(tree.right[node])]

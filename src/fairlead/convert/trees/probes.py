@@ -28,7 +28,9 @@ def probe_rows(trees: TreeEnsemble, dtype: DType, *, allow_missing: bool, seed: 
     chosen = random.choice(inner, NODE_LIMIT, replace=False) if inner.size > NODE_LIMIT else inner
     with np.errstate(over="ignore"):  # one step beyond the largest number of a type is infinite, and that is a value like any other
         rows = [row for node in chosen.tolist() for row in _rows_at(trees, parents, typical, node, dtype)]
-        table = np.asarray(rows, dtype.numpy)
+        # A library may refuse infinities (XGBoost does): beyond the last number there is nothing to stand on.
+    largest = np.finfo(dtype.numpy).max
+    table = np.clip(np.asarray(rows), -float(largest), float(largest)).astype(dtype.numpy)
     extra = table[random.integers(0, len(table), min(len(table), 64))].copy()
     columns = random.integers(0, trees.feature_count, len(extra))
     if allow_missing:
@@ -68,13 +70,20 @@ def _rows_at(trees: TreeEnsemble, parents: Array, typical: Array, node: int, dty
         members = trees.category_values[trees.category_offsets[node] : trees.category_offsets[node + 1]]
         values = [*members[:1].tolist(), *((members[-1:] + 1).tolist()), *_UNKNOWN_CATEGORIES]
     else:
-        step = dtype.numpy.type
-        at = step(threshold)
-        values = [at, np.nextafter(at, step(-np.inf)), np.nextafter(at, step(np.inf))]
-        if dtype is not trees.compare_dtype:  # also one step of the coarser type, which is what is compared
-            coarse = trees.compare_dtype.numpy.type(threshold)
-            values += [np.nextafter(coarse, coarse.dtype.type(-np.inf)), np.nextafter(coarse, coarse.dtype.type(np.inf))]
+        values = _neighbours(threshold, dtype)
+        if dtype is not trees.compare_dtype:  # also one step of the coarser type, which is what is compared, and where rounding to it turns
+            coarse = _neighbours(threshold, trees.compare_dtype)
+            middles = [(value + threshold) / 2 for value in coarse[1:]]
+            values += coarse[1:] + [near for middle in middles if np.isfinite(middle) for near in _neighbours(middle, dtype)]
     return [_with(row, feature, float(value)) for value in values]
+
+
+def _neighbours(value: float, dtype: DType) -> list[float]:
+    """`value` in `dtype`, and the numbers one unit in the last place below and above."""
+    kind = dtype.numpy.type
+    with np.errstate(over="ignore", under="ignore"):
+        at = kind(value)
+        return [float(at), float(np.nextafter(at, kind(-np.inf))), float(np.nextafter(at, kind(np.inf)))]
 
 
 def _with(row: Array, feature: int, value: float) -> Array:
