@@ -5,11 +5,13 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 
+from fairlead.core.engine_choice import EngineChoice, EngineTiming
 from fairlead.core.lineage import Lineage, Step
 from fairlead.core.plan import Candidate, Plan
 from fairlead.core.requirement import parse_requirement
@@ -48,6 +50,18 @@ def report(*, is_met: bool = True, name: str = "digits") -> Report:
     plan = Plan((requirement,), Target(), (Candidate("as-converted", (), "onnxruntime", 1, "first"),), (("int8", "too early"),))
     lineage = Lineage("a" * 64, f"{name}.h5", (Step("convert", "tool", "a" * 64, "c" * 64, {"onnx": "1.23"}, notes=(name,)),))
     return Report(name, verdict, plan, lineage)
+
+
+def test_the_engines_that_were_timed_and_those_that_are_absent_are_shown() -> None:
+    bare = report()
+    timings = (EngineTiming("as-converted", "onnxruntime 1.31", 1, 0.5, 900), EngineTiming("openvino", f"openvino {HOSTILE}", 1, 0.25, 900))
+    choice = EngineChoice(timings, (("tflite", f"pip install {HOSTILE}"),), ("openvino", "as-converted"))
+    page = render_report(replace(bare, plan=replace(bare.plan, choice=choice)))
+    assert "Which engine?" in page
+    assert page.index("0.25") < page.index("onnxruntime 1.31</td>")  # the fastest first
+    assert "without tflite" in page
+    assert HOSTILE not in page
+    assert "Which engine?" not in render_report(bare)
 
 
 class Tags(HTMLParser):
