@@ -14,6 +14,7 @@ from fairlead.core.interface import Array
 from fairlead.core.tree_ensemble import Split, TreeEnsemble
 
 NODE_LIMIT = 700
+_LARGEST = {DType.FP32: float(np.finfo(np.float32).max), DType.FP64: float(np.finfo(np.float64).max)}
 _UNKNOWN_CATEGORIES = (-1.0, 0.5, 7.5, 65_535.0)
 
 
@@ -29,8 +30,7 @@ def probe_rows(trees: TreeEnsemble, dtype: DType, *, allow_missing: bool, seed: 
     with np.errstate(over="ignore"):  # one step beyond the largest number of a type is infinite, and that is a value like any other
         rows = [row for node in chosen.tolist() for row in _rows_at(trees, parents, typical, node, dtype)]
         # A library may refuse infinities (XGBoost does): beyond the last number there is nothing to stand on.
-    largest = np.finfo(dtype.numpy).max
-    table = np.clip(np.asarray(rows), -float(largest), float(largest)).astype(dtype.numpy)
+    table = np.asarray(np.clip(rows, -_LARGEST[dtype], _LARGEST[dtype]), dtype.numpy)
     extra = table[random.integers(0, len(table), min(len(table), 64))].copy()
     columns = random.integers(0, trees.feature_count, len(extra))
     if allow_missing:
