@@ -37,6 +37,7 @@ def deploy(
     inputs: Sequence[str] = (),
     import_paths: Sequence[str | Path] = (),
     signature: str | None = None,
+    tracking_uri: str = "",
     home: str | Path | None = None,
 ) -> Deployed:
     """Prove a model file, register it, and point `alias` at it; return the version with its verdict.
@@ -44,7 +45,8 @@ def deploy(
     `data` is a .npz, .npy, .csv or .parquet file (`target` names its column of right answers), or a pair (x, y) of arrays.
     `require` takes texts like "accuracy>=0.95". `engine` is the only engine wanted; "" takes the fastest on this machine. `model_class`
     ("module:Class", with `model_arguments`, found in `import_paths`) and `inputs` ("x=float32[batch,28,28]") are for PyTorch files that
-    do not say them, `signature` for a SavedModel that has several. Raises RejectedError where a requirement is not met.
+    do not say them, `signature` for a SavedModel that has several. A `model` like "models:/churn@champion" or "runs:/..." comes from the
+    MLflow server `tracking_uri` ("": MLFLOW_TRACKING_URI). Raises RejectedError where a requirement is not met.
     """
     path = Path(model)
     request = DeployRequest(
@@ -61,6 +63,7 @@ def deploy(
             parse_options(model_class, (), inputs, map(Path, import_paths), signature), model_arguments=dict(model_arguments or {})
         ),
         engine=engine,
+        tracking_uri=tracking_uri,
     )
     return deploy_request(request, build_house(home), _Silence())
 

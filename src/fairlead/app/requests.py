@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fairlead.app.deploy import DeployRequest, name_from
+from fairlead.app.mlflow_source import is_mlflow_uri
 from fairlead.app.source_options import parse_options
 from fairlead.app.spec import Spec, read_spec
 from fairlead.core.artifact import SourceOptions
@@ -58,7 +59,7 @@ def find_spec(given: Path | None, *, is_needed: bool) -> tuple[Spec, Path]:
 def build_request(flags: Flags) -> DeployRequest:
     """Return the deployment that flags and fairlead.yaml describe together."""
     spec, folder = find_spec(flags.spec, is_needed=flags.model is None)
-    model = flags.model or (folder / spec.model if spec.model else None)
+    model = flags.model or _model_of(spec, folder)
     if model is None:
         raise SpecError("Which model?", hint="Name its file: fairlead deploy model.h5, or write `model: model.h5` into fairlead.yaml.")
     data = flags.data or (folder / path if (path := spec.data_path()) else None)
@@ -77,8 +78,14 @@ def build_request(flags: Flags) -> DeployRequest:
         command=flags.command,
         options=_options(flags, spec, folder),
         engine=flags.engine or spec.engine or "",
-        tracking_uri=flags.tracking_uri or "",
+        tracking_uri=flags.tracking_uri or spec.source.tracking_uri or "",
     )
+
+
+def _model_of(spec: Spec, folder: Path) -> Path | None:
+    if not spec.model:
+        return None
+    return Path(spec.model) if is_mlflow_uri(spec.model) else folder / spec.model
 
 
 def _options(flags: Flags, spec: Spec, folder: Path) -> SourceOptions:

@@ -38,13 +38,14 @@ class TargetSpec(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 
 
 class SourceSpec(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
-    """What a model file does not say itself: PyTorch weights without a class, a TorchScript file without its inputs."""
+    """What a model does not say itself: the class of PyTorch weights, the inputs of TorchScript, the server of a URI."""
 
     model_class: Annotated[str | None, Meta(description="package.module:Class (or function) that the weights belong to.")] = None
     arguments: Annotated[dict[str, str | int | float | bool | None], Meta(description="Keyword arguments of that class.")] = {}
     inputs: Annotated[list[str], Meta(description="Inputs, such as x=float32[batch,3,224,224].")] = []
     import_paths: Annotated[list[str], Meta(description="Folders with the class's module, relative to this file.")] = []
     signature: Annotated[str | None, Meta(description="Which signature of a TensorFlow SavedModel that has several.")] = None
+    tracking_uri: Annotated[str | None, Meta(description="MLflow server of models:/ and runs:/; MLFLOW_TRACKING_URI unless given.")] = None
 
 
 class ServeSpec(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -58,7 +59,7 @@ class ServeSpec(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 class Spec(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """A deployment: the model, the data that proves it, the promise, and where it runs."""
 
-    model: Annotated[str | None, Meta(description="The model file, relative to this file.")] = None
+    model: Annotated[str | None, Meta(description="The model file, relative to this file; or a URI of MLflow (models:/, runs:/).")] = None
     name: Annotated[str | None, Meta(description="Name to register it under; the file's name unless given.")] = None
     data: Annotated[str | DataSpec | None, Meta(description="Rows to prove the model with: a path, or path and target.")] = None
     require: Annotated[

@@ -50,6 +50,16 @@ def test_a_model_on_the_command_line_does_not_pick_up_a_file_that_lies_around(fo
     assert (request.name, request.requirements) == ("other", ())
 
 
+def test_a_model_of_a_tracking_server_is_no_path_and_its_server_stands_in_the_file(folder: Path) -> None:
+    inner = folder / "inner"
+    inner.mkdir()
+    spec = inner / "fairlead.yaml"
+    spec.write_text("model: models:/Churn@champion\nsource: {tracking_uri: 'http://127.0.0.1:5000'}\n")
+    request = build_request(Flags(spec=spec))
+    assert (str(request.model), request.name, request.tracking_uri) == ("models:/Churn@champion", "churn", "http://127.0.0.1:5000")
+    assert build_request(Flags(spec=spec, tracking_uri="http://127.0.0.1:6000")).tracking_uri == "http://127.0.0.1:6000"
+
+
 def test_a_bound_on_cores_bounds_the_replica(folder: Path) -> None:
     assert build_request(Flags(model=Path("m.h5"), require=("cores<=2",), cores=8)).target.core_count == 2
 
