@@ -49,6 +49,7 @@ def _targets() -> dict[str, Array]:
         "number": number,
         "positive": np.abs(number) + 0.1,
         "numbers": np.stack([number, -number, rows[:, 2] ** 2], axis=1),
+        "labels": (rows[:, :3] > 0).astype(int),
     }
 
 
@@ -154,6 +155,7 @@ MODELS = [
     model("ranking, pairs", "several", "rank:pairwise", kind="ubj"),
     model("no split", "binary", "binary:logistic", rounds=3, gamma=1e9),
     model("linear booster", "binary", "binary:logistic", booster="gblinear", refusal="gblinear"),
+    model("3 labels at once", "labels", "binary:logistic", refusal="'binary:logistic' with 3 outputs"),
 ]
 
 

@@ -11,6 +11,7 @@ else
   echo "docs/formats/keras.md stays as it is: tf_keras is not installed in .venv, so half of its rows could not be measured"
 fi
 "$python" benchmarks/sklearn_battery.py --write docs/formats/sklearn.md
+for library in xgboost lightgbm catboost; do "$python" "benchmarks/${library}_battery.py" --write docs/formats/trees.md; done
 "$python" benchmarks/torch_battery.py --write docs/formats/torch.md
 "$python" benchmarks/tensorflow_battery.py --write docs/formats/tensorflow.md
 "$python" benchmarks/conversion_matrix.py --write docs/conversion-matrix.md
