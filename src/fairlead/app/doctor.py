@@ -53,7 +53,7 @@ class Diagnosis:
 _EXTRAS: Mapping[str, tuple[str, tuple[tuple[str, ...], ...]]] = {
     "sklearn": ("scikit-learn models (.pkl, .joblib, .skops)", (("sklearn", "skops", "skl2onnx"),)),
     "keras": ("Keras layers that Fairlead's own reader does not know", (("keras", "torch", "onnxscript"), ("keras", "jax", "jax2onnx"))),
-    "torch": ("PyTorch models (.pt2, .pt, .pth, .safetensors)", (("torch", "onnxscript", "onnxslim", "safetensors"),)),
+    "torch": ("PyTorch models (.pt2, .pt, .pth, .safetensors)", (("torch", "onnxscript", "onnxslim"),)),
     "tensorflow": ("TensorFlow models (SavedModel, .tflite), and .tflite out", (("tensorflow", "tf2onnx"),)),
     "xgboost": ("XGBoost itself to compare with (its files are read without it)", (("xgboost",),)),
     "lightgbm": ("LightGBM itself to compare with (its files are read without it)", (("lightgbm",),)),
