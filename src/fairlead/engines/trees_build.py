@@ -128,7 +128,7 @@ def _private_folder(cache: Path) -> Iterator[int | None]:
             stack.callback(os.close, descriptor)
             for name in _FOLDERS:
                 with suppress(FileExistsError):
-                    os.mkdir(name, 0o700, dir_fd=descriptor)  # noqa: PTH102 - pathlib knows no descriptors
+                    os.mkdir(name, 0o700, dir_fd=descriptor)
                 descriptor = os.open(name, _DIRECTORY, dir_fd=descriptor)
                 stack.callback(os.close, descriptor)
             if not _is_own(os.fstat(descriptor), stat.S_IFDIR):
@@ -146,7 +146,7 @@ def _open_trusted(recipe: Recipe, folder: int) -> ctypes.CDLL | None:
     """Return the library in `folder`; None where it is absent, is not this user's alone, cannot be loaded, or is another one."""
     name = f"{recipe.key}.so"
     try:
-        descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+        descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
     except OSError:
         return None
     try:
@@ -179,9 +179,9 @@ def _build(recipe: Recipe, folder: int) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.rename(part, f"{recipe.key}.so", src_dir_fd=folder, dst_dir_fd=folder)  # noqa: PTH104 - pathlib knows no descriptors
+        os.rename(part, f"{recipe.key}.so", src_dir_fd=folder, dst_dir_fd=folder)
     except BaseException:
-        os.unlink(part, dir_fd=folder)  # noqa: PTH108 - likewise
+        os.unlink(part, dir_fd=folder)
         raise
 
 

@@ -1,7 +1,7 @@
 """The engine that runs tree ensembles with a kernel compiled on this machine.
 
 Takes a file of engines.tree_ensemble_file and the interface that it has to have; gives an `Engine`. Sums are those of
-tree_ensemble_engine bit for bit, in batches of every size and on any number of threads. Raises EnvironmentalError where the kernel cannot be
+tree_ensemble_engine bit for bit, in batches of every size, on any number of threads. Raises EnvironmentalError where the kernel cannot be
 compiled (before the file is opened), CorruptError where the file is not sound, SourceError where the interface belongs to another model,
 RequestError where inputs do not fit, TooLargeError, UnavailableError after `close`. The file is data: nothing in it becomes code, and every
 index in it is checked before the kernel sees it.
@@ -32,7 +32,7 @@ _Taker = Callable[[Answer], Array]
 
 
 class TreesEngine:
-    """Runs one ensemble. Safe to call from several threads; each call computes on up to `thread_count` threads, which share out the rows."""
+    """Runs one ensemble. Safe to call from several threads; each call computes on up to `thread_count` threads, which share the rows."""
 
     def __init__(self, path: Path, interface: Interface, *, thread_count: int = 1) -> None:
         library = kernel()

@@ -96,7 +96,7 @@ class Program:
         self.steps_per_row = int(layout.depths.sum()) + len(layout.column_features)
 
     def compute(self, rows: Array) -> Answer:
-        """Return the answer to `rows` (rows, features), of any type and order in memory; the lock of the interpreter is let go meanwhile."""
+        """Return the answer to `rows` (rows, features), of any type and order in memory; other threads of Python go on meanwhile."""
         if rows.dtype != self._compare:
             with np.errstate(over="ignore", invalid="ignore"):
                 rows = rows.astype(self._compare)
