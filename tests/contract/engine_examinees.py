@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 import pickle
+import shutil
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -187,7 +188,36 @@ def _python(kind: str, folder: Path) -> Engine | None:
     return PythonEngine(path, interface, sandbox=OneShotSandbox())
 
 
+STUMP_LEAVES = np.array([0.25, -2.0], dtype=np.float32)
+
+
+def _trees(kind: str, folder: Path) -> Engine | None:
+    """One split for each of two outputs: 0.5 + a leaf for x[0] below 0.1, and 0.5 + a leaf for x[3] below 0.1."""
+    if kind != "floats":
+        return None
+    if shutil.which("cc") is None:
+        pytest.skip("there is no C compiler")
+    from fairlead.core.tree_ensemble import TreeEnsemble
+    from fairlead.engines.tree_ensemble_file import write_tree_ensemble
+    from fairlead.engines.trees_engine import TreesEngine
+
+    none, leaves = np.zeros(6), np.array([0, *STUMP_LEAVES, 0, *STUMP_LEAVES])
+    trees = TreeEnsemble(
+        4, 2, np.array([0, 3]), np.array([0, 1]), np.array([1, 0, 0, 1, 0, 0]), np.array([0, 0, 0, 3, 0, 0]),
+        np.array([1, 0, 0, 1, 0, 0]) * float(np.float32(0.1)), np.array([1, 0, 0, 4, 0, 0]), np.array([2, 0, 0, 5, 0, 0]), none, none > 0,
+        leaves[:, np.newaxis], np.array([0.5, 0.5]), np.zeros(7, np.int32), np.zeros(0, np.int32), none > 0,
+    )  # fmt: skip
+    write_tree_ensemble(folder / "model.trees", trees)
+    interface = Interface((TensorSpec("x", DType.FP32, (None, 4)),), (TensorSpec("prediction", DType.FP32, (None, 2)),))
+    return TreesEngine(folder / "model.trees", interface)
+
+
 OWN: Mapping[tuple[str, str], Kind] = {
+    ("trees", "floats"): Kind(
+        lambda path: (path, LINEAR),
+        lambda rows: {"x": _floats(rows, 4)},
+        lambda rows: {"prediction": 0.5 + np.where(rows["x"][:, [0, 3]] < np.float32(0.1), *STUMP_LEAVES)},
+    ),
     ("litert", "floats"): Kind(lambda path: (path, LINEAR), _litert_rows, _litert_answers),
     ("python", "floats"): Kind(
         lambda path: (path, LINEAR),
@@ -207,6 +237,7 @@ EXAMINEES: Mapping[str, Callable[[str, Path], Engine | None]] = {
     "onnxruntime with .ort": _ort,
     "openvino": _openvino,
     "litert": _litert,
+    "trees": _trees,
     "python": _python,
     "in a process of its own": _resident,
     "onnx in the sandbox": _original,

@@ -41,10 +41,10 @@ class TreesEngine:
         self._interface = interface
         self._input = interface.inputs[0]
         self._fitting = (self._input.dtype.numpy, trees.feature_count)
-        self._takers = {spec.name: _taker(trees, interface, spec) for spec in interface.outputs}
         self._thread_count = thread_count
         self._pool = ThreadPoolExecutor(thread_count - 1, "trees") if thread_count > 1 else None
-        self._program: Program | None = Program(trees, library)
+        takers = {spec.name: _taker(trees, interface, spec) for spec in interface.outputs}
+        self._model: tuple[Program, dict[str, _Taker]] | None = (Program(trees, library), takers)  # let go of at once by `close`
 
     @property
     def interface(self) -> Interface:
@@ -58,25 +58,25 @@ class TreesEngine:
 
     def run(self, inputs: Tensors, outputs: Sequence[str] = ()) -> dict[str, Array]:
         """Return the named outputs (all where none are named); see core.ports.Engine for the errors."""
-        program = self._program
-        if program is None:
+        model = self._model
+        if model is None:
             raise UnavailableError("The model was unloaded.", hint="Ask again; a newer version may be serving.")
+        program, takers = model
         if not self._fits(inputs):
             self._interface.check_inputs(inputs)
-        wanted = [self._interface.output(name).name for name in outputs] if outputs else self._takers
+        wanted = [self._interface.output(name).name for name in outputs] if outputs else takers
         rows = inputs[self._input.name]
         try:
             answers = self._compute(program, rows)
         except MemoryError:
             raise TooLargeError("The answer to this request does not fit into memory.", hint="Send fewer rows at once.") from None
         if len(answers) == 1:
-            return {name: self._takers[name](answers[0]) for name in wanted}
-        return {name: np.concatenate([self._takers[name](answer) for answer in answers]) for name in wanted}
+            return {name: takers[name](answers[0]) for name in wanted}
+        return {name: np.concatenate([takers[name](answer) for answer in answers]) for name in wanted}
 
     def close(self) -> None:
         """Give back the trees' memory once no call uses it any more, and the threads. Idempotent."""
-        self._program = None
-        self._takers = {}
+        self._model = None
         if self._pool is not None:
             self._pool.shutdown(wait=False)
 
