@@ -1,8 +1,8 @@
 """The reference for XGBoost models: XGBoost itself, in the sandbox, on the snapshot that our own parser has checked.
 
 Takes an Artifact of format xgboost-json or xgboost-ubj; gives an `Engine` whose every call is a one-shot sandboxed process. Raises
-MissingExtraError, SandboxError (a crash of XGBoost ends that process and nothing else), RequestError, UnavailableError. Never used for
-serving.
+MissingExtraError, SandboxError (a crash of XGBoost ends that process and nothing else), SourceError, DataError for rows that XGBoost
+refuses (infinities), RequestError, UnavailableError. Never used for serving.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from fairlead.core.ports import Sandbox
 from fairlead.engines.sandboxed_engine import SandboxedEngine, Worker, write_answers
 from fairlead.engines.tensor_file import read_tensors
 from fairlead.engines.tree_ensemble_outputs import LABEL, PREDICTION, PROBABILITIES, SCORES
-from fairlead.errors import CorruptError, MissingExtraError, SourceError
+from fairlead.errors import CorruptError, DataError, MissingExtraError, SourceError
 
 _ENTRY = "fairlead.engines.xgboost_engine:run_once"
 
@@ -50,15 +50,24 @@ def run_once(arguments: Mapping[str, Any]) -> dict[str, Any]:
 
     interface = msgspec.convert(arguments["interface"], Interface)
     rows = read_tensors(Path(arguments["inputs"]))[interface.inputs[0].name]
+    booster = xgboost.Booster({"nthread": 1, "device": "cpu"})
     try:
-        booster = xgboost.Booster({"nthread": 1, "device": "cpu"})
         booster.load_model(bytearray(Path(arguments["path"]).read_bytes()))
+        rounds = _round_count(booster)
+    except (xgboost.core.XGBoostError, ValueError) as error:
+        raise SourceError(f"XGBoost does not open the model: {_reason(error)}.", hint="Save the model again.") from None
+    try:
         # By DMatrix: what DART answers in place differs in the last bits (measured).
         table = xgboost.DMatrix(rows, feature_names=booster.feature_names, feature_types=booster.feature_types, enable_categorical=True)
-        values = np.asarray(booster.predict(table, iteration_range=(0, _round_count(booster))), dtype=np.float32)
+        values = np.asarray(booster.predict(table, iteration_range=(0, rounds)), dtype=np.float32)
     except (xgboost.core.XGBoostError, ValueError) as error:
-        raise SourceError(f"XGBoost does not answer: {str(error)[:200]}.", hint="Save the model again.") from None
+        raise DataError(f"XGBoost refuses these rows: {_reason(error)}.", hint="Give rows as the model was trained with.") from None
     return write_answers(arguments["scratch"], {spec.name: _answer(interface, spec.name, values) for spec in interface.outputs})
+
+
+def _reason(error: Exception) -> str:
+    """The sentence without the time, the place in XGBoost's own source, and the addresses of its frames."""
+    return str(error).partition("\nStack trace:")[0].rpartition("Check failed: ")[2].strip()[:200].rstrip(".")
 
 
 def _round_count(booster: Any) -> int:

@@ -203,7 +203,7 @@ def test_every_truncation_of_ubjson_is_refused(place: int) -> None:
         (JSON + b"{}", "Extra data"),
         (b"[1]", "byte"),
         (b"", "breaks off"),
-        (b"binf", "follow"),
+        (b"binf", "unknown marker"),
         (UBJ + b"Z", "follow"),
     ],
 )
