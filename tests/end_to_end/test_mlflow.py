@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import json
 import os
 import signal
@@ -27,7 +28,9 @@ from fairlead.errors import EnvironmentalError, NotFoundError, SpecError, Unsupp
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("DO_NOT_TRACK", "true")
-pytest.importorskip("mlflow.server", reason="needs the whole of MLflow")
+pytest.importorskip("mlflow")
+if importlib.util.find_spec("sqlalchemy") is None:
+    pytest.skip("needs the whole of MLflow: its server keeps its records by SQLAlchemy", allow_module_level=True)
 sklearn = pytest.importorskip("sklearn")
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
@@ -42,28 +45,22 @@ def free_port():
         return sock.getsockname()[1]
 
 
-def environment():
-    return os.environ | {
-        "MLFLOW_DISABLE_TELEMETRY": "true",
-        "DO_NOT_TRACK": "true",
-        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-    }
+def start(app, folder, port, variables):
+    """Start a server of MLflow's in a process group of its own, as its command line does in the end, and without that one's two imports."""
+    command = [sys.executable, "-m", "uvicorn", "--host", "127.0.0.1", "--port", str(port), "--workers", "1", app]
+    with (folder / "log.txt").open("wb") as log:
+        return subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, env=os.environ | variables, start_new_session=True)
 
 
-def start(arguments, folder, port, path="/health"):
-    """Start a server in a process group of its own; give it once it answers."""
-    log = (folder / "log.txt").open("wb")
-    command = [sys.executable, "-m", "mlflow", *arguments]
-    process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, env=environment(), start_new_session=True)
+def wait_for(process, url, folder):
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and process.poll() is None:
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=2) as answer:
+            with urllib.request.urlopen(url, timeout=2) as answer:
                 if answer.status == 200:
-                    return process
+                    return
         except OSError:
-            time.sleep(0.2)
-    stop(process)
+            time.sleep(0.1)
     pytest.fail((folder / "log.txt").read_text()[-2000:])
 
 
@@ -74,13 +71,25 @@ def stop(process):
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory):
+def server(tmp_path_factory, estimator):
+    """MLflow's own tracking server on SQLite; it starts while the model is trained and MLflow is imported here."""
     folder, port = tmp_path_factory.mktemp("server"), free_port()
-    arguments = ["server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    arguments += ["--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--artifacts-destination", str(folder / "artifacts")]
-    process = start(arguments, folder, port)
-    yield f"http://127.0.0.1:{port}"
-    stop(process)
+    variables = {
+        "_MLFLOW_SERVER_FILE_STORE": f"sqlite:///{folder}/mlflow.db",
+        "_MLFLOW_SERVER_REGISTRY_STORE": f"sqlite:///{folder}/mlflow.db",
+        "_MLFLOW_SERVER_ARTIFACT_ROOT": "mlflow-artifacts:/",
+        "_MLFLOW_SERVER_ARTIFACT_DESTINATION": str(folder / "artifacts"),
+        "_MLFLOW_SERVER_SERVE_ARTIFACTS": "true",
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+    }
+    process = start("mlflow.server.fastapi_app:app", folder, port, variables)
+    try:
+        import mlflow.sklearn  # noqa: F401
+
+        wait_for(process, f"http://127.0.0.1:{port}/health", folder)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        stop(process)
 
 
 @pytest.fixture(scope="module")
@@ -116,6 +125,7 @@ def logged(server, estimator):
             registered_model_name="churn",
             metadata={"team": "risk"},
             serialization_format="skops",
+            pip_requirements=["scikit-learn", "skops"],  # MLflow finds them out in a process of its own otherwise
         )
     mlflow.MlflowClient().set_registered_model_alias("churn", "champion", "1")
     return run.info.run_id
@@ -137,6 +147,15 @@ def exported(deployed, house, tmp_path_factory):
     folder = tmp_path_factory.mktemp("export") / "churn"
     export(deployed.label, "mlflow", folder, house)
     return folder
+
+
+@pytest.fixture(scope="module")
+def scoring(exported, tmp_path_factory):
+    """MLflow's own scoring server on the exported folder: starts at once, is waited for by the test that asks it."""
+    folder, port = tmp_path_factory.mktemp("scoring"), free_port()
+    process = start("mlflow.pyfunc.scoring_server.app:app", folder, port, {"__pyfunc_model_path__": str(exported)})
+    yield process, f"http://127.0.0.1:{port}", folder
+    stop(process)
 
 
 def test_a_registered_model_is_deployed_by_its_alias_on_its_own_example(deployed, house, server, logged):
@@ -207,26 +226,7 @@ def test_the_same_version_is_exported_to_the_same_bytes(exported, deployed, hous
         assert (tmp_path / "again" / path.name).read_bytes() == path.read_bytes(), path.name
 
 
-def test_mlflows_scoring_server_gives_the_same_answers(exported, deployed, house, tmp_path):
-    port = free_port()
-    process = start(
-        ["models", "serve", "-m", str(exported), "--env-manager", "local", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"],
-        tmp_path, port, "/ping",
-    )  # fmt: skip
-    try:
-        body = (exported / "serving_input_example.json").read_bytes()
-        asked = urllib.request.Request(f"http://127.0.0.1:{port}/invocations", body, {"Content-Type": "application/json"})
-        with urllib.request.urlopen(asked, timeout=30) as answer:
-            predictions = json.load(answer)["predictions"]
-    finally:
-        stop(process)
-    with open_model(deployed.label, house) as model:
-        golden = model.golden
-    assert [row["label"] for row in predictions] == list(golden.outputs["label"])
-    got = [[row[f"probabilities_{name}"] for name in NAMES] for row in predictions]
-    assert np.allclose(got, golden.outputs["probabilities"], rtol=0, atol=1e-12)
-
-
+@pytest.mark.usefixtures("scoring")  # which starts meanwhile
 def test_publishing_twice_adds_one_version_with_evidence_and_the_round_trip_holds(server, deployed, house, tmp_path):
     from mlflow import MlflowClient
 
@@ -253,3 +253,17 @@ def test_a_version_without_onnx_is_refused_by_name(deployed, house, tmp_path):
     files.pop("model.onnx")
     with pytest.raises(UnsupportedError, match="no ONNX form"):
         ship(deployed, files, tmp_path / "out", layout="mlflow")
+
+
+def test_mlflows_scoring_server_gives_the_same_answers(scoring, exported, deployed, house):
+    process, url, folder = scoring
+    wait_for(process, f"{url}/ping", folder)
+    body = (exported / "serving_input_example.json").read_bytes()
+    asked = urllib.request.Request(f"{url}/invocations", body, {"Content-Type": "application/json"})
+    with urllib.request.urlopen(asked, timeout=30) as answer:
+        predictions = json.load(answer)["predictions"]
+    with open_model(deployed.label, house) as model:
+        golden = model.golden
+    assert [row["label"] for row in predictions] == list(golden.outputs["label"])
+    got = [[row[f"probabilities_{name}"] for name in NAMES] for row in predictions]
+    assert np.allclose(got, golden.outputs["probabilities"], rtol=0, atol=1e-12)
