@@ -29,7 +29,6 @@ from fairlead.ingest.sniff import has_suffix_of, sniff_among
 DESCRIPTION, EXAMPLE, PARSED = "mlflow-MLmodel.yaml", "mlflow-input-example.json", "mlflow-model.json"
 _EXAMPLE_LIMIT_BYTES = 64 * 2**20
 _SUFFIXES = {SourceFormat.CATBOOST_CBM: ".cbm", SourceFormat.XGBOOST_UBJ: ".ubj", SourceFormat.XGBOOST_JSON: ".json"}
-_PICKLES = (SourceFormat.SKLEARN_PICKLE, SourceFormat.SKLEARN_JOBLIB, SourceFormat.SKLEARN_SKOPS)
 
 
 class Described(msgspec.Struct, frozen=True):
@@ -138,11 +137,6 @@ def _entries(answer: Described, files: Sequence[FileEntry]) -> tuple[FileEntry, 
 
 def _refuse_wrapped(answer: Described, source_format: SourceFormat) -> None:
     """Refuse by name what only the library's own Python class could restore."""
-    if answer.flavor == "lightgbm" and source_format in _PICKLES:
-        raise UnsupportedError(
-            f"'{shorten(answer.path)}' holds LightGBM's scikit-learn wrapper, not the model itself.",
-            hint="Log its booster: mlflow.lightgbm.log_model(model.booster_, ...), which is written as text.",
-        )
     if answer.flavor == "pytorch" and source_format is SourceFormat.TORCH_STATE:
         raise UnsupportedError(
             f"'{shorten(answer.path)}' is a pickled nn.Module: opening it would run the code that it names.",
