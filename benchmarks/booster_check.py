@@ -27,8 +27,9 @@ HEADER = "| model | rows | decisions that differ | largest difference | verdict 
 class Model:
     """`save` writes the file and returns its path; `ask` gives the library's own answers, by the names of the interface's outputs.
 
-    `ordinary` are rows as in training. `refusal` is part of the reason with which the file has to be refused; "" where it is taken.
-    A library that refuses infinities is not asked about them.
+    The name "" stands for the first output. `ordinary` are rows as in training. `refusal` is part of the reason with which the file has
+    to be refused; "" where it is taken.
+    A library that refuses infinities is not asked about them, a model that `takes_missing` values not is asked about no strange rows.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Model:
     ordinary: Array
     refusal: str = ""
     takes_infinity: bool = True
+    takes_missing: bool = True
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,9 @@ def check(model: Model, sandbox: Sandbox) -> Line:
 def compare(model: Model, artifact: Artifact, conversion: Conversion) -> Line:
     """Compare in batches of all rows, 7 and 1."""
     spec = artifact.interface.inputs[0]
-    rows = np.ascontiguousarray(asked(model.ordinary, conversion.probes[spec.name] if conversion.probes else None), dtype=spec.dtype.numpy)
+    probes = conversion.probes[spec.name] if conversion.probes else model.ordinary[:0]
+    found = asked(model.ordinary, probes) if model.takes_missing else np.concatenate([model.ordinary, probes])
+    rows = np.ascontiguousarray(found, dtype=spec.dtype.numpy)
     if not model.takes_infinity:
         rows = rows[~np.isinf(rows).any(axis=1)]
     expected = model.ask(rows)
@@ -87,7 +91,7 @@ def compare(model: Model, artifact: Artifact, conversion: Conversion) -> Line:
         count = len(rows) if size == len(rows) else min(len(rows), 700)
         answers = [engine.run({spec.name: rows[start : start + size]}) for start in range(0, count, size)]
         for name, want in expected.items():
-            got = np.concatenate([answer[name] for answer in answers])[:count]
+            got = np.concatenate([answer[name or artifact.interface.outputs[0].name] for answer in answers])[:count]
             differs, distance = _differences(got, want[:count].reshape(got.shape))
             flips, largest = max(flips, differs), max(largest, distance)
     engine.close()
@@ -103,15 +107,14 @@ def _differences(got: Array, want: Array) -> tuple[int, float]:
     return int(far.sum()), float(distance.max(initial=0.0))
 
 
-def asked(ordinary: Array, probes: Array | None) -> Array:
+def asked(ordinary: Array, probes: Array) -> Array:
     """Ordinary rows, the conversion's own threshold rows, and rows with NaN, infinities and values that no training saw."""
     width = ordinary.shape[1]
     strange = np.repeat(ordinary[:8], 9 * width, axis=0)
     marks = (np.nan, np.inf, -np.inf, 0.0, -0.0, 1e-36, -1.0000000180025095e-35, 12_345.5, -3.0)
     for number in range(9 * width):
         strange[number :: 9 * width, number % width] = marks[number // width]
-    parts = [ordinary, strange] if probes is None else [ordinary, strange, probes]
-    return np.vstack(parts)[:_ROW_LIMIT]
+    return np.vstack([ordinary, strange, probes])[:_ROW_LIMIT]
 
 
 def rows_of(lines: Iterable[Line], title: str, family: str) -> Iterator[tuple[str, str, str, str]]:

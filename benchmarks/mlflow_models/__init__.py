@@ -1,0 +1,1 @@
+"""Models that are saved as MLflow folders, family by family."""
