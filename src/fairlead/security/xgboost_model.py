@@ -183,7 +183,8 @@ def _vector_leaves(item: Mapping[str, Any], number: int, width: int, output_coun
 def _category_sets(item: Mapping[str, Any], number: int, count: int) -> dict[int, Array]:
     """Return node -> its categories; segments lie inside of the list of all."""
     nodes = _numbers(item, "categories_nodes", None, "i8", default=None)
-    segments, sizes = (_numbers(item, name, len(nodes), "i8", default=None) for name in ("categories_segments", "categories_sizes"))
+    default = -1 if len(nodes) else None  # older files have none of these arrays; none is missing where others stand
+    segments, sizes = (_numbers(item, name, len(nodes), "i8", default=default) for name in ("categories_segments", "categories_sizes"))
     values = _numbers(item, "categories", None, "i8", default=None)
     outside = (nodes < 0) | (nodes >= count) | (segments < 0) | (sizes < 0) | (segments + sizes > len(values))
     if outside.any() or len(np.unique(nodes)) != len(nodes) or (len(values) and (values.min() < 0 or values.max() >= _CATEGORY_END)):

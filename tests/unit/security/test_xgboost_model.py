@@ -149,6 +149,7 @@ DAMAGES: dict[str, tuple[Change, str]] = {
     "a segment too long": (lambda model: tree(model)["categories_sizes"].__setitem__(0, 99), "categories"),
     "a node of categories beyond the end": (lambda model: tree(model)["categories_nodes"].__setitem__(0, 99), "categories"),
     "a node of categories twice": (lambda model: tree(model)["categories_nodes"].__setitem__(0, 6), "categories"),
+    "sets without their places": (lambda model: tree(model).pop("categories_segments"), "entries"),
     "an output that does not exist": (lambda model: forest(model)["tree_info"].__setitem__(0, 1), "output"),
     "too few outputs": (lambda model: forest(model)["tree_info"].pop(), "entries"),
     "rounds beyond the end": (lambda model: forest(model)["iteration_indptr"].__setitem__(6, 7), "rounds"),
