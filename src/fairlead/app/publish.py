@@ -77,7 +77,8 @@ def _add(client: Any, name: str, version: Version, request: PublishRequest, hous
     tags = {DIGEST_TAG: version.digest, VERDICT_TAG: "green" if verdict.is_green else "red", VERSION_TAG: version.label}
     with workspace(house) as folder:
         ship(version, files, folder / "model", layout="mlflow")
-        run = _log(client, folder / "model", files, tags, request)
+        with server_errors(tracking_uri_of(request.tracking_uri)):  # a connection that breaks is an OSError, and no matter of our disk
+            run = _log(client, folder / "model", files, tags, request)
     _ensure_model(client, name)
     added = client.create_model_version(name, source=f"{run.info.artifact_uri}/model", run_id=run.info.run_id, tags=tags)
     older = _find(client, name, version.digest)
