@@ -1,8 +1,8 @@
 """Keras itself at work, in the sandbox only: opens a Keras file that has passed the reader's gate, describes and runs it.
 
 Takes the job's arguments, gives JSON data and tensors in the scratch folder. Raises MissingExtraError where Keras or a backend is absent,
-UnsupportedError where Keras cannot open the file. Never compiles the model, never switches Keras's safe mode off, is never imported by a
-process that serves.
+UnsupportedError where Keras cannot open the file or stands on another backend already. Never compiles the model, never switches Keras's
+safe mode off, is never imported by a process that serves.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from fairlead.errors import MissingExtraError, UnsupportedError
 
 BACKENDS = ("torch", "jax")
 _BATCH_ROWS = 256
+_FRESH = "Open the model in a process of its own."
 _OWN = "Compare with Fairlead's own evaluation instead."
 
 
@@ -54,12 +55,20 @@ class _Without:
 
 
 def start_keras(backend: str = "") -> Any:
-    """Import Keras on `backend`, or on the one that is there, and return the module."""
+    """Import Keras on `backend`, or on the one that is there, and return the module.
+
+    Raises UnsupportedError where this process has Keras on another one: Keras never changes it, and would export by that one's exporter.
+    """
     backend = backend or find_backend()
-    os.environ["KERAS_BACKEND"] = backend
-    others = frozenset({"tensorflow", "sklearn", *BACKENDS} - {backend})  # scikit-learn: only for Keras's wrappers of it
-    sys.meta_path[:] = [_Without(finder, others) for finder in sys.meta_path]
-    return importlib.import_module("keras")
+    if "keras" not in sys.modules:
+        os.environ["KERAS_BACKEND"] = backend
+        others = frozenset({"tensorflow", "sklearn", *BACKENDS} - {backend})  # scikit-learn: only for Keras's wrappers of it
+        sys.meta_path[:] = [_Without(finder, others) for finder in sys.meta_path]
+    keras = importlib.import_module("keras")
+    standing = str(keras.backend.backend())
+    if standing != backend:
+        raise UnsupportedError(f"Keras runs on {standing} in this process and cannot change to {backend}.", hint=_FRESH)
+    return keras
 
 
 def open_model(path: Path, backend: str = "") -> Any:

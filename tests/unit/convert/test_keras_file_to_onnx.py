@@ -115,6 +115,7 @@ def test_a_masked_network_of_any_length_goes_through_keras_itself(tmp_path):
     artifact = Artifact(SourceFormat.KERAS_ZIP, ArtifactForm.KERAS_FILE, path, path, Manifest(()), "keras 3.15.1", interface)
     conversion = converter.convert_keras_file(artifact, tmp_path / "work", sandbox=OneShotSandbox())
     assert conversion.steps[0].parameters == {"backend": "jax"}
+    assert onnx.load(conversion.path).producer_name == "jax2onnx"  # Keras on another backend would have exported by that one's exporter
     engine = OnnxRuntimeEngine(conversion.path, interface)
     for length in (5, 11):
         rows = np.random.default_rng(length).integers(0, 20, (3, length)).astype(np.int32)

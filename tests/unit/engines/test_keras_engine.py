@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -102,6 +105,17 @@ def test_without_keras_or_a_backend_the_extra_is_named(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match=r"fairlead\[keras\]"):
         keras_worker.find_backend()
+
+
+def test_a_process_that_has_keras_on_another_backend_is_refused_and_left_as_it_is(monkeypatch):
+    monkeypatch.setitem(sys.modules, "keras", SimpleNamespace(backend=SimpleNamespace(backend=lambda: "torch")))
+    monkeypatch.setenv("KERAS_BACKEND", "torch")
+    finders = list(sys.meta_path)
+    with pytest.raises(UnsupportedError, match="Keras runs on torch in this process and cannot change to jax"):
+        keras_worker.open_model(Path("never opened.keras"), "jax")
+    assert os.environ["KERAS_BACKEND"] == "torch"
+    assert sys.meta_path == finders
+    assert keras_worker.start_keras("torch") is sys.modules["keras"]
 
 
 @pytest.mark.slow
