@@ -77,6 +77,7 @@ BROAD_EXCEPTS = {
     "src/fairlead/convert/tensorflow_to_tflite.py": "TensorFlow's own converter raises whatever an operator without a TensorFlow Lite form raises",
     "src/fairlead/convert/torch_export.py": "PyTorch's exporters and onnxslim raise whatever a graph that they cannot follow makes them",
     "src/fairlead/convert/torch_original.py": "likewise",
+    "src/fairlead/engines/export_proof.py": "an original raises whatever it likes for rows that it does not take; the next are tried",
     "src/fairlead/engines/keras_worker.py": "Keras raises whatever a layer raises; all of it means that it cannot open or run the file",
     "src/fairlead/engines/tensorflow_worker.py": "TensorFlow raises whatever a node raises; all of it means that it cannot open or run the model",
     "src/fairlead/engines/torch_rows.py": "a model's own code raises whatever it likes for rows that it does not take; the next are tried",

@@ -21,10 +21,10 @@ from fairlead.convert.export_surface import HINT, check_free, rename_tensors
 from fairlead.convert.routes import Route, first_right
 from fairlead.core.artifact import Artifact
 from fairlead.core.conversion import Conversion
-from fairlead.core.interface import Array, TensorSpec, shorten
+from fairlead.core.interface import Array, Tensors, TensorSpec, shorten
 from fairlead.core.lineage import Step
 from fairlead.core.ports import Sandbox, SandboxJob, SandboxLimits
-from fairlead.engines.export_proof import draw, prove_export
+from fairlead.engines.export_proof import answer_drawn, prove_export
 from fairlead.engines.keras_worker import open_model
 from fairlead.errors import CorruptError, MissingExtraError, UnsupportedError
 
@@ -34,7 +34,6 @@ _ENTRY = "fairlead.convert.keras_file_to_onnx:export_in_sandbox"
 _ROUTES = {"jax": ("jax", "jax2onnx"), "torch": ("torch", "onnxscript", "onnxslim")}
 _LIMITS = SandboxLimits(memory_bytes=32 * 2**30, cpu_s=600, wall_s=600.0)  # address space: frameworks reserve more than they use
 _NEED = "Converting a layer that only Keras knows"
-_EXAMPLE_BATCH, _EXAMPLE_LENGTH = 3, 6  # a batch of 1 would be taken for a constant
 
 
 def convert_keras_file(artifact: Artifact, workspace: Path, *, sandbox: Sandbox) -> Conversion:
@@ -70,17 +69,19 @@ def export_in_sandbox(arguments: Mapping[str, Any]) -> dict[str, Any]:
     backend, inputs = str(arguments["backend"]), msgspec.convert(arguments["inputs"], tuple[TensorSpec, ...])
     model = open_model(Path(arguments["path"]), backend)
     scratch = Path(arguments["scratch"])
+    answered = answer_drawn(inputs, partial(_answers, model, inputs))
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            exported = _export_with_jax(model, inputs, scratch) if backend == "jax" else _export_with_torch(model, inputs)
+            exported = _export_with_jax(model, scratch) if backend == "jax" else _export_with_torch(model, inputs, answered[0][0])
     except Exception as error:  # the exporter raises whatever an operator without a converter raises
         reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
         raise UnsupportedError(f"{shorten(reason.rstrip('.'), 200)}.", hint=HINT) from error
     rename_tensors(exported, [spec.name for spec in inputs], arguments["outputs"])
     check_free(exported, inputs)
     data = exported.SerializeToString(deterministic=True)
-    prove_export(data, inputs, partial(_answers, model, inputs))
+    expected = iter([answers for _, answers in answered])
+    prove_export(data, inputs, lambda _: next(expected), rows=[rows for rows, _ in answered])
     (scratch / MODEL_FILE).write_bytes(data)
     names = ("keras", *_ROUTES[backend], "onnx")
     return {"versions": {name: str(getattr(importlib.import_module(name), "__version__", "")) for name in names}}
@@ -99,16 +100,16 @@ def _as_taken(model: Any, tensors: Sequence[Any]) -> Any:
     return tensors[0] if structure is None else importlib.import_module("keras").tree.pack_sequence_as(structure, list(tensors))
 
 
-def _export_with_jax(model: Any, inputs: Sequence[TensorSpec], scratch: Path) -> Any:
+def _export_with_jax(model: Any, scratch: Path) -> Any:
+    """Export a model that was called once: Keras exports no other."""
     onnx = importlib.import_module("onnx")
-    rows = [draw(spec, _EXAMPLE_BATCH, _EXAMPLE_LENGTH) for spec in inputs]
-    model(_as_taken(model, rows), training=False)  # Keras exports only what was called once
     path = scratch / "exported.onnx"
     model.export(path, format="onnx", verbose=False)
     return onnx.load(path)
 
 
-def _export_with_torch(model: Any, inputs: Sequence[TensorSpec]) -> Any:
+def _export_with_torch(model: Any, inputs: Sequence[TensorSpec], example: Tensors) -> Any:
+    """Export by following `example`; its batch is not 1, which would be taken for a constant."""
     torch = importlib.import_module("torch")
 
     class Wrapped(torch.nn.Module):  # type: ignore[misc, name-defined] # torch is not imported by this process otherwise
@@ -123,7 +124,7 @@ def _export_with_torch(model: Any, inputs: Sequence[TensorSpec]) -> Any:
             keras = importlib.import_module("keras")
             return tuple(keras.tree.flatten(self.model(_as_taken(self.model, tensors), training=False)))
 
-    examples = tuple(torch.from_numpy(draw(spec, _EXAMPLE_BATCH, _EXAMPLE_LENGTH)) for spec in inputs)
+    examples = tuple(torch.from_numpy(np.ascontiguousarray(example[spec.name])) for spec in inputs)
     free = torch.export.Dim.AUTO
     shapes = tuple({axis: free for axis, size in enumerate(spec.shape) if size is None} for spec in inputs)
     with torch.no_grad():
