@@ -28,6 +28,7 @@ def source_options(function: F) -> F:
     """Add the options that say what a model file does not say itself."""
     for option in (
         click.option("--tracking-uri", metavar="URI", help="MLflow server of models:/ and runs:/.  [default: MLFLOW_TRACKING_URI]"),
+        click.option("--signature", metavar="NAME", help="Which signature of a SavedModel that has several."),
         click.option("--import-path", multiple=True, type=click.Path(path_type=Path), help="Folder with the class's module.  [default: .]"),
         click.option("--input", multiple=True, metavar="SPEC", help="E.g. 'x=float32[batch,28,28]', where the file does not say."),
         click.option("--model-arg", multiple=True, metavar="NAME=VALUE", help="Argument of the model's class. Repeat for more."),
