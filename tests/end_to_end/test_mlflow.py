@@ -133,7 +133,9 @@ def logged(server, estimator):
 
 @pytest.fixture(scope="module")
 def house(tmp_path_factory):
-    return build_house(tmp_path_factory.mktemp("home"))
+    with pytest.MonkeyPatch.context() as patch:  # a house of a whole module is built before the environment of a test is set
+        patch.setenv("FAIRLEAD_ENGINES", "onnxruntime")
+        return build_house(tmp_path_factory.mktemp("home"))
 
 
 @pytest.fixture(scope="module")
