@@ -10,6 +10,9 @@ import pytest
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# What needs seconds to build (TensorFlow for .tflite, OpenVINO) is only built where a test is about it.
+ENGINES = "onnxruntime,trees,torch,python"
+os.environ["FAIRLEAD_ENGINES"] = ENGINES  # for what is built once per module or session, before the fixture below
 # A busy machine makes no property wrong: time is bounded by the suite, not by each example.
 hypothesis.settings.register_profile("fairlead", deadline=None)
 hypothesis.settings.load_profile("fairlead")
@@ -20,6 +23,5 @@ def fairlead_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Point FAIRLEAD_HOME at a folder of this test, so that nothing reaches the home of whoever runs it."""
     home = tmp_path / "fairlead-home"
     monkeypatch.setenv("FAIRLEAD_HOME", str(home))
-    # What needs seconds to build (TensorFlow for .tflite) is only built where a test is about it.
-    monkeypatch.setenv("FAIRLEAD_ENGINES", "onnxruntime,trees,torch,python")
+    monkeypatch.setenv("FAIRLEAD_ENGINES", ENGINES)
     return home
