@@ -48,7 +48,7 @@ CONTENTS = {
     "joblib": (gzip.compress(pickle.dumps({"a": 1})), {"model.pkl", "model.joblib"}),
     "skops": (zipped(schema__json=json.dumps({})), {"model.skops"}),
     "onnx": (model().SerializeToString(), {"model.onnx"}),
-    "torch": (zipped(**{"archive/data__pkl": pickle.dumps({})}), set()),
+    "torch": (zipped(**{"archive/data__pkl": pickle.dumps({})}), {"model.pt", "model.pth"}),
     "arrays": (npz(), set()),
     "tar": (tar(), set()),
     "7z": (b"7z\xbc\xaf\x27\x1c" + bytes(100), set()),

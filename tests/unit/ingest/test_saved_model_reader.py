@@ -34,9 +34,9 @@ def described(specs):
     return [(spec["name"], spec["dtype"], spec["shape"]) for spec in specs]
 
 
-def test_a_keras_3_export_is_described_without_tensorflow(unpacked):
+def test_a_keras_3_export_is_described_without_tensorflow(unpacked, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorflow", None)  # importing it fails from here on, also where another test has loaded it
     answer = read(unpacked("keras", "mlp"))
-    assert "tensorflow" not in sys.modules
     assert described(answer["interface"]["inputs"]) == [("keras_tensor", "FP32", [None, 12])]
     assert described(answer["interface"]["outputs"]) == [("output_0", "FP32", [None, 4])]
     assert answer["interface"]["decision"]["kind"] == "argmax"
