@@ -25,7 +25,7 @@ from fairlead.engines.sandboxed_engine import write_answers
 from fairlead.engines.tensor_file import read_tensors
 from fairlead.errors import MissingExtraError, UnsupportedError
 
-BACKENDS = ("torch", "jax")
+BACKENDS = ("jax", "torch")
 _BATCH_ROWS = 256
 _FRESH = "Open the model in a process of its own."
 _OWN = "Compare with Fairlead's own evaluation instead."
