@@ -95,7 +95,12 @@ def line_up(candidates: Sequence[Candidate], trial: Trial, house: House, folder:
             absent.append((candidate.name, _reason(error)))
             continue
         entrants[candidate.name] = entrant
-    timings = _time(entrants, trial, house.settings.engine_choice_time_s) if len(entrants) > 1 else ()
+    try:
+        timings = _time(entrants, trial, house.settings.engine_choice_time_s) if len(entrants) > 1 else ()
+    except BaseException:
+        for entrant in entrants.values():
+            entrant.engine.close()
+        raise
     order = rank(timings) if timings else tuple(entrants)
     return entrants, EngineChoice(timings, tuple(absent), order)
 
@@ -122,4 +127,4 @@ def _time(entrants: Mapping[str, Entrant], trial: Trial, time_s: float) -> tuple
 
 
 def _reason(error: InputError | EnvironmentalError) -> str:
-    return error.hint if isinstance(error, MissingExtraError) else error.message
+    return error.hint.removeprefix("Install it: ") if isinstance(error, MissingExtraError) else error.message
