@@ -107,15 +107,20 @@ def labels(answer: Any) -> list[int]:
 
 def descendants(pid: int) -> set[int]:
     found: set[int] = set()
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        for child in (task / "children").read_text().split():
-            found |= {int(child), *descendants(int(child))}
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # a process or a thread may end while it is read
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                for child in (task / "children").read_text().split():
+                    found |= {int(child), *descendants(int(child))}
     return found
 
 
 def has_loaded(pid: int) -> bool:
     """Whether a native part of scikit-learn is mapped into the process."""
-    return "/sklearn/" in Path(f"/proc/{pid}/maps").read_text()
+    try:
+        return "/sklearn/" in Path(f"/proc/{pid}/maps").read_text()
+    except (FileNotFoundError, ProcessLookupError):  # it has ended
+        return False
 
 
 def model_process(server_pid: int) -> int:

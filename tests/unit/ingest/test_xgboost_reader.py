@@ -50,7 +50,7 @@ def test_a_classifier_gives_labels_and_probabilities() -> None:
     assert found.labels == (0, 1, 2, 3)
 
 
-@pytest.mark.parametrize("objective", OBJECTIVES)
+@pytest.mark.parametrize("objective", sorted(OBJECTIVES))
 def test_every_objective_has_a_task_and_a_decision(objective: str) -> None:
     found = describe(replace(MODEL, objective=objective))
     assert found.decision is not None
