@@ -1,13 +1,16 @@
-"""What the data plane tells monitoring about one answered request. Pure value; no tensors travel with it yet."""
+"""What the data plane tells monitoring about an answered request, and about a batch that an engine ran. Pure values; no tensors."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Observation:
-    """One inference request. Times: `at` Unix seconds, durations in milliseconds; `error_code` is "" for an answer."""
+# A named tuple is made four times as fast as a frozen dataclass, and one is made for every request.
+class Observation(NamedTuple):
+    """One inference request. Times: `at` (its end) Unix seconds, durations in milliseconds; `error_code` is "" for an answer.
+
+    `trace` is the W3C traceparent that came with it, "" for none; `transport` is "http", "grpc" or "" for a call in this process.
+    """
 
     request_id: str
     model: str
@@ -17,3 +20,17 @@ class Observation:
     queue_ms: float
     compute_ms: float
     error_code: str = ""
+    transport: str = ""
+    trace: str = ""
+    is_cache_hit: bool = False
+
+
+class BatchObservation(NamedTuple):
+    """One call of an engine: the rows and requests that it answered together, and the milliseconds that it took."""
+
+    model: str
+    version: int
+    at: float
+    rows: int
+    requests: int
+    compute_ms: float

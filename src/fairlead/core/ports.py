@@ -11,7 +11,7 @@ from typing import Any, BinaryIO, Protocol
 from fairlead.core.golden import Golden
 from fairlead.core.interface import Array, Interface, Tensors
 from fairlead.core.manifest import Manifest
-from fairlead.core.observation import Observation
+from fairlead.core.observation import BatchObservation, Observation
 from fairlead.core.version import AliasMove, Version
 
 Json = Any
@@ -205,6 +205,10 @@ class ObservationSink(Protocol):
 
     def record(self, observation: Observation) -> None:
         """Take one observation."""
+        ...
+
+    def record_batch(self, batch: BatchObservation) -> None:
+        """Take what one call of an engine did."""
         ...
 
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from fairlead.core.observation import Observation
+from fairlead.core.observation import BatchObservation, Observation
 from fairlead.core.ports import Clock
 from fairlead.core.requirement import Requirement
 from fairlead.errors import FairleadError
@@ -77,6 +77,9 @@ class Watcher:
             watched = self._versions[key] = _Watched(Window(self._job.window_s, self._job.capacity))
         watched.window.add(observation)
         watched.totals.add(observation)
+
+    def record_batch(self, batch: BatchObservation) -> None:
+        """Take what one call of an engine did; a promise is about requests, so it is not judged."""
 
     def summary(self, model: str, version: int) -> Summary:
         """Return what the version did in the window; zeros and NaN for one that was not asked yet."""

@@ -37,6 +37,9 @@ class NullSink:
     def record(self, observation: object) -> None:
         """Drop it."""
 
+    def record_batch(self, batch: object) -> None:
+        """Drop it."""
+
 
 def _silent(_: str) -> None:
     """Tell nobody."""
