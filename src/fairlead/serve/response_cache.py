@@ -3,7 +3,8 @@
 Takes a version's digest, the inputs and the requested outputs; gives a key, and the outputs that were put under it. Raises nothing. Law: a
 key stands for exactly one version, list of outputs and inputs, bit by bit, so no request ever gets another one's answer: inputs are equal
 where names, element types, shapes and every bit are. So -0.0 is not 0.0, and NaN equals NaN of the same payload only: what a model may tell
-apart is never taken for the same. Never used for a version whose verdict does not say that it is deterministic (the data plane sees to that).
+apart is never taken for the same. The data plane never asks it
+about a version whose verdict does not say that it is deterministic.
 
 It touches no lock and belongs to the event loop's thread. Equal requests that come at once are not waited for: the scheduler computes them
 in one batch, and one that waited would inherit the other's deadline, priority and cancellation.
@@ -103,10 +104,10 @@ class ResponseCache:
             self.size_bytes -= self._entries.pop(key)[0]
 
 
-def _number_bytes(tensor: Array) -> Array | bytes:
+def _number_bytes(tensor: Array) -> memoryview | bytes:
     """The values in C order, least significant byte first."""
     if tensor.dtype.isnative and _IS_LITTLE:
-        return tensor if tensor.flags.c_contiguous and tensor.size else tensor.tobytes()
+        return tensor.data if tensor.flags.c_contiguous and tensor.size else tensor.tobytes()
     return tensor.astype(tensor.dtype.newbyteorder("<")).tobytes()
 
 
