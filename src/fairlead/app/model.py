@@ -19,6 +19,7 @@ from fairlead.core.golden import Golden
 from fairlead.core.interface import Array, DecisionKind, Interface, Tensors, decide
 from fairlead.core.plan import Candidate
 from fairlead.core.ports import Engine, LoadedModel
+from fairlead.core.verdict import Verdict
 from fairlead.core.version import Version, parse_reference
 from fairlead.datasets.bind import bind_inputs
 from fairlead.datasets.load import load_rows
@@ -103,7 +104,14 @@ def open_version(version: Version, house: House) -> LoadedModel:
     chosen = load(files["engine.json"].read_bytes(), Candidate)
     path = files[MAIN_FILE[RuntimeForm(chosen.form)]]
     engine = open_engine(chosen.engine, path, interface, thread_count=chosen.thread_count, sandbox=house.sandbox)
-    return LoadedModel(engine, read_golden(files["golden.npz"]), may_block=getattr(engine, "needs_sandbox", False))
+    verdict = load(files["verdict.json"].read_bytes(), Verdict)
+    return LoadedModel(
+        engine,
+        read_golden(files["golden.npz"]),
+        may_block=getattr(engine, "needs_sandbox", False),
+        is_deterministic=verdict.parity.is_deterministic,
+        is_batch_invariant=verdict.is_batch_invariant,
+    )
 
 
 def open_model(reference: str, house: House) -> Model:

@@ -217,11 +217,14 @@ class LoadedModel:
     """A version ready to be warmed: its engine, and the golden requests that it has to answer rightly before it serves.
 
     `may_block` says that a call can take long whatever calls before took: the engine waits for a process that may hang or start anew.
+    `is_deterministic` and `is_batch_invariant` are what its verdict says: only then may answers be kept, or rows of requests be joined.
     """
 
     engine: Engine
     golden: Golden | None = None
     may_block: bool = False
+    is_deterministic: bool = False
+    is_batch_invariant: bool = False
 
 
 class VersionSource(Protocol):

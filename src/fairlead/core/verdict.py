@@ -138,6 +138,11 @@ class Verdict:
         return all(check.is_met for check in self.checks)
 
     @property
+    def is_batch_invariant(self) -> bool:
+        """Whether it was shown that rows give the same answers in every batch."""
+        return any(check.name == "batch invariance" and check.is_met for check in self.checks)
+
+    @property
     def failures(self) -> tuple[Check, ...]:
         """The checks that did not pass."""
         return tuple(check for check in self.checks if not check.is_met)
