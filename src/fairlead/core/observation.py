@@ -9,7 +9,8 @@ from typing import NamedTuple
 class Observation(NamedTuple):
     """One inference request. Times: `at` (its end) Unix seconds, durations in milliseconds; `error_code` is "" for an answer.
 
-    `trace` is the W3C traceparent that came with it, "" for none; `transport` is "http", "grpc" or "" for a call in this process.
+    `trace` is the W3C traceparent that came with it, and behind a space its tracestate; "" for none. `transport` is "http", "grpc" or ""
+    for a call in this process. `batch_rows` are the rows of the engine's call that answered it, its own and others'; 0 where none did.
     """
 
     request_id: str
@@ -23,10 +24,11 @@ class Observation(NamedTuple):
     transport: str = ""
     trace: str = ""
     is_cache_hit: bool = False
+    batch_rows: int = 0
 
 
 class BatchObservation(NamedTuple):
-    """One call of an engine: the rows and requests that it answered together, and the milliseconds that it took."""
+    """One call of an engine: the rows and requests that it took together, the milliseconds, and "" or the code of the error that it raised."""
 
     model: str
     version: int
@@ -34,3 +36,4 @@ class BatchObservation(NamedTuple):
     rows: int
     requests: int
     compute_ms: float
+    error_code: str = ""
