@@ -1,0 +1,128 @@
+"""Raw tensor bytes to arrays and back: the form of the binary extension of the V2 protocol and of gRPC's raw contents.
+
+Takes little-endian, row-major bytes; BYTES are a 4-byte length and UTF-8 text per element, BOOL is one byte, 0 or 1, BF16 is widened to
+the FP32 or FP64 that the model takes, which loses nothing. Gives arrays that share the buffer's memory where it is aligned. Raises
+RequestError with what was expected and what came, TooLargeError. It never wraps, rounds, or reads beyond what was given.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Sequence
+from struct import Struct
+from typing import TypeAlias
+
+import numpy as np
+
+from fairlead.core.dtype import DType
+from fairlead.core.interface import Array, TensorSpec, shorten
+from fairlead.errors import RequestError, TooLargeError
+
+Buffer: TypeAlias = bytes | bytearray | memoryview
+DIMENSION_LIMIT = 16
+TEXT_LIMIT = 2**22  # texts in one tensor: each takes some 64 bytes, whatever it took on the wire
+BF16 = "BF16"
+_LENGTH = Struct("<I")
+_LITTLE = {dtype: dtype.numpy.newbyteorder("<") for dtype in DType if dtype is not DType.BYTES}
+_IS_LITTLE = sys.byteorder == "little"
+
+
+def check_datatype(spec: TensorSpec, datatype: str, *, is_raw: bool) -> None:
+    """Raise RequestError unless tensors of `datatype` can be given to `spec`; `is_raw` says that they come as bytes."""
+    if datatype == spec.dtype.value and (is_raw or spec.dtype is not DType.FP16):
+        return
+    name = f"Input '{spec.name}'"
+    if datatype in {"FP16", BF16} and not is_raw:
+        raise RequestError(
+            f"{name} is sent as {datatype}, which has raw tensors only.", hint=f"Send its bytes. Expected {spec.describe()}."
+        )
+    if datatype == BF16:
+        if spec.dtype in (DType.FP32, DType.FP64):
+            return
+    elif datatype not in DType.__members__:
+        raise RequestError(f"{name} has the unknown datatype '{shorten(datatype)}'.", hint=f"Expected {spec.describe()}.")
+    raise RequestError(f"{name} is sent as {datatype}.", hint=f"Expected {spec.describe()}.")
+
+
+def read_raw(spec: TensorSpec, shape: Sequence[int], buffer: Buffer, datatype: str = "") -> Array:
+    """Return the tensor of `shape` that lies in `buffer`; `datatype` is the sender's name of its type, "" for the model's."""
+    if datatype and datatype != spec.dtype.value:
+        check_datatype(spec, datatype, is_raw=True)
+    size = element_count(spec, shape)
+    if spec.dtype is DType.BYTES:
+        return _texts(spec, size, buffer).reshape(tuple(shape))
+    is_wide = datatype == BF16
+    item = 2 if is_wide else spec.dtype.numpy.itemsize
+    if len(buffer) != size * item:
+        kind = datatype or spec.dtype.value
+        raise RequestError(f"Input '{spec.name}' has {len(buffer)} bytes; {kind} of shape {list(shape)} needs {size * item}.")
+    if is_wide:
+        return _widen(spec, buffer).reshape(tuple(shape))
+    array: Array = np.frombuffer(buffer, dtype=_LITTLE[spec.dtype])
+    if spec.dtype is DType.BOOL and array.view(np.uint8).max() > 1:
+        raise RequestError(f"Input '{spec.name}' holds a byte that is neither 0 nor 1.", hint="BOOL is one byte for each element.")
+    if not _IS_LITTLE:
+        array = array.astype(spec.dtype.numpy)
+    elif not array.flags.aligned:
+        array = array.copy()
+    return array.reshape(tuple(shape))
+
+
+def write_raw(array: Array) -> bytes:
+    """Return the elements of `array` as bytes, row-major and little-endian."""
+    if array.dtype.kind in "OUST":
+        return _text_bytes(array)
+    if not _IS_LITTLE or array.dtype.byteorder == ">":
+        array = array.astype(array.dtype.newbyteorder("<"))
+    return array.tobytes()
+
+
+def element_count(spec: TensorSpec, shape: Sequence[int]) -> int:
+    """Return how many elements `shape` has, as a Python int that cannot overflow; raises RequestError for a nonsensical shape."""
+    if len(shape) > DIMENSION_LIMIT:
+        raise RequestError(f"Input '{spec.name}' has {len(shape)} dimensions, allowed are {DIMENSION_LIMIT}.")
+    size = math.prod(shape)
+    if size <= 0 or min(shape, default=1) < 1:
+        bad = "a negative dimension in its shape" if min(shape) < 0 else "a dimension of 0 in its shape"
+        raise RequestError(f"Input '{spec.name}' has {bad}.", hint=f"Every dimension needs at least 1. Expected {spec.describe()}.")
+    return size
+
+
+def _widen(spec: TensorSpec, buffer: Buffer) -> Array:
+    """BF16 is the upper half of FP32."""
+    halves = np.frombuffer(buffer, dtype="<u2")
+    return (halves.astype(np.uint32) << np.uint32(16)).view(np.float32).astype(spec.dtype.numpy, copy=False)
+
+
+def _texts(spec: TensorSpec, size: int, buffer: Buffer) -> Array:
+    """Every element's length is checked against what is left before anything is made of it."""
+    total = len(buffer)
+    if size * _LENGTH.size > total:
+        raise RequestError(f"Input '{spec.name}' has {total} bytes, too few for {size} texts with their lengths.")
+    if size > TEXT_LIMIT:
+        raise TooLargeError(f"Input '{spec.name}' has {size} texts, more than {TEXT_LIMIT}, the limit.", hint="Send fewer rows at once.")
+    array = np.empty(size, dtype=object)
+    place = 0
+    for index in range(size):
+        start = place + _LENGTH.size
+        end = start + _LENGTH.unpack_from(buffer, place)[0] if start <= total else total + 1
+        if end > total:
+            raise RequestError(f"Input '{spec.name}': text {index} does not fit into the {total} bytes that were sent.")
+        try:
+            array[index] = str(buffer[start:end], "utf-8")
+        except UnicodeDecodeError:
+            raise RequestError(f"Input '{spec.name}': text {index} is not UTF-8.") from None
+        place = end
+    if place != total:
+        raise RequestError(f"Input '{spec.name}' has {total} bytes; its {size} texts end after {place}.")
+    return array
+
+
+def _text_bytes(array: Array) -> bytes:
+    parts: list[bytes] = []
+    for item in array.ravel().tolist():
+        text = item if isinstance(item, bytes) else str(item).encode("utf-8", "replace")
+        parts.append(_LENGTH.pack(len(text)))
+        parts.append(text)
+    return b"".join(parts)
