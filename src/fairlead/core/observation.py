@@ -11,6 +11,7 @@ class Observation(NamedTuple):
 
     `trace` is the W3C traceparent that came with it, and behind a space its tracestate; "" for none. `transport` is "http", "grpc" or ""
     for a call in this process. `batch_rows` are the rows of the engine's call that answered it, its own and others'; 0 where none did.
+    Neither a cache hit nor a miss: nobody looked into the cache.
     """
 
     request_id: str
@@ -25,10 +26,11 @@ class Observation(NamedTuple):
     trace: str = ""
     is_cache_hit: bool = False
     batch_rows: int = 0
+    is_cache_miss: bool = False
 
 
 class BatchObservation(NamedTuple):
-    """One call of an engine: the rows and requests that it took together, the milliseconds, and "" or the code of the error that it raised."""
+    """One call of an engine: the rows and requests that it took together, the milliseconds, and "" or the code of its error."""
 
     model: str
     version: int
