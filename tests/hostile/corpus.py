@@ -104,17 +104,19 @@ def fired(some: list[Case], folder: Path) -> set[str]:
             (place / "out").mkdir(parents=True)
             work.append((case, str(case.build(place, place / "canary")), place))
         files = json.dumps([(path, str(place / "out")) for _, path, place in work])
-        code = subprocess.run([sys.executable, "-c", _RUNNER, files, controls[control]], capture_output=True, timeout=240, check=False)
-        has_died = code.returncode < 0
-        found |= {case.label for case, _, place in work if (has_died if case.control_kind == "crash" else (place / "canary").exists())}
+        is_crash = chosen[0].control_kind == "crash"
+        runner = [sys.executable, "-c", _CRASHES if is_crash else _RUNNER, files, controls[control], chosen[0].library]
+        said = subprocess.run(runner, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=240, check=False).stdout
+        died = set(json.loads(said.splitlines()[-1])) if is_crash else set()
+        found |= {case.label for case, path, place in work if path in died or (place / "canary").exists()}
     return found
 
 
 def _batches(some: list[Case]) -> Iterator[tuple[str, list[Case]]]:
-    canaries = [case for case in some if case.control and case.control_kind == "canary"]
-    for control in sorted({case.control for case in canaries}):
-        yield control, [case for case in canaries if case.control == control]
-    yield from ((case.control, [case]) for case in some if case.control and case.control_kind == "crash")
+    """Cases that one process can try: of one control, one kind and one library."""
+    chosen = [case for case in some if case.control]
+    for key in sorted({(case.control, case.control_kind, case.library) for case in chosen}):
+        yield key[0], [case for case in chosen if (case.control, case.control_kind, case.library) == key]
 
 
 _RUNNER = """
@@ -125,6 +127,27 @@ for path, folder in json.loads(sys.argv[1]):
         exec(sys.argv[2], {"path": path, "folder": folder})
     except Exception:
         pass
+"""
+
+# The library is imported once; each file is opened by a fork of that process, which may die of it.
+_CRASHES = """
+import importlib, json, os, signal, sys, warnings
+warnings.simplefilter("ignore")
+importlib.import_module(sys.argv[3])
+died = []
+for path, folder in json.loads(sys.argv[1]):
+    child = os.fork()
+    if not child:
+        signal.alarm(60)
+        try:
+            exec(sys.argv[2], {"path": path, "folder": folder})
+        except BaseException:
+            pass
+        os._exit(0)
+    status = os.waitpid(child, 0)[1]
+    if os.WIFSIGNALED(status) and os.WTERMSIG(status) != signal.SIGALRM:
+        died.append(path)
+print("\\n" + json.dumps(died))
 """
 
 

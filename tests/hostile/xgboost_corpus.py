@@ -38,9 +38,9 @@ _CRASHES = (
     ("split_indices", 0, 99_999_999),
     ("categories", 0, -99_999_999),
     ("categories_segments", 0, 99_999_999),
-    ("categories_sizes", 0, 99_999_999),
 )
 _OTHERS = (
+    ("categories_sizes", 0, 99_999_999, "XGBoost 3.2 reads beyond its memory, and dies of it every second time only"),
     ("categories_nodes", 0, 99_999_999, _QUIET),
     ("categories", 0, 2**31 - 1, _CHECKED),
     ("left_children", 1, 5, _QUIET),  # a shared child

@@ -8,6 +8,7 @@ number about a storage is checked with Python's integers before anything is allo
 from __future__ import annotations
 
 import pickletools
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -89,8 +90,10 @@ def parse(data: bytes, allowed: frozenset[str], *, is_class: Callable[[str], boo
     """Return what the pickle `data` holds. `is_class` says which further globals are classes of the file's own."""
     machine = _Interpreter(allowed, is_class)
     try:
-        return Parsed(machine.run(data), tuple(machine.storages))
-    except (ValueError, IndexError, KeyError, TypeError, UnicodeError, OverflowError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # Python only warns of an escape that it does not know; no writer makes one
+            return Parsed(machine.run(data), tuple(machine.storages))
+    except (ValueError, IndexError, KeyError, TypeError, UnicodeError, OverflowError, Warning) as error:
         raise SourceError(
             f"A pickle in the archive is damaged ({type(error).__name__}: {shorten(str(error), 100)}).", hint=_DAMAGED
         ) from None
