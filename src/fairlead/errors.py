@@ -13,6 +13,7 @@ FairleadError
 ├── RejectedError              the verdict is red: a requirement is not met
 ├── NotFoundError              no such model, version, alias or blob
 ├── ConflictError              somebody else was faster
+├── ForbiddenError             the server was not told to let clients do this
 ├── EnvironmentalError         this machine lacks something
 │   ├── MissingExtraError      an optional dependency is not installed
 │   ├── SandboxError           the import worker died or ran into a limit
@@ -116,6 +117,12 @@ class ConflictError(FairleadError):
     """Somebody else changed the same thing first."""
 
     code = "conflict"
+
+
+class ForbiddenError(FairleadError):
+    """Whoever runs the server has not allowed this to its clients."""
+
+    code = "forbidden"
 
 
 class EnvironmentalError(FairleadError):

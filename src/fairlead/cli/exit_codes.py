@@ -19,6 +19,7 @@ EXIT_CODES: dict[type[errors.FairleadError], int] = {
     errors.UnsafeContentError: 7,
     errors.EnvironmentalError: 8,
     errors.StorageError: 9,
+    errors.ForbiddenError: 11,
     errors.ServingError: 10,
 }
 MEANINGS = {
@@ -33,6 +34,7 @@ MEANINGS = {
     8: "this machine lacks something: an extra, a sandbox layer, a free port",
     9: "the registry cannot be read or written",
     10: "the server cannot answer now",
+    11: "the server was not told to allow this",
     INTERRUPTED: "interrupted",
 }
 

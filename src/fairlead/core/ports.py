@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
+from fairlead.core.aspired import Aspired
 from fairlead.core.golden import Golden
 from fairlead.core.interface import Array, Interface, Tensors
 from fairlead.core.manifest import Manifest
@@ -217,6 +218,7 @@ class LoadedModel:
     """A version ready to be warmed: its engine, and the golden requests that it has to answer rightly before it serves.
 
     `may_block` says that a call can take long whatever calls before took: the engine waits for a process that may hang or start anew.
+    `release` is called once, when the version has been unloaded: it gives back what the files were held with.
     `is_deterministic` and `is_batch_invariant` are what its verdict says: only then may answers be kept, or rows of requests be joined.
     """
 
@@ -225,13 +227,14 @@ class LoadedModel:
     may_block: bool = False
     is_deterministic: bool = False
     is_batch_invariant: bool = False
+    release: Callable[[], None] | None = None
 
 
 class VersionSource(Protocol):
     """What a server should have loaded, and how to load it. Called from a background thread; may raise StorageError any time."""
 
-    def aspired(self) -> Mapping[str, Version]:
-        """Return model name -> the version that the followed alias points at."""
+    def aspired(self) -> Mapping[str, Aspired | Version]:
+        """Return model name -> the versions that are wanted, for every model that may be served here; a Version alone is all of it."""
         ...
 
     def sequence(self) -> int:

@@ -12,6 +12,7 @@ _STATUSES: dict[type[errors.FairleadError], int] = {
     errors.TooLargeError: 413,
     errors.NotFoundError: 404,
     errors.ConflictError: 409,
+    errors.ForbiddenError: 403,
     errors.NoSpaceError: 507,
     errors.ServingError: 503,
     errors.OverloadedError: 503,
