@@ -14,15 +14,16 @@ from typing import Any
 _WAITING: set[asyncio.Task[None]] = set()  # the loop itself keeps only weak references to tasks
 
 
-def start(coroutine: Coroutine[Any, Any, None]) -> None:
-    """Run `coroutine` until it ends or waits; in the latter case the running loop finishes it."""
+def start(coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None] | None:
+    """Run `coroutine` until it ends or waits; in the latter case the running loop finishes it. Returns what to cancel, if it waits."""
     try:
         waits_for = coroutine.send(None)
     except StopIteration:
-        return
+        return None
     task = asyncio.get_running_loop().create_task(_finish(_Rest(coroutine, waits_for)))
     _WAITING.add(task)
     task.add_done_callback(_WAITING.discard)
+    return task
 
 
 async def _finish(rest: _Rest) -> None:

@@ -26,6 +26,7 @@ class Permission(enum.StrEnum):
     HEALTH = "health"  # probes: nothing about models
     VIEW = "view"  # names, interfaces, states
     INFER = "infer"
+    OPERATE = "operate"  # load and unload models
 
 
 class Call(msgspec.Struct, frozen=True):
