@@ -5,7 +5,8 @@
 # docs   refresh the tables in docs/ that scripts print
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-PYTEST_FLAGS := $(if $(FAST),-m "not slow",)
+# One process of tests per core; a file's tests stay together, since they share what is dear to build.
+PYTEST_FLAGS := -n auto --maxprocesses 4 --dist loadfile $(if $(FAST),-m "not slow",)
 
 .PHONY: help demo test test-everywhere check fmt docs clean
 

@@ -20,5 +20,5 @@ for version in 3.11 3.12 3.13; do
   if [ -z "$python" ]; then echo "Python $version: not on this machine"; continue; fi
   scripts/environment.sh ".venv-unit-$version" unit "$python"
   echo "Python $version: unit and contract tests"
-  ".venv-unit-$version/bin/python" -m pytest -q tests/unit tests/contract -m "not slow" -p no:cacheprovider
+  ".venv-unit-$version/bin/python" -m pytest -q tests/unit tests/contract -m "not slow" -n auto --maxprocesses 4 --dist loadfile -p no:cacheprovider
 done
