@@ -6,6 +6,7 @@ registered, and DataError or RequestError for rows that do not fit.
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -19,11 +20,13 @@ from fairlead.core.golden import Golden
 from fairlead.core.interface import Array, DecisionKind, Interface, Tensors, decide
 from fairlead.core.plan import Candidate
 from fairlead.core.ports import Engine, LoadedModel
+from fairlead.core.recipe import EngineRecipe
 from fairlead.core.verdict import Verdict
 from fairlead.core.version import Version, parse_reference
 from fairlead.datasets.bind import bind_inputs
 from fairlead.datasets.load import load_rows
-from fairlead.engines.opening import open_engine
+from fairlead.engines.catalog import ENGINES
+from fairlead.engines.opening import FORK_SAFE, DeferredEngine, open_engine
 from fairlead.register.resolve import resolve
 from fairlead.stores.document import load
 from fairlead.stores.golden_rows import read_golden
@@ -97,20 +100,26 @@ def labels_of(interface: Interface, outputs: Tensors) -> Array:
     return decisions
 
 
-def open_version(version: Version, house: House) -> LoadedModel:
-    """Unpack `version`, check every file against its digest, and start its engine."""
+def open_version(version: Version, house: House, *, is_apart: bool = False) -> LoadedModel:
+    """Unpack `version`, check every file against its digest, and start its engine; with its first use only, where `is_apart` says that
+    worker processes open it by its recipe.
+    """
     files = materialize(version, house.blobs, house.loaded)
     interface = load(files["interface.json"].read_bytes(), Interface)
     chosen = load(files["engine.json"].read_bytes(), Candidate)
     path = files[MAIN_FILE[RuntimeForm(chosen.form)]]
-    engine = open_engine(chosen.engine, path, interface, thread_count=chosen.thread_count, sandbox=house.sandbox)
+    open_it = partial(open_engine, chosen.engine, path, interface, thread_count=chosen.thread_count, sandbox=house.sandbox)
+    has_processes = getattr(ENGINES.load(chosen.engine), "needs_sandbox", False)
+    recipe = None if has_processes else EngineRecipe(chosen.engine, path, interface, chosen.engine in FORK_SAFE)
+    engine = DeferredEngine(interface, open_it) if is_apart and recipe is not None else open_it()
     verdict = load(files["verdict.json"].read_bytes(), Verdict)
     return LoadedModel(
         engine,
         read_golden(files["golden.npz"]),
-        may_block=getattr(engine, "needs_sandbox", False),
+        may_block=has_processes,
         is_deterministic=verdict.parity.is_deterministic,
         is_batch_invariant=verdict.is_batch_invariant,
+        recipe=recipe,
     )
 
 

@@ -13,6 +13,7 @@ from fairlead.core.golden import Golden
 from fairlead.core.interface import Array, Interface, Tensors
 from fairlead.core.manifest import Manifest
 from fairlead.core.observation import BatchObservation, Observation
+from fairlead.core.recipe import EngineRecipe
 from fairlead.core.version import AliasMove, Version
 
 Json = Any
@@ -220,6 +221,7 @@ class LoadedModel:
     `may_block` says that a call can take long whatever calls before took: the engine waits for a process that may hang or start anew.
     `release` is called once, when the version has been unloaded: it gives back what the files were held with.
     `is_deterministic` and `is_batch_invariant` are what its verdict says: only then may answers be kept, or rows of requests be joined.
+    `recipe` says how worker processes open it; None for an engine that stays in this process or has processes of its own.
     """
 
     engine: Engine
@@ -228,6 +230,7 @@ class LoadedModel:
     is_deterministic: bool = False
     is_batch_invariant: bool = False
     release: Callable[[], None] | None = None
+    recipe: EngineRecipe | None = None
 
 
 class VersionSource(Protocol):

@@ -6,11 +6,17 @@ absent, and what the engine raises for a file that it cannot open.
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from fairlead.core.interface import Interface
+from fairlead.core.interface import Array, Interface, Tensors
 from fairlead.core.ports import Engine, Sandbox
 from fairlead.engines.catalog import ENGINES
+from fairlead.errors import UnavailableError
+
+# A process that has opened one of these on one thread may be forked: they start no other thread and hold nothing of the system's.
+FORK_SAFE = frozenset({"onnxruntime", "trees"})
 
 
 def open_engine(name: str, path: Path, interface: Interface, *, thread_count: int = 1, sandbox: Sandbox | None = None) -> Engine:
@@ -21,3 +27,46 @@ def open_engine(name: str, path: Path, interface: Interface, *, thread_count: in
         return resident
     engine: Engine = kind(path, interface, thread_count=thread_count)
     return engine
+
+
+class DeferredEngine:
+    """An engine that is opened with its first use: where worker processes do, this process need not. Safe for several threads."""
+
+    def __init__(self, interface: Interface, open_it: Callable[[], Engine]) -> None:
+        self._interface, self._open_it = interface, open_it
+        self._lock = threading.Lock()
+        self._engine: Engine | None = None
+        self._is_closed = False
+
+    @property
+    def interface(self) -> Interface:
+        """What the model takes and gives."""
+        return self._interface
+
+    @property
+    def description(self) -> str:
+        """What runs it, with version; opens it."""
+        return self._opened().description
+
+    def run(self, inputs: Tensors, outputs: Sequence[str] = ()) -> dict[str, Array]:
+        """Return the named outputs (all where none are named); see core.ports.Engine. Raises what opening raises, too."""
+        return self._opened().run(inputs, outputs)
+
+    def close(self) -> None:
+        """Give back what was opened. Idempotent."""
+        with self._lock:
+            self._is_closed = True
+            engine, self._engine = self._engine, None
+        if engine is not None:
+            engine.close()
+
+    def _opened(self) -> Engine:
+        engine = self._engine
+        if engine is not None:
+            return engine
+        with self._lock:
+            if self._is_closed:
+                raise UnavailableError("The model was unloaded.", hint="Ask again; a newer version may be serving.")
+            if self._engine is None:
+                self._engine = self._open_it()
+            return self._engine
