@@ -1,17 +1,21 @@
-"""What a version did lately and ever since: counts and latencies of its requests.
+"""What a version did lately: counts and latencies of its requests.
 
-Takes Observations in the order in which they were made; gives a `Summary` of those in the window, and running totals. Pure: time comes with
-the observations and with the question. Bounded: the window holds at most `capacity` observations, the newest.
+Takes the times and sizes of requests in the order in which they ended; gives a `Summary` of those in the window. Pure: time comes with the
+requests and with the question. Bounded: the window holds at most `capacity` requests, the newest, 17 bytes each.
 """
 
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from fairlead.core.observation import Observation
+import numpy as np
+from numpy.typing import NDArray
+
+_FIRST_ROOM = 256
+Numbers = Sequence[Any] | NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -27,62 +31,66 @@ class Summary:
     p99_ms: float
 
 
-@dataclass(slots=True)
-class Totals:
-    """Since the version was first seen: requests, rows and milliseconds; `last_at` is Unix seconds."""
-
-    success_count: int = 0
-    success_ms: float = 0.0
-    fail_count: int = 0
-    fail_ms: float = 0.0
-    row_count: int = 0
-    queue_ms: float = 0.0
-    compute_ms: float = 0.0
-    last_at: float = 0.0
-
-    def add(self, observation: Observation) -> None:
-        """Count one request."""
-        self.last_at = observation.at
-        spent_ms = observation.queue_ms + observation.compute_ms
-        if observation.error_code:
-            self.fail_count += 1
-            self.fail_ms += spent_ms
-            return
-        self.success_count += 1
-        self.success_ms += spent_ms
-        self.row_count += observation.rows
-        self.queue_ms += observation.queue_ms
-        self.compute_ms += observation.compute_ms
-
-
 class Window:
-    """The newest observations of one version."""
+    """The newest requests of one version, in a ring that grows as it is needed."""
 
     def __init__(self, window_s: float, capacity: int) -> None:
         self.window_s = window_s
-        self._observations: deque[Observation] = deque(maxlen=capacity)
+        self._capacity = capacity
+        self._room = min(_FIRST_ROOM, capacity)
+        self._at: NDArray[np.float64] = np.zeros(self._room)
+        self._spent_ms: NDArray[np.float32] = np.zeros(self._room, np.float32)
+        self._rows: NDArray[np.int32] = np.zeros(self._room, np.int32)
+        self._is_error: NDArray[np.bool_] = np.zeros(self._room, np.bool_)
+        self._count = 0  # ever added
 
-    def add(self, observation: Observation) -> None:
-        """Take one observation; the oldest one goes where there is no room."""
-        self._observations.append(observation)
+    def add(self, at: Numbers, spent_ms: Numbers, rows: Numbers, is_error: Numbers) -> None:
+        """Take requests: when they ended (Unix seconds), how long they took, their rows, and whether they failed."""
+        count = len(at)
+        while self._room < self._capacity and self._count + count > self._room:
+            self._grow()
+        skipped = max(count - self._room, 0)  # more at once than there is room for: the newest count
+        places = np.arange(self._count + skipped, self._count + count) % self._room
+        self._at[places] = at[skipped:]
+        self._spent_ms[places] = spent_ms[skipped:]
+        self._rows[places] = rows[skipped:]
+        self._is_error[places] = is_error[skipped:]
+        self._count += count
 
     def summary(self, now: float, *, row_limit: int | None = None) -> Summary:
         """Return what happened up to `now` (Unix seconds), of requests with at most `row_limit` rows where that is given."""
-        recent = [
-            item for item in self._observations.copy() if item.at > now - self.window_s and (row_limit is None or item.rows <= row_limit)
-        ]
-        times = sorted(item.queue_ms + item.compute_ms for item in recent if not item.error_code)
+        held = min(self._count, self._room)
+        is_meant = self._at[:held] > now - self.window_s
+        if row_limit is not None:
+            is_meant &= self._rows[:held] <= row_limit
+        is_answer = is_meant & ~self._is_error[:held]
+        times = np.sort(self._spent_ms[:held][is_answer])
+        count = int(is_meant.sum())
         return Summary(
             self.window_s,
-            len(recent),
-            len(recent) - len(times),
-            sum(item.rows for item in recent if not item.error_code),
+            count,
+            count - len(times),
+            int(self._rows[:held][is_answer].sum(dtype=np.int64)),
             percentile(times, 0.5),
             percentile(times, 0.95),
             percentile(times, 0.99),
         )
 
+    def _grow(self) -> None:
+        """Double the room. The ring has not come around yet: it grows before it is full."""
+        self._room = min(self._room * 2, self._capacity)
+        self._at = _longer(self._at, self._room)
+        self._spent_ms = _longer(self._spent_ms, self._room)
+        self._rows = _longer(self._rows, self._room)
+        self._is_error = _longer(self._is_error, self._room)
 
-def percentile(ordered: Sequence[float], share: float) -> float:
+
+def _longer(ring: NDArray[Any], size: int) -> NDArray[Any]:
+    grown = np.zeros(size, ring.dtype)
+    grown[: len(ring)] = ring
+    return grown
+
+
+def percentile(ordered: Numbers, share: float) -> float:
     """Return the smallest value that at least `share` of the ordered values do not exceed (nearest rank); NaN for none."""
-    return ordered[max(math.ceil(share * len(ordered)), 1) - 1] if ordered else math.nan
+    return float(ordered[max(math.ceil(share * len(ordered)), 1) - 1]) if len(ordered) else math.nan

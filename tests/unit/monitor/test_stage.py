@@ -1,6 +1,6 @@
 import threading
 
-from fairlead.core.observation import Observation
+from fairlead.core.observation import BatchObservation, Observation
 from fairlead.core.requirement import parse_requirements
 from fairlead.errors import NotFoundError
 from fairlead.monitor.stage import Watcher, WatchJob, watch
@@ -73,25 +73,63 @@ def test_old_observations_leave_the_window() -> None:
 def test_statistics_have_the_form_of_the_protocol_and_only_grow() -> None:
     watched = watcher()
     watched.record(seen(rows=3, compute_ms=2.0, queue_ms=1.0))
+    watched.record(seen(rows=1, compute_ms=2.0, queue_ms=0.5))
+    watched.record_batch(BatchObservation("m", 1, 100.0, 4, 2, 2.0))
     watched.record(seen(error="bad_request", rows=0, compute_ms=0.0))
     stats = watched.statistics("m", 1)
-    assert (stats["name"], stats["version"], stats["inference_count"], stats["execution_count"]) == ("m", "1", 3, 1)
+    assert (stats["name"], stats["version"], stats["inference_count"], stats["execution_count"]) == ("m", "1", 4, 1)
     assert stats["last_inference"] == 100_000
-    assert stats["inference_stats"]["success"] == {"count": 1, "ns": 3_000_000}
-    assert stats["inference_stats"]["queue"] == {"count": 1, "ns": 1_000_000}
-    assert stats["inference_stats"]["compute_infer"] == {"count": 1, "ns": 2_000_000}
+    assert stats["inference_stats"]["success"] == {"count": 2, "ns": 5_500_000}
+    assert stats["inference_stats"]["queue"] == {"count": 2, "ns": 1_500_000}
+    assert stats["inference_stats"]["compute_infer"] == {"count": 2, "ns": 4_000_000}
     assert stats["inference_stats"]["fail"]["count"] == 1
+    nothing = {"count": 1, "ns": 0}
+    infer = {"count": 1, "ns": 2_000_000}
+    assert stats["batch_stats"] == [{"batch_size": 4, "compute_input": nothing, "compute_infer": infer, "compute_output": nothing}]
     assert watched.statistics("other", 9)["inference_count"] == 0
+
+
+def test_answers_from_the_cache_are_successes_but_no_inferences() -> None:
+    watched = watcher()
+    watched.record(seen(rows=5)._replace(is_cache_miss=True))
+    watched.record(seen(rows=5, compute_ms=0.0)._replace(is_cache_hit=True))
+    watched.record(seen(rows=5, compute_ms=0.0)._replace(is_cache_hit=True))
+    watched.record(seen(error="deadline")._replace(is_cache_miss=True))
+    stats = watched.statistics("m", 1)
+    counts = {name: phase["count"] for name, phase in stats["inference_stats"].items()}
+    assert counts["success"] == 3
+    assert (counts["queue"], counts["compute_infer"], counts["fail"]) == (1, 1, 1)
+    assert (counts["cache_hit"], counts["cache_miss"], stats["inference_count"]) == (2, 2, 5)
+
+
+def test_a_failed_engine_call_is_no_execution() -> None:
+    watched = watcher()
+    watched.record_batch(BatchObservation("m", 1, 100.0, 4, 2, 2.0, "unavailable"))
+    watched.record(seen(error="unavailable"))
+    assert watched.statistics("m", 1)["execution_count"] == 0
+    assert watched.statistics("m", 1)["batch_stats"] == []
 
 
 def test_memory_is_bounded_in_observations_and_in_versions() -> None:
     watched = watcher()
     for number in range(5000):
         watched.record(seen(version=1 + number % 1000))
-    assert len(watched._versions) <= 256
+    assert len(watched.meter.tallies()) <= 256
     for _ in range(5000):
         watched.record(seen(version=7))
     assert watched.summary("m", 7).count == 1000
+
+
+def test_the_version_that_was_asked_longest_ago_is_forgotten_first() -> None:
+    watched = watcher()
+    for number in range(1, 400):
+        watched.record(seen(version=number))
+        watched.record(seen(version=1))
+        watched.meter.fold()
+    kept = watched.meter.tallies()
+    assert ("m", 1) in kept
+    assert ("m", 2) not in kept
+    assert ("m", 399) in kept
 
 
 def test_a_version_whose_record_cannot_be_read_has_promised_nothing() -> None:

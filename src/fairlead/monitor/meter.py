@@ -1,0 +1,98 @@
+"""The sink that the data plane tells everything: it keeps observations in a buffer and counts them a few hundred at a time.
+
+Takes observations and engine calls, from the event loop's thread; gives tallies by version, and hands what it counted on to listeners
+(traces, logs). `record` never raises, never blocks and costs well under a microsecond: benchmarks/observing.py. Everything else may be
+called by any thread.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from operator import attrgetter
+from typing import Any, TypeVar
+
+from fairlead.core.observation import BatchObservation, Observation
+from fairlead.monitor.tally import Tally
+from fairlead.monitor.window import Window
+
+# Counting this many takes a tenth of a millisecond: no request behind them waits longer for it.
+_FOLD_COUNT = 256
+_VERSION_LIMIT = 256  # versions remembered; the one that was asked longest ago goes
+
+Key = tuple[str, int]
+T = TypeVar("T", Observation, BatchObservation)
+_KEY: Callable[[Any], Key] = attrgetter("model", "version")
+Listener = Callable[[Sequence[Observation]], None]
+
+
+class Meter:
+    """Counts by version. `listeners` are told every observation once, in groups, in the order in which they were made; they never raise."""
+
+    def __init__(self, window_s: float, capacity: int, listeners: Sequence[Listener] = ()) -> None:
+        self._window_s, self._capacity = window_s, capacity
+        self._listeners = tuple(listeners)
+        self._requests: deque[Observation] = deque()
+        self._batches: deque[BatchObservation] = deque()
+        self._tallies: dict[Key, Tally] = {}  # the one that was asked longest ago stands first
+        self.lock = threading.Lock()
+
+    def record(self, observation: Observation) -> None:
+        """Take one observation."""
+        requests = self._requests
+        requests.append(observation)
+        if len(requests) >= _FOLD_COUNT and self.lock.acquire(blocking=False):
+            try:
+                self._fold()
+            finally:
+                self.lock.release()
+
+    def record_batch(self, batch: BatchObservation) -> None:
+        """Take what one call of an engine did."""
+        self._batches.append(batch)
+
+    def fold(self) -> None:
+        """Count what is in the buffer."""
+        with self.lock:
+            self._fold()
+
+    def tallies(self) -> dict[Key, Tally]:
+        """Return the tallies as they are, everything counted; read them with `lock` held."""
+        self.fold()
+        return self._tallies.copy()
+
+    def _fold(self) -> None:
+        requests, batches = _take(self._requests), _take(self._batches)
+        for key, observations in _by_version(requests):
+            self._tally(key).add(observations)
+        for key, calls in _by_version(batches):
+            self._tally(key).add_batches(calls)
+        if requests:
+            for listener in self._listeners:
+                listener(requests)
+
+    def _tally(self, key: Key) -> Tally:
+        tally = self._tallies.pop(key, None)
+        if tally is None:
+            if len(self._tallies) >= _VERSION_LIMIT:
+                del self._tallies[next(iter(self._tallies))]
+            tally = Tally(Window(self._window_s, self._capacity))
+        self._tallies[key] = tally
+        return tally
+
+
+def _take(items: deque[T]) -> list[T]:
+    """Empty the deque of what is in it now. Its ends may be used by two threads at once."""
+    return [items.popleft() for _ in range(len(items))]
+
+
+def _by_version(items: list[T]) -> Iterable[tuple[Key, list[T]]]:
+    """Yield the observations of each version; most of the time there is one."""
+    keys = [*map(_KEY, items)]
+    if len(set(keys)) <= 1:
+        return [(keys[0], items)] if items else []
+    groups: dict[Key, list[T]] = {}
+    for key, item in zip(keys, items, strict=True):
+        groups.setdefault(key, []).append(item)
+    return groups.items()

@@ -1,0 +1,120 @@
+"""Everything that is counted of one version: what metrics and the statistics extension are printed from.
+
+Takes observations a few hundred at a time, since that costs each of them a fraction of a microsecond; gives numbers that only grow. Not
+safe for several threads: the meter holds its lock around it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fairlead.core.observation import BatchObservation, Observation
+from fairlead.monitor.histogram import ROWS, SECONDS, Histogram
+from fairlead.monitor.window import Window
+
+_MS = 1000.0  # milliseconds per second
+_SIZE_LIMIT = 512  # batch sizes told apart; above, a size is rounded up to a power of two
+Numbers = NDArray[Any]
+
+
+class Spent:
+    """How often something was done, and the milliseconds that it took together."""
+
+    __slots__ = ("count", "ms")
+
+    def __init__(self) -> None:
+        self.count, self.ms = 0, 0.0
+
+    def add(self, times_ms: Numbers) -> None:
+        """Count each of `times_ms`."""
+        self.count += len(times_ms)
+        self.ms += float(times_ms.sum())
+
+
+class Tally:
+    """The numbers of one version. `success` and `fail` are of all requests; `queue` and `infer` of answers that an engine gave."""
+
+    __slots__ = (
+        "batch_outcomes",
+        "batch_sizes",
+        "cache_hit",
+        "cache_miss",
+        "compute",
+        "duration",
+        "fail",
+        "infer",
+        "last_at",
+        "outcomes",
+        "queue",
+        "queue_seconds",
+        "row_count",
+        "run_row_count",
+        "size",
+        "success",
+        "window",
+    )
+
+    def __init__(self, window: Window) -> None:
+        self.window = window
+        self.outcomes: Counter[tuple[str, str]] = Counter()  # (transport, error code) -> requests
+        self.batch_outcomes: Counter[str] = Counter()  # error code -> engine calls
+        self.batch_sizes: dict[int, Spent] = {}
+        self.success, self.fail, self.queue, self.infer, self.cache_hit = Spent(), Spent(), Spent(), Spent(), Spent()
+        self.cache_miss = 0
+        self.row_count = self.run_row_count = 0  # answered rows: all; without those from the cache
+        self.last_at = 0.0
+        self.duration, self.queue_seconds, self.compute = Histogram(SECONDS, _MS), Histogram(SECONDS, _MS), Histogram(SECONDS, _MS)
+        self.size = Histogram(ROWS)
+
+    def add(self, observations: Sequence[Observation]) -> None:
+        """Count requests, at least one."""
+        _, _, _, ats, row_counts, queue_times, compute_times, codes, transports, _, hits, _, misses = zip(*observations, strict=True)
+        queue, compute = _times(queue_times), _times(compute_times)
+        spent, rows = queue + compute, np.array(row_counts, dtype=np.int64)
+        is_error = np.array([code != "" for code in codes])
+        self.outcomes.update(zip(transports, codes, strict=True))
+        self.window.add(ats, spent, rows, is_error)
+        self.last_at = max(self.last_at, *ats)
+        self.cache_miss += sum(misses)
+        if is_error.any():
+            self.fail.add(spent[is_error])
+            is_answer = ~is_error
+            queue, compute, spent, rows = queue[is_answer], compute[is_answer], spent[is_answer], rows[is_answer]
+            hits = tuple(hit for hit, code in zip(hits, codes, strict=True) if not code)
+        self.success.add(spent)
+        self.duration.add(spent)
+        self.row_count += int(rows.sum())
+        if True in hits:
+            is_hit = np.array(hits)
+            self.cache_hit.add(spent[is_hit])
+            queue, compute, rows = queue[~is_hit], compute[~is_hit], rows[~is_hit]
+        self.queue.add(queue)
+        self.queue_seconds.add(queue)
+        self.infer.add(compute)
+        self.run_row_count += int(rows.sum())
+
+    def add_batches(self, batches: Sequence[BatchObservation]) -> None:
+        """Count engine calls, at least one; those that failed only as such."""
+        self.batch_outcomes.update([batch.error_code for batch in batches])
+        done = [batch for batch in batches if not batch.error_code]
+        self.compute.add(_times([batch.compute_ms for batch in done]))
+        self.size.add(np.array([batch.rows for batch in done], dtype=np.float64))
+        for batch in done:
+            spent = self.batch_sizes.get(batch.rows) or self._new_size(batch.rows)
+            spent.count += 1
+            spent.ms += max(batch.compute_ms, 0.0)
+
+    def _new_size(self, rows: int) -> Spent:
+        if len(self.batch_sizes) >= _SIZE_LIMIT:
+            rows = 1 << max(rows - 1, 0).bit_length()
+        return self.batch_sizes.setdefault(rows, Spent())
+
+
+def _times(values: Sequence[float]) -> Numbers:
+    """Return durations as an array; one that a stepping clock made negative is 0."""
+    return np.fmax(np.array(values, dtype=np.float64), 0.0)
