@@ -6,6 +6,9 @@ registered, and DataError or RequestError for rows that do not fit.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -30,16 +33,18 @@ from fairlead.engines.opening import FORK_SAFE, DeferredEngine, open_engine
 from fairlead.register.resolve import resolve
 from fairlead.stores.document import load
 from fairlead.stores.golden_rows import read_golden
+from fairlead.stores.leases import hold
 from fairlead.stores.version_files import materialize
 
 
 class Model:
     """One version, loaded. Use it as a context manager, or `close` it, to give its memory back."""
 
-    def __init__(self, version: Version, engine: Engine, golden: Golden | None) -> None:
+    def __init__(self, version: Version, engine: Engine, golden: Golden | None, release: Callable[[], None] | None = None) -> None:
         self.version = version
         self.golden = golden
         self._engine = engine
+        self._release = release
 
     @property
     def interface(self) -> Interface:
@@ -73,6 +78,8 @@ class Model:
     def close(self) -> None:
         """Give memory back. Idempotent."""
         self._engine.close()
+        if self._release is not None:
+            self._release()
 
     def __enter__(self) -> Self:
         return self
@@ -102,8 +109,17 @@ def labels_of(interface: Interface, outputs: Tensors) -> Array:
 
 def open_version(version: Version, house: House, *, is_apart: bool = False) -> LoadedModel:
     """Unpack `version`, check every file against its digest, and start its engine; with its first use only, where `is_apart` says that
-    worker processes open it by its recipe.
+    worker processes open it by its recipe. Its files stay until `release` is called.
     """
+    with ExitStack() as undo:
+        release = hold(version.digest, house.loaded)
+        undo.callback(release)
+        loaded = replace(_open(version, house, is_apart=is_apart), release=release)
+        undo.pop_all()
+    return loaded
+
+
+def _open(version: Version, house: House, *, is_apart: bool) -> LoadedModel:
     files = materialize(version, house.blobs, house.loaded)
     interface = load(files["interface.json"].read_bytes(), Interface)
     chosen = load(files["engine.json"].read_bytes(), Candidate)
@@ -127,4 +143,4 @@ def open_model(reference: str, house: House) -> Model:
     """Return the version that `reference` names, loaded."""
     version = resolve(parse_reference(reference), records=house.records)
     loaded = open_version(version, house)
-    return Model(version, loaded.engine, loaded.golden)
+    return Model(version, loaded.engine, loaded.golden, loaded.release)
