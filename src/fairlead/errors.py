@@ -178,9 +178,13 @@ class ServingError(FairleadError):
 
 
 class OverloadedError(ServingError):
-    """The queue is full."""
+    """The queue is full, or too long for the request's deadline. `retry_after_s` says when asking again makes sense."""
 
     code = "overloaded"
+
+    def __init__(self, message: str, *, hint: str = "", retry_after_s: int = 1) -> None:
+        super().__init__(message, hint=hint)
+        self.retry_after_s = retry_after_s
 
 
 class UnavailableError(ServingError):

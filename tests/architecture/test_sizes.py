@@ -40,7 +40,7 @@ def test_no_room_is_called_utils() -> None:
 
 
 def test_every_step_has_one_door_with_one_public_function() -> None:
-    steps = ("ingest", "plan", "convert", "optimize", "verify", "register", "serve", "monitor", "explain", "ship")
+    steps = ("ingest", "plan", "convert", "optimize", "verify", "register", "serve", "monitor", "explain", "ship", "probe")
     for step in steps:
         tree = ast.parse((SOURCE / step / "stage.py").read_text())
         public = [
@@ -89,6 +89,7 @@ BROAD_EXCEPTS = {
     "src/fairlead/serve/follower.py": "whatever a registry or a load raises, what serves goes on serving; it is reported",
     "src/fairlead/serve/http/api.py": "the last resort: a mistake of ours becomes a 500 and a report, never the end of the server",
     "src/fairlead/serve/http/eager.py": "hands what was thrown, cancellation included, on to the coroutine that it belongs to",
+    "src/fairlead/serve/scheduler.py": "whatever an engine raises belongs to those who asked it, and to nobody else",
     "src/fairlead/serve/server.py": "hands what ended the server's thread on to the thread that started it",
     "src/fairlead/serve/threads.py": "hands what a call in a thread raised on to the one who awaits it",
     "src/fairlead/verify/quality.py": "the user's own metric function may raise anything",

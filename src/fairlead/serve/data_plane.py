@@ -1,13 +1,16 @@
 """The data plane: one inference request in, one response out, whatever transport brought it.
 
 Takes `InferRequest`s; gives `InferResponse`s; tells an ObservationSink about each. Raises NotFoundError (no such model or version),
-UnavailableError (loading or failed), RequestError (the tensors do not fit), OverloadedError (the model's places are taken) and what an
-engine raises. It knows no HTTP, no JSON and no status code, and never lets a request see another one's rows.
+UnavailableError (loading or failed), RequestError (the tensors do not fit), OverloadedError (the model's places are taken, or the deadline
+would pass before the request began), DeadlineError (it has passed) and what an engine raises. It knows no HTTP, no JSON and no status code,
+and never lets a request see another one's rows. Cancelling a call frees its place at once.
 """
 
 from __future__ import annotations
 
+import math
 import time
+from asyncio import CancelledError
 from collections.abc import Mapping
 
 import msgspec
@@ -15,16 +18,19 @@ import msgspec
 from fairlead.core.interface import Array, Tensors
 from fairlead.core.observation import Observation
 from fairlead.core.ports import Clock, ObservationSink
-from fairlead.errors import FairleadError, OverloadedError, RequestError
+from fairlead.errors import FairleadError, RequestError
+from fairlead.serve.admission import check_place
 from fairlead.serve.model_table import ModelTable, ServedModel, ServedVersion
-from fairlead.serve.runner import Run, Runner
-
-_NO_RUN = Run({}, 0.0, 0.0)
+from fairlead.serve.ticket import Ticket
 
 
 # A frozen msgspec.Struct is made five times as fast as a frozen dataclass, and one of each is made for every request.
 class InferRequest(msgspec.Struct, frozen=True):
-    """What is asked of a model. `version` None means the one that answers by default; no `outputs` means all of them."""
+    """What is asked of a model. `version` None means the one that answers by default, or the one with `label`; no `outputs` means all.
+
+    `priority` is that of the V2 protocol: 1 is the highest, 0 the default. `deadline` is in seconds of time.monotonic(): a request is not
+    begun after it, and is answered with DeadlineError then. `trace` is a W3C traceparent.
+    """
 
     model: str
     inputs: Tensors
@@ -32,6 +38,11 @@ class InferRequest(msgspec.Struct, frozen=True):
     outputs: tuple[str, ...] = ()
     request_id: str = ""
     parameters: Mapping[str, str | int | float | bool] = {}
+    priority: int = 0
+    deadline: float = math.inf
+    transport: str = ""
+    trace: str = ""
+    label: str = ""
 
 
 class InferResponse(msgspec.Struct, frozen=True):
@@ -44,49 +55,91 @@ class InferResponse(msgspec.Struct, frozen=True):
 
 
 class DataPlane:
-    """`queue_limit` is how many requests of one model wait or run at once. `clock` gives Unix seconds for observations."""
+    """`queue_limit` is how many requests of one model wait or run at once; `timeout_s` bounds every request's deadline, 0: not at all.
+    `clock` gives Unix seconds for observations, `monotonic` the seconds of deadlines.
+    """
 
-    def __init__(self, table: ModelTable, runner: Runner, sink: ObservationSink, *, queue_limit: int, clock: Clock = time.time) -> None:
+    def __init__(
+        self,
+        table: ModelTable,
+        sink: ObservationSink,
+        *,
+        queue_limit: int,
+        timeout_s: float = 0.0,
+        clock: Clock = time.time,
+        monotonic: Clock = time.monotonic,
+    ) -> None:
         self.table = table
-        self._runner = runner
         self._sink = sink
         self._queue_limit = queue_limit
+        self._timeout_s = timeout_s or math.inf
         self._clock = clock
+        self._monotonic = monotonic
         self.in_flight = 0
 
     async def infer(self, request: InferRequest) -> InferResponse:
         """Return the answer to `request`; see the module for the errors."""
-        served = self.table.resolve(request.model, request.version)
+        served = self.table.resolve(request.model, request.version, request.label)
         model = self.table.models[request.model]
-        rows, error_code, run = 0, "", _NO_RUN
+        rows, error_code, ticket = 0, "", None
         try:
             rows = served.interface.check_inputs(request.inputs)
             _check_request(served, request)
-            run = await self._run(model, served, request)
+            ticket = self._admit(model, served, request, rows)
+            try:
+                outputs = await ticket
+            finally:
+                self._let_go(model, served)
         except FairleadError as error:
             error_code = error.code
+            raise
+        except CancelledError:
+            error_code = "cancelled"
             raise
         except BaseException:
             error_code = "internal"
             raise
         finally:
-            at, number = self._clock(), served.version.number
-            self._sink.record(Observation(request.request_id, model.name, number, at, rows, run.queue_ms, run.compute_ms, error_code))
-        return InferResponse(request.model, number, run.outputs, request.request_id)
+            self._observe(request, model.name, served.version.number, rows, ticket, error_code)
+        return InferResponse(request.model, served.version.number, outputs, request.request_id)
 
-    async def _run(self, model: ServedModel, served: ServedVersion, request: InferRequest) -> Run:
-        """Admit, run, and let go. The counts are exact: one thread touches them, and nothing awaits between test and increment."""
+    def _admit(self, model: ServedModel, served: ServedVersion, request: InferRequest, rows: int) -> Ticket:
+        """Take a place. The counts are exact: one thread touches them, and nothing awaits between test and increment."""
+        scheduler = served.scheduler
         if model.admitted >= self._queue_limit:
-            raise OverloadedError(f"Model '{model.name}' has {model.admitted} requests waiting, its limit.", hint="Ask again later.")
+            check_place(model.name, model.admitted, self._queue_limit, scheduler.expected_wait_s())
+        deadline = min(request.deadline, self._monotonic() + self._timeout_s)
+        ticket = scheduler.submit(
+            request.inputs, request.outputs, rows, priority=request.priority, deadline=deadline, parameters=request.parameters
+        )
         model.admitted += 1
         self.in_flight += 1
         self.table.begin_request(served)
-        try:
-            return await self._runner.run(served, request.inputs, request.outputs)
-        finally:
-            self.table.end_request(served)
-            self.in_flight -= 1
-            model.admitted -= 1
+        return ticket
+
+    def _let_go(self, model: ServedModel, served: ServedVersion) -> None:
+        self.table.end_request(served)
+        self.in_flight -= 1
+        model.admitted -= 1
+
+    def _observe(self, request: InferRequest, name: str, number: int, rows: int, ticket: Ticket | None, error_code: str) -> None:
+        queue_ms, compute_ms, batch_rows = (ticket.queue_ms, ticket.compute_ms, ticket.batch_rows) if ticket is not None else (0.0, 0.0, 0)
+        self._sink.record(
+            Observation(
+                request.request_id,
+                name,
+                number,
+                self._clock(),
+                rows,
+                queue_ms,
+                compute_ms,
+                error_code,
+                request.transport,
+                request.trace,
+                False,
+                batch_rows,
+            )
+        )
 
 
 def _check_request(served: ServedVersion, request: InferRequest) -> None:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from fairlead.core.ports import Clock, VersionSource
 from fairlead.core.version import Version
 from fairlead.errors import FairleadError, UnavailableError
+from fairlead.serve.assembly import Assemble
 from fairlead.serve.model_table import ModelTable, ServedVersion
 from fairlead.serve.threads import ThreadPool
 from fairlead.serve.warm_up import warm_up
@@ -78,9 +79,17 @@ class Follower:
     """`label` is the alias that is followed; `report` takes sentences for the log."""
 
     def __init__(
-        self, source: VersionSource, table: ModelTable, *, label: str, report: Callable[[str], None], clock: Clock = time.monotonic
+        self,
+        source: VersionSource,
+        table: ModelTable,
+        assemble: Assemble,
+        *,
+        label: str,
+        report: Callable[[str], None],
+        clock: Clock = time.monotonic,
     ) -> None:
-        self._source, self._table, self._label, self._report, self._clock = source, table, label, report, clock
+        self._source, self._table, self._assemble = source, table, assemble
+        self._label, self._report, self._clock = label, report, clock
         self._asking = ThreadPool(1, "fairlead-follow")
         self._loaders = ThreadPool(_LOADER_COUNT, "fairlead-load")
         self._aspired: Mapping[str, Version] = {}
@@ -142,7 +151,7 @@ class Follower:
 
     async def _load(self, version: Version) -> None:
         try:
-            served = await self._loaders.call(lambda: warm_up(version, self._source.load(version)))
+            served = await self._loaders.call(lambda: warm_up(version, self._source.load(version), self._assemble))
         except FairleadError as error:
             self._fail(version, error)
         except Exception as error:  # noqa: BLE001 - a broken version must not take down the ones that serve
@@ -156,7 +165,7 @@ class Follower:
         version = served.version
         wanted = self._aspired.get(version.name)
         if not _is_same(wanted, version):  # the alias moved on while this version was loading
-            served.engine.close()
+            served.close()
             if wanted is None and not self._table.is_ready(version.name):
                 self._table.remove(version.name)
             return

@@ -1,7 +1,7 @@
 """Which versions a server has loaded, and the atomic switch from one to the next.
 
 Takes warmed versions; gives the one that a request goes to. Raises NotFoundError for what was never there, UnavailableError for what is
-loading or failed. Law: a version leaves the table in the same step in which the next one enters it, and its engine is closed only when
+loading or failed. Law: a version leaves the table in the same step in which the next one enters it, and it is closed only when
 its last request has been answered. The table is touched by one thread only, the event loop's; it never loads and never waits.
 """
 
@@ -12,9 +12,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from fairlead.core.interface import Interface, shorten
-from fairlead.core.ports import Engine
 from fairlead.core.version import Version
 from fairlead.errors import FairleadError, NotFoundError, UnavailableError
+from fairlead.serve.executor import Executor
+from fairlead.serve.scheduler import Scheduler
 
 
 class State(enum.StrEnum):
@@ -38,21 +39,26 @@ class VersionState:
 
 @dataclass(slots=True)
 class ServedVersion:
-    """A loaded version. `in_flight` counts the requests that it still has to answer; `element_ms` is what an input element
-    takes, measured; an engine that `may_block` is never called in the event loop.
+    """A loaded version: what runs it, and who decides what runs when. `in_flight` counts the requests that it still has to answer.
+
+    `is_deterministic` is what its verdict says: only then may answers be kept. `memory_bytes` is what it takes, as far as is known.
     """
 
     version: Version
-    engine: Engine
-    element_ms: float = 0.0
-    may_block: bool = False
+    executor: Executor
+    scheduler: Scheduler
+    is_deterministic: bool = False
+    memory_bytes: int = 0
     in_flight: int = 0
     is_retired: bool = False
+    interface: Interface = field(init=False)  # kept: it is asked for with every request
 
-    @property
-    def interface(self) -> Interface:
-        """What the version takes and gives."""
-        return self.engine.interface
+    def __post_init__(self) -> None:
+        self.interface = self.executor.interface
+
+    def close(self) -> None:
+        """Give memory, threads and processes back."""
+        self.scheduler.close()
 
 
 @dataclass(slots=True)
@@ -68,9 +74,9 @@ class ServedModel:
 
 
 class ModelTable:
-    """`dispose` is called with each engine that nobody needs any more."""
+    """`dispose` is called with each version that nobody needs any more."""
 
-    def __init__(self, dispose: Callable[[Engine], None]) -> None:
+    def __init__(self, dispose: Callable[[ServedVersion], None] = ServedVersion.close) -> None:
         self._models: dict[str, ServedModel] = {}
         self._dispose = dispose
 
@@ -166,12 +172,12 @@ class ModelTable:
         """Let go of `served`; the last request of a retired version gives its memory back."""
         served.in_flight -= 1
         if served.is_retired and served.in_flight == 0:
-            self._dispose(served.engine)
+            self._dispose(served)
 
     def _retire(self, served: ServedVersion) -> None:
         served.is_retired = True
         if served.in_flight == 0:
-            self._dispose(served.engine)
+            self._dispose(served)
 
 
 def _forget_absent(model: ServedModel) -> None:

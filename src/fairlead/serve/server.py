@@ -17,16 +17,17 @@ from typing import Any, Self
 
 import uvloop
 
-from fairlead.core.ports import Engine, ObservationSink, VersionSource
+from fairlead.core.ports import ObservationSink, VersionSource
 from fairlead.core.version import PRODUCTION
 from fairlead.errors import EnvironmentalError, PortInUseError, UnavailableError
+from fairlead.serve.assembly import Assembly
+from fairlead.serve.batching import BatchPolicy
 from fairlead.serve.data_plane import DataPlane
 from fairlead.serve.follower import Follower
 from fairlead.serve.http.api import Api, ApiJob, StatisticsSource
 from fairlead.serve.http.gate import Gate
 from fairlead.serve.http.limits import HttpLimits
 from fairlead.serve.model_table import ModelTable
-from fairlead.serve.runner import DirectRunner
 
 _BACKLOG = 2048
 
@@ -47,7 +48,8 @@ def _silent(_: str) -> None:
 
 @dataclass(frozen=True)
 class ServeJob:
-    """What to serve and how. Times in seconds; port 0 lets the system choose; `thread_count` is how many slow requests run at once.
+    """What to serve and how. Times in seconds; port 0 lets the system choose; `thread_count` is how many slow calls of one
+    version run at once, `request_timeout_s` how long any request may take (0: for ever).
 
     `on_listening` is told the URL once, `report` every sentence for the log. `software_version` is what server metadata says.
     """
@@ -60,7 +62,9 @@ class ServeJob:
     follow_interval_s: float = 0.5
     grace_s: float = 10.0
     queue_limit: int = 128
+    request_timeout_s: float = 60.0
     thread_count: int = 2
+    batch: BatchPolicy = field(default_factory=BatchPolicy)
     limits: HttpLimits = field(default_factory=HttpLimits)
     sink: ObservationSink = field(default_factory=NullSink)
     statistics: StatisticsSource | None = None
@@ -74,10 +78,10 @@ class Server:
 
     def __init__(self, job: ServeJob) -> None:
         self._job = job
-        self.table = ModelTable(Engine.close)
-        self._runner = DirectRunner(job.thread_count)
-        self.plane = DataPlane(self.table, self._runner, job.sink, queue_limit=job.queue_limit)
-        self.follower = Follower(job.source, self.table, label=job.alias, report=job.report)
+        self.table = ModelTable()
+        self.plane = DataPlane(self.table, job.sink, queue_limit=job.queue_limit, timeout_s=job.request_timeout_s)
+        assembly = Assembly(job.sink, job.thread_count, job.batch)
+        self.follower = Follower(job.source, self.table, assembly.assemble, label=job.alias, report=job.report)
         self.api = Api(
             ApiJob(self.plane, job.limits, job.software_version, self.why_not_ready, job.report, job.default_model, job.statistics)
         )
@@ -132,7 +136,6 @@ class Server:
         await self.follower.stop()  # 4. models and threads
         for name in tuple(self.table.models):
             self.table.remove(name)
-        self._runner.close()
 
 
 async def _first(timeout_s: float, *waits: Coroutine[Any, Any, object]) -> None:

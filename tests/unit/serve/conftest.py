@@ -15,6 +15,10 @@ from fairlead.core.interface import Decision, DecisionKind, Interface, Task, Ten
 from fairlead.core.manifest import FileEntry, Manifest
 from fairlead.core.ports import LoadedModel
 from fairlead.core.version import Version
+from fairlead.serve.batching import BatchPolicy
+from fairlead.serve.engine_executor import EngineExecutor
+from fairlead.serve.model_table import ServedVersion
+from fairlead.serve.scheduler import Scheduler
 
 PAIR = Interface(
     (TensorSpec("x", DType.FP32, (None, 2)),),
@@ -48,6 +52,19 @@ class FakeEngine:
 
     def close(self) -> None:
         self.is_closed = True
+
+
+def served(wanted: Version, engine, *, element_ms: float = 0.001, policy: BatchPolicy | None = None, on_batch=None) -> ServedVersion:
+    """A served version of `engine` in two threads, where calls shorter than a millisecond run in the event loop; it never batches unless
+    a `policy` says so."""
+    executor = EngineExecutor(engine, 2)
+    scheduler = Scheduler(executor, policy or BatchPolicy(is_enabled=False), on_batch or (lambda *_: None))
+    scheduler.expect(1, element_ms)
+    return ServedVersion(wanted, executor, scheduler)
+
+
+def assemble(wanted: Version, loaded: LoadedModel) -> ServedVersion:
+    return served(wanted, loaded.engine)
 
 
 class FakeSource:
@@ -98,9 +115,13 @@ class ListSink:
 
     def __init__(self) -> None:
         self.seen = []
+        self.batches = []
 
     def record(self, observation) -> None:
         self.seen.append(observation)
+
+    def record_batch(self, batch) -> None:
+        self.batches.append(batch)
 
 
 def wait_until(condition, timeout_s: float = 10.0) -> None:
@@ -117,6 +138,8 @@ def fakes() -> SimpleNamespace:
         Source=FakeSource,
         Sink=ListSink,
         version=version,
+        served=served,
+        assemble=assemble,
         pair=PAIR,
         wait_until=wait_until,
         ones=np.ones((1, 2), np.float32),

@@ -6,19 +6,17 @@ import pytest
 
 from fairlead.errors import NotFoundError, OverloadedError, RequestError
 from fairlead.serve.data_plane import DataPlane, InferRequest
-from fairlead.serve.model_table import ModelTable, ServedVersion
-from fairlead.serve.runner import DirectRunner
+from fairlead.serve.model_table import ModelTable
 
 
 @pytest.fixture
 def house(fakes):
     """A plane over one model whose engine is handed back, with a sink."""
 
-    def build(engine, *, queue_limit=4, inline_below_ms=1.0, element_ms=0.0):
-        table, sink = ModelTable(lambda old: old.close()), fakes.Sink()
-        table.switch(ServedVersion(fakes.version("m", 7), engine, element_ms), "production")
-        runner = DirectRunner(2, inline_below_ms=inline_below_ms)
-        return DataPlane(table, runner, sink, queue_limit=queue_limit, clock=lambda: 1234.5), sink
+    def build(engine, *, queue_limit=4, element_ms=0.001, **options):
+        table, sink = ModelTable(), fakes.Sink()
+        table.switch(fakes.served(fakes.version("m", 7), engine, element_ms=element_ms, **options), "production")
+        return DataPlane(table, sink, queue_limit=queue_limit, clock=lambda: 1234.5), sink
 
     return build
 
@@ -72,7 +70,7 @@ async def test_an_unknown_model_and_version_are_not_found(house, fakes) -> None:
 async def test_exactly_as_many_requests_as_the_limit_are_admitted(house, fakes) -> None:
     gate = threading.Event()
     engine = fakes.Engine(gate=gate)
-    plane, sink = house(engine, queue_limit=4, inline_below_ms=0.0)
+    plane, sink = house(engine, queue_limit=4, element_ms=50.0)
     request = InferRequest("m", {"x": fakes.ones})
     waiting = [asyncio.create_task(plane.infer(request)) for _ in range(4)]
     await asyncio.sleep(0.05)
@@ -101,10 +99,10 @@ async def test_a_place_is_given_back_when_the_engine_fails(house, fakes) -> None
 async def test_a_switch_while_a_request_runs_lets_it_finish_on_its_version(house, fakes) -> None:
     gate = threading.Event()
     old = fakes.Engine(2.0, gate=gate)
-    plane, _ = house(old, inline_below_ms=0.0)
+    plane, _ = house(old, element_ms=50.0)
     running = asyncio.create_task(plane.infer(InferRequest("m", {"x": fakes.ones})))
     await asyncio.sleep(0.05)
-    plane.table.switch(ServedVersion(fakes.version("m", 8), fakes.Engine(5.0)), "production")
+    plane.table.switch(fakes.served(fakes.version("m", 8), fakes.Engine(5.0)), "production")
     assert not old.is_closed
     assert (await plane.infer(InferRequest("m", {"x": fakes.ones}))).version == 8
     gate.set()
@@ -130,7 +128,7 @@ async def test_a_slow_model_runs_beside_the_event_loop_and_a_fast_one_inside_it(
 
 
 async def test_rows_of_concurrent_requests_never_mix(house, fakes) -> None:
-    plane, _ = house(fakes.Engine(1.0), queue_limit=1000, inline_below_ms=0.0)
+    plane, _ = house(fakes.Engine(1.0), queue_limit=1000, element_ms=50.0)
     sent = [np.full((1 + number % 3, 2), number, np.float32) for number in range(200)]
     answers = await asyncio.gather(*(plane.infer(InferRequest("m", {"x": rows})) for rows in sent))
     assert all(np.array_equal(answer.outputs["y"], rows) for answer, rows in zip(answers, sent, strict=True))

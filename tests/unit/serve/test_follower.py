@@ -16,10 +16,10 @@ def version(name: str, number: int) -> Version:
     return Version(name, number, Manifest(()), 0.0)
 
 
-def follower_of(source, clock=None):
-    table, said = ModelTable(lambda engine: engine.close()), []
+def follower_of(fakes, source, clock=None):
+    table, said = ModelTable(), []
     extra = {"clock": clock} if clock else {}
-    return Follower(source, table, label="production", report=said.append, **extra), table, said
+    return Follower(source, table, fakes.assemble, label="production", report=said.append, **extra), table, said
 
 
 def test_what_is_wanted_and_absent_is_loaded() -> None:
@@ -74,7 +74,7 @@ def test_the_plan_never_unloads_what_is_wanted_and_never_loads_what_is_served(as
 async def test_a_moved_pointer_switches_the_version(fakes) -> None:
     source = fakes.Source()
     source.point("m", 1)
-    follower, table, said = follower_of(source)
+    follower, table, said = follower_of(fakes, source)
     await follower.poll()
     await follower.settle()
     source.point("m", 2)
@@ -89,7 +89,7 @@ async def test_a_moved_pointer_switches_the_version(fakes) -> None:
 async def test_an_unchanged_sequence_asks_nothing_else(fakes) -> None:
     source = fakes.Source()
     source.point("m", 1)
-    follower, _, _ = follower_of(source)
+    follower, _, _ = follower_of(fakes, source)
     await follower.poll()
     await follower.settle()
     source.pointers["m"] = fakes.version("m", 9)  # without a change of the sequence nobody looks
@@ -102,7 +102,7 @@ async def test_an_unchanged_sequence_asks_nothing_else(fakes) -> None:
 async def test_a_version_that_cannot_be_loaded_leaves_the_old_one_serving_with_a_reason(fakes, error) -> None:
     source = fakes.Source()
     source.point("m", 1)
-    follower, table, said = follower_of(source)
+    follower, table, said = follower_of(fakes, source)
     await follower.poll()
     await follower.settle()
     source.point("m", 2, error)
@@ -120,7 +120,7 @@ async def test_a_version_that_cannot_be_loaded_leaves_the_old_one_serving_with_a
 async def test_a_version_that_answers_its_golden_requests_wrongly_never_serves(fakes) -> None:
     source = fakes.Source()
     source.point("m", 1)
-    follower, table, said = follower_of(source)
+    follower, table, said = follower_of(fakes, source)
     await follower.poll()
     await follower.settle()
     source.golden_factor["m", 2] = 2.5
@@ -137,7 +137,7 @@ async def test_a_version_that_answers_its_golden_requests_rightly_serves(fakes) 
     source = fakes.Source()
     source.golden_factor["m", 2] = 2.0
     source.point("m", 2, fakes.Engine(2.0))
-    follower, table, _ = follower_of(source)
+    follower, table, _ = follower_of(fakes, source)
     await follower.poll()
     await follower.settle()
     assert table.resolve("m").version.number == 2
@@ -148,7 +148,7 @@ async def test_a_failed_version_is_tried_again_when_its_time_has_come(fakes) -> 
     now = [0.0]
     source = fakes.Source()
     source.point("m", 1, CorruptError("not yet"))
-    follower, table, _ = follower_of(source, clock=lambda: now[0])
+    follower, table, _ = follower_of(fakes, source, clock=lambda: now[0])
     await follower.poll()
     await follower.settle()
     source.engines["m", 1] = fakes.Engine(1.0)
@@ -165,7 +165,7 @@ async def test_a_failed_version_is_tried_again_when_its_time_has_come(fakes) -> 
 async def test_a_registry_that_fails_leaves_everything_serving_and_is_reported_once(fakes) -> None:
     source = fakes.Source()
     source.point("m", 1)
-    follower, table, said = follower_of(source)
+    follower, table, said = follower_of(fakes, source)
     await follower.poll()
     await follower.settle()
     source.error = StorageError("the disk is gone.")
@@ -184,7 +184,7 @@ async def test_a_registry_that_fails_leaves_everything_serving_and_is_reported_o
 async def test_an_alias_that_is_gone_unloads_the_model(fakes) -> None:
     source = fakes.Source()
     source.point("m", 1)
-    follower, table, _ = follower_of(source)
+    follower, table, _ = follower_of(fakes, source)
     await follower.poll()
     await follower.settle()
     source.drop("m")
@@ -197,7 +197,7 @@ async def test_an_alias_that_is_gone_unloads_the_model(fakes) -> None:
 async def test_a_load_that_hangs_holds_up_only_its_own_model(fakes) -> None:
     source = fakes.Source()
     source.point("slow", 1)
-    follower, table, _ = follower_of(source)
+    follower, table, _ = follower_of(fakes, source)
     await follower.poll()
     await follower.settle()
     gate = threading.Event()
@@ -217,7 +217,7 @@ async def test_a_load_that_hangs_holds_up_only_its_own_model(fakes) -> None:
 async def test_a_version_that_is_no_longer_wanted_when_it_has_loaded_is_dropped(fakes) -> None:
     source = fakes.Source()
     source.point("m", 1)
-    follower, table, _ = follower_of(source)
+    follower, table, _ = follower_of(fakes, source)
     await follower.poll()
     await follower.settle()
     gate = threading.Event()

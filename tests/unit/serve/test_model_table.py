@@ -15,7 +15,7 @@ def table(closed) -> ModelTable:
 
 
 def served(fakes, number: int, name: str = "m") -> ServedVersion:
-    return ServedVersion(fakes.version(name, number), fakes.Engine(number))
+    return fakes.served(fakes.version(name, number), fakes.Engine(number))
 
 
 def test_an_unknown_model_is_not_found_and_the_error_lists_what_is_there(table, fakes) -> None:
@@ -48,14 +48,14 @@ def test_a_switch_keeps_the_old_engine_until_its_last_request_has_ended(table, f
     table.end_request(old)
     assert closed == []
     table.end_request(old)
-    assert closed == [old.engine]
+    assert closed == [old]
 
 
 def test_an_idle_old_engine_is_closed_at_the_switch(table, fakes, closed) -> None:
     old = served(fakes, 1)
     table.switch(old, "production")
     table.switch(served(fakes, 2), "production")
-    assert closed == [old.engine]
+    assert closed == [old]
 
 
 def test_loading_and_failing_never_take_the_served_version_away(table, fakes) -> None:
@@ -86,7 +86,7 @@ def test_a_removed_model_is_gone_and_closed(table, fakes, closed) -> None:
     entry = served(fakes, 1)
     table.switch(entry, "production")
     table.remove("m")
-    assert closed == [entry.engine]
+    assert closed == [entry]
     with pytest.raises(NotFoundError):
         table.resolve("m")
 

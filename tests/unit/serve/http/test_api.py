@@ -12,8 +12,7 @@ from fairlead.serve.http.api import Api, ApiJob
 from fairlead.serve.http.limits import HttpLimits
 from fairlead.serve.http.message import HttpRequest
 from fairlead.serve.http.routes import Permission
-from fairlead.serve.model_table import ModelTable, ServedVersion
-from fairlead.serve.runner import DirectRunner
+from fairlead.serve.model_table import ModelTable
 
 TYPES = [dtype for dtype in DType if dtype is not DType.FP16]
 ECHO = Interface(
@@ -38,8 +37,8 @@ class World:
     """An api over a model table, asked without a socket."""
 
     def __init__(self, fakes) -> None:
-        self.table, self.sink, self.said = ModelTable(lambda engine: engine.close()), fakes.Sink(), []
-        self.plane = DataPlane(self.table, DirectRunner(1), self.sink, queue_limit=8)
+        self.table, self.sink, self.said = ModelTable(), fakes.Sink(), []
+        self.plane = DataPlane(self.table, self.sink, queue_limit=8)
         self.reason = ""
         self.api = Api(
             ApiJob(
@@ -54,7 +53,7 @@ class World:
         self.fakes = fakes
 
     def load(self, name: str, number: int, engine) -> None:
-        self.table.switch(ServedVersion(self.fakes.version(name, number), engine), "production")
+        self.table.switch(self.fakes.served(self.fakes.version(name, number), engine), "production")
 
     async def ask(self, method: str, target: str, body: object = None, **headers: str):
         raw = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()

@@ -1,0 +1,46 @@
+"""Put a loaded version together: an executor that runs it, and a scheduler that says when.
+
+Takes a LoadedModel; gives a ServedVersion that nobody has asked yet. Raises what starting an executor raises. It runs nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from fairlead.core.observation import BatchObservation
+from fairlead.core.ports import Clock, LoadedModel, ObservationSink
+from fairlead.core.version import Version
+from fairlead.serve.batching import BatchPolicy
+from fairlead.serve.engine_executor import EngineExecutor
+from fairlead.serve.model_table import ServedVersion
+from fairlead.serve.scheduler import OnBatch, Scheduler
+
+Assemble = Callable[[Version, LoadedModel], ServedVersion]
+
+
+@dataclass(frozen=True)
+class Assembly:
+    """How versions are run: `thread_count` calls at once for slow ones, batches by `batch`, every call told to `sink`."""
+
+    sink: ObservationSink
+    thread_count: int
+    batch: BatchPolicy = field(default_factory=BatchPolicy)
+    clock: Clock = time.time
+
+    def assemble(self, version: Version, loaded: LoadedModel) -> ServedVersion:
+        """Return `loaded` as a version that can be asked. Rows of requests are joined only where its verdict shows that this is safe."""
+        executor = EngineExecutor(loaded.engine, self.thread_count, is_blocking=loaded.may_block)
+        policy = replace(self.batch, is_enabled=self.batch.is_enabled and loaded.is_batch_invariant)
+        scheduler = Scheduler(executor, policy, self._tell_of(version))
+        return ServedVersion(version, executor, scheduler, is_deterministic=loaded.is_deterministic)
+
+    def _tell_of(self, version: Version) -> OnBatch:
+        """Return what tells the sink of each call of that version."""
+        sink, clock, name, number = self.sink, self.clock, version.name, version.number
+
+        def tell(rows: int, requests: int, call_ms: float, error_code: str) -> None:
+            sink.record_batch(BatchObservation(name, number, clock(), rows, requests, call_ms, error_code))
+
+        return tell

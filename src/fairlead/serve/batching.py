@@ -1,0 +1,161 @@
+"""Which waiting requests an engine takes in one call, and whether to wait for more: decisions, all of them pure.
+
+Takes requests that wait, in the order in which they should be served, and what calls took so far; gives a batch and what is left.
+Laws: no request is lost, none is taken twice, the first one is always taken, only requests with one key share a batch, a batch exceeds its
+limit only where its first request does alone, and among requests with one key the order stays. Nothing here has a clock or a tensor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+_SMOOTHING = 0.2  # weight of the newest call in a running mean
+_FRUGAL = 1.1  # a larger batch has to make a row cheaper by this factor: else it only makes the first ones wait for the last
+_TIMER_S = 0.001  # what an event loop's timers can tell apart
+
+
+@dataclass(frozen=True)
+class BatchPolicy:
+    """At most `max_rows` in one call; `preferred_rows` are sizes that the model likes. `max_delay_ms` bounds how long a request waits
+    for company though it could run: only where `hold_s` finds that it pays.
+    """
+
+    max_rows: int = 64
+    max_delay_ms: float = 2.0
+    preferred_rows: tuple[int, ...] = ()
+    is_enabled: bool = True
+
+
+class Waiting(Protocol):
+    """A request that waits. Requests with equal keys may share a call."""
+
+    @property
+    def key(self) -> Hashable:
+        """What has to be equal: shapes beyond the batch, outputs, parameters."""
+        ...
+
+    @property
+    def rows(self) -> int:
+        """How many rows it brings."""
+        ...
+
+
+W = TypeVar("W", bound=Waiting)
+
+
+def compose(waiting: Sequence[W], limit: int, preferred: Sequence[int] = ()) -> tuple[list[W], list[W]]:
+    """Return the next batch of at most `limit` rows, and what is left, in its order; both empty where nothing waits.
+
+    Where some of the batch reaches a preferred size and the whole does not, the largest such part is taken.
+    """
+    if not waiting:
+        return [], []
+    first = waiting[0]
+    key, rows, taken, left = first.key, first.rows, [first], []
+    is_full = False
+    for item in waiting[1:]:
+        if is_full or item.key != key:
+            left.append(item)
+        elif rows + item.rows > limit:
+            is_full = True  # a smaller one behind it must not overtake it for ever
+            left.append(item)
+        else:
+            taken.append(item)
+            rows += item.rows
+    if preferred and rows not in preferred:
+        count = _preferred_count(taken, preferred)
+        if count < len(taken):
+            kept = {id(item) for item in taken[:count]}
+            return taken[:count], [item for item in waiting if id(item) not in kept]
+    return taken, left
+
+
+def _preferred_count(taken: Sequence[Waiting], preferred: Sequence[int]) -> int:
+    """Return how many of the first ones make the largest preferred size, or all where none of these is met."""
+    rows, found = 0, len(taken)
+    for count, item in enumerate(taken, 1):
+        rows += item.rows
+        if rows in preferred:
+            found = count
+    return found
+
+
+@dataclass(frozen=True)
+class Moment:
+    """What is known when a batch could begin: requests that would wait longer, how long the first has waited, the mean time between
+    arrivals, what the call is expected to take (all seconds), and whether another slot would be free for who comes next.
+    """
+
+    request_count: int
+    waited_s: float
+    gap_s: float
+    service_s: float
+    has_spare_slot: bool
+
+
+def hold_s(policy: BatchPolicy, moment: Moment) -> float:
+    """Return how long to wait for the next request before the batch begins; 0 where it should begin now.
+
+    Waiting costs every request of the batch one gap; it spares the next one a whole call. An idle server has gaps longer than calls, so
+    it never waits.
+    """
+    remaining_s = policy.max_delay_ms / 1e3 - moment.waited_s
+    pays = moment.request_count * moment.gap_s < moment.service_s and moment.service_s > 2 * _TIMER_S
+    if moment.has_spare_slot or not pays or moment.gap_s > remaining_s:
+        return 0.0
+    return min(max(2 * moment.gap_s, _TIMER_S), remaining_s)
+
+
+class ServiceTimes:
+    """What calls take, learned by size: milliseconds per input element, for each power of two of elements."""
+
+    __slots__ = ("_by_size",)
+
+    def __init__(self) -> None:
+        self._by_size: dict[int, float] = {}
+
+    def note(self, elements: int, call_ms: float) -> None:
+        """Learn from one call."""
+        size, newest = elements.bit_length(), call_ms / elements
+        known = self._by_size.get(size)
+        self._by_size[size] = newest if known is None else known + _SMOOTHING * (newest - known)
+
+    def expect_ms(self, elements: int) -> float | None:
+        """Return what a call with that many elements takes, never too little for want of knowledge; None before the first call.
+
+        A larger call than any so far is expected to take in proportion, a smaller one as long as the next larger.
+        """
+        size = elements.bit_length()
+        known = self._by_size.get(size)
+        if known is not None:
+            return known * elements
+        smaller = [other for other in self._by_size if other < size]
+        if smaller:
+            return self._by_size[max(smaller)] * elements
+        larger = min(self._by_size, default=0)
+        return self._by_size[larger] * (1 << larger - 1) if larger else None
+
+    def useful_rows(self, row_elements: int, limit: int, *, is_exploring: bool = False) -> int:
+        """Return the smallest number of rows at which a row is about as cheap as it gets, at most `limit`.
+
+        The next larger size is tried where it is not known, or `is_exploring`.
+        """
+        sizes, rows = [], 1
+        while rows <= limit:
+            sizes.append((rows, self._by_size.get((rows * row_elements).bit_length())))
+            rows *= 2
+        known = [per_element for _, per_element in sizes if per_element is not None]
+        if not known:
+            return limit
+        enough = min(known) * _FRUGAL
+        useful = next(rows for rows, per_element in sizes if per_element is not None and per_element <= enough)
+        is_next_known = dict(sizes).get(2 * useful) is not None
+        return min(limit, 2 * useful if is_exploring or not is_next_known else useful * 2 - 1)
+
+    def rows_within(self, row_elements: int, limit: int, limit_ms: float) -> int:
+        """Return a number of rows, at most `limit`, that a call is expected to take at most `limit_ms` for; at least 1."""
+        while limit > 1 and (self.expect_ms(limit * row_elements) or 0.0) > limit_ms:
+            limit //= 2
+        return max(limit, 1)

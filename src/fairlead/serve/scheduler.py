@@ -1,0 +1,342 @@
+"""When each request of one loaded version runs, and with whom: priorities, deadlines, cancellation, batches.
+
+Takes tensors that were checked; gives Tickets. Raises OverloadedError and DeadlineError at once where a request has no hope; a ticket fails
+with DeadlineError at its deadline, and with what the engine raises. Requests that arrive in the same round of the event loop are looked at
+together at its end, so that an idle version begins at once and a busy one batches by itself. Laws: `created_count` is `released_count` plus
+what waits and runs; a batch that an engine refuses runs again one by one, so that a bad request fails nobody else; nobody gets another
+one's row. It belongs to the event loop's thread and takes no lock.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from bisect import bisect_right
+from collections.abc import Callable, Hashable, Mapping
+from functools import partial
+
+import numpy as np
+
+from fairlead.core.interface import Array, Interface, Tensors
+from fairlead.core.ports import Clock
+from fairlead.errors import FairleadError, UnavailableError
+from fairlead.serve.admission import check_deadline, expected_wait_s, level_of, passed
+from fairlead.serve.batching import BatchPolicy, Moment, ServiceTimes, compose, hold_s
+from fairlead.serve.executor import Executor
+from fairlead.serve.ticket import Ticket
+
+_INLINE_MS = 1.0  # how long the event loop may be held by calls in one go
+_SMOOTHING = 0.2  # weight of the newest in a running mean
+_EXPLORE_EVERY = 256  # calls between two tries of a larger batch than has proved useful
+_LOOK_S = 0.05  # a slot that comes back unasked, a replaced worker's, is noticed within this
+
+OnBatch = Callable[[int, int, float, str], None]  # rows, requests, milliseconds, code of the error or ""
+
+
+class Scheduler:
+    """The queue of one loaded version. `on_batch` is told of every call of the engine."""
+
+    def __init__(self, executor: Executor, policy: BatchPolicy, on_batch: OnBatch, *, clock: Clock = time.monotonic) -> None:
+        self._executor = executor
+        self._policy = policy
+        self._on_batch = on_batch
+        self._clock = clock
+        self._row_limit = policy.max_rows if policy.is_enabled and has_free_batch(executor.interface) else 1
+        self._has_free_shape = any(size is None for spec in executor.interface.inputs for size in spec.shape[1:])
+        self._times = ServiceTimes()
+        self._element_ms = 0.0  # what an input element took lately, in batches as they came
+        self._gap_s = math.inf  # mean time between arrivals
+        self._arrived_at = -math.inf
+        self._arrived_count = 0
+        self._call_count = 0
+        self._waiting: list[Ticket] = []
+        self._running: dict[asyncio.Task[dict[str, Array]], list[Ticket]] = {}
+        self._open_elements = 0
+        self._is_due = False  # a look at the queue is scheduled
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = math.inf
+        self._earliest = -math.inf  # no ticket that waits has an earlier deadline
+        self.created_count = self.released_count = 0
+
+    @property
+    def waiting_count(self) -> int:
+        """How many requests wait."""
+        return len(self._waiting)
+
+    @property
+    def running_count(self) -> int:
+        """How many calls are under way beside the event loop."""
+        return len(self._running)
+
+    def expect(self, elements: int, call_ms: float) -> None:
+        """Learn from a call that was made elsewhere: warm-up."""
+        self._times.note(elements, call_ms)
+        self._element_ms = self._element_ms or call_ms / elements
+
+    @property
+    def _slot_count(self) -> int:
+        """While dead workers are replaced, one call may wait for the next of them."""
+        return max(self._executor.slot_count, 1)
+
+    def expected_wait_s(self) -> float:
+        """Return how long a request that came now would wait, as far as can be known."""
+        return expected_wait_s(self._open_elements, self._element_ms, self._slot_count)
+
+    def submit(
+        self,
+        inputs: Tensors,
+        outputs: tuple[str, ...],
+        rows: int,
+        *,
+        priority: int = 0,
+        deadline: float = math.inf,
+        parameters: Mapping[str, object] | None = None,
+    ) -> Ticket:
+        """Return a ticket for inputs that fit the interface, `rows` of them; see the module for the errors."""
+        now = self._clock()
+        if deadline != math.inf:
+            check_deadline(deadline, now, self.expected_wait_s())
+        elements = 0
+        for tensor in inputs.values():
+            elements += tensor.size
+        loop = asyncio.get_running_loop()
+        ticket = Ticket(self._release, loop)
+        ticket.inputs, ticket.outputs, ticket.key = inputs, outputs, self._key(inputs, outputs, parameters)
+        ticket.rows, ticket.elements = rows, elements
+        ticket.level, ticket.deadline, ticket.asked_at = level_of(priority), deadline, now
+        self.created_count += 1
+        self._open_elements += elements
+        self._arrived_count += 1
+        self._insert(ticket)
+        if not self._is_due:
+            self._is_due = True
+            loop.call_soon(self._look)
+        return ticket
+
+    def close(self) -> None:
+        """Fail what still waits, and let the executor go. Idempotent."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        for ticket in tuple(self._waiting):
+            ticket.fail(UnavailableError("The model was unloaded.", hint="Ask again; a newer version may be serving."))
+        self._executor.close()
+
+    def _key(self, inputs: Tensors, outputs: tuple[str, ...], parameters: Mapping[str, object] | None) -> Hashable:
+        """Return what requests must share to run together. Element types are the interface's, so they are equal."""
+        shapes = tuple(sorted((name, tensor.shape[1:]) for name, tensor in inputs.items())) if self._has_free_shape else ()
+        if not shapes and not outputs and not parameters:
+            return None
+        return shapes, outputs, tuple(sorted((name, repr(value)) for name, value in parameters.items())) if parameters else ()
+
+    def _insert(self, ticket: Ticket) -> None:
+        waiting = self._waiting
+        if not waiting or waiting[-1].level <= ticket.level:
+            waiting.append(ticket)
+        else:
+            waiting.insert(bisect_right(waiting, ticket.level, key=_level), ticket)
+        self._earliest = min(self._earliest, ticket.deadline) if len(waiting) > 1 else ticket.deadline
+
+    def _release(self, ticket: Ticket) -> None:
+        self.released_count += 1
+        self._open_elements -= ticket.elements
+        if ticket.is_waiting:
+            ticket.is_waiting = False
+            self._waiting.remove(ticket)
+
+    # Looking at the queue.
+
+    def _look(self) -> None:
+        """Begin what can begin."""
+        self._is_due = False
+        began = self._clock()
+        self._note_arrivals(began)
+        hold = 0.0
+        while self._waiting and len(self._running) < self._slot_count:
+            now = self._clock()
+            if now >= self._earliest:
+                self._expire(now)
+                continue
+            if (now - began) * 1e3 > _INLINE_MS:
+                self._look_soon()  # others in the loop have their turn
+                break
+            batch, left, is_inline = self._next_batch()
+            if not is_inline:
+                hold = self._hold_s(batch, now)
+                if hold:
+                    break
+            self._waiting = left
+            for ticket in batch:
+                ticket.is_waiting = False
+            (self._run_here if is_inline else self._run_beside)(batch)
+        if self._waiting or self._running:
+            self._watch(hold)
+
+    def _look_soon(self) -> None:
+        if not self._is_due:
+            self._is_due = True
+            asyncio.get_running_loop().call_soon(self._look)
+
+    def _note_arrivals(self, now: float) -> None:
+        if self._arrived_count:
+            newest = (now - self._arrived_at) / self._arrived_count
+            self._gap_s = newest if self._gap_s == math.inf else self._gap_s + _SMOOTHING * (newest - self._gap_s)
+            self._arrived_at, self._arrived_count = now, 0
+
+    def _next_batch(self) -> tuple[list[Ticket], list[Ticket], bool]:
+        """Return the next batch, what is left, and whether it is short enough to hold the event loop."""
+        first = self._waiting[0]
+        expected = None if self._executor.is_blocking else self._times.expect_ms(first.elements)
+        is_inline = expected is not None and expected < _INLINE_MS
+        if len(self._waiting) == 1:
+            return [first], [], is_inline
+        limit = self._row_limit
+        if limit > 1:
+            row_elements = first.elements // first.rows
+            limit = self._times.useful_rows(row_elements, limit, is_exploring=self._call_count % _EXPLORE_EVERY == 0)
+            if is_inline:
+                limit = self._times.rows_within(row_elements, limit, _INLINE_MS)
+            else:  # what waits is shared by the slots that are free
+                free = self._slot_count - len(self._running)
+                limit = min(limit, -(-sum(ticket.rows for ticket in self._waiting) // free))
+        batch, left = compose(self._waiting, limit, self._policy.preferred_rows)
+        return batch, left, is_inline
+
+    def _hold_s(self, batch: list[Ticket], now: float) -> float:
+        """Return how long the batch should wait for company."""
+        if self._row_limit == 1 or self._policy.max_delay_ms <= 0:
+            return 0.0
+        elements = sum(ticket.elements for ticket in batch)
+        rows = sum(ticket.rows for ticket in batch)
+        if rows >= self._times.useful_rows(elements // rows, self._row_limit) or rows in self._policy.preferred_rows:
+            return 0.0
+        has_spare = self._slot_count - len(self._running) > 1
+        service_s = (self._times.expect_ms(elements) or 0.0) / 1e3
+        gap_s = max(self._gap_s, now - self._arrived_at)
+        return hold_s(self._policy, Moment(len(batch), now - batch[0].asked_at, gap_s, service_s, has_spare))
+
+    # Running.
+
+    def _run_here(self, batch: list[Ticket]) -> None:
+        began = self._clock()
+        try:
+            outputs = self._executor.run_now(_join(batch), batch[0].outputs)
+        except Exception as error:  # noqa: BLE001 - whatever an engine raises belongs to those who asked it
+            self._failed(batch, error, began)
+        else:
+            self._answered(batch, outputs, began)
+
+    def _run_beside(self, batch: list[Ticket]) -> None:
+        began = self._clock()
+        task = asyncio.get_running_loop().create_task(self._run(batch))
+        self._running[task] = batch
+        task.add_done_callback(partial(self._ended, batch, began))
+
+    async def _run(self, batch: list[Ticket]) -> dict[str, Array]:
+        return await self._executor.run(_join(batch), batch[0].outputs)
+
+    def _ended(self, batch: list[Ticket], began: float, task: asyncio.Task[dict[str, Array]]) -> None:
+        del self._running[task]
+        error = UnavailableError("The call was cut off.") if task.cancelled() else task.exception()
+        if error is None:
+            self._answered(batch, task.result(), began)
+        else:
+            self._failed(batch, error, began)
+        if self._waiting:
+            self._look()
+
+    def _answered(self, batch: list[Ticket], outputs: dict[str, Array], began: float) -> None:
+        rows = self._note_call(batch, began, "")
+        if len(batch) == 1:
+            batch[0].answer(outputs)
+            return
+        if any(array.shape[:1] != (rows,) for array in outputs.values()):
+            self._row_limit = 1  # the answers cannot be told apart by rows: never ask like this again
+            self._run_alone(batch)
+            return
+        start = 0
+        for ticket in batch:
+            end = start + ticket.rows
+            ticket.answer({name: array[start:end] for name, array in outputs.items()})
+            start = end
+
+    def _failed(self, batch: list[Ticket], error: BaseException, began: float) -> None:
+        self._note_call(batch, began, error.code if isinstance(error, FairleadError) else "internal")
+        if len(batch) == 1 or isinstance(error, UnavailableError):
+            for ticket in batch:
+                ticket.fail(error)
+        else:
+            self._run_alone(batch)
+
+    def _run_alone(self, batch: list[Ticket]) -> None:
+        """Put a batch back in front of its level, each request for itself."""
+        for ticket in reversed(batch):
+            if not ticket.done():
+                ticket.key, ticket.is_waiting = object(), True
+                place = next((place for place, other in enumerate(self._waiting) if other.level >= ticket.level), len(self._waiting))
+                self._waiting.insert(place, ticket)
+                self._earliest = min(self._earliest, ticket.deadline)
+        self._look_soon()
+
+    def _note_call(self, batch: list[Ticket], began: float, error_code: str) -> int:
+        """Learn from a call and tell of it; returns its rows."""
+        call_ms = (self._clock() - began) * 1e3
+        rows = elements = 0
+        for ticket in batch:
+            rows += ticket.rows
+            elements += ticket.elements
+        for ticket in batch:
+            ticket.queue_ms = (began - ticket.asked_at) * 1e3
+            ticket.compute_ms = call_ms
+            ticket.batch_rows = rows
+        self._call_count += 1
+        self._times.note(elements, call_ms)
+        self._element_ms += (_SMOOTHING if self._element_ms else 1.0) * (call_ms / elements - self._element_ms)
+        self._on_batch(rows, len(batch), call_ms, error_code)
+        return rows
+
+    # Deadlines.
+
+    def _expire(self, now: float) -> None:
+        """Answer those whose time is over, whether they wait or run; a call that runs keeps its slot until it ends."""
+        late = [ticket for ticket in self._waiting if ticket.deadline <= now]
+        late += [ticket for batch in self._running.values() for ticket in batch if ticket.deadline <= now and not ticket.done()]
+        for ticket in late:
+            ticket.fail(passed())
+        self._earliest = min((ticket.deadline for ticket in self._waiting), default=math.inf)
+
+    def _watch(self, hold: float) -> None:
+        """Look again when something is due: the earliest deadline, the end of a wait for company, a slot that may be back."""
+        now = self._clock()
+        at = min((t.deadline for batch in self._running.values() for t in batch if not t.done()), default=math.inf)
+        if self._waiting:
+            at = min(at, self._earliest, now + (hold or _LOOK_S))
+        if at >= self._timer_at:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer_at = at
+        self._timer = asyncio.get_running_loop().call_later(max(at - now, 0.0), self._wake)
+
+    def _wake(self) -> None:
+        self._timer, self._timer_at = None, math.inf
+        self._expire(self._clock())
+        if not self._is_due:
+            self._look()
+
+
+def has_free_batch(interface: Interface) -> bool:
+    """Whether every input and output has a free first dimension, so that rows can be joined and told apart."""
+    return all(spec.shape[:1] == (None,) for spec in (*interface.inputs, *interface.outputs))
+
+
+def _level(ticket: Ticket) -> int:
+    return ticket.level
+
+
+def _join(batch: list[Ticket]) -> Tensors:
+    """Return the rows of all tickets, one after the other."""
+    if len(batch) == 1:
+        return batch[0].inputs
+    return {name: np.concatenate([ticket.inputs[name] for ticket in batch]) for name in batch[0].inputs}
