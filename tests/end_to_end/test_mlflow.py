@@ -20,8 +20,8 @@ import pytest
 from fairlead.app.api import _Silence
 from fairlead.app.catalogue import export, show
 from fairlead.app.deploy import DeployRequest, deploy
+from fairlead.app.load import open_model
 from fairlead.app.mlflow_source import fetch_mlflow
-from fairlead.app.model import open_model
 from fairlead.app.publish import PublishRequest, publish
 from fairlead.app.wiring import build_house
 from fairlead.errors import EnvironmentalError, NotFoundError, SpecError, UnsupportedError

@@ -10,7 +10,7 @@ from typing import Any
 from fairlead.app import catalogue
 from fairlead.app.deploy import Deployed, DeployRequest, name_from
 from fairlead.app.deploy import deploy as deploy_request
-from fairlead.app.model import Model, open_model
+from fairlead.app.load import Model, open_model
 from fairlead.app.source_options import parse_options
 from fairlead.app.wiring import build_house
 from fairlead.core.interface import Task

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 import numpy as np
 
-from fairlead.app.model import Model, labels_of, open_model
+from fairlead.app.load import Model, labels_of, open_model
 from fairlead.app.wiring import build_house
 from fairlead.cli.printing import emit_json, home_option, json_option
 from fairlead.core.interface import Array, Tensors

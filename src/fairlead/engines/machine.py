@@ -47,7 +47,7 @@ def describe_machine(root: Path = Path("/")) -> Machine:
     return Machine(
         system=f"{platform.system()} {platform.release()} {platform.machine()}",
         processor=facts.get("model name") or platform.processor() or platform.machine(),
-        core_count=_core_count(root),
+        core_count=usable_cores(root),
         memory_bytes=_memory_bytes(root),
         instruction_sets=tuple(name for flag, name in _KNOWN_SETS.items() if flag in flags),
         gpus=_gpus(root),
@@ -61,8 +61,8 @@ def _first_processor(text: str) -> Mapping[str, str]:
     return {key.strip(): value.strip() for key, _, value in pairs}
 
 
-def _core_count(root: Path) -> int:
-    """Cores that this process may be scheduled on, or fewer where the control group's quota is lower (rounded up)."""
+def usable_cores(root: Path = Path("/")) -> int:
+    """Return the cores that this process may be scheduled on, or fewer where the control group's quota is lower (rounded up)."""
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota, period = _quota(root)
     return max(min(count, math.ceil(quota / period)), 1) if quota > 0 and period > 0 else count

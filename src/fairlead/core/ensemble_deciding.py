@@ -1,0 +1,87 @@
+"""How the answers of several models become one: what may be averaged or voted on, and the vote itself. Pure.
+
+Raises SpecError where models do not decide between the same classes. A rule is carried as the Interface that has it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from fairlead.core.dtype import DType
+from fairlead.core.ensemble import COMBINED, Source
+from fairlead.core.interface import Array, Decision, DecisionKind, Interface, Label, Task, TensorSpec, decide
+from fairlead.errors import SpecError
+
+_LABEL = COMBINED["vote"]
+
+
+def combined_rule(rules: Sequence[Interface | None], output: str) -> Interface | None:
+    """Return the rule by which the average decides: that of the models, where they all decide alike between the same classes."""
+    first = rules[0]
+    if first is None or first.decision is None or first.decision.kind is DecisionKind.LABEL:
+        return None
+    for other in rules:
+        if other is None or other.decision is None:
+            return None
+        alike = (other.decision.kind, other.decision.threshold) == (first.decision.kind, first.decision.threshold)
+        if not alike or other.labels != first.labels:
+            return None
+    scores = output if first.decision.scores == first.decision.output else ""
+    return replace(first, decision=replace(first.decision, output=output, scores=scores))
+
+
+def vote_spec(
+    specs: Sequence[TensorSpec], rules: Sequence[Interface | None], sources: Sequence[Source], where: str
+) -> tuple[TensorSpec, Interface]:
+    """Return what a vote gives, and its rule; raises SpecError unless all decide between the same classes, once per row."""
+    classes: tuple[Label, ...] | None = None
+    for spec, rule, source in zip(specs, rules, sources, strict=True):
+        found = None if rule is None else classes_of(rule, spec)
+        if not found:
+            raise SpecError(f"{where} cannot count {source}: no classes are known that it decides between.", hint="Vote on what decides.")
+        if classes is not None and found != classes:
+            raise SpecError(f"{where}: {source} decides between other classes than {sources[0]}.", hint="All have to know the same labels.")
+        classes = found
+    labels = classes or ()
+    dtype = DType.BYTES if all(isinstance(label, str) for label in labels) else DType.INT64
+    rule = Interface((), (), Task.CLASSIFICATION, Decision(DecisionKind.LABEL, _LABEL), labels)
+    return TensorSpec(_LABEL, dtype, (specs[0].shape[0],)), rule
+
+
+def classes_of(interface: Interface, spec: TensorSpec) -> tuple[Label, ...]:
+    """Return what the model decides between: its labels, else class numbers; empty where that is not known or it decides no classes."""
+    rule = interface.decision
+    if rule is None or rule.kind is DecisionKind.VALUE:
+        return ()
+    per_row = [size for size in spec.shape[1:-1] if size != 1] if rule.kind is DecisionKind.ARGMAX else spec.shape[1:]
+    if any(size != 1 for size in per_row):
+        return ()
+    labels = interface.labels
+    if not labels and rule.kind is not DecisionKind.LABEL:
+        count = 2 if rule.kind is DecisionKind.THRESHOLD else spec.shape[-1] or 0
+        labels = tuple(range(count))
+    is_uniform = all(isinstance(label, str) for label in labels) or all(isinstance(label, int) and label is not True for label in labels)
+    return labels if is_uniform else ()
+
+
+def votes(rule: Decision, output: Array, classes: Sequence[Label]) -> Array:
+    """Return the place among `classes` that `output` decides for by `rule`, (rows,); -1 for a label that is not among them."""
+    flat = decide(Interface((), (), decision=rule), {rule.output: output}).reshape(len(output))
+    if rule.kind is not DecisionKind.LABEL:
+        return flat.astype(np.int64)
+    places = {label: place for place, label in enumerate(classes)}
+    return np.asarray([places.get(label, -1) for label in flat.tolist()], dtype=np.int64)
+
+
+def majority(ballots: Sequence[Array], weights: Sequence[float], classes: Sequence[Label]) -> Array:
+    """Return the label with the largest weight of votes in each row; of several, the first among `classes`."""
+    rows = np.arange(len(ballots[0]))
+    counts = np.zeros((len(rows), len(classes)))
+    for ballot, weight in zip(ballots, weights or [1.0] * len(ballots), strict=True):
+        counts[rows, ballot] += weight
+    is_text = all(isinstance(label, str) for label in classes)
+    known: Array = np.asarray(classes, dtype=object if is_text else np.int64)
+    return np.asarray(known[np.argmax(counts, axis=1)])

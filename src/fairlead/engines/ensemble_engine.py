@@ -1,0 +1,197 @@
+"""The engine that runs an ensemble: its members by their own engines, one step after the other, in this process and without copies.
+
+Takes the file of an Ensemble, with the members' files beside it, and its interface; gives an `Engine`. Raises what opening a member raises,
+CorruptError for a file that is no ensemble, and what a member raises for rows: the message says at which step. A step that no requested
+output needs is not run. It never changes what a member gave: two steps may take the same tensor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+import numpy as np
+
+from fairlead.core.ensemble import COMBINED, REQUEST, Ensemble, EnsembleStep, Member, Source, StepKind
+from fairlead.core.ensemble_deciding import majority, votes
+from fairlead.core.interface import Array, Interface, Tensors
+from fairlead.engines.opening import open_engine
+from fairlead.errors import CorruptError, FairleadError, UnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from fairlead.core.ports import Engine, Sandbox
+
+MAIN = "ensemble.json"
+
+
+class _Call(NamedTuple):
+    """A step made ready: `takes` and `gives` are places among the tensors of one request."""
+
+    name: str
+    takes: tuple[tuple[str, int], ...]
+    gives: tuple[tuple[str, int], ...]
+    engine: Engine | None
+    where: str
+    step: EnsembleStep
+
+
+class EnsembleEngine:
+    """Runs one ensemble. Safe to call from several threads, as its members are.
+
+    `needs_sandbox` says whether a member runs in a process of its own; of the class, that it has to be given a sandbox for such members.
+    """
+
+    needs_sandbox: bool = True
+
+    def __init__(self, path: Path, interface: Interface, *, thread_count: int = 1, sandbox: Sandbox | None = None) -> None:
+        del thread_count  # each member's own is part of what was proven
+        self._interface = interface
+        self.ensemble = read_ensemble(path)
+        prefix = path.name.removesuffix(MAIN)
+        with ExitStack() as undo:
+            self._engines: tuple[Engine, ...] = ()
+            for member in self.ensemble.members:
+                with _named(f"Member {member.version}"):
+                    engine = open_engine(
+                        member.engine,
+                        path.parent / f"{prefix}{member.file}",
+                        member.interface,
+                        thread_count=member.thread_count,
+                        sandbox=sandbox,
+                    )
+                undo.callback(engine.close)
+                self._engines = (*self._engines, engine)
+            self._places = _places(self.ensemble, interface)
+            self._calls = tuple(self._call(step) for step in self.ensemble.steps)
+            undo.pop_all()
+        self.needs_sandbox = any(getattr(engine, "needs_sandbox", False) for engine in self._engines)
+        self._plans: dict[tuple[str, ...], tuple[_Call, ...]] = {}
+        self._is_closed = False
+
+    @property
+    def interface(self) -> Interface:
+        """What the whole takes and gives."""
+        return self._interface
+
+    @property
+    def members(self) -> tuple[tuple[Member, Engine], ...]:
+        """Each member with the engine that runs it."""
+        return tuple(zip(self.ensemble.members, self._engines, strict=True))
+
+    @property
+    def description(self) -> str:
+        """What runs the members, with versions."""
+        kinds = ", ".join(dict.fromkeys(engine.description for engine in self._engines))
+        return f"ensemble of {len(self._engines)} ({kinds})"
+
+    def run(self, inputs: Tensors, outputs: Sequence[str] = ()) -> dict[str, Array]:
+        """Return the named outputs (all where none are named); see core.ports.Engine for the errors."""
+        if self._is_closed:
+            raise UnavailableError("The model was unloaded.", hint="Ask again; a newer version may be serving.")
+        self._interface.check_inputs(inputs)
+        values = self._flow(inputs, outputs)
+        names = outputs or [spec.name for spec in self._interface.outputs]
+        return {name: values[self._places[self.ensemble.outputs[name]]] for name in names}
+
+    def flow(self, inputs: Tensors) -> dict[str, dict[str, Array]]:
+        """Return what each step that runs a member takes for `inputs`, by its name: for measuring members one by one."""
+        values = self._flow(inputs, ())
+        return {call.name: {name: values[place] for name, place in call.takes} for call in self._calls if call.engine is not None}
+
+    def close(self) -> None:
+        """Give back what the members hold. Idempotent."""
+        self._is_closed = True
+        for engine in self._engines:
+            engine.close()
+
+    def _flow(self, inputs: Tensors, outputs: Sequence[str]) -> list[Any]:
+        """Return every tensor of one request by its place."""
+        values: list[Any] = [None] * len(self._places)
+        for name, tensor in inputs.items():
+            values[self._places[Source(REQUEST, name)]] = tensor
+        for call in self._calls if not outputs else self._plan(tuple(outputs)):
+            if call.engine is None:
+                values[call.gives[0][1]] = _combine(call, [values[place] for _, place in call.takes])
+                continue
+            try:
+                answers = call.engine.run({name: values[place] for name, place in call.takes})
+            except FairleadError as error:
+                error.message = f"{call.where}: {error.message}"
+                raise
+            for name, place in call.gives:
+                values[place] = answers[name]
+        return values
+
+    def _plan(self, outputs: tuple[str, ...]) -> tuple[_Call, ...]:
+        """Return the steps that these outputs need, in order."""
+        plan = self._plans.get(outputs)
+        if plan is None:
+            needed = {self.ensemble.outputs[self._interface.output(name).name].step for name in outputs}
+            for call in reversed(self._calls):
+                if call.name in needed:
+                    needed |= {source.step for source in call.step.inputs.values()}
+            plan = tuple(call for call in self._calls if call.name in needed)
+            self._plans[outputs] = plan
+        return plan
+
+    def _call(self, step: EnsembleStep) -> _Call:
+        takes = tuple((name, self._places[source]) for name, source in step.inputs.items())
+        gives = tuple((source.output, place) for source, place in self._places.items() if source.step == step.name)
+        member = self.ensemble.member_of(step)
+        if member is not None:
+            return _Call(step.name, takes, gives, self._engines[step.member], f"Step '{step.name}' ({member.version})", step)
+        return _Call(step.name, takes, gives, None, f"Step '{step.name}'", step)
+
+
+def read_ensemble(path: Path) -> Ensemble:
+    """Return the ensemble in the file at `path`; raises CorruptError."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Ensemble)
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise CorruptError(f"'{path.name}' is no ensemble: {error}.", hint="The registry's files were changed.") from error
+
+
+def _places(ensemble: Ensemble, interface: Interface) -> dict[Source, int]:
+    """Return a place for every tensor that may flow in one request."""
+    sources = [Source(REQUEST, spec.name) for spec in interface.inputs]
+    for step in ensemble.steps:
+        member = ensemble.member_of(step)
+        names = [COMBINED[step.kind.value]] if member is None else [spec.name for spec in member.interface.outputs]
+        sources += [Source(step.name, name) for name in names]
+    return {source: place for place, source in enumerate(sources)}
+
+
+def _combine(call: _Call, tensors: Sequence[Array]) -> Array:
+    step = call.step
+    if step.kind is StepKind.CONCAT:
+        return np.concatenate(tensors, axis=1)
+    if step.kind is StepKind.AVERAGE:
+        if any(tensor.shape != tensors[0].shape for tensor in tensors):
+            raise CorruptError(f"{call.where}: what it averages has the shapes {', '.join(str(list(tensor.shape)) for tensor in tensors)}.")
+        return average(tensors, step.weights)
+    ballots = [votes(rule, tensor, step.classes) for rule, tensor in zip(step.rules, tensors, strict=True)]
+    if any((ballot < 0).any() for ballot in ballots):
+        raise CorruptError(f"{call.where}: a model decided for a label that it is not known to have.")
+    return majority(ballots, step.weights, step.classes)
+
+
+def average(tensors: Sequence[Array], weights: Sequence[float]) -> Array:
+    """Return sum(w * x) / sum(w), in FP64 and in the order of `tensors`, rounded once to their own type."""
+    total = np.zeros(tensors[0].shape, np.float64)
+    for tensor, weight in zip(tensors, weights or [1.0] * len(tensors), strict=True):
+        total += tensor.astype(np.float64) * weight
+    return np.asarray(total / (sum(weights) if weights else len(tensors)), dtype=tensors[0].dtype)
+
+
+@contextmanager
+def _named(where: str) -> Iterator[None]:
+    try:
+        yield
+    except FairleadError as error:
+        error.message = f"{where}: {error.message}"
+        raise
