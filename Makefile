@@ -18,6 +18,7 @@ demo:
 	@scripts/demo.sh .venv-demo .demo
 
 test: check
+	@scripts/environment.sh .venv-clients clients
 	.venv/bin/python -m pytest $(PYTEST_FLAGS)
 
 # The unit tests on every other supported interpreter that this machine has.
@@ -41,4 +42,4 @@ docs:
 	scripts/refresh_docs.sh
 
 clean:
-	rm -rf .venv .venv-demo .venv-unit-* .uv .demo dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-clients .venv-demo .venv-unit-* .uv .demo dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis

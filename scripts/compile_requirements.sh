@@ -14,4 +14,7 @@ pin test pyproject.toml "${extras[@]/#/--extra=}" "$@"
 pin unit pyproject.toml "$@"
 pin demo pyproject.toml "$@"
 pin demo-data --no-deps "$@"
+# Left out: what only the servers in those packages would need.
+pin clients --overrides requirements/clients-overrides.txt --no-emit-package grpcio-tools --no-emit-package pillow \
+  --no-emit-package cryptography --no-emit-package cffi --no-emit-package pycparser --no-emit-package setuptools "$@"
 pin uv "$@"

@@ -69,5 +69,7 @@ if [ "$name" = demo ] || [ "$name" = test ]; then
   "$uv" pip install --quiet --python "$folder/bin/python" --require-hashes --no-deps -r requirements/demo-data.txt
 fi
 [ "$name" != test ] || install_torch
-"$uv" pip install --quiet --python "$folder/bin/python" --no-deps --no-build-isolation --editable .
+if [ "$name" != clients ]; then # other projects' clients know nothing of Fairlead
+  "$uv" pip install --quiet --python "$folder/bin/python" --no-deps --no-build-isolation --editable .
+fi
 echo "$pins" > "$folder/.pins"
