@@ -15,8 +15,8 @@ Bounds = NDArray[np.float64]
 Counts = NDArray[np.int64]
 
 # From the fastest call that we know to what a person waits for.
-SECONDS: Bounds = np.array([mantissa * 10.0**exponent for exponent in range(-5, 1) for mantissa in (2.5, 5, 10)], dtype=np.float64)
-ROWS: Bounds = np.array([2.0**exponent for exponent in range(11)], dtype=np.float64)
+SECONDS: Bounds = np.array([float(f"{digits}e{exponent}") for exponent in range(-5, 1) for digits in (2.5, 5, 10)])
+ROWS: Bounds = np.array([2.0**exponent for exponent in range(11)])
 
 
 @dataclass(frozen=True)

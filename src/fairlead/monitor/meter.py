@@ -10,8 +10,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from operator import attrgetter
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from fairlead.core.observation import BatchObservation, Observation
 from fairlead.monitor.tally import Tally
@@ -23,7 +22,6 @@ _VERSION_LIMIT = 256  # versions remembered; the one that was asked longest ago 
 
 Key = tuple[str, int]
 T = TypeVar("T", Observation, BatchObservation)
-_KEY: Callable[[Any], Key] = attrgetter("model", "version")
 Listener = Callable[[Sequence[Observation]], None]
 
 
@@ -64,13 +62,21 @@ class Meter:
 
     def _fold(self) -> None:
         requests, batches = _take(self._requests), _take(self._batches)
-        for key, observations in _by_version(requests):
-            self._tally(key).add(observations)
-        for key, calls in _by_version(batches):
-            self._tally(key).add_batches(calls)
         if requests:
+            self._count(requests)
             for listener in self._listeners:
                 listener(requests)
+        for key, calls in _grouped(batches):
+            self._tally(key).add_batches(calls)
+
+    def _count(self, requests: list[Observation]) -> None:
+        columns = (*zip(*requests, strict=True),)
+        _, models, versions, *_ = columns
+        if models.count(models[0]) == versions.count(versions[0]) == len(requests):  # one version, as most of the time
+            self._tally((models[0], versions[0])).add(columns)
+            return
+        for key, group in _grouped(requests):
+            self._tally(key).add((*zip(*group, strict=True),))
 
     def _tally(self, key: Key) -> Tally:
         tally = self._tallies.pop(key, None)
@@ -83,16 +89,12 @@ class Meter:
 
 
 def _take(items: deque[T]) -> list[T]:
-    """Empty the deque of what is in it now. Its ends may be used by two threads at once."""
+    """Empty the deque of what is in it now. Another thread may be adding to its other end."""
     return [items.popleft() for _ in range(len(items))]
 
 
-def _by_version(items: list[T]) -> Iterable[tuple[Key, list[T]]]:
-    """Yield the observations of each version; most of the time there is one."""
-    keys = [*map(_KEY, items)]
-    if len(set(keys)) <= 1:
-        return [(keys[0], items)] if items else []
+def _grouped(items: list[T]) -> Iterable[tuple[Key, list[T]]]:
     groups: dict[Key, list[T]] = {}
-    for key, item in zip(keys, items, strict=True):
-        groups.setdefault(key, []).append(item)
+    for item in items:
+        groups.setdefault((item.model, item.version), []).append(item)
     return groups.items()

@@ -50,12 +50,13 @@ class Window:
         while self._room < self._capacity and self._count + count > self._room:
             self._grow()
         skipped = max(count - self._room, 0)  # more at once than there is room for: the newest count
-        places = np.arange(self._count + skipped, self._count + count) % self._room
-        self._at[places] = at[skipped:]
-        self._spent_ms[places] = spent_ms[skipped:]
-        self._rows[places] = rows[skipped:]
-        self._is_error[places] = is_error[skipped:]
+        first = (self._count + skipped) % self._room
+        middle = skipped + min(self._room - first, count - skipped)  # behind it, the ring begins anew
         self._count += count
+        for ring, values in ((self._at, at), (self._spent_ms, spent_ms), (self._rows, rows), (self._is_error, is_error)):
+            ring[first : first + middle - skipped] = values[skipped:middle]
+            if middle < count:
+                ring[: count - middle] = values[middle:]
 
     def summary(self, now: float, *, row_limit: int | None = None) -> Summary:
         """Return what happened up to `now` (Unix seconds), of requests with at most `row_limit` rows where that is given."""

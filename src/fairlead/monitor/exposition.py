@@ -1,0 +1,87 @@
+"""Metrics as text: Prometheus's format 0.0.4 and OpenMetrics 1.0.
+
+Takes families with their samples; yields bytes in pieces of a few hundred lines, so that whoever serves them can do other work in between.
+Formats: prometheus.io/docs/instrumenting/exposition_formats, github.com/prometheus/OpenMetrics. A library of Prometheus writes the same
+ten times as slowly, and a page is written in the thread that answers requests; tests read every page with that library.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+
+import numpy as np
+
+from fairlead.monitor.families import Family, Kind
+from fairlead.monitor.histogram import Reading
+
+TEXT = b"text/plain; version=0.0.4; charset=utf-8"
+OPEN_METRICS = b"application/openmetrics-text; version=1.0.0; charset=utf-8"
+_PIECE_LINES = 250
+_ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
+
+Value = int | float | Reading
+Sample = tuple[Sequence[str], Value]  # values of the family's labels, and what was measured
+
+
+def write(families: Iterable[tuple[Family, Iterable[Sample]]], *, is_open_metrics: bool) -> Iterator[bytes]:
+    """Yield the page. A family without samples is left out."""
+    lines: list[str] = []
+    for family, samples in families:
+        head = _head(family, is_open_metrics=is_open_metrics)
+        for values, value in samples:
+            if head:
+                lines += head
+                head = []
+            lines += _histogram(family, values, value) if isinstance(value, Reading) else _line(family, values, value)
+            if len(lines) >= _PIECE_LINES:
+                yield _joined(lines)
+                lines = []
+    if is_open_metrics:
+        lines.append("# EOF")
+    yield _joined(lines)
+
+
+def _joined(lines: list[str]) -> bytes:
+    return "".join(f"{line}\n" for line in lines).encode()
+
+
+def _head(family: Family, *, is_open_metrics: bool) -> list[str]:
+    if not is_open_metrics:
+        kind = Kind.GAUGE if family.kind is Kind.INFO else family.kind
+        return [f"# HELP {family.full_name} {family.meaning}.", f"# TYPE {family.full_name} {kind}"]
+    has_unit = family.unit and family.name.endswith(f"_{family.unit}")
+    unit = [f"# UNIT {family.name} {family.unit}"] if has_unit else []
+    return [f"# TYPE {family.name} {family.kind}", *unit, f"# HELP {family.name} {family.meaning}."]
+
+
+def _line(family: Family, values: Sequence[str], value: float) -> tuple[str]:
+    labels = _labels(family, values)
+    return (f"{family.full_name}{{{labels}}} {_number(value)}" if labels else f"{family.full_name} {_number(value)}",)
+
+
+def _histogram(family: Family, values: Sequence[str], reading: Reading) -> list[str]:
+    name, labels = family.name, _labels(family, values)
+    start = f"{name}_bucket{{{labels}{',' if labels else ''}le="
+    counts: list[int] = np.cumsum(reading.counts).tolist()
+    bounds: list[float] = reading.bounds.tolist()
+    lines = [f'{start}"{bound!r}"}} {count}' for bound, count in zip(bounds, counts, strict=False)]
+    around = f"{{{labels}}}" if labels else ""
+    return [
+        *lines,
+        f'{start}"+Inf"}} {counts[-1]}',
+        f"{name}_sum{around} {_number(reading.total)}",
+        f"{name}_count{around} {counts[-1]}",
+    ]
+
+
+def _labels(family: Family, values: Sequence[str]) -> str:
+    return ",".join([f'{label}="{value.translate(_ESCAPES)}"' for label, value in zip(family.labels, values, strict=True)])
+
+
+def _number(value: float) -> str:
+    if isinstance(value, int):
+        return str(value)
+    if math.isnan(value):
+        return "NaN"
+    return repr(value) if math.isfinite(value) else "+Inf" if value > 0 else "-Inf"

@@ -1,0 +1,129 @@
+"""The metrics page: what was counted, what the server holds now, and the process, as families with samples.
+
+Takes a ServerReading and the watcher's tallies; yields the page in pieces. Only versions that the server has, or had in the last ten
+minutes, are shown: a version's series end when it is gone for good, and their number stays bounded however many were served.
+"""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from fairlead.core.ports import Clock
+from fairlead.core.server_reading import ServerReading, VersionReading
+from fairlead.monitor import families as show
+from fairlead.monitor.exposition import Sample, Value, write
+from fairlead.monitor.families import Family
+from fairlead.monitor.meter import Key
+from fairlead.monitor.process import process_samples
+from fairlead.monitor.stage import Watcher
+from fairlead.monitor.tally import Tally
+from fairlead.monitor.window import Window
+
+_GONE_S = 600.0  # a few scrapes: long enough for the last counts of an unloaded version to be seen
+
+
+class Sink(Protocol):
+    """Where telemetry goes, as metrics show it: how much went there, and how much could not."""
+
+    sent_count: int
+    dropped_count: int
+
+
+@dataclass(frozen=True)
+class MetricsJob:
+    """`release` is Fairlead's; `sinks` are told apart by name."""
+
+    watcher: Watcher
+    release: str
+    sinks: Mapping[str, Sink]
+    clock: Clock = time.time
+
+
+class Metrics:
+    """Calling it yields the page for a reading, in one of the two formats."""
+
+    def __init__(self, job: MetricsJob) -> None:
+        self._job = job
+
+    def __call__(self, reading: ServerReading, *, is_open_metrics: bool) -> Iterator[bytes]:
+        """Yield the page in pieces. What was counted is as of this call, not of the last piece."""
+        pages = [*self._counted(reading), *self._held(reading), *self._about()]
+        return write(pages, is_open_metrics=is_open_metrics)
+
+    def _counted(self, reading: ServerReading) -> list[tuple[Family, list[Sample]]]:
+        tallies = self._job.watcher.meter.tallies()
+        with self._job.watcher.meter.lock:
+            shown = self._shown(tallies, reading)
+            pages: list[tuple[Family, list[Sample]]] = [
+                (show.REQUESTS, [sample for key, tally in shown for sample in _outcomes(key, tally)]),
+                (show.BATCHES, [sample for key, tally in shown for sample in _batch_outcomes(key, tally)]),
+            ]
+            pages += [(family, [(_text(key), read(tally)) for key, tally in shown]) for family, read in _TALLIED]
+        broken: list[Sample] = [(_text(key), self._job.watcher.broken_count(*key)) for key in _keys(reading)]
+        return [*pages, (show.BROKEN_PROMISES, broken)]
+
+    def _shown(self, tallies: Mapping[Key, Tally], reading: ServerReading) -> list[tuple[Key, Tally]]:
+        """Return the versions to show with their numbers; zeros for those that nobody has asked yet."""
+        keys = set(_keys(reading))
+        oldest = self._job.clock() - _GONE_S
+        keys.update(key for key, tally in tallies.items() if tally.last_at >= oldest)
+        return [(key, tallies.get(key) or Tally(Window(1.0, 1))) for key in sorted(keys)]
+
+    def _held(self, reading: ServerReading) -> Iterable[tuple[Family, list[Sample]]]:
+        for family, read in _HELD:
+            yield family, [(_text((item.model, item.version)), read(item)) for item in reading.versions]
+        yield show.RESPONSES, [(key, count) for key, count in sorted(reading.responses.items())]
+        yield show.READY, [((), int(reading.is_ready))]
+        yield show.CONNECTIONS, [((), reading.connection_count)]
+        if reading.cache is not None:
+            yield show.CACHE_BYTES, [((), reading.cache.used_bytes)]
+            yield show.CACHE_ENTRIES, [((), reading.cache.entry_count)]
+            yield show.CACHE_EVICTIONS, [((), reading.cache.eviction_count)]
+
+    def _about(self) -> Iterable[tuple[Family, list[Sample]]]:
+        sinks = sorted(self._job.sinks.items())
+        yield show.TELEMETRY_SENT, [((name,), sink.sent_count) for name, sink in sinks]
+        yield show.TELEMETRY_DROPPED, [((name,), sink.dropped_count) for name, sink in sinks]
+        yield show.BUILD, [((self._job.release, platform.python_version()), 1)]
+        for family, value in process_samples():
+            yield family, [((), value)]
+
+
+_TALLIED: tuple[tuple[Family, Callable[[Tally], Value]], ...] = (
+    (show.DURATION, lambda tally: tally.duration.read()),
+    (show.QUEUE, lambda tally: tally.queue_seconds.read()),
+    (show.COMPUTE, lambda tally: tally.compute.read()),
+    (show.BATCH_ROWS, lambda tally: tally.size.read()),
+    (show.ROWS, lambda tally: tally.row_count),
+    (show.CACHE_HITS, lambda tally: tally.cache_hit.count),
+    (show.CACHE_MISSES, lambda tally: tally.cache_miss),
+)
+_HELD: tuple[tuple[Family, Callable[[VersionReading], Value]], ...] = (
+    (show.READY_VERSIONS, lambda item: int(item.is_ready)),
+    (show.IN_FLIGHT, lambda item: item.in_flight),
+    (show.QUEUED, lambda item: item.queue_length),
+    (show.VERSION_MEMORY, lambda item: item.memory_bytes),
+    (show.WORKERS, lambda item: item.worker_count),
+    (show.ALIVE_WORKERS, lambda item: item.alive_worker_count),
+    (show.RESTARTS, lambda item: item.restart_count),
+)
+
+
+def _keys(reading: ServerReading) -> list[Key]:
+    return [(item.model, item.version) for item in reading.versions]
+
+
+def _text(key: Key) -> tuple[str, str]:
+    return key[0], str(key[1])
+
+
+def _outcomes(key: Key, tally: Tally) -> list[Sample]:
+    return [((*_text(key), transport or "local", code or "ok"), count) for (transport, code), count in sorted(tally.outcomes.items())]
+
+
+def _batch_outcomes(key: Key, tally: Tally) -> list[Sample]:
+    return [((*_text(key), code or "ok"), count) for code, count in sorted(tally.batch_outcomes.items())]
