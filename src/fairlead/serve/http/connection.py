@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import httptools
 
-from fairlead.serve.http.eager import start
+from fairlead.serve.http.eager import Started, start
 from fairlead.serve.http.message import HttpRequest, Reply, error_reply, to_bytes
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ class Connection(asyncio.Protocol):
         "_chunk_count",
         "_discarded",
         "_gate",
+        "_going",
         "_header_bytes",
         "_header_count",
         "_is_busy",
@@ -63,6 +64,7 @@ class Connection(asyncio.Protocol):
         self._parser = httptools.HttpRequestParser(self)
         self._queue: deque[HttpRequest | Reply] = deque()
         self._request = HttpRequest(b"", b"", {})
+        self._going: Started | None = None  # the request in flight, while it waits
         self._header_bytes = self._header_count = self._chunk_count = self._buffered = self._discarded = 0
         self._phase_began = 0.0  # when the headers or the body began to be waited for; 0: not yet waited for
         self._is_in_message = self._is_in_headers = self._is_busy = self._is_pumping = False
@@ -79,9 +81,12 @@ class Connection(asyncio.Protocol):
             self._send(error_reply(503, "Too many connections are open.", (b"retry-after: 1",)), None, is_last=True)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget everything; a request in flight ends by itself."""
+        """Forget everything; nobody waits for the request in flight any more."""
         del exc
         self._transport = None
+        if self._going is not None:
+            self._going.cancel()
+            self._going = None
         self._queue.clear()
         self._gate.forget(self)
         self._release(self._buffered)
@@ -106,8 +111,13 @@ class Connection(asyncio.Protocol):
             self._pump()
 
     def eof_received(self) -> bool:
-        """The peer sends no more: answer what it sent, then close."""
+        """The peer sends no more: answer what it sent, then close.
+
+        It may have gone altogether, which looks the same, so what takes longer than a moment is given up.
+        """
         self._is_closing = True
+        if self._is_busy:
+            self.deadline = self._gate.now() + self._gate.limits.linger_s
         if self._is_in_message and not self._is_refused:
             self._refuse(error_reply(400, "The request ended before it was complete."))
             self._pump()
@@ -274,7 +284,7 @@ class Connection(asyncio.Protocol):
                 self._send(item, None, is_last=True)
                 break
             self._is_busy = True
-            start(self._answer(item))
+            self._going = start(self._answer(item))
         self._is_pumping = False
         if self._queue and not self._is_busy:
             self._pump_soon()
@@ -287,6 +297,7 @@ class Connection(asyncio.Protocol):
     async def _answer(self, request: HttpRequest) -> None:
         reply = await self._gate.handle(request)
         self._is_busy = False
+        self._going = None
         if self._transport is None:
             return
         self._release(len(request.body))
