@@ -15,8 +15,6 @@ import numpy as np
 from fairlead.monitor.families import Family, Kind
 from fairlead.monitor.histogram import Reading
 
-TEXT = b"text/plain; version=0.0.4; charset=utf-8"
-OPEN_METRICS = b"application/openmetrics-text; version=1.0.0; charset=utf-8"
 _PIECE_LINES = 250
 _ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
 

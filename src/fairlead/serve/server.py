@@ -18,6 +18,7 @@ from typing import Any, Self
 import uvloop
 
 from fairlead.core.ports import ObservationSink, VersionSource
+from fairlead.core.server_reading import ServerReading
 from fairlead.core.version import PRODUCTION
 from fairlead.errors import EnvironmentalError, PortInUseError, UnavailableError
 from fairlead.serve.assembly import Assembly
@@ -27,7 +28,9 @@ from fairlead.serve.follower import Follower
 from fairlead.serve.http.api import Api, ApiJob, StatisticsSource
 from fairlead.serve.http.gate import Gate
 from fairlead.serve.http.limits import HttpLimits
+from fairlead.serve.http.metrics import MetricsHandlers, MetricsSource
 from fairlead.serve.model_table import ModelTable
+from fairlead.serve.reading import read_versions
 
 _BACKLOG = 2048
 
@@ -49,7 +52,7 @@ def _silent(_: str) -> None:
 @dataclass(frozen=True)
 class ServeJob:
     """What to serve and how. Times in seconds; port 0 lets the system choose; `thread_count` is how many slow calls of one
-    version run at once, `request_timeout_s` how long any request may take (0: for ever).
+    version run at once, `request_timeout_s` how long any request may take (0: for ever). `cache_bytes` is for answers that are given again to equal requests (0: none are kept).
 
     `on_listening` is told the URL once, `report` every sentence for the log. `software_version` is what server metadata says.
     """
@@ -65,9 +68,11 @@ class ServeJob:
     request_timeout_s: float = 60.0
     thread_count: int = 2
     batch: BatchPolicy = field(default_factory=BatchPolicy)
+    cache_bytes: int = 0
     limits: HttpLimits = field(default_factory=HttpLimits)
     sink: ObservationSink = field(default_factory=NullSink)
     statistics: StatisticsSource | None = None
+    metrics: MetricsSource | None = None
     on_listening: Callable[[str], None] = _silent
     report: Callable[[str], None] = _silent
     software_version: str = ""
@@ -82,8 +87,9 @@ class Server:
         self.plane = DataPlane(self.table, job.sink, queue_limit=job.queue_limit, timeout_s=job.request_timeout_s)
         assembly = Assembly(job.sink, job.thread_count, job.batch)
         self.follower = Follower(job.source, self.table, assembly.assemble, label=job.alias, report=job.report)
+        metrics = None if job.metrics is None else MetricsHandlers(self.read, job.metrics)
         self.api = Api(
-            ApiJob(self.plane, job.limits, job.software_version, self.why_not_ready, job.report, job.default_model, job.statistics)
+            ApiJob(self.plane, job.limits, job.software_version, self.why_not_ready, job.report, job.default_model, job.statistics, metrics)
         )
         self._gate: Gate | None = None
         self._listener: asyncio.Server | None = None
@@ -101,6 +107,14 @@ class Server:
             waiting = [name for name in sorted(self.table.models) if not self.table.is_ready(name)]
             return f"Not loaded: {', '.join(waiting[:10])}."
         return ""
+
+    def read(self) -> ServerReading:
+        """Return what the server holds at the moment, for metrics."""
+        return ServerReading(
+            is_ready=not self.why_not_ready(),
+            connection_count=self._gate.connection_count if self._gate is not None else 0,
+            versions=read_versions(self.table),
+        )
 
     async def start(self) -> None:
         """Listen, say so, and begin to load what is wanted. A port that is taken is found out before anything is loaded."""

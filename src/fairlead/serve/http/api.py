@@ -15,6 +15,7 @@ from fairlead.serve.data_plane import DataPlane
 from fairlead.serve.http.body import read_body
 from fairlead.serve.http.limits import HttpLimits
 from fairlead.serve.http.message import HttpRequest, Reply, error_reply, json_reply
+from fairlead.serve.http.metrics import MetricsHandlers
 from fairlead.serve.http.openapi import document
 from fairlead.serve.http.predict import PredictHandlers
 from fairlead.serve.http.routes import Call, Permission, Route, Router
@@ -38,6 +39,7 @@ class ApiJob:
     report: Callable[[str], None]
     default_model: str = ""
     statistics: StatisticsSource | None = None
+    metrics: MetricsHandlers | None = None
 
 
 class Api:
@@ -89,6 +91,8 @@ class Api:
             Route("GET", "/v2/health/ready", Permission.HEALTH, self._ready, "Whether all models are ready"),
             Route("GET", "/v2/models", view, v2.models, "Names of all models"),
         ]
+        if self._job.metrics is not None:
+            routes.append(Route("GET", "/metrics", Permission.METRICS, self._job.metrics.metrics, "Metrics for Prometheus"))
         for base in _V2_MODEL:
             routes += [
                 Route("GET", base, view, v2.metadata, "Model metadata"),

@@ -26,6 +26,7 @@ class Permission(enum.StrEnum):
     HEALTH = "health"  # probes: nothing about models
     VIEW = "view"  # names, interfaces, states
     INFER = "infer"
+    METRICS = "metrics"  # what is asked how often, for scrapers
     OPERATE = "operate"  # load and unload models
 
 

@@ -1,0 +1,28 @@
+"""A look at a running server, for metrics: what each version holds at the moment.
+
+Takes the model table; gives readings. It belongs to the event loop's thread, changes nothing and costs a microsecond a version.
+"""
+
+from __future__ import annotations
+
+from fairlead.core.server_reading import VersionReading
+from fairlead.serve.model_table import ModelTable, ServedModel, State, VersionState
+
+
+def read_versions(table: ModelTable) -> tuple[VersionReading, ...]:
+    """Return every version that is loaded, loading, or failed to load."""
+    return tuple(_read(table.models[state.name], state) for state in table.states())
+
+
+def _read(model: ServedModel, state: VersionState) -> VersionReading:
+    served = model.versions.get(state.number)
+    if served is None:
+        return VersionReading(state.name, state.number, is_ready=False)
+    return VersionReading(
+        state.name,
+        state.number,
+        is_ready=state.state is State.READY,
+        in_flight=served.in_flight,
+        queue_length=served.scheduler.waiting_count,
+        memory_bytes=served.memory_bytes,
+    )
