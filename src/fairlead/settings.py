@@ -35,6 +35,7 @@ class Settings:
     body_deadline_s: float = _setting(30.0, "Time in which a request's body has to arrive, plus 1 s per MiB.")
     connection_limit: int = _setting(1024, "Connections open at once; more are closed at once.")
     queue_limit: int = _setting(128, "Requests of one model that wait or run at once; more are refused with 503.")
+    cache_bytes: int = _setting(0, "Memory for answers that are given again to equal requests; 0: none are kept.")
     sandbox_memory_bytes: int = _setting(0, "Address space of a sandboxed worker; 0: what the job usually needs (4 GiB, frameworks more).")
     sandbox_wall_s: float = _setting(0.0, "Time that a sandboxed worker may take; 0: what the job usually needs (300 s).")
     sandbox_strict: bool = _setting(False, "Refuse to open foreign files where a sandbox layer is missing.")

@@ -67,6 +67,7 @@ class ServeRequest:
     default: str | None = None
     alias: str = PRODUCTION
     is_exposed: bool = False
+    cache_bytes: int | None = None
 
 
 def serve(request: ServeRequest, house: House, *, on_listening: Callable[[str], None], report: Callable[[str], None]) -> None:
@@ -103,6 +104,7 @@ def _job(
         follow_interval_s=settings.follow_interval_s,
         grace_s=settings.grace_s,
         queue_limit=settings.queue_limit,
+        cache_bytes=settings.cache_bytes if request.cache_bytes is None else request.cache_bytes,
         limits=_limits(settings),
         sink=watcher,
         statistics=watcher.statistics,

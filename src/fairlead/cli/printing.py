@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import click
 
 F = TypeVar("F", bound=Callable[..., Any])
 WIDTH = 9
+
+
+class ByteSize(click.ParamType[int]):
+    """A number of bytes as a person writes it: 512kB, 64MB, 1GiB, or a plain number."""
+
+    name = "size"
+    _UNITS: ClassVar[Mapping[str, int]] = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return the number of bytes."""
+        if isinstance(value, int):
+            return value
+        match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", value)
+        if match is None or match[2].lower() not in self._UNITS:
+            self.fail(f"'{value}' is not a size. Write it like 64MB or 1GiB.", param, ctx)
+        return int(float(match[1]) * self._UNITS[match[2].lower()])
 
 
 def json_option(function: F) -> F:

@@ -10,7 +10,7 @@ from fairlead.app.requests import find_spec
 from fairlead.app.serving import ServeRequest
 from fairlead.app.serving import serve as run_server
 from fairlead.app.wiring import House, build_house
-from fairlead.cli.printing import home_option
+from fairlead.cli.printing import ByteSize, home_option
 from fairlead.core.version import PRODUCTION
 
 
@@ -21,6 +21,7 @@ from fairlead.core.version import PRODUCTION
 @click.option("--default", help="Model that answers /predict where several are served.")
 @click.option("--alias", default=PRODUCTION, show_default=True, help="The alias to follow.")
 @click.option("--unsafe-expose", "is_exposed", is_flag=True, help="Allow a --host that other machines reach; nobody is asked for a key.")
+@click.option("--cache", "cache_bytes", type=ByteSize(), help="Keep answers in that much memory, e.g. 64MB.  [default: none are kept]")
 @click.option("-f", "--spec", type=click.Path(path_type=Path), help="A fairlead.yaml whose `serve` says the same.")
 @home_option
 def serve(
@@ -31,6 +32,7 @@ def serve(
     default: str | None,
     alias: str,
     is_exposed: bool,
+    cache_bytes: int | None,
     spec: Path | None,
     home: str | None,
 ) -> None:
@@ -44,7 +46,9 @@ def serve(
       curl -s localhost:8080/openapi.json
     """
     said = find_spec(spec, is_needed=False)[0].serve
-    request = ServeRequest(names, host or said.host, said.port if port is None else port, default or said.default, alias, is_exposed)
+    request = ServeRequest(
+        names, host or said.host, said.port if port is None else port, default or said.default, alias, is_exposed, cache_bytes
+    )
     serve_until_stopped(build_house(home), request)
 
 

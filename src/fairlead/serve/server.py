@@ -52,7 +52,8 @@ def _silent(_: str) -> None:
 @dataclass(frozen=True)
 class ServeJob:
     """What to serve and how. Times in seconds; port 0 lets the system choose; `thread_count` is how many slow calls of one
-    version run at once, `request_timeout_s` how long any request may take (0: for ever). `cache_bytes` is for answers that are given again to equal requests (0: none are kept).
+    version run at once, `request_timeout_s` how long any request may take (0: for ever). `cache_bytes` is the memory for
+    answers that are given again to equal requests (0: none are kept).
 
     `on_listening` is told the URL once, `report` every sentence for the log. `software_version` is what server metadata says.
     """
