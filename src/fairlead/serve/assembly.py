@@ -34,7 +34,9 @@ class Assembly:
         executor = EngineExecutor(loaded.engine, self.thread_count, is_blocking=loaded.may_block)
         policy = replace(self.batch, is_enabled=self.batch.is_enabled and loaded.is_batch_invariant)
         scheduler = Scheduler(executor, policy, self._tell_of(version))
-        return ServedVersion(version, executor, scheduler, is_deterministic=loaded.is_deterministic)
+        golden = loaded.golden
+        example = {} if golden is None else {name: tensor[:1] for name, tensor in golden.inputs.items()}
+        return ServedVersion(version, executor, scheduler, is_deterministic=loaded.is_deterministic, example=example)
 
     def _tell_of(self, version: Version) -> OnBatch:
         """Return what tells the sink of each call of that version."""

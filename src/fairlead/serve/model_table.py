@@ -8,14 +8,16 @@ its last request has been answered. The table is touched by one thread only, the
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from fairlead.core.interface import Interface, shorten
+from fairlead.core.interface import Interface, Tensors, shorten
 from fairlead.core.version import Version
 from fairlead.errors import FairleadError, NotFoundError, UnavailableError
 from fairlead.serve.executor import Executor
+from fairlead.serve.memory_budget import Resident
 from fairlead.serve.scheduler import Scheduler
+from fairlead.serve.version_plan import Plan, Standing, is_same
 
 
 class State(enum.StrEnum):
@@ -23,6 +25,7 @@ class State(enum.StrEnum):
 
     LOADING = "LOADING"
     READY = "READY"
+    UNLOADING = "UNLOADING"  # takes no new request, answers those that it has begun
     UNAVAILABLE = "UNAVAILABLE"
 
 
@@ -37,11 +40,12 @@ class VersionState:
     reason: str = ""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class ServedVersion:
     """A loaded version: what runs it, and who decides what runs when. `in_flight` counts the requests that it still has to answer.
 
-    `is_deterministic` is what its verdict says: only then may answers be kept. `memory_bytes` is what it takes, as far as is known.
+    `is_deterministic` is what its verdict says: only then may answers be kept. `memory_bytes` is what it takes, as far as is known. One
+    that `is_asleep` was unloaded because others needed the memory; it has to be woken before it is asked. `last_used` only orders.
     """
 
     version: Version
@@ -51,34 +55,74 @@ class ServedVersion:
     memory_bytes: int = 0
     in_flight: int = 0
     is_retired: bool = False
-    interface: Interface = field(init=False)  # kept: it is asked for with every request
+    is_asleep: bool = False
+    last_used: int = 0
+    release: Callable[[], None] | None = None
+    interface: Interface = field(init=False)  # kept: it is asked for with every request, and while the version sleeps
 
     def __post_init__(self) -> None:
         self.interface = self.executor.interface
 
-    def close(self) -> None:
-        """Give memory, threads and processes back."""
+    def sleep(self) -> None:
+        """Give memory, threads and processes back; the interface stays known."""
+        self.is_asleep = True
         self.scheduler.close()
+
+    def rouse(self, fresh: ServedVersion) -> None:
+        """Go on with what `fresh`, the same version loaded again, has."""
+        self.executor, self.scheduler, self.memory_bytes = fresh.executor, fresh.scheduler, fresh.memory_bytes
+        self.is_asleep = False
+        self.release, former = fresh.release, self.release
+        if former is not None:
+            former()
+
+    def close(self) -> None:
+        """Give memory, threads, processes and files back."""
+        self.scheduler.close()
+        release, self.release = self.release, None
+        if release is not None:
+            release()
 
 
 @dataclass(slots=True)
 class ServedModel:
-    """One model: its loaded versions by number, the one that answers by default, and how many requests are admitted now."""
+    """One model: its loaded versions by number, the one that answers by default, and how many requests are admitted now.
+
+    `absent` says of versions without an entry that they load or why they could not; `spare` is the version that answered before, kept
+    loaded for a rollback until `spare_until` (monotonic seconds).
+    """
 
     name: str
     versions: dict[int, ServedVersion] = field(default_factory=dict)
     labels: dict[str, int] = field(default_factory=dict)
     default: int = 0
     admitted: int = 0
-    states: dict[int, VersionState] = field(default_factory=dict)
+    absent: dict[int, VersionState] = field(default_factory=dict)
+    spare: ServedVersion | None = None
+    spare_until: float = 0.0
+
+
+Wake = Callable[[ServedVersion, float], Awaitable[None]]
+
+
+async def _nobody_wakes(served: ServedVersion, _: float) -> None:
+    raise UnavailableError(f"{served.version.label} is not in memory.")
+
+
+def _nothing() -> None:
+    """Do nothing."""
 
 
 class ModelTable:
-    """`dispose` is called with each version that nobody needs any more."""
+    """`dispose` is called with each version that nobody needs any more; `wake` loads one that sleeps again, by a deadline."""
 
     def __init__(self, dispose: Callable[[ServedVersion], None] = ServedVersion.close) -> None:
         self._models: dict[str, ServedModel] = {}
+        self._draining: list[ServedVersion] = []
         self._dispose = dispose
+        self._use_count = 0
+        self.wake: Wake = _nobody_wakes
+        self.on_freed: Callable[[], None] = _nothing  # called in the event loop when memory was freed
 
     @property
     def models(self) -> Mapping[str, ServedModel]:
@@ -86,13 +130,18 @@ class ModelTable:
         return self._models
 
     def states(self) -> tuple[VersionState, ...]:
-        """Return the state of every version that is loaded, loading, or failed to load; by name, then number."""
-        return tuple(model.states[number] for _, model in sorted(self._models.items()) for number in sorted(model.states))
+        """Return the state of every version that is loaded, loading, unloading or failed to load; by name, then number."""
+        found = {(item.version.name, item.version.number): _state(item, State.UNLOADING) for item in self._draining}
+        for name, model in self._models.items():
+            found |= {(name, number): state for number, state in model.absent.items()}
+            found |= {(name, number): _state(served, State.READY) for number, served in model.versions.items()}
+        return tuple(found[key] for key in sorted(found))
 
     def is_ready(self, name: str, number: int | None = None) -> bool:
-        """Whether a request for that model (and version) would find it loaded."""
+        """Whether a request for that model (and version) would be answered: it is loaded and has who runs it, or it can be woken."""
         model = self._models.get(name)
-        return model is not None and (model.default if number is None else number) in model.versions
+        served = None if model is None else model.versions.get(model.default if number is None else number)
+        return served is not None and (served.is_asleep or served.executor.slot_count > 0)
 
     def are_all_ready(self) -> bool:
         """Whether every model that should be served is."""
@@ -110,75 +159,165 @@ class ModelTable:
                 raise NotFoundError(f"Model '{name}' has no label '{shorten(label)}' here.", hint=hint)
         served = model.versions.get(model.default if number is None else number)
         if served is None:
-            raise self._why_absent(model, number)
+            raise _why_absent(model, number)
         return served
 
     def _known(self) -> str:
         names = sorted(self._models)
         return f"Here are: {', '.join(names[:10])}{', …' if len(names) > 10 else ''}." if names else "Nothing is served here yet."
 
-    @staticmethod
-    def _why_absent(model: ServedModel, number: int | None) -> FairleadError:
-        states = [state for state in model.states.values() if number is None or state.number == number]
-        if any(state.state is State.LOADING for state in states):
-            return UnavailableError(f"Model '{model.name}' is loading.", hint="Ask again in a moment.")
-        if states:
-            return UnavailableError(f"Version {states[-1].number} of model '{model.name}' could not be loaded ({states[-1].code}).")
-        loaded = ", ".join(str(item) for item in sorted(model.versions)) or "none"
-        return NotFoundError(f"Version {number} of model '{model.name}' is not loaded here.", hint=f"Loaded: {loaded}.")
+    # What is there, for those who decide.
+
+    def standing(self, name: str) -> Standing:
+        """Return what is loaded of a model and what answers."""
+        model = self._models.get(name)
+        if model is None:
+            return Standing()
+        return Standing({number: served.version for number, served in model.versions.items()}, model.default, model.labels)
+
+    def in_memory(self) -> Iterator[tuple[ServedVersion, bool]]:
+        """Yield every version that takes memory, and whether it is a spare."""
+        yield from ((served, False) for served in self._draining if not served.is_asleep)
+        for model in self._models.values():
+            yield from ((served, False) for served in model.versions.values() if not served.is_asleep)
+            if model.spare is not None:
+                yield model.spare, True
+
+    # Changes.
 
     def begin_load(self, version: Version) -> None:
         """Say that `version` is being loaded; what serves goes on serving."""
-        model = self._models.setdefault(version.name, ServedModel(version.name))
-        _forget_absent(model)
-        model.states[version.number] = VersionState(version.name, version.number, State.LOADING)
+        self._note(VersionState(version.name, version.number, State.LOADING))
 
     def fail_load(self, version: Version, error: FairleadError) -> None:
         """Say why `version` does not serve; what serves goes on serving."""
-        model = self._models.setdefault(version.name, ServedModel(version.name))
-        if version.number not in model.versions:
-            state = VersionState(version.name, version.number, State.UNAVAILABLE, error.code, str(error))
-            model.states[version.number] = state
+        self.fail(version.name, version.number, error)
 
-    def switch(self, served: ServedVersion, label: str) -> None:
-        """Let `served` answer from now on, under its number, by default and as `label`; retire what answered before."""
-        version = served.version
-        model = self._models.setdefault(version.name, ServedModel(version.name))
-        before = tuple(model.versions.values())
-        model.versions = {version.number: served}
-        model.labels = {label: version.number}
-        model.default = version.number
-        model.states = {version.number: VersionState(version.name, version.number, State.READY)}
-        for old in before:
-            self._retire(old)
+    def fail(self, name: str, number: int, error: FairleadError) -> None:
+        """Say why a version that is not loaded does not serve."""
+        self._note(VersionState(name, number, State.UNAVAILABLE, error.code, str(error)))
 
-    def settle(self, name: str) -> None:
-        """Forget versions that failed or began to load and are not wanted any more; the one that serves is what is wanted."""
+    def _note(self, state: VersionState) -> None:
+        self._models.setdefault(state.name, ServedModel(state.name)).absent[state.number] = state
+
+    def settle(self, name: str, wanted: Collection[int] = ()) -> None:
+        """Forget what was said of versions that are neither loaded nor `wanted`."""
         model = self._models.get(name)
         if model is not None:
-            _forget_absent(model)
+            model.absent = {number: state for number, state in model.absent.items() if number in wanted}
+
+    def enter(self, served: ServedVersion) -> None:
+        """Let `served` be asked by its number; it takes the place of another one with that number."""
+        number = served.version.number
+        model = self._models.setdefault(served.version.name, ServedModel(served.version.name))
+        model.absent.pop(number, None)
+        former = model.versions.get(number)
+        model.versions[number] = served
+        self._touch(served)
+        if former is not None:
+            self._retire(former)
+
+    def arrange(self, name: str, plan: Plan, *, spare_until: float = 0.0) -> None:
+        """Let default, labels and versions be as planned, in one step. What answered by default before is kept as a spare until then."""
+        model = self._models.get(name)
+        if model is None:
+            return
+        former, model.default, model.labels = model.default, plan.default, dict(plan.labels)
+        for number in plan.unload:
+            old = model.versions.pop(number)
+            if number == former and spare_until and not old.is_asleep:
+                self.drop_spare(name)
+                model.spare, model.spare_until = old, spare_until
+            else:
+                self._retire(old)
+
+    def switch(self, served: ServedVersion, label: str) -> None:
+        """Let `served` alone answer from now on, under its number, by default and as `label`; retire what answered before."""
+        name, number = served.version.name, served.version.number
+        self.enter(served)
+        others = tuple(other for other in self._models[name].versions if other != number)
+        self.arrange(name, Plan((), number, {label: number}, others))
+        self.settle(name)
 
     def remove(self, name: str) -> None:
         """Stop serving a model; requests in flight are still answered."""
+        self.drop_spare(name)
         model = self._models.pop(name, None)
         for old in () if model is None else tuple(model.versions.values()):
             self._retire(old)
 
+    def expel(self, served: ServedVersion, error: FairleadError) -> None:
+        """Take a version out that cannot be woken, and say why."""
+        model = self._models.get(served.version.name)
+        if model is not None and model.versions.get(served.version.number) is served:
+            del model.versions[served.version.number]
+            self._retire(served)
+            self.fail_load(served.version, error)
+
+    def take_spare(self, version: Version) -> ServedVersion | None:
+        """Return the spare if it is `version`; it is nobody's spare then."""
+        model = self._models.get(version.name)
+        if model is None or model.spare is None or not is_same(model.spare.version, version):
+            return None
+        spare, model.spare = model.spare, None
+        return spare
+
+    def drop_spare(self, name: str) -> None:
+        """Unload what is kept for a rollback."""
+        model = self._models.get(name)
+        if model is not None and model.spare is not None:
+            spare, model.spare = model.spare, None
+            self._retire(spare)
+
+    def give_way(self, victim: Resident) -> None:
+        """Unload an idle version because others need its memory; it stays in the table, asleep, unless it is a spare."""
+        if victim.is_spare:
+            self.drop_spare(victim.name)
+        else:
+            self._models[victim.name].versions[victim.number].sleep()
+            self.on_freed()
+
+    # Requests.
+
     def begin_request(self, served: ServedVersion) -> None:
         """Keep `served` loaded until `end_request`."""
         served.in_flight += 1
+        self._touch(served)
 
     def end_request(self, served: ServedVersion) -> None:
         """Let go of `served`; the last request of a retired version gives its memory back."""
         served.in_flight -= 1
         if served.is_retired and served.in_flight == 0:
-            self._dispose(served)
+            self._draining.remove(served)
+            self._let_go(served)
+
+    def _touch(self, served: ServedVersion) -> None:
+        self._use_count += 1
+        served.last_used = self._use_count
 
     def _retire(self, served: ServedVersion) -> None:
         served.is_retired = True
         if served.in_flight == 0:
-            self._dispose(served)
+            self._let_go(served)
+        else:
+            self._draining.append(served)
+
+    def _let_go(self, served: ServedVersion) -> None:
+        self._dispose(served)
+        self.on_freed()
 
 
-def _forget_absent(model: ServedModel) -> None:
-    model.states = {number: state for number, state in model.states.items() if number in model.versions}
+def _state(served: ServedVersion, state: State) -> VersionState:
+    reason = "asleep: others needed the memory; the next request loads it" if served.is_asleep and state is State.READY else ""
+    return VersionState(served.version.name, served.version.number, state, "", reason)
+
+
+def _why_absent(model: ServedModel, number: int | None) -> FairleadError:
+    number = model.default or max(model.absent, default=0) if number is None else number
+    state = model.absent.get(number)
+    if state is None:
+        loaded = ", ".join(str(item) for item in sorted(model.versions)) or "none"
+        return NotFoundError(f"Version {number} of model '{model.name}' is not loaded here.", hint=f"Loaded: {loaded}.")
+    if state.state is State.LOADING:
+        return UnavailableError(f"Model '{model.name}' is loading.", hint="Ask again in a moment.")
+    return UnavailableError(f"Version {state.number} of model '{model.name}' could not be loaded ({state.code}).")
