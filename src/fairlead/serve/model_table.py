@@ -46,6 +46,7 @@ class ServedVersion:
 
     `is_deterministic` is what its verdict says: only then may answers be kept. `memory_bytes` is what it takes, as far as is known. One
     that `is_asleep` was unloaded because others needed the memory; it has to be woken before it is asked. `last_used` only orders.
+    `example` is the first of its golden requests, for documents that show how to ask; empty where there are none.
     """
 
     version: Version
@@ -58,6 +59,7 @@ class ServedVersion:
     is_asleep: bool = False
     last_used: int = 0
     release: Callable[[], None] | None = None
+    example: Tensors = field(default_factory=dict, repr=False)
     interface: Interface = field(init=False)  # kept: it is asked for with every request, and while the version sleeps
 
     def __post_init__(self) -> None:
