@@ -20,6 +20,7 @@ from fairlead.app.prove import Proof, prove
 from fairlead.app.wiring import House
 from fairlead.app.workspace import workspace
 from fairlead.core.artifact import Artifact, SourceOptions
+from fairlead.core.conversion import ENGINE_OF_FORM, RuntimeForm
 from fairlead.core.interface import Task
 from fairlead.core.plan import Plan
 from fairlead.core.ports import Progress
@@ -131,9 +132,10 @@ def name_from(model: Path) -> str:
 def _engines(request: DeployRequest, house: House) -> tuple[str, ...]:
     """Return the engines to choose from: the one that was asked for, or those of the settings; raises SpecError for an unknown one."""
     wanted = (request.engine,) if request.engine else tuple(filter(None, (name.strip() for name in house.settings.engines.split(","))))
+    known = tuple(name for name in ENGINES.names() if name != ENGINE_OF_FORM[RuntimeForm.ENSEMBLE])
     for name in wanted:
-        if name not in ENGINES.names():
-            raise SpecError(f"There is no engine '{name}'.", hint=f"Known: {', '.join(ENGINES.names())}.")
+        if name not in known:
+            raise SpecError(f"There is no engine '{name}'.", hint=f"Known: {', '.join(known)}.")
     return wanted
 
 

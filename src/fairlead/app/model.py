@@ -18,8 +18,7 @@ from fairlead.core.ports import LoadedModel
 from fairlead.core.recipe import EngineRecipe
 from fairlead.core.verdict import Verdict
 from fairlead.core.version import Version
-from fairlead.engines.catalog import ENGINES
-from fairlead.engines.opening import FORK_SAFE, DeferredEngine, open_engine
+from fairlead.engines.opening import FORK_SAFE, DeferredEngine, has_processes, open_engine
 from fairlead.stores.document import load
 from fairlead.stores.golden_rows import read_golden
 from fairlead.stores.leases import hold
@@ -44,14 +43,14 @@ def _open(version: Version, house: House, *, is_apart: bool) -> LoadedModel:
     chosen = load(files["engine.json"].read_bytes(), Candidate)
     path = files[MAIN_FILE[RuntimeForm(chosen.form)]]
     open_it = partial(open_engine, chosen.engine, path, interface, thread_count=chosen.thread_count, sandbox=house.sandbox)
-    has_processes = getattr(ENGINES.load(chosen.engine), "needs_sandbox", False)
-    recipe = None if has_processes else EngineRecipe(chosen.engine, path, interface, chosen.engine in FORK_SAFE)
+    is_apart_already = has_processes(chosen.engine, path)
+    recipe = None if is_apart_already else EngineRecipe(chosen.engine, path, interface, chosen.engine in FORK_SAFE)
     engine = DeferredEngine(interface, open_it) if is_apart and recipe is not None else open_it()
     verdict = load(files["verdict.json"].read_bytes(), Verdict)
     return LoadedModel(
         engine,
         read_golden(files["golden.npz"]),
-        may_block=has_processes,
+        may_block=is_apart_already,
         is_deterministic=verdict.parity.is_deterministic,
         is_batch_invariant=verdict.is_batch_invariant,
         recipe=recipe,

@@ -7,9 +7,9 @@ broken. Never follows a path in it and never builds objects from YAML tags.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, get_args, get_type_hints
+from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 
 import msgspec
 import yaml
@@ -19,6 +19,7 @@ from fairlead.core.interface import Task
 from fairlead.core.requirement import Requirement, parse_requirements
 from fairlead.errors import SpecError
 
+S = TypeVar("S", bound=msgspec.Struct)
 SIZE_LIMIT_BYTES = 2**20
 SCHEMA_ID = "urn:fairlead:schema:fairlead-yaml:1"
 
@@ -93,6 +94,11 @@ def json_schema() -> dict[str, Any]:
 
 def read_spec(path: Path) -> Spec:
     """Read a spec file; raises SpecError."""
+    return parse_spec(read_text(path), name=str(path))
+
+
+def read_text(path: Path) -> bytes:
+    """Return the bytes of a YAML file that a person wrote; raises SpecError."""
     try:
         with path.open("rb") as file:
             data = file.read(SIZE_LIMIT_BYTES + 1)
@@ -100,11 +106,16 @@ def read_spec(path: Path) -> Spec:
         raise SpecError(f"Cannot read '{path}': {error.strerror}.", hint="Give the path of a fairlead.yaml.") from error
     if len(data) > SIZE_LIMIT_BYTES:
         raise SpecError(f"'{path}' is larger than 1 MiB.", hint="A fairlead.yaml has a few dozen lines.")
-    return parse_spec(data, name=str(path))
+    return data
 
 
 def parse_spec(text: bytes | str, *, name: str = "fairlead.yaml") -> Spec:
     """Parse the text of a spec file; raises SpecError."""
+    return parse_as(Spec, text, name=name, start="model: model.h5", hint=_hint)
+
+
+def parse_as(kind: type[S], text: bytes | str, *, name: str, start: str, hint: Callable[[Mapping[str, Any]], str]) -> S:
+    """Parse YAML as a `kind`; raises SpecError. `start` is how such a file begins, `hint` what to say of one whose values do not fit."""
     try:
         plain = yaml.load(text, Loader=_StrictLoader)  # noqa: S506 - _StrictLoader is SafeLoader that also refuses doubles
     except (yaml.YAMLError, ValueError, RecursionError) as error:
@@ -112,12 +123,12 @@ def parse_spec(text: bytes | str, *, name: str = "fairlead.yaml") -> Spec:
     if plain is None:
         plain = {}
     if not isinstance(plain, dict):
-        raise SpecError(f"{name} holds a {type(plain).__name__}, not keys and values.", hint="Start with `model: model.h5`.")
-    _check_keys(plain, Spec, name, "")
+        raise SpecError(f"{name} holds a {type(plain).__name__}, not keys and values.", hint=f"Start with `{start}`.")
+    _check_keys(plain, kind, name, "")
     try:
-        return msgspec.convert(plain, Spec)
+        return msgspec.convert(plain, kind)
     except msgspec.ValidationError as error:
-        raise SpecError(f"{name}: {_readable(str(error))}", hint=_hint(plain)) from error
+        raise SpecError(f"{name}: {_readable(str(error))}", hint=hint(plain)) from error
 
 
 class _StrictLoader(yaml.SafeLoader):
@@ -149,9 +160,15 @@ def _check_keys(plain: Mapping[Any, Any], kind: type[msgspec.Struct], name: str,
             near = difflib.get_close_matches(str(key), known, n=1, cutoff=0.5)
             hint = f"Did you mean '{near[0]}'?" if near else f"Known keys: {', '.join(known)}."
             raise SpecError(f"{name}: unknown key '{where}{str(key)[:64]}'.", hint=hint)
-        nested = [item for item in (hints[key], *get_args(hints[key])) if isinstance(item, type) and issubclass(item, msgspec.Struct)]
+        choices = () if get_origin(hints[key]) is dict else get_args(hints[key])
+        nested = [item for item in (hints[key], *choices) if isinstance(item, type) and issubclass(item, msgspec.Struct)]
         if nested and isinstance(value, dict):
             _check_keys(value, nested[0], name, f"{where}{key}.")
+        elif get_origin(hints[key]) is dict and isinstance(value, dict):  # keys of the user's own, each with a mapping of known keys
+            inner = get_args(hints[key])[1]
+            for own, item in value.items():
+                if isinstance(inner, type) and issubclass(inner, msgspec.Struct) and isinstance(item, dict):
+                    _check_keys(item, inner, name, f"{where}{key}.{str(own)[:64]}.")
 
 
 def _hint(plain: Mapping[str, Any]) -> str:

@@ -23,6 +23,7 @@ class RuntimeForm(enum.StrEnum):
     TREES = "trees"  # a tree ensemble as data, for the compiled kernel
     TORCH = "torch"  # an exported program (.pt2) or TorchScript, run in a process of its own
     PYTHON = "python"  # an estimator without a graph form, run in a process of its own
+    ENSEMBLE = "ensemble"  # a graph of registered versions, whose files lie beside it
 
 
 MAIN_FILE: Mapping[RuntimeForm, str] = {
@@ -33,6 +34,7 @@ MAIN_FILE: Mapping[RuntimeForm, str] = {
     RuntimeForm.TREES: "model.trees",
     RuntimeForm.TORCH: "model.torch",
     RuntimeForm.PYTHON: "model.estimator",
+    RuntimeForm.ENSEMBLE: "ensemble.json",
 }
 ENGINE_OF_FORM: Mapping[RuntimeForm, str] = {
     RuntimeForm.ONNX: "onnxruntime",
@@ -42,6 +44,7 @@ ENGINE_OF_FORM: Mapping[RuntimeForm, str] = {
     RuntimeForm.TREES: "trees",
     RuntimeForm.TORCH: "torch",
     RuntimeForm.PYTHON: "python",
+    RuntimeForm.ENSEMBLE: "ensemble",
 }
 
 

@@ -16,6 +16,7 @@ ENGINES = Catalog(
         "trees": Variant("fairlead.engines.trees_engine:TreesEngine"),
         "torch": Variant("fairlead.engines.torch_engine:TorchEngine", extra="torch"),
         "python": Variant("fairlead.engines.python_engine:PythonEngine", extra="sklearn"),
+        "ensemble": Variant("fairlead.engines.ensemble_engine:EnsembleEngine"),  # of versions by the others; `compose` makes them
     },
 )
 

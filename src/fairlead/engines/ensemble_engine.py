@@ -18,7 +18,7 @@ import numpy as np
 from fairlead.core.ensemble import COMBINED, REQUEST, Ensemble, EnsembleStep, Member, Source, StepKind
 from fairlead.core.ensemble_deciding import majority, votes
 from fairlead.core.interface import Array, Interface, Tensors
-from fairlead.engines.opening import open_engine
+from fairlead.engines.opening import has_processes, open_engine
 from fairlead.errors import CorruptError, FairleadError, UnavailableError
 
 if TYPE_CHECKING:
@@ -52,14 +52,13 @@ class EnsembleEngine:
         del thread_count  # each member's own is part of what was proven
         self._interface = interface
         self.ensemble = read_ensemble(path)
-        prefix = path.name.removesuffix(MAIN)
         with ExitStack() as undo:
             self._engines: tuple[Engine, ...] = ()
             for member in self.ensemble.members:
                 with _named(f"Member {member.version}"):
                     engine = open_engine(
                         member.engine,
-                        path.parent / f"{prefix}{member.file}",
+                        _beside(path, member),
                         member.interface,
                         thread_count=member.thread_count,
                         sandbox=sandbox,
@@ -72,6 +71,11 @@ class EnsembleEngine:
         self.needs_sandbox = any(getattr(engine, "needs_sandbox", False) for engine in self._engines)
         self._plans: dict[tuple[str, ...], tuple[_Call, ...]] = {}
         self._is_closed = False
+
+    @staticmethod
+    def has_processes(path: Path) -> bool:
+        """Return whether a member of the ensemble at `path` runs in a process of its own."""
+        return any(has_processes(member.engine, _beside(path, member)) for member in read_ensemble(path).members)
 
     @property
     def interface(self) -> Interface:
@@ -154,6 +158,11 @@ def read_ensemble(path: Path) -> Ensemble:
         return msgspec.json.decode(path.read_bytes(), type=Ensemble)
     except (msgspec.MsgspecError, ValueError) as error:
         raise CorruptError(f"'{path.name}' is no ensemble: {error}.", hint="The registry's files were changed.") from error
+
+
+def _beside(path: Path, member: Member) -> Path:
+    """Return the member's main file. An ensemble that is itself a member has a prefix, which its members' files have before their own."""
+    return path.parent / f"{path.name.removesuffix(MAIN)}{member.file}"
 
 
 def _places(ensemble: Ensemble, interface: Interface) -> dict[Source, int]:

@@ -29,6 +29,13 @@ def open_engine(name: str, path: Path, interface: Interface, *, thread_count: in
     return engine
 
 
+def has_processes(name: str, path: Path) -> bool:
+    """Return whether the engine would run the model at `path` in sandboxed processes: a call may then wait for one that starts anew."""
+    kind = ENGINES.load(name)
+    of_file = getattr(kind, "has_processes", None)
+    return bool(getattr(kind, "needs_sandbox", False) if of_file is None else of_file(path))
+
+
 class DeferredEngine:
     """An engine that is opened with its first use: where worker processes do, this process need not. Safe for several threads."""
 
