@@ -85,7 +85,7 @@ def pack(kind: Kind, sequence: int, tensors: Tensors) -> list[Buffer]:
     listed, body = [], []
     for name, tensor in tensors.items():
         dtype = DType.of(tensor.dtype)
-        data = _text_bytes(tensor) if dtype is DType.BYTES else _number_bytes(tensor, dtype)
+        data = text_bytes(tensor) if dtype is DType.BYTES else _number_bytes(tensor, dtype)
         size = len(data)
         listed.append(_Listed(name, dtype.value, list(tensor.shape), size))
         body += [data, bytes(-size % _ALIGNMENT)]
@@ -134,7 +134,8 @@ def _number_bytes(tensor: Array, dtype: DType) -> memoryview:
     return np.ascontiguousarray(tensor, dtype=dtype.numpy).reshape(-1).view(np.uint8).data
 
 
-def _text_bytes(tensor: Array) -> bytes:
+def text_bytes(tensor: Array) -> bytes:
+    """Return the texts of `tensor` as they lie in a frame. Raises ValueError for text that is none: a lone surrogate, no string."""
     texts = [element.encode() if isinstance(element, str) else _refuse(element) for element in tensor.flat]
     return np.cumsum([0, *map(len, texts)], dtype=_OFFSET).tobytes() + b"".join(texts)
 
@@ -183,6 +184,11 @@ def _tensor(place: Place, data: Array) -> Array:
     count = 1
     for size in place.shape:
         count *= size
+    return read_texts(data, count).reshape(place.shape)
+
+
+def read_texts(data: Array, count: int) -> Array:
+    """Return the `count` texts that lie in `data` (uint8, at least the offsets' bytes); raises CorruptError where they are not sound."""
     border = (count + 1) * _OFFSET.itemsize
     offsets, blob = data[:border].view(_OFFSET), data[border:].tobytes()
     if offsets[0] != 0 or offsets[-1] != len(blob) or (offsets[1:] < offsets[:-1]).any():
@@ -192,4 +198,4 @@ def _tensor(place: Place, data: Array) -> Array:
         tensor[:] = [blob[start:stop].decode() for start, stop in itertools.pairwise(offsets.tolist())]
     except UnicodeDecodeError:
         raise CorruptError("A text in a frame is not UTF-8.") from None
-    return tensor.reshape(place.shape)
+    return tensor

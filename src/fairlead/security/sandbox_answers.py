@@ -68,7 +68,7 @@ def raise_what_it_says(answer: dict[str, Any], limits: SandboxLimits, who: str) 
         missing = ", ".join(shorten(str(name)) for name in names)
         raise SandboxError(f"Strict sandboxing is on and this machine lacks: {missing}.", hint="See `fairlead doctor` for the reasons.")
     if "error" in answer:
-        raise _rebuild(answer["error"], who)
+        raise rebuild(answer["error"], who)
     if "failure" in answer:
         raise _failure(answer["failure"], limits, who)
 
@@ -91,7 +91,7 @@ def _class_of(plain: Any) -> type[FairleadError] | None:
     return kind if isinstance(kind, type) and issubclass(kind, FairleadError) else None
 
 
-def _rebuild(plain: Any, who: str) -> FairleadError:
+def rebuild(plain: Any, who: str) -> FairleadError:
     """Return the error that was raised inside; its texts are foreign and therefore bounded and printable."""
     kind = _class_of(plain)
     if kind is None:
