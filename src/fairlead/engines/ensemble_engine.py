@@ -50,7 +50,7 @@ class EnsembleEngine:
 
     def __init__(self, path: Path, interface: Interface, *, thread_count: int = 1, sandbox: Sandbox | None = None) -> None:
         del thread_count  # each member's own is part of what was proven
-        self._interface = interface
+        self._interface, self._path = interface, path
         self.ensemble = read_ensemble(path)
         with ExitStack() as undo:
             self._engines: tuple[Engine, ...] = ()
@@ -83,9 +83,10 @@ class EnsembleEngine:
         return self._interface
 
     @property
-    def members(self) -> tuple[tuple[Member, Engine], ...]:
-        """Each member with the engine that runs it."""
-        return tuple(zip(self.ensemble.members, self._engines, strict=True))
+    def members(self) -> tuple[tuple[Member, Path, Engine], ...]:
+        """Each member with its main file and the engine that runs it."""
+        paths = [_beside(self._path, member) for member in self.ensemble.members]
+        return tuple(zip(self.ensemble.members, paths, self._engines, strict=True))
 
     @property
     def description(self) -> str:
@@ -102,10 +103,11 @@ class EnsembleEngine:
         names = outputs or [spec.name for spec in self._interface.outputs]
         return {name: values[self._places[self.ensemble.outputs[name]]] for name in names}
 
-    def flow(self, inputs: Tensors) -> dict[str, dict[str, Array]]:
-        """Return what each step that runs a member takes for `inputs`, by its name: for measuring members one by one."""
+    def flow(self, inputs: Tensors) -> list[dict[str, Array]]:
+        """Return what each member takes for `inputs`, where it is first asked: for measuring members one by one."""
         values = self._flow(inputs, ())
-        return {call.name: {name: values[place] for name, place in call.takes} for call in self._calls if call.engine is not None}
+        calls = [next(call for call in self._calls if call.step.member == number) for number in range(len(self._engines))]
+        return [{name: values[place] for name, place in call.takes} for call in calls]
 
     def close(self) -> None:
         """Give back what the members hold. Idempotent."""

@@ -23,6 +23,7 @@ from fairlead.core.dtype import DType
 from fairlead.core.interface import Interface, Tensors, TensorSpec
 from fairlead.core.ports import Engine
 from fairlead.engines.catalog import ENGINES
+from fairlead.engines.ensemble_engine import EnsembleEngine
 from fairlead.engines.resident_engine import ResidentEngine
 from fairlead.engines.tensor_file import read_tensors, write_tensors
 from fairlead.errors import EnvironmentalError
@@ -60,6 +61,8 @@ def measure_memory(
     if isinstance(running, ResidentEngine):
         peak, bare = running.measure_memory(inputs, run_count=_RUN_COUNT)
         return MemoryReading(peak_bytes=peak, bare_bytes=bare)
+    if isinstance(running, EnsembleEngine) and running.needs_sandbox:
+        return _measure_members(running, inputs)
     with tempfile.TemporaryDirectory(prefix="fairlead-memory-") as folder:
         rows = Path(folder) / "inputs.npz"
         write_tensors(rows, inputs)
@@ -74,6 +77,15 @@ def measure_memory(
         with ThreadPoolExecutor(2) as pool:  # nothing is timed here, so both children may run at once
             peak, bare = pool.map(_child_peak, ({**job, "has_model": True}, {**job, "has_model": False}))
         return MemoryReading(peak_bytes=peak, bare_bytes=bare)
+
+
+def _measure_members(ensemble: EnsembleEngine, inputs: Tensors) -> MemoryReading:
+    """Add up what the members take, each in a process of its own: an upper bound, since they are not at their peaks at once."""
+    found = [
+        measure_memory(path, member.interface, taken, engine=member.engine, thread_count=member.thread_count, running=engine)
+        for (member, path, engine), taken in zip(ensemble.members, ensemble.flow(inputs), strict=True)
+    ]
+    return MemoryReading(peak_bytes=sum(one.peak_bytes for one in found), bare_bytes=sum(one.bare_bytes for one in found))
 
 
 def _child_peak(job: Mapping[str, Any]) -> int:
