@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fairlead.app.wiring import House
+from fairlead.core.conversion import MAIN_FILE, RuntimeForm
+from fairlead.core.ensemble import Ensemble
 from fairlead.core.interface import Interface
 from fairlead.core.lineage import Lineage
 from fairlead.core.plan import Plan
@@ -22,6 +24,8 @@ from fairlead.register.resolve import resolve
 from fairlead.ship.stage import ship
 from fairlead.stores.document import load
 from fairlead.stores.version_files import materialize, read_file
+
+_ENSEMBLE = MAIN_FILE[RuntimeForm.ENSEMBLE]
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,7 @@ class ModelRow:
 
 @dataclass(frozen=True)
 class VersionView:
-    """One version with its evidence."""
+    """One version with its evidence, and its steps where it is an ensemble."""
 
     version: Version
     aliases: tuple[str, ...]
@@ -48,6 +52,7 @@ class VersionView:
     lineage: Lineage
     history: tuple[AliasMove, ...]
     report: Path
+    ensemble: Ensemble | None = None
 
 
 def list_models(house: House) -> tuple[ModelRow, ...]:
@@ -77,6 +82,7 @@ def show(reference: str, house: House) -> VersionView:
         load(files["lineage.json"].read_bytes(), Lineage),
         house.records.alias_history(version.name, PRODUCTION),
         files["report.html"],
+        load(files[_ENSEMBLE].read_bytes(), Ensemble) if _ENSEMBLE in files else None,
     )
 
 

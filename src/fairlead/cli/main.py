@@ -16,6 +16,7 @@ from fairlead.errors import FairleadError
 # name -> (module:attribute, one line of help). The help stands here so that `fairlead --help` imports no command.
 COMMANDS = {
     "deploy": ("fairlead.cli.deploy_command:deploy", "Prove a model, register it and point @production at it."),
+    "compose": ("fairlead.cli.ensemble_command:compose", "Make one version of several registered models (ensemble.yaml)."),
     "convert": ("fairlead.cli.convert_command:convert", "Bring a model into another engine's form, compared with the original."),
     "serve": ("fairlead.cli.serve_command:serve", "Serve what is in production over HTTP."),
     "predict": ("fairlead.cli.predict_command:predict", "Ask a registered model, without a server."),
@@ -27,7 +28,7 @@ COMMANDS = {
     "export": ("fairlead.cli.registry_commands:export", "Write a version as a folder that other servers take."),
     "publish": ("fairlead.cli.publish_command:publish", "Publish a version to an MLflow tracking server."),
     "doctor": ("fairlead.cli.doctor_command:doctor", "Say what this machine has, what is missing, and the cure."),
-    "schema": ("fairlead.cli.schema_command:schema", "Print the JSON schema of fairlead.yaml, for editors."),
+    "schema": ("fairlead.cli.schema_command:schema", "Print the JSON schema of fairlead.yaml (or of ensemble.yaml), for editors."),
     "completion": ("fairlead.cli.completion_command:completion", "Print the shell completion script."),
 }
 
@@ -100,8 +101,8 @@ def run(arguments: Sequence[str]) -> int:
     except click.ClickException as error:
         report_error(error.format_message(), "See: fairlead --help", "usage", as_json=as_json)
         return error.exit_code
-    except (KeyboardInterrupt, click.Abort):
-        report_error("Interrupted; nothing half-done was left behind.", "", "interrupted", as_json=as_json)
+    except (KeyboardInterrupt, click.Abort) as error:
+        report_error(str(error) or "Interrupted; nothing half-done was left behind.", "", "interrupted", as_json=as_json)
         return INTERRUPTED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # whoever read our output has gone

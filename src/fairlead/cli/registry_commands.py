@@ -126,6 +126,7 @@ def _describe(view: catalogue.VersionView) -> str:
             (f"{version.label}  {pointing}", [f"sha256:{version.digest}", f"registered {_day(version.created_at)} UTC"]),
             ("Takes", [spec.describe() for spec in view.interface.inputs]),
             ("Gives", [spec.describe() for spec in view.interface.outputs]),
+            *([("Steps", view.ensemble.describe())] if view.ensemble is not None else []),
             ("Promise and checks", table(checks, ("CHECK", "MEASURED", "BOUND", "")).splitlines()),
             (f"Evidence ({verdict.data_description})", [*quality, *speed, f"against {verdict.reference}, run by {verdict.engine}"]),
             (f"Comes from {view.lineage.source_name}", steps),
