@@ -1,0 +1,123 @@
+"""Spans to an OpenTelemetry collector: OTLP over HTTP, as protobuf, compressed.
+
+Takes sampled requests; posts their spans to one endpoint and returns how many requests the collector took. Raises OSError where it took
+none, after it was asked again as the specification says (opentelemetry.io/docs/specs/otlp). It runs in the thread of a pipe, reads no more
+than a bounded answer, follows no redirects, and never logs the headers, which may hold a key.
+"""
+
+from __future__ import annotations
+
+import gzip
+import http.client
+import random
+import threading
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped] # no stubs are published with it
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
+
+from fairlead.errors import SpecError
+from fairlead.monitor.spans import export_request
+from fairlead.monitor.traces import Traced
+
+_PATH = "/v1/traces"
+_AGAIN = frozenset({0, 429, 502, 503, 504})  # 0: no answer
+_ATTEMPTS = 4
+_BACKOFF_S = 1.0
+_LONGEST_WAIT_S = 30.0
+_ANSWER_BYTES = 65_536
+_PORTS = {"http": 80, "https": 443}
+
+
+class _Posted(NamedTuple):
+    status: int
+    body: bytes = b""
+    retry_after_s: float = 0.0
+
+
+@dataclass(frozen=True)
+class OtlpTarget:
+    """`endpoint` is a URL; without a path, spans go to /v1/traces. `headers` go with every post; they may hold a key."""
+
+    endpoint: str
+    service: str
+    release: str
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    timeout_s: float = 10.0
+
+
+class OtlpSink:
+    """A TraceSink; raises SpecError for an endpoint that is no URL."""
+
+    def __init__(self, target: OtlpTarget) -> None:
+        self._target = target
+        parts = urlsplit(target.endpoint)
+        try:
+            port = parts.port or _PORTS.get(parts.scheme)
+        except ValueError:
+            port = None
+        if parts.scheme not in _PORTS or not parts.hostname or port is None or parts.username is not None:
+            raise SpecError("The setting otlp_endpoint is not the URL of a collector.", hint="For example http://127.0.0.1:4318")
+        self._host, self._port, self._is_secure = parts.hostname, port, parts.scheme == "https"
+        self._path = (parts.path if parts.path not in {"", "/"} else _PATH) + (f"?{parts.query}" if parts.query else "")
+        self._resource = {"service.name": target.service, "service.version": target.release, "service.instance.id": str(uuid.uuid4())}
+        self._connection: http.client.HTTPConnection | None = None
+        self._hurried = threading.Event()
+
+    def hurry(self) -> None:
+        """Wait for nothing any more."""
+        self._hurried.set()
+
+    def send(self, traced: Sequence[Traced]) -> int:
+        """Post the spans of `traced`, again where the collector asks for that."""
+        body = gzip.compress(export_request(traced, self._resource, self._target.release).SerializeToString(), compresslevel=1)
+        wait_s = _BACKOFF_S
+        for attempt in range(_ATTEMPTS):
+            posted = self._post(body)
+            if 200 <= posted.status < 300:
+                # It refuses spans one by one, and we count requests: no more requests than spans can have been refused.
+                return max(len(traced) - _rejected_count(posted.body), 0)
+            if posted.status not in _AGAIN or attempt + 1 == _ATTEMPTS:
+                break
+            pause_s = min(max(wait_s * random.uniform(0.8, 1.2), posted.retry_after_s), _LONGEST_WAIT_S)  # noqa: S311 - spreads load
+            if self._hurried.wait(pause_s):
+                break
+            wait_s *= 2
+        raise ConnectionError("The collector did not take the spans.")
+
+    def _post(self, body: bytes) -> _Posted:
+        """Post once; status 0 where there was no answer."""
+        headers = {"Content-Type": "application/x-protobuf", "Content-Encoding": "gzip", **self._target.headers}
+        try:
+            connection = self._connection or self._connect()
+            connection.request("POST", self._path, body, headers)
+            response = connection.getresponse()
+            answer = response.read(_ANSWER_BYTES)
+            if not response.isclosed():  # there is more than we read
+                self._disconnect()
+            asked = response.headers.get("Retry-After", "")
+            return _Posted(response.status, answer, float(asked) if asked.isdecimal() else 0.0)
+        except (OSError, http.client.HTTPException):
+            self._disconnect()
+            return _Posted(0)
+
+    def _connect(self) -> http.client.HTTPConnection:
+        kind = http.client.HTTPSConnection if self._is_secure else http.client.HTTPConnection
+        self._connection = kind(self._host, self._port, timeout=self._target.timeout_s)
+        return self._connection
+
+    def _disconnect(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+
+def _rejected_count(body: bytes) -> int:
+    try:
+        return int(ExportTraceServiceResponse.FromString(body).partial_success.rejected_spans)
+    except DecodeError:
+        return 0  # it said 2xx

@@ -1,0 +1,61 @@
+"""Which requests become traces, and the way from the data plane to a sink.
+
+Takes observations; hands those that are sampled to a sink, in groups, in a thread of its own. Spans are made after the fact: a request
+carries nothing but its caller's header, and nobody waits for a sink. The caller's decision is followed where it made one (the sampled flag
+of W3C Trace Context); of all other requests `ratio` are sampled.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from typing import Protocol
+
+from fairlead.core.observation import Observation
+from fairlead.monitor.pipe import Pipe
+from fairlead.monitor.trace_parent import TraceParent, read_parent
+
+Traced = tuple[Observation, TraceParent | None]
+
+_CAPACITY = 4096
+_GROUP = 256
+_LINGER_S = 1.0
+_CLOSE_S = 2.0
+
+
+class TraceSink(Protocol):
+    """Where spans are sent."""
+
+    def send(self, traced: Sequence[Traced]) -> int:
+        """Send the spans of some requests, and return how many requests were taken; may block, raises OSError where none were."""
+        ...
+
+    def hurry(self) -> None:
+        """Wait for nothing any more: what cannot be sent at once is lost."""
+        ...
+
+
+class Tracer:
+    """Takes observations; close it at the end."""
+
+    def __init__(self, sink: TraceSink, ratio: float, draw: random.Random | None = None) -> None:
+        self._sink = sink
+        self._ratio = ratio
+        self._draw = (draw or random.Random()).random  # noqa: S311 - decides which requests are watched, nothing else
+        self.pipe: Pipe[Traced] = Pipe("traces", sink.send, capacity=_CAPACITY, group=_GROUP, linger_s=_LINGER_S)
+
+    def take(self, observations: Sequence[Observation]) -> None:
+        """Hand on those that are sampled."""
+        draw, ratio = self._draw, self._ratio
+        sampled: list[Traced] = []
+        for item in observations:
+            parent = read_parent(item.trace) if item.trace else None
+            if parent.is_sampled if parent is not None else draw() < ratio:
+                sampled.append((item, parent))
+        if sampled:
+            self.pipe.put(sampled)
+
+    def close(self) -> None:
+        """Send what waits, as far as that is possible within two seconds."""
+        self._sink.hurry()
+        self.pipe.close(_CLOSE_S)
