@@ -12,25 +12,21 @@ import http.client
 import random
 import threading
 import uuid
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from typing import NamedTuple
-from urllib.parse import urlsplit
 
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped] # no stubs are published with it
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
-from fairlead.errors import SpecError
+from fairlead.monitor.otlp_target import OtlpTarget, read_endpoint
 from fairlead.monitor.spans import export_request
 from fairlead.monitor.traces import Traced
 
-_PATH = "/v1/traces"
 _AGAIN = frozenset({0, 429, 502, 503, 504})  # 0: no answer
 _ATTEMPTS = 4
 _BACKOFF_S = 1.0
 _LONGEST_WAIT_S = 30.0
 _ANSWER_BYTES = 65_536
-_PORTS = {"http": 80, "https": 443}
 
 
 class _Posted(NamedTuple):
@@ -39,31 +35,12 @@ class _Posted(NamedTuple):
     retry_after_s: float = 0.0
 
 
-@dataclass(frozen=True)
-class OtlpTarget:
-    """`endpoint` is a URL; without a path, spans go to /v1/traces. `headers` go with every post; they may hold a key."""
-
-    endpoint: str
-    service: str
-    release: str
-    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
-    timeout_s: float = 10.0
-
-
 class OtlpSink:
     """A TraceSink; raises SpecError for an endpoint that is no URL."""
 
     def __init__(self, target: OtlpTarget) -> None:
         self._target = target
-        parts = urlsplit(target.endpoint)
-        try:
-            port = parts.port or _PORTS.get(parts.scheme)
-        except ValueError:
-            port = None
-        if parts.scheme not in _PORTS or not parts.hostname or port is None or parts.username is not None:
-            raise SpecError("The setting otlp_endpoint is not the URL of a collector.", hint="For example http://127.0.0.1:4318")
-        self._host, self._port, self._is_secure = parts.hostname, port, parts.scheme == "https"
-        self._path = (parts.path if parts.path not in {"", "/"} else _PATH) + (f"?{parts.query}" if parts.query else "")
+        self._address = read_endpoint(target.endpoint)
         self._resource = {"service.name": target.service, "service.version": target.release, "service.instance.id": str(uuid.uuid4())}
         self._connection: http.client.HTTPConnection | None = None
         self._hurried = threading.Event()
@@ -94,7 +71,7 @@ class OtlpSink:
         headers = {"Content-Type": "application/x-protobuf", "Content-Encoding": "gzip", **self._target.headers}
         try:
             connection = self._connection or self._connect()
-            connection.request("POST", self._path, body, headers)
+            connection.request("POST", self._address.path, body, headers)
             response = connection.getresponse()
             answer = response.read(_ANSWER_BYTES)
             if not response.isclosed():  # there is more than we read
@@ -106,8 +83,8 @@ class OtlpSink:
             return _Posted(0)
 
     def _connect(self) -> http.client.HTTPConnection:
-        kind = http.client.HTTPSConnection if self._is_secure else http.client.HTTPConnection
-        self._connection = kind(self._host, self._port, timeout=self._target.timeout_s)
+        kind = http.client.HTTPSConnection if self._address.is_secure else http.client.HTTPConnection
+        self._connection = kind(self._address.host, self._address.port, timeout=self._target.timeout_s)
         return self._connection
 
     def _disconnect(self) -> None:

@@ -2,7 +2,7 @@
 
 Takes observations; hands those that are sampled to a sink, in groups, in a thread of its own. Spans are made after the fact: a request
 carries nothing but its caller's header, and nobody waits for a sink. The caller's decision is followed where it made one (the sampled flag
-of W3C Trace Context); of all other requests `ratio` are sampled.
+of W3C Trace Context); of all other requests `ratio` are sampled, and no more than a hundred a second.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from fairlead.monitor.trace_parent import TraceParent, read_parent
 Traced = tuple[Observation, TraceParent | None]
 
 _CAPACITY = 4096
+_LIMIT_PER_S = 100  # making the spans of a request costs as much as answering a small one
 _GROUP = 256
 _LINGER_S = 1.0
 _CLOSE_S = 2.0
@@ -42,18 +43,26 @@ class Tracer:
         self._sink = sink
         self._ratio = ratio
         self._draw = (draw or random.Random()).random  # noqa: S311 - decides which requests are watched, nothing else
+        self._second = self._drawn = 0
         self.pipe: Pipe[Traced] = Pipe("traces", sink.send, capacity=_CAPACITY, group=_GROUP, linger_s=_LINGER_S)
 
     def take(self, observations: Sequence[Observation]) -> None:
         """Hand on those that are sampled."""
-        draw, ratio = self._draw, self._ratio
         sampled: list[Traced] = []
         for item in observations:
             parent = read_parent(item.trace) if item.trace else None
-            if parent.is_sampled if parent is not None else draw() < ratio:
+            if parent.is_sampled if parent is not None else self._is_drawn(item):
                 sampled.append((item, parent))
         if sampled:
             self.pipe.put(sampled)
+
+    def _is_drawn(self, item: Observation) -> bool:
+        if int(item.at) != self._second:
+            self._second, self._drawn = int(item.at), 0
+        if self._drawn >= _LIMIT_PER_S or self._draw() >= self._ratio:
+            return False
+        self._drawn += 1
+        return True
 
     def close(self) -> None:
         """Send what waits, as far as that is possible within two seconds."""
