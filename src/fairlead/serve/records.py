@@ -50,7 +50,7 @@ def from_columns(interface: Interface, columns: Mapping[str, Any]) -> dict[str, 
         if spec.name in columns:
             tensors[spec.name] = _fit(spec, nested(spec, columns[spec.name]))
         elif any(column in columns for column in spec.columns):
-            tensors[spec.name] = _assemble(spec, columns)
+            tensors[spec.name] = assemble(spec, columns)
         else:
             raise RequestError(f"Column '{spec.name}' is missing." if not spec.columns else f"Column '{spec.columns[0]}' is missing.")
     return tensors
@@ -112,8 +112,8 @@ def _turn(interface: Interface, rows: list[Any]) -> dict[str, list[Any]]:
     return {name: [row[name] for row in rows] for name in names}
 
 
-def _assemble(spec: TensorSpec, columns: Mapping[str, Any]) -> Array:
-    """Single columns to a (rows, columns) table in the model's order."""
+def assemble(spec: TensorSpec, columns: Mapping[str, Any]) -> Array:
+    """Return a (rows, columns) table, in the order of `spec`, of single columns; raises RequestError where one is missing or differs."""
     parts = []
     for name in spec.columns:
         if name not in columns:

@@ -7,7 +7,6 @@ RequestError with what was expected and what came, TooLargeError. It never wraps
 
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import Sequence
 from struct import Struct
@@ -18,9 +17,9 @@ import numpy as np
 from fairlead.core.dtype import DType
 from fairlead.core.interface import Array, TensorSpec, shorten
 from fairlead.errors import RequestError, TooLargeError
+from fairlead.serve.tensor_json import element_count
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
-DIMENSION_LIMIT = 16
 TEXT_LIMIT = 2**22  # texts in one tensor: each takes some 64 bytes, whatever it took on the wire
 BF16 = "BF16"
 _LENGTH = Struct("<I")
@@ -76,17 +75,6 @@ def write_raw(array: Array) -> bytes:
     if not _IS_LITTLE or array.dtype.byteorder == ">":
         array = array.astype(array.dtype.newbyteorder("<"))
     return array.tobytes()
-
-
-def element_count(spec: TensorSpec, shape: Sequence[int]) -> int:
-    """Return how many elements `shape` has, as a Python int that cannot overflow; raises RequestError for a nonsensical shape."""
-    if len(shape) > DIMENSION_LIMIT:
-        raise RequestError(f"Input '{spec.name}' has {len(shape)} dimensions, allowed are {DIMENSION_LIMIT}.")
-    size = math.prod(shape)
-    if size <= 0 or min(shape, default=1) < 1:
-        bad = "a negative dimension in its shape" if min(shape) < 0 else "a dimension of 0 in its shape"
-        raise RequestError(f"Input '{spec.name}' has {bad}.", hint=f"Every dimension needs at least 1. Expected {spec.describe()}.")
-    return size
 
 
 def _widen(spec: TensorSpec, buffer: Buffer) -> Array:

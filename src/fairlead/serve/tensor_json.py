@@ -42,11 +42,21 @@ _RANGES = {DType.FP32: "±3.4e38", DType.FP64: "±1.8e308"} | {
 
 def shaped(spec: TensorSpec, shape: Sequence[int], values: list[Any], *, is_checked: bool = False) -> Array:
     """Return `values` (flat, or nested in any way) with `shape`. `is_checked` promises a flat list of floats."""
-    size = _element_count(spec, shape)
+    size = element_count(spec, shape)
     flat = values if is_checked else flatten(spec, values)[1]
     if len(flat) != size:
         raise RequestError(f"Input '{spec.name}' has {len(flat)} elements; its shape {list(shape)} needs {size}.")
     return (_pack(spec, flat) if is_checked else pack(spec, flat)).reshape(tuple(shape))
+
+
+def element_count(spec: TensorSpec, shape: Sequence[int]) -> int:
+    """Return how many elements `shape` has, as a Python int that cannot overflow; raises RequestError for a nonsensical shape."""
+    if len(shape) > DIMENSION_LIMIT:
+        raise RequestError(f"Input '{spec.name}' has {len(shape)} dimensions, allowed are {DIMENSION_LIMIT}.")
+    if min(shape, default=1) < 1:
+        what = "a negative dimension" if min(shape) < 0 else "a dimension of 0"
+        raise RequestError(f"Input '{spec.name}' has {what} in its shape.", hint=f"Each has to be at least 1. Expected {spec.describe()}.")
+    return math.prod(shape)
 
 
 def nested(spec: TensorSpec, values: Any) -> Array:
@@ -126,14 +136,6 @@ def _pack(spec: TensorSpec, flat: list[Any]) -> Array:
 
 def _out_of_range(spec: TensorSpec) -> RequestError:
     return RequestError(f"Input '{spec.name}' holds a number outside of {spec.dtype.value}.", hint=f"Its range is {_RANGES[spec.dtype]}.")
-
-
-def _element_count(spec: TensorSpec, shape: Sequence[int]) -> int:
-    if len(shape) > DIMENSION_LIMIT:
-        raise RequestError(f"Input '{spec.name}' has {len(shape)} dimensions, allowed are {DIMENSION_LIMIT}.")
-    if any(size < 0 for size in shape):
-        raise RequestError(f"Input '{spec.name}' has a negative dimension in its shape.", hint=f"Expected {spec.describe()}.")
-    return math.prod(shape)  # a Python int: it cannot overflow
 
 
 def _check_kinds(spec: TensorSpec, kinds: set[type], allowed: set[type], wanted: str) -> None:

@@ -103,7 +103,15 @@ def test_a_list_that_is_nested_deeper_than_sixteen_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("shape", "message"), [([2, 2], "needs 4"), ([-1, 3], "negative"), ([0], "needs 0"), ([2**62, 2**62], "needs"), ([1] * 17, "17")]
+    ("shape", "message"),
+    [
+        ([2, 2], "needs 4"),
+        ([-1, 3], "negative"),
+        ([0], "dimension of 0"),
+        ([0, 10**30], "dimension of 0"),
+        ([2**62, 2**62], "needs"),
+        ([1] * 17, "17"),
+    ],
 )
 def test_a_shape_that_does_not_fit_the_elements_is_refused_with_both_counts(shape, message) -> None:
     with pytest.raises(RequestError, match=message):
