@@ -1,7 +1,8 @@
 """What a worker gives up, as far as this kernel offers it: rights, files, network, programs, memory without end.
 
-Takes what the model's processes still need; gives nothing back and raises nothing but for what `die_with_parent` says: the files that are
-opened here are Fairlead's own, proven and checked by digest, so a layer that the kernel lacks is no reason not to serve.
+Takes what the worker still needs; gives nothing back. Only `die_with_parent` raises: the files that are opened here are Fairlead's own,
+proven and checked by digest, so a layer that the kernel lacks is no reason not to serve. What holds is for the calling thread and those
+that it starts later.
 """
 
 from __future__ import annotations

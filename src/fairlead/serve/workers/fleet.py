@@ -26,7 +26,7 @@ from fairlead.serve.workers.worker import Call, Worker
 from fairlead.serve.workers.zygote_process import ZygoteProcess
 
 
-def _silent(_: str) -> None:
+def silent(_: str) -> None:
     """Tell nobody."""
 
 
@@ -41,7 +41,7 @@ class WorkerJob:
     golden: Golden | None = None
     label: str = "The model"
     policy: WorkerPolicy = field(default_factory=WorkerPolicy)
-    report: Callable[[str], None] = _silent
+    report: Callable[[str], None] = silent
 
 
 class FleetListener(Protocol):
@@ -69,7 +69,7 @@ class FleetListener(Protocol):
 
 
 class Fleet:
-    """The processes of one version. Starts with `start`, ends with `close`."""
+    """The processes of one version. Starts with `start`, ends with `close`; `ready_count` is how many workers may be asked, or are."""
 
     def __init__(self, job: WorkerJob, listener: FleetListener, loop: asyncio.AbstractEventLoop) -> None:
         self._job, self._listener, self._loop = job, listener, loop
@@ -78,17 +78,13 @@ class Fleet:
         self._asked_for: deque[Worker] = deque()  # in the order in which the zygote forks them
         self._zygote: ZygoteProcess | None = None
         self._is_open_model = False
-        self._beats, self._silent, self._age = 0, 0, 0
+        self._age = 0
         self._zygote_restarts, self._worker_restarts = Restarts(1, loop.time), Restarts(job.policy.count, loop.time)
         self._timers: list[asyncio.TimerHandle] = []
         self._unexplained: set[int] = set()
+        self.ready_count = 0
         self._is_closed = self._has_started = False
         self._last_error: FairleadError | None = None
-
-    @property
-    def ready_count(self) -> int:
-        """How many workers may be asked now, or are being asked."""
-        return sum(worker.is_ready for worker in self._workers)
 
     @property
     def pids(self) -> tuple[int, ...]:
@@ -107,7 +103,7 @@ class Fleet:
         for timer in self._timers:
             timer.cancel()
         self._timers.clear()
-        workers, self._workers = self._workers, []
+        workers, self._workers, self.ready_count = self._workers, [], 0
         for worker in workers:
             worker.close()
         if self._zygote is not None:
@@ -145,6 +141,7 @@ class Fleet:
 
     def worker_ready(self, worker: Worker, opened: Opened) -> None:
         """See WorkerListener."""
+        self.ready_count += 1
         self._has_started = self._has_started or self.ready_count == self._job.policy.count
         self._listener.worker_ready(worker, opened)
 
@@ -166,6 +163,7 @@ class Fleet:
 
     def _drop(self, worker: Worker, reason: str) -> None:
         self._workers.remove(worker)
+        self.ready_count -= worker.is_ready
         self._listener.worker_lost(worker, reason)
         worker.close()
 
@@ -176,7 +174,6 @@ class Fleet:
             self._start_zygote()
             return
         self._is_open_model = True
-        self._silent = 0
         self._refill()
 
     def _start_zygote(self) -> None:
@@ -186,7 +183,7 @@ class Fleet:
             job.label, recipe.engine, str(recipe.path), recipe.interface, self._is_fork_safe, golden, os.getpid(), policy.memory_bytes
         )
         self._is_open_model = False
-        self._silent = self._age = 0
+        self._age = 0
         try:
             self._zygote = ZygoteProcess(described, self, self._loop)
         except OSError as error:
@@ -245,12 +242,10 @@ class Fleet:
         zygote = self._zygote
         if zygote is None:
             return
-        beats = zygote.pulse.beats
-        self._silent = 0 if beats != self._beats else self._silent + 1
-        self._beats = beats
-        if self._is_open_model and self._silent >= SILENT_TICKS:
-            zygote.lose()
-        elif not self._is_open_model:
+        if self._is_open_model:
+            if zygote.pulse.look() >= SILENT_TICKS:
+                zygote.lose()
+        else:
             self._age += 1
             if self._age * TICK_S > self._job.policy.open_limit_s:
                 self._last_error = UnavailableError(f"{self._job.label} took longer than {self._job.policy.open_limit_s:g} s to open.")

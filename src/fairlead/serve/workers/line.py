@@ -70,8 +70,9 @@ class Line:
         """Close this end. Idempotent."""
         if self._is_open:
             self._is_open = False
-            self._loop.remove_reader(self._number)
-            self._loop.remove_writer(self._number)
+            if not self._loop.is_closed():
+                self._loop.remove_reader(self._number)
+                self._loop.remove_writer(self._number)
             self._end.close()
             self._unsent, self._body = [], None
 

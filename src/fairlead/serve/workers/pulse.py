@@ -19,6 +19,7 @@ class Pulse:
     def __init__(self, page: mmap.mmap) -> None:
         self._page = page
         self._words = memoryview(page).cast("Q")
+        self._seen, self._silent_count = 0, 0
 
     @staticmethod
     def create() -> tuple[Pulse, int]:
@@ -39,10 +40,12 @@ class Pulse:
         finally:
             os.close(descriptor)
 
-    @property
-    def beats(self) -> int:
-        """How often the process has beaten."""
-        return self._words[_BEATS]
+    def look(self) -> int:
+        """Return how many looks in a row have found no new beat, this one included."""
+        beats = self._words[_BEATS]
+        self._silent_count = 0 if beats != self._seen else self._silent_count + 1
+        self._seen = beats
+        return self._silent_count
 
     @property
     def begun(self) -> int:

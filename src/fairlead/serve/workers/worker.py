@@ -67,7 +67,7 @@ class Worker:
         self._handle: int | None = None
         self._answer: Answer | None = None
         self._opened: Opened | Failed | None = None
-        self._beats, self._silent, self._age = 0, 0, 0
+        self._age = 0
         self.pid = 0
         self.call: Call | None = None
         self.is_ready = False
@@ -102,14 +102,12 @@ class Worker:
 
     def tick(self) -> str:
         """Look whether it makes progress; return why it counts as hung, or ""."""
-        beats, call = self._pulse.beats, self.call
-        self._silent = 0 if beats != self._beats else self._silent + 1
-        self._beats = beats
         if not self.is_ready:
             self._age += 1
             return "took too long to open the model" if self._age > self._open_ticks else ""
-        if self._silent >= SILENT_TICKS:
+        if self._pulse.look() >= SILENT_TICKS:
             return "gave no sign of life"
+        call = self.call
         if call is not None:
             call.ticks += 1
             if call.ticks > call.limit_ticks:

@@ -40,7 +40,6 @@ _PIECE_BYTES = 1 << 16
 
 def work(line: socket.socket, pulse: Pulse, interface: Interface, open_engine: Callable[[], tuple[Engine, Opened]]) -> None:
     """Open the engine, say so, and answer until the front is gone."""
-    threading.Thread(target=_beat, args=(pulse,), name="fairlead-beat", daemon=True).start()
     line.setblocking(True)
     with contextlib.suppress(OSError, EOFError):  # the front has gone
         try:
@@ -48,6 +47,7 @@ def work(line: socket.socket, pulse: Pulse, interface: Interface, open_engine: C
         except BaseException as error:  # noqa: BLE001 - a library may raise anything; the front says it to whoever waits
             _send(line, pack_words(READY, encode(Failed(fault_of(error)))))
             return
+        threading.Thread(target=_beat, args=(pulse,), name="fairlead-beat", daemon=True).start()
         _send(line, pack_words(READY, encode(opened)))
         while True:
             _answer(line, pulse, interface, engine)

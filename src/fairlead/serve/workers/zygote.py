@@ -125,10 +125,15 @@ class Zygote:
         confinement.die_with_parent(zygote)
         self._control.close()
         confinement.prefer_for_killing(_WORKER_SCORE)
+        work(socket.socket(fileno=line), Pulse.attach(page), self._job.interface, self._open_confined)
+
+    def _open_confined(self) -> tuple[Engine, Opened]:
+        """Return what the zygote opened, or open it here, where it may still compile and read what it needs; then give up the rest."""
+        given = self._given or self._proven_engine()
         confinement.close_files((str(Path(self._job.path).parent),))
         confinement.limit_resources(confinement.address_space_bytes() + self._job.memory_bytes)
         confinement.give_up_rights()
-        work(socket.socket(fileno=line), Pulse.attach(page), self._job.interface, lambda: self._given or self._proven_engine())
+        return given
 
     def _reap(self) -> bool:
         while self._workers:

@@ -67,7 +67,8 @@ class ZygoteProcess:
         """Let it end, with its workers; returns at once. Idempotent."""
         if self._is_open:
             self._is_open = False
-            self._loop.remove_reader(self._control.fileno())
+            if not self._loop.is_closed():
+                self._loop.remove_reader(self._control.fileno())
             self._control.close()
             self._keeper.end_soon()
 
