@@ -7,11 +7,13 @@ limit only where its first request does alone, and among requests with one key t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
-_SMOOTHING = 0.2  # weight of the newest call in a running mean
+_RISING, _FALLING = 0.1, 0.3  # weight of the newest call in a running mean: calls are disturbed towards the slow side
+_FIRST_CALLS = 4
 _FRUGAL = 1.1  # a larger batch has to make a row cheaper by this factor: else it only makes the first ones wait for the last
 _TIMER_S = 0.001  # what an event loop's timers can tell apart
 
@@ -109,18 +111,28 @@ def hold_s(policy: BatchPolicy, moment: Moment) -> float:
 
 
 class ServiceTimes:
-    """What calls take, learned by size: milliseconds per input element, for each power of two of elements."""
+    """What calls take, learned by size: milliseconds per input element, for each power of two of elements.
 
-    __slots__ = ("_by_size",)
+    The first calls of a size are slow, since they allocate, so the fastest of the first few is taken, and a running mean from then on.
+    """
+
+    __slots__ = ("_by_size", "_counts")
 
     def __init__(self) -> None:
         self._by_size: dict[int, float] = {}
+        self._counts: dict[int, int] = {}
 
     def note(self, elements: int, call_ms: float) -> None:
         """Learn from one call."""
         size, newest = elements.bit_length(), call_ms / elements
         known = self._by_size.get(size)
-        self._by_size[size] = newest if known is None else known + _SMOOTHING * (newest - known)
+        if known is None:
+            self._by_size[size], self._counts[size] = newest, 1
+        elif self._counts[size] < _FIRST_CALLS:
+            self._by_size[size] = min(known, newest)
+            self._counts[size] += 1
+        else:
+            self._by_size[size] = known + (_FALLING if newest < known else _RISING) * (newest - known)
 
     def expect_ms(self, elements: int) -> float | None:
         """Return what a call with that many elements takes, never too little for want of knowledge; None before the first call.
@@ -138,21 +150,20 @@ class ServiceTimes:
         return self._by_size[larger] * (1 << larger - 1) if larger else None
 
     def useful_rows(self, row_elements: int, limit: int, *, is_exploring: bool = False) -> int:
-        """Return the smallest number of rows at which a row is about as cheap as it gets, at most `limit`.
+        """Return the number of rows, at most `limit`, up to which a larger call makes a row cheaper.
 
         The next larger size is tried where it is not known, or `is_exploring`.
         """
-        sizes, rows = [], 1
+        rows, useful, best, is_trying = 1, 1, math.inf, False
         while rows <= limit:
-            sizes.append((rows, self._by_size.get((rows * row_elements).bit_length())))
+            per_element = self._by_size.get((rows * row_elements).bit_length())
+            if per_element is None:
+                if not is_trying and rows == 2 * useful:
+                    useful, is_trying = rows, True
+            elif per_element * _FRUGAL < best:
+                best, useful = per_element, rows
             rows *= 2
-        known = [per_element for _, per_element in sizes if per_element is not None]
-        if not known:
-            return limit
-        enough = min(known) * _FRUGAL
-        useful = next(rows for rows, per_element in sizes if per_element is not None and per_element <= enough)
-        is_next_known = dict(sizes).get(2 * useful) is not None
-        return min(limit, 2 * useful if is_exploring or not is_next_known else useful * 2 - 1)
+        return min(limit, 2 * useful if is_exploring else 2 * useful - 1)
 
     def rows_within(self, row_elements: int, limit: int, limit_ms: float) -> int:
         """Return a number of rows, at most `limit`, that a call is expected to take at most `limit_ms` for; at least 1."""

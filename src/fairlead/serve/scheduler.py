@@ -28,7 +28,7 @@ from fairlead.serve.ticket import Ticket
 
 _INLINE_MS = 1.0  # how long the event loop may be held by calls in one go
 _SMOOTHING = 0.2  # weight of the newest in a running mean
-_EXPLORE_EVERY = 256  # calls between two tries of a larger batch than has proved useful
+_EXPLORE_EVERY = 32  # calls between two tries of a larger batch than has proved useful
 _LOOK_S = 0.05  # a slot that comes back unasked, a replaced worker's, is noticed within this
 
 OnBatch = Callable[[int, int, float, str], None]  # rows, requests, milliseconds, code of the error or ""
