@@ -34,6 +34,13 @@ class Observers:
     watcher: Watcher
     metrics: Metrics
     log: EventLog
+    is_for_people: bool
+
+    def announced(self, tell: Callable[[str], None]) -> Callable[[str], None]:
+        """Return what to call with the URL: `tell`, or, where the log is for machines, one event."""
+        if self.is_for_people:
+            return tell
+        return lambda url: self.log.event("listening", f"Listening on {url}.", {"url": url})
 
 
 @contextmanager
@@ -53,7 +60,7 @@ def observing(
         if tracer is not None:
             sinks["traces"] = tracer.pipe
         try:
-            yield Observers(watcher, Metrics(MetricsJob(watcher, __version__, sinks)), log)
+            yield Observers(watcher, Metrics(MetricsJob(watcher, __version__, sinks)), log, settings.log_format == "text")
         finally:
             watcher.close()
     finally:
