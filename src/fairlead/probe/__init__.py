@@ -1,0 +1,1 @@
+"""Beside the steps: a running server, asked from outside. Knows the protocol, and nothing of what serves it."""

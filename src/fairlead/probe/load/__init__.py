@@ -1,0 +1,1 @@
+"""Load: how much a server answers, how fast, and whether rightly."""
