@@ -33,7 +33,7 @@ SMOKES: Mapping[str, tuple[Smoke, ...]] = {
     "lightgbm": (Smoke("trees.txt", "lightgbm"),),
     "catboost": (Smoke("trees.cbm", "catboost"),),
     "openvino": (Smoke("perceptron.onnx", "openvino", ("--engine", "openvino")),),
-    "litert": (Smoke("network.tflite", "LiteRT"),),
+    "litert": (Smoke("network.tflite", "litert"),),
     "mlflow": (Smoke("mlflow_model", "onnx"),),
 }
 
