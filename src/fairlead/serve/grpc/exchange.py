@@ -1,0 +1,215 @@
+"""A call's messages: whole requests out of what came, answers in order to what goes out.
+
+Takes a stream's data from the session; gives whole messages to the gate's service and its replies to `Outbound`. A message's size is
+checked as soon as it is known, and the room for unfinished ones is the gate's to give. A caller's mistake is answered with a status. Law:
+the replies to one call come in the order of its messages.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from fairlead.errors import DeadlineError, FairleadError, OverloadedError, RequestError
+from fairlead.serve.grpc import frames
+from fairlead.serve.grpc.calls import Call, Kind, Message
+from fairlead.serve.grpc.head import field
+from fairlead.serve.grpc.outbound import Outbound
+from fairlead.serve.grpc.status import OK_TRAILERS, Code, Failure, failure_of, trailers
+from fairlead.serve.grpc.stream import PREFIX_BYTES, Item, Stream, take_message
+from fairlead.serve.http.eager import start
+
+if TYPE_CHECKING:
+    from fairlead.serve.grpc.gate import Gate
+
+_STATUS_200 = b"\x88"  # RFC 7541, appendix A, entry 8
+_CONTENT_TYPE = field(b"content-type", b"application/grpc")
+_ENCODINGS = field(b"grpc-accept-encoding", b"identity,deflate,gzip")
+
+
+class Exchange:
+    """`forget` is told of streams that are over."""
+
+    def __init__(self, gate: Gate, out: Outbound, forget: Callable[[Stream], None]) -> None:
+        self._gate = gate
+        self._limits = gate.limits
+        self._out = out
+        self._forget = forget
+
+    def open(self, stream: Stream) -> None:
+        """A call begins: find what it asks for, or say at once that there is no such thing."""
+        head = stream.head
+        if head.http_status != 200:
+            self._send_last(stream, field(b":status", b"%d" % head.http_status) + field(b"content-type", b"text/plain"))
+            return
+        method = self._gate.methods.get(head.path)
+        request_id = head.request_id or self._gate.next_request_id()
+        if method is None:
+            self._fail(stream, Failure(Code.UNIMPLEMENTED, "There is no such method here."), request_id)
+            return
+        if head.mistake:
+            self._fail(stream, Failure(Code.INVALID_ARGUMENT, head.mistake), request_id)
+            return
+        if head.timeout_s < 0.0:
+            stream.call = Call(method, request_id, head.encoding, head.trace)
+        else:
+            stream.call = Call(method, request_id, head.encoding, head.trace, time.monotonic() + head.timeout_s)
+        if stream.is_ended:
+            self.take(stream, b"")
+
+    def take(self, stream: Stream, data: bytes) -> None:
+        """Some of a call's data has come; `stream.is_ended` says whether it was the last."""
+        try:
+            if stream.call.method.kind is Kind.EACH:
+                self._buffer(stream, data)
+                self._take_each(stream)
+            elif stream.is_ended and not stream.buffer:
+                self._begin(stream, _whole(data, stream.call.method.limit_bytes))
+            else:
+                self._buffer(stream, data)
+                if stream.is_ended:
+                    self._begin(stream, _whole(stream.buffer, stream.call.method.limit_bytes))
+        except FairleadError as error:
+            self._fail(stream, failure_of(error), stream.call.request_id)
+
+    def go_on(self, stream: Stream) -> None:
+        """The peer has taken the answers that it was sent: look at its next messages."""
+        if not stream.is_gone:
+            self.take(stream, b"")
+
+    def expire(self, stream: Stream, text: str) -> None:
+        """The time for a message, or for the answer, has passed."""
+        self._fail(stream, failure_of(DeadlineError(text)), stream.call.request_id)
+
+    def release(self, stream: Stream) -> None:
+        """The stream is gone: give back what was kept for it."""
+        stream.cancel()
+        if stream.reserved:
+            self._gate.release(stream.reserved)
+            stream.reserved = 0
+
+    def _buffer(self, stream: Stream, data: bytes) -> None:
+        """Keep an unfinished message, if there is room, and let the peer send on, unless many messages wait for their turn."""
+        if data:
+            if not self._gate.reserve(len(data)):
+                raise OverloadedError("The server is receiving too much at once.", hint="Ask again later.")
+            stream.reserved += len(data)
+            stream.buffer += data
+        take_message(stream.buffer[:PREFIX_BYTES], stream.call.method.limit_bytes)
+        room = self._limits.stream_window_bytes
+        if not stream.is_ended and stream.receive_window < room >> 1 and len(stream.items) < self._limits.item_count:
+            self._out.send(frames.window_update(stream.id, room - stream.receive_window))
+            stream.receive_window = room
+
+    # Calls with one request.
+
+    def _begin(self, stream: Stream, message: Message) -> None:
+        """The request is whole."""
+        is_watch = stream.call.method.watch is not None
+        task = start(self._watch(stream, message) if is_watch else self._answer(stream, message))
+        if not stream.is_gone:
+            stream.task = task
+
+    async def _answer(self, stream: Stream, message: Message) -> None:
+        reply = await self._gate.answer(stream.call, message)
+        stream.task = None
+        if stream.is_gone:
+            return
+        if isinstance(reply, Failure):
+            self._fail(stream, reply, stream.call.request_id)
+        else:
+            self._out.reply(stream, _answer_head(stream.call.request_id), reply)
+
+    async def _watch(self, stream: Stream, message: Message) -> None:
+        async for reply in self._gate.watch(stream.call, message):
+            if stream.is_gone:
+                return
+            if isinstance(reply, Failure):
+                self._fail(stream, reply, stream.call.request_id)
+                return
+            self._out.begin(stream, _answer_head(stream.call.request_id))
+            self._out.message(stream, reply)
+
+    # Calls with many requests, each with its answer.
+
+    def _take_each(self, stream: Stream) -> None:
+        """Begin as many messages as may be under way at once; the others wait in the buffer."""
+        while len(stream.items) < self._limits.item_count and not stream.is_gone:
+            if stream.outgoing:
+                stream.is_held = True
+                break
+            cut = take_message(stream.buffer, stream.call.method.limit_bytes)
+            if cut is None:
+                break
+            del stream.buffer[: cut.size]
+            self._gate.release(cut.size)
+            stream.reserved -= cut.size
+            if not stream.is_ended:
+                stream.deadline = self._gate.swept_at + self._limits.body_deadline_s
+            item = Item()
+            stream.items.append(item)
+            task = start(self._answer_item(stream, item, cut.message))
+            if item.reply is None:
+                item.task = task
+        if not stream.buffer:
+            stream.deadline = float("inf")  # between messages a caller may take its time
+        self._flush_items(stream)
+
+    async def _answer_item(self, stream: Stream, item: Item, message: Message) -> None:
+        reply = await self._gate.answer(stream.call, message)
+        if stream.is_gone:
+            return
+        if isinstance(reply, Failure):
+            self._fail(stream, reply, stream.call.request_id)
+            return
+        item.reply = reply
+        if item.task is not None:
+            self.take(stream, b"")
+
+    def _flush_items(self, stream: Stream) -> None:
+        """Send what is answered, as far as nothing before it is open; end the call when all is."""
+        while stream.items and (reply := stream.items[0].reply) is not None:
+            stream.items.popleft()
+            self._out.begin(stream, _answer_head(stream.call.request_id))
+            self._out.message(stream, reply)
+        if stream.is_ended and not stream.items and not stream.is_gone:
+            if take_message(stream.buffer, stream.call.method.limit_bytes) is not None:
+                return
+            if stream.buffer:
+                raise RequestError("The last message is cut off.")
+            self._out.begin(stream, _answer_head(stream.call.request_id))
+            self._out.finish(stream, OK_TRAILERS)
+
+    # Ends.
+
+    def _fail(self, stream: Stream, failure: Failure, request_id: str) -> None:
+        ending = trailers(failure.code, failure.text)
+        if failure.code is Code.UNIMPLEMENTED:
+            ending += _ENCODINGS
+        if not stream.is_begun:
+            ending = _answer_head(request_id) + ending
+        elif stream.outgoing:
+            self._out.drop(stream)  # what waits belongs to answers before; the call has failed all the same
+            stream.outgoing.clear()
+        self._send_last(stream, ending)
+
+    def _send_last(self, stream: Stream, block: bytes) -> None:
+        self._out.send(frames.frame(frames.HEADERS, frames.END_HEADERS | frames.END_STREAM, stream.id, block))
+        if not stream.is_ended:
+            self._out.send(frames.rst_stream(stream.id, frames.NO_ERROR))  # the rest is not needed (8.1)
+        self._forget(stream)
+
+
+def _answer_head(request_id: str) -> bytes:
+    return _STATUS_200 + _CONTENT_TYPE + field(b"x-request-id", request_id.encode("ascii"))
+
+
+def _whole(data: bytes | bytearray, limit_bytes: int) -> Message:
+    """Return the one message of a call that has one."""
+    cut = take_message(data, limit_bytes)
+    if cut is None:
+        raise RequestError("The call ended before its message was complete." if data else "The call has no message.")
+    if cut.size != len(data):
+        raise RequestError("The call has more than one message, this method takes one.")
+    return cut.message

@@ -1,0 +1,151 @@
+"""ModelInfer and ModelStreamInfer: messages to the data plane's requests, its responses to messages.
+
+Takes messages' bytes; gives bytes. Raises RequestError for what does not fit the model or the protocol, and what the data plane raises.
+Typed and raw contents give equal answers; an answer is raw where the request was, or where an output has no typed form.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+
+from fairlead.core.interface import Array, Interface, shorten
+from fairlead.errors import FairleadError, RequestError
+from fairlead.serve.data_plane import DataPlane, InferRequest, InferResponse
+from fairlead.serve.grpc.calls import Call
+from fairlead.serve.grpc.limits import GrpcLimits
+from fairlead.serve.grpc.schema import MESSAGES
+from fairlead.serve.grpc.status import Code, failure_of
+from fairlead.serve.grpc.tensors import has_typed_form, read_typed, type_name, write_typed
+from fairlead.serve.grpc.wire import broken, check_fields, element, field, varint
+from fairlead.serve.http.v2 import parse_version
+from fairlead.serve.parameters import NONE, Parameters, Value, check_tensor_parameters, read_parameters
+from fairlead.serve.tensor_binary import read_raw, write_raw
+
+_CACHE_LIMIT = 1024
+_Request = MESSAGES["ModelInferRequest"]
+_Response = MESSAGES["ModelInferResponse"]
+_SUBMESSAGES = frozenset({4, 5, 6})  # parameters, inputs, outputs
+
+
+class Inference:
+    """Answers inference calls; `report` is told of mistakes of ours in streams, where they do not end the call."""
+
+    def __init__(self, plane: DataPlane, limits: GrpcLimits) -> None:
+        self._plane = plane
+        self._limits = limits
+        self._heads: dict[tuple[str, str, tuple[int, ...]], bytes] = {}
+
+    async def infer(self, call: Call, content: bytes) -> bytes:
+        """Return a ModelInferResponse. Nothing waits between finding the version and asking it, so it cannot be switched in between."""
+        message: Any = self._decode(content)
+        served = self._plane.table.resolve(message.model_name, parse_version(message.model_version or None))
+        is_raw = len(message.raw_input_contents) > 0
+        inputs = read_inputs(served.interface, message, self._limits.tensor_count)
+        parameters = _parameters(message)
+        response = await self._plane.infer(
+            InferRequest(
+                message.model_name,
+                inputs,
+                served.version.number,
+                tuple(output.name for output in message.outputs),
+                call.request_id,
+                parameters.rest,
+                parameters.priority,
+                min(call.deadline, parameters.deadline),
+                "grpc",
+                call.trace,
+            )
+        )
+        if is_raw or not all(map(has_typed_form, response.outputs.values())):
+            return self._raw(response, message.id)
+        return _typed(response, message.id)
+
+    async def infer_item(self, call: Call, content: bytes) -> bytes:
+        """Return a ModelStreamInferResponse: an error is one message among the others, and the stream goes on."""
+        try:
+            return field(2, await self.infer(call, content))
+        except FairleadError as error:
+            failure = failure_of(error)
+            if failure.code is Code.INTERNAL:
+                raise
+            return field(1, failure.text.encode())
+
+    def _decode(self, content: bytes) -> Any:
+        check_fields(content, _SUBMESSAGES, self._limits.field_count)
+        try:
+            return _Request.FromString(content)
+        except DecodeError:
+            raise broken() from None
+
+    def _raw(self, response: InferResponse, request_id: str) -> bytes:
+        """A ModelInferResponse with raw contents, written by hand: the tensors are copied once."""
+        parts = [field(1, response.model.encode()), field(2, b"%d" % response.version), field(3, request_id.encode())]
+        outputs = response.outputs
+        for name, array in outputs.items():
+            key = (name, type_name(array), array.shape)
+            head = self._heads.get(key)
+            if head is None:
+                if len(self._heads) >= _CACHE_LIMIT:
+                    self._heads.clear()
+                shape = b"".join(map(varint, array.shape))
+                head = element(5, field(1, name.encode()) + field(2, key[1].encode()) + field(3, shape))
+                self._heads[key] = head
+            parts.append(head)
+        parts += [element(6, write_raw(array)) for array in outputs.values()]
+        return b"".join(parts)
+
+
+def read_inputs(interface: Interface, message: Any, limit: int) -> dict[str, Array]:
+    """Return arrays by name; raises RequestError for what is not one of the model's inputs, or not of its type."""
+    tensors, raw = message.inputs, message.raw_input_contents
+    if len(tensors) > limit or len(message.outputs) > limit:
+        raise RequestError(f"There are {max(len(tensors), len(message.outputs))} tensors, allowed are {limit}.")
+    if raw and len(raw) != len(tensors):
+        raise RequestError(
+            f"There are {len(tensors)} inputs and {len(raw)} raw contents.",
+            hint="Send raw contents for every input, in order, or for none.",
+        )
+    inputs: dict[str, Array] = {}
+    for index, tensor in enumerate(tensors):
+        name = tensor.name
+        spec = interface.input(name)
+        if name in inputs:
+            raise RequestError(f"Input '{shorten(name)}' is given twice.")
+        if tensor.parameters:
+            check_tensor_parameters(_values(tensor.parameters))
+        shape = tuple(tensor.shape)
+        if not raw:
+            inputs[name] = read_typed(spec, shape, tensor.contents, tensor.datatype)
+            continue
+        if tensor.HasField("contents"):
+            raise RequestError(f"Input '{shorten(name)}' has typed contents beside raw ones.", hint="Send one of the two.")
+        inputs[name] = read_raw(spec, shape, raw[index], tensor.datatype)
+    return inputs
+
+
+def _parameters(message: Any) -> Parameters:
+    for output in message.outputs:
+        if output.parameters:
+            check_tensor_parameters(_values(output.parameters))
+    return read_parameters(_values(message.parameters)) if message.parameters else NONE
+
+
+def _values(parameters: Any) -> Mapping[str, Value | None]:
+    """Return InferParameters as plain values, of whichever of the five kinds; None for one without a value."""
+    values: dict[str, Value | None] = {}
+    for name, parameter in parameters.items():
+        kind = parameter.WhichOneof("choice")
+        values[name] = None if kind is None else getattr(parameter, kind)
+    return values
+
+
+def _typed(response: InferResponse, request_id: str) -> bytes:
+    message: Any = _Response(model_name=response.model, model_version=str(response.version), id=request_id)
+    for name, array in response.outputs.items():
+        output = message.outputs.add(name=name, datatype=type_name(array), shape=array.shape)
+        write_typed(output.contents, array)
+    content: bytes = message.SerializeToString()
+    return content

@@ -1,0 +1,83 @@
+"""The one map from errors to gRPC status codes, and how a status is written. An error of ours never shows its text.
+
+Texts are those that REST gives. Source of the codes: grpc.io/docs/guides/status-codes.
+"""
+
+from __future__ import annotations
+
+import enum
+
+import msgspec
+
+from fairlead import errors
+from fairlead.serve.grpc.head import field
+
+_TEXT_LIMIT = 1024  # bytes of a message in a trailer; a client's own limit for headers is 8 KiB
+
+
+class Code(enum.IntEnum):
+    """The codes that this server gives."""
+
+    OK = 0
+    CANCELLED = 1
+    INVALID_ARGUMENT = 3
+    DEADLINE_EXCEEDED = 4
+    NOT_FOUND = 5
+    PERMISSION_DENIED = 7
+    RESOURCE_EXHAUSTED = 8
+    ABORTED = 10
+    UNIMPLEMENTED = 12
+    INTERNAL = 13
+    UNAVAILABLE = 14
+
+
+# The most special class that an error is an instance of decides.
+_CODES: dict[type[errors.FairleadError], Code] = {
+    errors.RequestError: Code.INVALID_ARGUMENT,
+    errors.TooLargeError: Code.RESOURCE_EXHAUSTED,
+    errors.UnsupportedError: Code.UNIMPLEMENTED,
+    errors.NotFoundError: Code.NOT_FOUND,
+    errors.ForbiddenError: Code.PERMISSION_DENIED,
+    errors.ConflictError: Code.ABORTED,
+    errors.NoSpaceError: Code.RESOURCE_EXHAUSTED,
+    errors.ServingError: Code.UNAVAILABLE,
+    errors.OverloadedError: Code.UNAVAILABLE,
+    errors.UnavailableError: Code.UNAVAILABLE,
+    errors.DeadlineError: Code.DEADLINE_EXCEEDED,
+}
+
+
+class Failure(msgspec.Struct, frozen=True):
+    """What a call that failed is told."""
+
+    code: Code
+    text: str
+
+
+def failure_of(error: Exception) -> Failure:
+    """Return what is said of `error`; INTERNAL for what is not the client's doing and has no code of its own."""
+    for kind in type(error).__mro__:
+        code = _CODES.get(kind)
+        if code is not None:
+            text = "The server is out of space." if kind is errors.NoSpaceError else str(error)
+            return Failure(code, text)
+    return Failure(Code.INTERNAL, "The server failed to answer this request.")
+
+
+def trailers(code: Code, text: str = "") -> bytes:
+    """Return the header block that ends a call; the text is percent-encoded UTF-8."""
+    block = field(b"grpc-status", b"%d" % code)
+    return block + field(b"grpc-message", _quote(text)) if text else block
+
+
+def _quote(text: str) -> bytes:
+    quoted = bytearray()
+    for byte in text.encode("utf-8", "replace")[:_TEXT_LIMIT]:
+        if 0x20 <= byte < 0x7F and byte != 0x25:
+            quoted.append(byte)
+        else:
+            quoted += b"%%%02X" % byte
+    return bytes(quoted.strip())
+
+
+OK_TRAILERS = trailers(Code.OK)

@@ -1,0 +1,92 @@
+"""Tensors in gRPC messages: raw or typed contents to arrays and back, without a silent change of any value.
+
+Takes the decoded messages of the V2 protocol; gives arrays of the element type that a TensorSpec asks for, and answers' bytes. Raises
+RequestError for contents of the wrong kind, a value out of range, or a count that does not fit the shape. Raw contents are all or nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from fairlead.core.dtype import DType
+from fairlead.core.interface import Array, TensorSpec
+from fairlead.errors import RequestError
+from fairlead.serve.tensor_binary import check_datatype
+from fairlead.serve.tensor_json import element_count
+
+# Which field of InferTensorContents holds which types: the small integers share one of 32 bits.
+_FIELDS = {
+    DType.BOOL: "bool_contents",
+    DType.INT8: "int_contents",
+    DType.INT16: "int_contents",
+    DType.INT32: "int_contents",
+    DType.INT64: "int64_contents",
+    DType.UINT8: "uint_contents",
+    DType.UINT16: "uint_contents",
+    DType.UINT32: "uint_contents",
+    DType.UINT64: "uint64_contents",
+    DType.FP32: "fp32_contents",
+    DType.FP64: "fp64_contents",
+    DType.BYTES: "bytes_contents",
+}
+_NARROW = {
+    dtype: np.iinfo(dtype.numpy)  # type: ignore[type-var]
+    for dtype in (DType.INT8, DType.INT16, DType.UINT8, DType.UINT16)
+}
+_TYPE_NAMES = {dtype.numpy: dtype.value for dtype in DType}
+
+
+def read_typed(spec: TensorSpec, shape: tuple[int, ...], contents: Any, datatype: str) -> Array:
+    """Return the tensor in an InferTensorContents message."""
+    check_datatype(spec, datatype, is_raw=False)
+    wanted = _FIELDS[spec.dtype]
+    for field, _ in contents.ListFields():
+        if field.name != wanted:
+            raise RequestError(f"Input '{spec.name}' has {field.name}; {spec.dtype.value} is sent in {wanted}.")
+    values = getattr(contents, wanted)
+    size = element_count(spec, shape)
+    if len(values) != size:
+        raise RequestError(f"Input '{spec.name}' has {len(values)} elements; its shape {list(shape)} needs {size}.")
+    return _array(spec, values).reshape(shape)
+
+
+def write_typed(contents: Any, array: Array) -> None:
+    """Put `array` into an InferTensorContents message."""
+    field = getattr(contents, _FIELDS[DType.of(array.dtype)])
+    if array.dtype.kind in "OUST":
+        field.extend(item if isinstance(item, bytes) else str(item).encode("utf-8", "replace") for item in array.ravel().tolist())
+    else:
+        field.extend(array.ravel().tolist())
+
+
+def has_typed_form(array: Array) -> bool:
+    """Whether the protocol has a field for the elements of `array`."""
+    return DType.of(array.dtype) in _FIELDS
+
+
+def type_name(array: Array) -> str:
+    """Return the protocol's name of the type of `array`."""
+    name = _TYPE_NAMES.get(array.dtype)
+    return name if name is not None else DType.of(array.dtype).value
+
+
+def _array(spec: TensorSpec, values: Any) -> Array:
+    if spec.dtype is DType.BYTES:
+        array = np.empty(len(values), dtype=object)
+        for index, item in enumerate(values):
+            try:
+                array[index] = str(item, "utf-8")
+            except UnicodeDecodeError:
+                raise RequestError(f"Input '{spec.name}': text {index} is not UTF-8.") from None
+        return array
+    if spec.dtype not in _NARROW:
+        return np.array(values, dtype=spec.dtype.numpy)
+    wide = np.array(values, dtype=np.int64)
+    limits = _NARROW[spec.dtype]
+    if wide.min() < limits.min or wide.max() > limits.max:
+        raise RequestError(
+            f"Input '{spec.name}' holds a number outside of {spec.dtype.value}.", hint=f"Its range is {limits.min} to {limits.max}."
+        )
+    return wide.astype(spec.dtype.numpy)
