@@ -101,6 +101,17 @@ class ResidentEngine:
             self._turn.release()
         return {spec.name: _checked(spec, answers, rows) for spec in wanted}
 
+    def revive(self) -> float:
+        """Start the process again where it is dead, ahead of the next request; return seconds after which to try again, 0 if it lives."""
+        with self._turn:
+            if self._is_closed:
+                return 0.0
+            try:
+                self._living()
+            except FairleadError:
+                return max(self._start_at - self._clock(), _WAIT_S)
+        return 0.0
+
     def measure_memory(self, inputs: Tensors, *, run_count: int) -> tuple[int, int]:
         """Return the most resident bytes of a process of its own that answers `inputs` so often, and of one with the libraries alone."""
         bare = replace(self._worker, entry=f"{__name__}:load_libraries", arguments={"libraries": self._libraries})
