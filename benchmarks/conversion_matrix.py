@@ -1,6 +1,7 @@
 """Formats in, models through: which conversions are right, which are refused by name, and is anything silently wrong?
 
-python benchmarks/conversion_matrix.py [--only BATTERY ...] [--python BATTERY=INTERPRETER ...] [--write docs/conversion-matrix.md]
+python benchmarks/conversion_matrix.py [--only BATTERY ...] [--python BATTERY=INTERPRETER ...] [--keep FOLDER]
+    [--write docs/conversion-matrix.md]
 
 Every battery is a module beside this one with `rows()`, which yields (format, "family: model", outcome, detail) and is run in a process of
 its own, since training frameworks do not get on with each other. Outcomes:
@@ -25,7 +26,7 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from importlib import metadata
 from pathlib import Path
 
@@ -69,7 +70,14 @@ def main() -> int:
     pythons = dict(item.split("=", 1) for item in arguments.python)
     rows: list[Row] = []
     for name in arguments.only or BATTERIES:
-        found = list(run_battery(name, pythons.get(name, sys.executable)))
+        kept = arguments.keep / f"{name}.json" if arguments.keep else None
+        if kept is not None and kept.exists():
+            found = [Row(*row) for row in json.loads(kept.read_text(encoding="utf-8"))]
+        else:
+            found = list(run_battery(name, pythons.get(name, sys.executable)))
+            if kept is not None:
+                kept.parent.mkdir(parents=True, exist_ok=True)
+                kept.write_text(json.dumps([astuple(row) for row in found]), encoding="utf-8")
         counts = Counter(row.outcome for row in found)
         print(f"{name}: {', '.join(f'{counts[outcome]} {outcome}' for outcome in OUTCOMES)}", file=sys.stderr, flush=True)
         rows += found
@@ -84,6 +92,7 @@ def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="*", default=[], metavar="BATTERY", help=f"of {', '.join(BATTERIES)}")
     parser.add_argument("--python", nargs="*", default=[], metavar="BATTERY=INTERPRETER", help="run a battery in another environment")
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="keep what each battery found here; what is there is not run again")
     parser.add_argument("--write", type=Path, help="put the table into this document, between its marks")
     parser.add_argument("--battery", help=argparse.SUPPRESS)
     return parser.parse_args()
