@@ -7,7 +7,7 @@ column, and the nearest right name for a wrong one. It never guesses: a missing 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -54,6 +54,26 @@ def from_columns(interface: Interface, columns: Mapping[str, Any]) -> dict[str, 
         else:
             raise RequestError(f"Column '{spec.name}' is missing." if not spec.columns else f"Column '{spec.columns[0]}' is missing.")
     return tensors
+
+
+def from_frame(interface: Interface, names: Sequence[str | int] | None, rows: list[list[Any]]) -> dict[str, Array]:
+    """Return tensors for a data frame: rows of values under column names. A model without names takes its columns in their order."""
+    if names is None:
+        return from_rows(interface, rows)
+    texts = [str(name) for name in names]
+    if len(set(texts)) != len(texts):
+        raise RequestError("Two columns have the same name.", hint="Name each column once.")
+    if not rows:
+        raise RequestError("There are no rows.", hint="Send at least one.")
+    for place, row in enumerate(rows):
+        if len(row) != len(texts):
+            raise RequestError(f"Row {place} has {len(row)} values for {len(texts)} columns.")
+    only = interface.inputs[0]
+    if len(interface.inputs) == 1 and not only.columns and texts != [only.name]:
+        if texts != [str(place) for place in range(len(texts))] and all(map(_is_number, texts)):
+            raise RequestError("The columns are named by numbers, as where a line of names is missing.", hint="Name them, or 0, 1, 2, ...")
+        return {only.name: _fit(only, nested(only, rows))}
+    return from_columns(interface, dict(zip(texts, map(list, zip(*rows, strict=True)), strict=True)))
 
 
 def column_names(interface: Interface) -> tuple[str, ...]:
@@ -130,6 +150,14 @@ def assemble(spec: TensorSpec, columns: Mapping[str, Any]) -> Array:
 def _fit(spec: TensorSpec, array: Array) -> Array:
     """A column of single values is a list to people and (rows, 1) to models."""
     return array.reshape(-1, 1) if array.ndim == 1 and len(spec.shape) == 2 and spec.shape[1] in {1, None} else array
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _check_known(given: Iterable[str], known: set[str]) -> None:

@@ -1,7 +1,7 @@
-"""A request's body: decompressed within its limit, of a media type that is understood, and not too deep to decode.
+"""A request's body: decompressed within its limit, of a media type that its route takes, and neither too deep nor too large to decode.
 
-Takes the bytes as received; gives JSON text. Raises UnsupportedError (media type, encoding), TooLargeError, RequestError (damaged, too
-deep, not JSON). The depth is measured on the bytes, before any decoder sees them.
+Takes the bytes as received; gives JSON or CSV text, and the raw tensors behind it. Raises UnsupportedError (media type, encoding),
+TooLargeError, RequestError (damaged, too deep, not JSON). Depth and size are measured on the bytes, before any decoder sees them.
 """
 
 from __future__ import annotations
@@ -16,35 +16,87 @@ import numpy as np
 
 from fairlead.errors import RequestError, TooLargeError, UnsupportedError
 from fairlead.serve.http.limits import HttpLimits
+from fairlead.serve.http.media_type import MediaKind, media_kind
+from fairlead.serve.http.routes import Accepts
 
 T = TypeVar("T")
 _WINDOW_BITS = {b"gzip": 31, b"x-gzip": 31, b"deflate": 15}  # deflate in HTTP is zlib's format (RFC 9110, 8.4.1.2)
-_JSON_TYPE = re.compile(rb"application/([a-z0-9.+-]+\+)?json", re.IGNORECASE)
-# What curl -d says of everything, and what tritonclient says of nothing. A page in a browser can send both without asking the user, so
-# they are not taken from one.
-_UNLABELLED = frozenset({b"", b"application/x-www-form-urlencoded"})
+_LENGTH = re.compile(rb"[0-9]{1,12}")
 _NOT_BRACKETS = bytes(byte for byte in range(256) if byte not in b"[]{}")
 _STEPS = np.zeros(256, dtype=np.int8)
 _STEPS[[ord("["), ord("{")]] = 1
 _STEPS[[ord("]"), ord("}")]] = -1
 _ESCAPE = re.compile(rb"\\.", re.DOTALL)
 _STRING = re.compile(rb'"[^"]*"')
+# What a value takes in memory once decoded, by the character that tells of it: a number 24 bytes and 8 for its place, a text 49 and more,
+# a list 88, an object 184. JSON may take GROWTH times its limit so; for numbers that is exactly the limit once they are FP64.
+_COSTS = ((b",", 32), (b'"', 28), (b"[", 88), (b"{", 200))
+_DEAREST = 80  # bytes in memory per byte of JSON, at most: `{},{},...`
+GROWTH = 4
 
 
-def read_body(headers: Mapping[bytes, bytes], body: bytes | bytearray, limits: HttpLimits) -> bytes | bytearray:
-    """Return the body's JSON text, decompressed and checked for its size and depth."""
-    media_type = headers.get(b"content-type", b"").partition(b";")[0].strip()
-    if media_type != b"application/json" and not _JSON_TYPE.fullmatch(media_type):
-        is_from_page = b"origin" in headers
-        if media_type.lower() not in _UNLABELLED or is_from_page:
-            raise UnsupportedError("The body's Content-Type is not understood.", hint="Send JSON as application/json.")
+class Body(msgspec.Struct, frozen=True):
+    """A body that may be decoded. `binary` is what stands behind the JSON; None where the request has no such part."""
+
+    text: bytes | bytearray
+    binary: memoryview | None = None
+    is_csv: bool = False
+
+
+def read_body(headers: Mapping[bytes, bytes], body: bytes | bytearray, limits: HttpLimits, accepts: Accepts = Accepts.JSON) -> Body:
+    """Return the body, decompressed, divided, and checked for its size and depth."""
+    kind = _check_kind(headers, accepts)
     encoding = headers.get(b"content-encoding")
-    text = body if encoding is None else decompress(encoding.lower(), body, limits.body_bytes)
-    if not text:
+    if encoding is not None:
+        body = decompress(encoding.lower(), body, limits.body_bytes)
+    if kind is MediaKind.CSV:
+        return Body(body, is_csv=True)
+    if accepts is Accepts.TENSORS:
+        length = headers.get(b"inference-header-content-length")
+        if length is not None:
+            return _divide(length, body, limits)
+    if not body:
+        if accepts is Accepts.OPTIONAL_JSON:
+            return Body(b"{}")
         raise RequestError("The request has no body.", hint="Send a JSON object.")
+    check_json(body, limits)
+    return Body(body)
+
+
+def _check_kind(headers: Mapping[bytes, bytes], accepts: Accepts) -> MediaKind:
+    kind = media_kind(headers.get(b"content-type", b""))
+    if kind is MediaKind.JSON or (kind is MediaKind.UNLABELLED and b"origin" not in headers):
+        return kind
+    if kind is MediaKind.CSV and accepts is Accepts.TABLE:
+        return kind
+    if accepts is Accepts.TENSORS and kind is MediaKind.OCTETS:
+        if b"inference-header-content-length" in headers:
+            return kind
+        raise UnsupportedError("The body is bytes without a header that divides them.", hint="Send Inference-Header-Content-Length.")
+    hint = "Send JSON as application/json, or CSV as text/csv." if accepts is Accepts.TABLE else "Send JSON as application/json."
+    raise UnsupportedError("The body's Content-Type is not understood.", hint=f"{hint} The only charset is UTF-8.")
+
+
+def _divide(length: bytes, body: bytes | bytearray, limits: HttpLimits) -> Body:
+    """JSON in front, raw tensors behind it; a length of 0 says that all of it is one raw tensor."""
+    size = int(length) if _LENGTH.fullmatch(length) else -1
+    if not 0 <= size <= len(body):
+        raise RequestError(f"Inference-Header-Content-Length is not the length of JSON in this body of {len(body)} bytes.")
+    text = bytes(body[:size])
+    if text:
+        check_json(text, limits)
+    return Body(text, memoryview(body)[size:])
+
+
+def check_json(text: bytes | bytearray, limits: HttpLimits) -> None:
+    """Raise RequestError for JSON that is too deep, TooLargeError for JSON that would take too much memory once decoded."""
     if not is_within_depth(text, limits.json_depth):
         raise RequestError(f"The JSON is nested more than {limits.json_depth} levels deep, the limit.")
-    return text
+    if not is_within_size(text, limits.body_bytes * GROWTH):
+        raise TooLargeError(
+            f"The JSON would take more than {limits.body_bytes * GROWTH} bytes when decoded, the limit.",
+            hint="Send fewer rows at once, or raw tensors.",
+        )
 
 
 def decompress(encoding: bytes, body: bytes | bytearray, limit_bytes: int) -> bytes | bytearray:
@@ -74,6 +126,18 @@ def is_within_depth(text: bytes | bytearray, limit: int) -> bool:
     brackets = _STRING.sub(b"", text).translate(None, _NOT_BRACKETS)
     depths = np.cumsum(_STEPS[np.frombuffer(brackets, dtype=np.uint8)], dtype=np.int32)
     return depths.size == 0 or int(depths.max()) <= limit
+
+
+def is_within_size(text: bytes | bytearray, limit_bytes: int) -> bool:
+    """Whether what a decoder makes of `text` takes no more than `limit_bytes`, by its commas, quotes and brackets."""
+    if len(text) * _DEAREST <= limit_bytes or _cost(text) <= limit_bytes:
+        return True
+    plain = _ESCAPE.sub(b"", text) if b"\\" in text else text
+    return _cost(_STRING.sub(b'""', plain)) <= limit_bytes  # what stands in texts costs nothing
+
+
+def _cost(text: bytes | bytearray) -> int:
+    return sum(text.count(character) * cost for character, cost in _COSTS)
 
 
 def decode(decoder: msgspec.json.Decoder[T], text: bytes | bytearray) -> T:

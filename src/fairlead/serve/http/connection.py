@@ -16,6 +16,7 @@ import httptools
 
 from fairlead.serve.http.eager import Started, start
 from fairlead.serve.http.message import HttpRequest, Reply, error_reply, to_bytes
+from fairlead.serve.http.repeat import Repeat, repeat_of
 
 if TYPE_CHECKING:
     from fairlead.serve.http.gate import Gate
@@ -53,6 +54,7 @@ class Connection(asyncio.Protocol):
         "_parser",
         "_phase_began",
         "_queue",
+        "_repeat",
         "_request",
         "_transport",
         "deadline",
@@ -65,6 +67,7 @@ class Connection(asyncio.Protocol):
         self._queue: deque[HttpRequest | Reply] = deque()
         self._request = HttpRequest(b"", b"", {})
         self._going: Started | None = None  # the request in flight, while it waits
+        self._repeat: Repeat | None = None  # the head that this peer sent last
         self._header_bytes = self._header_count = self._chunk_count = self._buffered = self._discarded = 0
         self._phase_began = 0.0  # when the headers or the body began to be waited for; 0: not yet waited for
         self._is_in_message = self._is_in_headers = self._is_busy = self._is_pumping = False
@@ -93,9 +96,12 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Feed the parser; then answer whatever is complete."""
+        if self._repeat is not None and not (self._is_in_message or self._is_closing) and self._take_repeated(self._repeat, data):
+            return
         if self._is_refused:
             self._discard(len(data))
             return
+        is_start = not self._is_in_message
         was_in_headers = self._is_in_headers
         try:
             self._parser.feed_data(data)
@@ -108,6 +114,8 @@ class Connection(asyncio.Protocol):
         if self._is_in_message:
             self._await_rest()
         if self._queue:
+            if is_start and not (self._is_in_message or self._is_closing):
+                self._repeat = repeat_of(data, self._request)
             self._pump()
 
     def eof_received(self) -> bool:
@@ -138,6 +146,25 @@ class Connection(asyncio.Protocol):
             self._await_rest()
         self._rest()
         self._pump()
+
+    def _take_repeated(self, repeat: Repeat, data: bytes) -> bool:
+        """Take a request whose head is the one before; returns False where the parser has to look."""
+        gate = self._gate
+        body = repeat.body(data, gate.limits.body_bytes)
+        if body is None or not gate.reserve(len(body)):
+            return False
+        self._buffered += len(body)
+        known = repeat.request
+        given = known.request_id if b"x-request-id" in known.headers else gate.next_request_id()
+        request = HttpRequest(known.method, known.target, known.headers, body, True, False, given)
+        self.deadline = _FOREVER
+        if self._queue or self._is_busy or self._is_write_paused or self._transport is None:
+            self._queue.append(request)
+            self._pump()
+        else:
+            self._is_busy = True
+            self._going = start(self._answer(request))
+        return True
 
     # What the parser calls.
 

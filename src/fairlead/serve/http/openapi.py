@@ -1,78 +1,37 @@
-"""The OpenAPI 3.1 document of a running server: its routes, and each loaded model with its own inputs as example.
+"""The OpenAPI 3.1 documents of a running server: its routes, and each loaded model with a request that it is known to answer.
 
-Takes the route table and the model table; gives plain data. Pure.
+Takes the route table and what is loaded; gives plain data. Pure.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
+from urllib.parse import quote
 
 from fairlead.core.dtype import DType
-from fairlead.core.interface import Interface, TensorSpec
-from fairlead.serve.http.routes import Route
-from fairlead.serve.model_table import ModelTable
+from fairlead.core.interface import Array, TensorSpec
+from fairlead.serve.http.openapi_schemas import SCHEMAS
+from fairlead.serve.http.routes import Accepts, Permission, Route
+from fairlead.serve.model_table import ModelTable, ServedVersion
 from fairlead.serve.records import column_names, example
+from fairlead.serve.tensor_json import plain
 
 _PARAMETER = re.compile(r"\{(\w+)\}")
 _DESCRIPTIONS = {"name": "Model name", "version": "Version number, e.g. 3 or v3", "label": "Alias, e.g. production"}
-_PARAMETERS = {"type": "object", "additionalProperties": {"type": ["string", "number", "boolean"]}}
-_TENSOR = {
-    "name": {"type": "string"},
-    "shape": {"type": "array", "items": {"type": "integer"}},
-    "datatype": {"enum": [dtype.value for dtype in DType]},
-    "parameters": _PARAMETERS,
-    "data": {"type": "array"},
+_REQUESTS = {
+    "/predict": "Predict",
+    "/invocations": "Invocation",
+    "/v2/repository/index": "IndexRequest",
+    "/v2/repository/models/{name}/load": "OperateRequest",
+    "/v2/repository/models/{name}/unload": "OperateRequest",
 }
-_SCHEMAS: dict[str, Any] = {
-    "Error": {"type": "object", "required": ["error"], "properties": {"error": {"type": "string"}}},
-    "InferRequest": {
-        "type": "object",
-        "required": ["inputs"],
-        "properties": {
-            "id": {"type": "string"},
-            "parameters": _PARAMETERS,
-            "inputs": {
-                "type": "array",
-                "items": {"type": "object", "required": ["name", "shape", "datatype", "data"], "properties": _TENSOR},
-            },
-            "outputs": {
-                "type": "array",
-                "items": {"type": "object", "required": ["name"], "properties": {"name": _TENSOR["name"], "parameters": _PARAMETERS}},
-            },
-        },
-    },
-    "InferResponse": {
-        "type": "object",
-        "required": ["model_name", "model_version", "outputs"],
-        "properties": {
-            "model_name": {"type": "string"},
-            "model_version": {"type": "string"},
-            "id": {"type": "string"},
-            "outputs": {
-                "type": "array",
-                "items": {"type": "object", "required": ["name", "shape", "datatype", "data"], "properties": _TENSOR},
-            },
-        },
-    },
-    "Predict": {
-        "type": "object",
-        "minProperties": 1,
-        "maxProperties": 1,
-        "properties": {"input": {}, "inputs": {}, "instances": {"type": "array"}},
-        "additionalProperties": False,
-    },
-    "Prediction": {
-        "type": "object",
-        "required": ["prediction", "model", "version"],
-        "properties": {"prediction": {}, "labels": {"type": "array"}, "model": {"type": "string"}, "version": {"type": "integer"}},
-    },
-    "TensorFlowRequest": {
-        "type": "object",
-        "properties": {"instances": {"type": "array"}, "inputs": {}, "signature_name": {"type": "string"}},
-    },
+_ANSWERS = {"/predict": "Prediction", "/invocations": "Predictions"}
+_EXAMPLE_LIMIT = 4096
+_RAW = {
+    "schema": {"type": "string", "format": "binary", "description": "JSON, and raw tensors behind it: Inference-Header-Content-Length."}
 }
 
 
@@ -84,12 +43,30 @@ def document(routes: Iterable[Route], table: ModelTable, version: str) -> dict[s
     for name, model in sorted(table.models.items()):
         served = model.versions.get(model.default)
         if served is not None:
-            paths[f"/v2/models/{name}/infer"] = {"post": _model_operation(name, served.interface)}
+            paths[f"/v2/models/{name}/infer"] = {"post": _model_operation(served)}
+    return _whole(paths, "Fairlead", version, "Models served by Fairlead (Open Inference Protocol V2).")
+
+
+def model_document(routes: Iterable[Route], served: ServedVersion, parameters: Mapping[str, str], version: str) -> dict[str, Any]:
+    """Return the document for one model: its own paths, with `parameters` (its name, and the version where one is named) in place."""
+    paths: dict[str, dict[str, Any]] = {}
+    for route in routes:
+        names = set(_PARAMETER.findall(route.pattern))
+        if names == set(parameters):
+            path = _PARAMETER.sub(lambda match: quote(parameters[match[1]], safe=""), route.pattern)
+            is_inference = route.accepts is Accepts.TENSORS
+            operation = _model_operation(served) if is_inference else _operation(route)
+            operation.pop("parameters", None)
+            paths.setdefault(path, {})[route.method.lower()] = operation
+    return _whole(paths, served.version.name, str(served.version.number), f"Served by Fairlead {version} (Open Inference Protocol V2).")
+
+
+def _whole(paths: dict[str, dict[str, Any]], title: str, version: str, description: str) -> dict[str, Any]:
     return {
         "openapi": "3.1.0",
-        "info": {"title": "Fairlead", "version": version, "description": "Models served by Fairlead (Open Inference Protocol V2)."},
+        "info": {"title": title, "version": version, "description": description},
         "paths": paths,
-        "components": {"schemas": _SCHEMAS},
+        "components": {"schemas": SCHEMAS},
     }
 
 
@@ -108,16 +85,18 @@ def _operation(route: Route) -> dict[str, Any]:
             {"name": name, "in": "path", "required": True, "description": _DESCRIPTIONS[name], "schema": {"type": "string"}}
             for name in parameters
         ]
-    schema = _request_schema(route)
-    if schema:
-        operation["requestBody"] = _body({"$ref": f"#/components/schemas/{schema}"})
+    if route.accepts is not Accepts.NOTHING:
+        operation["requestBody"] = _body(route)
     return operation
 
 
-def _model_operation(name: str, interface: Interface) -> dict[str, Any]:
-    """The inference operation of one model, with a request that it answers."""
-    body = _body({"$ref": "#/components/schemas/InferRequest"})
-    body["content"]["application/json"]["example"] = {"inputs": [_example_tensor(spec) for spec in interface.inputs]}
+def _model_operation(served: ServedVersion) -> dict[str, Any]:
+    """The inference operation of one model, with a request that it answers: its own first golden one."""
+    name, interface = served.version.name, served.interface
+    content: dict[str, Any] = {"schema": {"$ref": "#/components/schemas/InferRequest"}}
+    tensors = [_example_tensor(spec, served.example.get(spec.name)) for spec in interface.inputs]
+    if all(tensors):
+        content["example"] = {"inputs": tensors}
     columns = column_names(interface)
     takes = "; ".join(spec.describe() for spec in interface.inputs)
     gives = "; ".join(spec.describe() for spec in interface.outputs)
@@ -126,32 +105,37 @@ def _model_operation(name: str, interface: Interface) -> dict[str, Any]:
         "operationId": f"infer_{re.sub(r'[^a-z0-9]', lambda match: f'_{ord(match[0]):x}_', name)}",
         "summary": f"Ask {name}",
         "description": f"Takes {takes}. Gives {gives}.{more}",
-        "requestBody": body,
+        "x-permission": Permission.INFER.value,
+        "requestBody": {"required": True, "content": {"application/json": content, "application/octet-stream": _RAW}},
         "responses": _responses("InferResponse"),
     }
 
 
-def _example_tensor(spec: TensorSpec) -> dict[str, Any]:
-    shape = [1 if size is None else size for size in spec.shape]
-    if math.prod(shape) > 4096:  # an example that nobody would read
-        return {"name": spec.name, "shape": shape, "datatype": spec.dtype.value, "data": []}
-    return {"name": spec.name, "shape": shape, "datatype": spec.dtype.value, "data": [example(spec)]}
-
-
-def _request_schema(route: Route) -> str:
-    if route.method != "POST":
-        return ""
-    return "Predict" if route.pattern == "/predict" else "TensorFlowRequest" if route.pattern.endswith(":predict") else "InferRequest"
+def _example_tensor(spec: TensorSpec, golden: Array | None) -> dict[str, Any] | None:
+    """None for an input without a JSON form, or one that nobody would read."""
+    shape = [1 if size is None else size for size in spec.shape] if golden is None else list(golden.shape)
+    if spec.dtype is DType.FP16 or math.prod(shape) > _EXAMPLE_LIMIT:
+        return None
+    data = [example(spec)] if golden is None else plain(golden)
+    return {"name": spec.name, "shape": shape, "datatype": spec.dtype.value, "data": data}
 
 
 def _answer_schema(route: Route) -> str:
-    if route.method != "POST" or route.pattern.endswith(":predict"):
+    if route.method != "POST":
         return ""
-    return "Prediction" if route.pattern == "/predict" else "InferResponse"
+    return _ANSWERS.get(route.pattern, "InferResponse" if route.accepts is Accepts.TENSORS else "")
 
 
-def _body(schema: dict[str, Any]) -> dict[str, Any]:
-    return {"required": True, "content": {"application/json": {"schema": schema}}}
+def _body(route: Route) -> dict[str, Any]:
+    schema = "InferRequest" if route.accepts is Accepts.TENSORS else _REQUESTS.get(route.pattern, "")
+    if route.pattern.endswith(":predict"):
+        schema = "TensorFlowRequest"
+    content: dict[str, Any] = {"application/json": {"schema": {"$ref": f"#/components/schemas/{schema}"} if schema else {"type": "object"}}}
+    if route.accepts is Accepts.TENSORS:
+        content["application/octet-stream"] = _RAW
+    elif route.accepts is Accepts.TABLE:
+        content["text/csv"] = {"schema": {"type": "string", "description": "A line of column names, then one line for each row."}}
+    return {"required": route.accepts is not Accepts.OPTIONAL_JSON, "content": content}
 
 
 def _responses(schema: str) -> dict[str, Any]:

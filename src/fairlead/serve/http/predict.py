@@ -12,10 +12,12 @@ import msgspec
 
 from fairlead.core.interface import Array, Interface, shorten
 from fairlead.errors import NotFoundError, RequestError
-from fairlead.serve.data_plane import DataPlane, InferRequest
+from fairlead.serve.data_plane import DataPlane
 from fairlead.serve.http.body import decode
 from fairlead.serve.http.message import Reply, json_reply
 from fairlead.serve.http.routes import Call
+from fairlead.serve.http.v2 import infer_request
+from fairlead.serve.model_table import ModelTable
 from fairlead.serve.records import from_columns, from_rows, labels, prediction
 
 _DECODER = msgspec.json.Decoder(dict[str, Any])
@@ -31,28 +33,29 @@ class PredictHandlers:
 
     async def predict(self, call: Call) -> Reply:
         """POST /predict."""
-        name = self.model_name()
+        name = default_name(self._plane.table, self._default_model)
         served = self._plane.table.resolve(name)
         interface = served.interface
         inputs = read_rows(interface, decode(_DECODER, call.text))
-        response = await self._plane.infer(InferRequest(name, inputs, served.version.number, (), call.request.request_id))
+        response = await self._plane.infer(infer_request(served, inputs, call.request))
         body: dict[str, Any] = {"prediction": prediction(interface, response.outputs)}
         found = labels(interface, response.outputs)
         if found is not None:
             body["labels"] = found
         return json_reply(body | {"model": response.model, "version": response.version})
 
-    def model_name(self) -> str:
-        """Return the model that /predict asks."""
-        names = sorted(self._plane.table.models)
-        if self._default_model:
-            return self._default_model
-        if not names:
-            raise NotFoundError("Nothing is served here yet.", hint="Deploy a model, or move the followed alias to a version.")
-        if len(names) > 1:
-            hint = f"Ask /v2/models/NAME/infer, or start the server with a default model. Here are: {', '.join(names[:10])}."
-            raise RequestError("Several models are served here, and none of them by default.", hint=hint)
-        return names[0]
+
+def default_name(table: ModelTable, default_model: str) -> str:
+    """Return the model that is asked where the path names none: the default one, or the only one."""
+    names = sorted(table.models)
+    if default_model:
+        return default_model
+    if not names:
+        raise NotFoundError("Nothing is served here yet.", hint="Deploy a model, or move the followed alias to a version.")
+    if len(names) > 1:
+        hint = f"Ask /v2/models/NAME/infer, or start the server with a default model. Here are: {', '.join(names[:10])}."
+        raise RequestError("Several models are served here, and none of them by default.", hint=hint)
+    return names[0]
 
 
 def read_rows(interface: Interface, body: dict[str, Any]) -> dict[str, Array]:

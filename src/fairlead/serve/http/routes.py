@@ -30,12 +30,26 @@ class Permission(enum.StrEnum):
     OPERATE = "operate"  # load and unload models
 
 
+class Accepts(enum.Enum):
+    """What a route takes as a body."""
+
+    NOTHING = "nothing"
+    JSON = "json"
+    OPTIONAL_JSON = "optional json"
+    TENSORS = "json, raw tensors behind it"
+    TABLE = "json or csv"
+
+
 class Call(msgspec.Struct, frozen=True):
-    """A routed request: its path parameters, and `text`, the checked JSON of a POST."""
+    """A routed request: its path parameters and its body. `text` is the checked JSON, or CSV if `is_csv`; `binary` is what stands behind
+    the JSON where the request says that raw tensors do.
+    """
 
     request: HttpRequest
     parameters: Mapping[str, str]
     text: bytes | bytearray = b""
+    binary: memoryview | None = None
+    is_csv: bool = False
 
 
 Handler = Callable[[Call], Coroutine[Any, Any, Reply]]
@@ -50,6 +64,7 @@ class Route:
     permission: Permission
     handler: Handler
     summary: str
+    accepts: Accepts = Accepts.NOTHING
 
     @property
     def expression(self) -> re.Pattern[str]:

@@ -1,4 +1,4 @@
-"""TensorFlow Serving's REST API: /v1/models/{name}[/versions/{version}|/labels/{label}][:predict].
+"""TensorFlow Serving's REST API: /v1/models/{name}[/versions/{version}|/labels/{label}][:predict], which KServe calls V1.
 
 Takes `{"instances": rows}` (row format) or `{"inputs": ...}` (column format); answers `{"predictions": ...}` or `{"outputs": ...}` as
 tensorflow.org/tfx/serving/api_rest says: one named tensor alone, several by name. Raises RequestError, NotFoundError, UnavailableError.
@@ -12,16 +12,16 @@ import msgspec
 
 from fairlead.core.interface import Array, shorten
 from fairlead.errors import NotFoundError, RequestError
-from fairlead.serve.data_plane import DataPlane, InferRequest
+from fairlead.serve.data_plane import DataPlane
 from fairlead.serve.http.body import decode
 from fairlead.serve.http.message import Reply, json_reply
 from fairlead.serve.http.routes import Call
-from fairlead.serve.http.v2 import parse_version
+from fairlead.serve.http.v2 import infer_request, parse_version
 from fairlead.serve.model_table import ServedVersion, State
 from fairlead.serve.records import from_columns, from_rows
 from fairlead.serve.tensor_json import plain_nested
 
-_STATES = {State.LOADING: "LOADING", State.READY: "AVAILABLE", State.UNAVAILABLE: "END"}
+_STATES = {State.LOADING: "LOADING", State.READY: "AVAILABLE", State.UNLOADING: "UNLOADING", State.UNAVAILABLE: "END"}
 _SIGNATURES = ("", "serving_default")
 
 
@@ -59,11 +59,16 @@ class TensorFlowHandlers:
         else:
             is_named = isinstance(request.inputs, dict)
             inputs = from_columns(interface, request.inputs) if is_named else from_rows(interface, request.inputs)
-        response = await self._plane.infer(InferRequest(served.version.name, inputs, served.version.number, (), call.request.request_id))
+        response = await self._plane.infer(infer_request(served, inputs, call.request))
         return json_reply({"predictions": _rows(response.outputs)} if is_rows else {"outputs": _columns(response.outputs)})
 
+    async def models(self, call: Call) -> Reply:
+        """GET /v1/models, in KServe's form."""
+        del call
+        return json_reply({"models": sorted(self._plane.table.models)})
+
     async def status(self, call: Call) -> Reply:
-        """GET /v1/models/{name}[/versions/{version}|/labels/{label}]."""
+        """GET /v1/models/{name}[/versions/{version}|/labels/{label}]: TensorFlow Serving's answer, and KServe's `name` and `ready`."""
         name = call.parameters["name"]
         number = parse_version(call.parameters.get("version"))
         if number is None and ("label" in call.parameters or name not in self._plane.table.models):
@@ -73,6 +78,8 @@ class TensorFlowHandlers:
             raise NotFoundError(f"There is no version {number} of model '{shorten(name)}' here.")
         return json_reply(
             {
+                "name": name,
+                "ready": self._plane.table.is_ready(name, number),
                 "model_version_status": [
                     {
                         "version": str(state.number),
@@ -80,7 +87,7 @@ class TensorFlowHandlers:
                         "status": {"error_code": "UNAVAILABLE" if state.code else "OK", "error_message": state.code},
                     }
                     for state in states
-                ]
+                ],
             }
         )
 

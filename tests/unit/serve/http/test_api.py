@@ -1,72 +1,14 @@
 import json
 import re
 
-import msgspec
 import numpy as np
 import pytest
 
 from fairlead.core.dtype import DType
 from fairlead.core.interface import Decision, DecisionKind, Interface, Task, TensorSpec
-from fairlead.serve.data_plane import DataPlane
-from fairlead.serve.http.api import Api, ApiJob
-from fairlead.serve.http.limits import HttpLimits
-from fairlead.serve.http.message import HttpRequest
 from fairlead.serve.http.routes import Permission
-from fairlead.serve.model_table import ModelTable
 
 TYPES = [dtype for dtype in DType if dtype is not DType.FP16]
-ECHO = Interface(
-    tuple(TensorSpec(dtype.value.lower(), dtype, (None, 2)) for dtype in TYPES),
-    tuple(TensorSpec(f"{dtype.value.lower()}_out", dtype, (None, 2)) for dtype in TYPES),
-)
-
-
-class EchoEngine:
-    """Gives each input back as the output of the same type."""
-
-    interface, description = ECHO, "echo 1"
-
-    def run(self, inputs, outputs=()):
-        return {f"{name}_out": tensor for name, tensor in inputs.items() if not outputs or f"{name}_out" in outputs}
-
-    def close(self) -> None:
-        pass
-
-
-class World:
-    """An api over a model table, asked without a socket."""
-
-    def __init__(self, fakes) -> None:
-        self.table, self.sink, self.said = ModelTable(), fakes.Sink(), []
-        self.plane = DataPlane(self.table, self.sink, queue_limit=8)
-        self.reason = ""
-        self.api = Api(
-            ApiJob(
-                self.plane,
-                HttpLimits(),
-                "1.2.3",
-                lambda: self.reason,
-                self.said.append,
-                statistics=lambda n, v: {"name": n, "version": str(v)},
-            )
-        )
-        self.fakes = fakes
-
-    def load(self, name: str, number: int, engine) -> None:
-        self.table.switch(self.fakes.served(self.fakes.version(name, number), engine), "production")
-
-    async def ask(self, method: str, target: str, body: object = None, **headers: str):
-        raw = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
-        names = {key.replace("_", "-").encode(): value.encode() for key, value in headers.items()}
-        reply = await self.api.handle(HttpRequest(method.encode(), target.encode(), names, raw, request_id="rid"))
-        return reply.status, msgspec.json.decode(reply.body)
-
-
-@pytest.fixture
-def world(fakes) -> World:
-    built = World(fakes)
-    built.load("m", 3, fakes.Engine(2.0))
-    return built
 
 
 def tensor(**changes) -> dict:
@@ -89,7 +31,7 @@ async def test_the_id_comes_back_and_only_if_it_was_given(world) -> None:
 
 
 async def test_every_datatype_makes_the_round_trip_with_its_limits(world) -> None:
-    world.load("echo", 1, EchoEngine())
+    world.load("echo", 1, world.Echo(TYPES))
     data = {dtype: [False, True] if dtype is DType.BOOL else ["", "héllo\n☃"] if dtype is DType.BYTES else None for dtype in TYPES}
     for dtype in TYPES:
         if dtype.is_integer:
@@ -105,7 +47,7 @@ async def test_every_datatype_makes_the_round_trip_with_its_limits(world) -> Non
 
 
 async def test_a_subset_of_the_outputs_can_be_asked_for(world) -> None:
-    world.load("echo", 1, EchoEngine())
+    world.load("echo", 1, world.Echo(TYPES))
     inputs = [
         {
             "name": d.value.lower(),
@@ -164,12 +106,12 @@ async def test_a_subset_of_the_outputs_can_be_asked_for(world) -> None:
         {"inputs": [tensor()], "outputs": [{"name": "y"}, {"name": "y"}]},
         {"inputs": [tensor()], "outputs": ["y"]},
         {"inputs": [tensor()], "parameters": {"sequence_id": 7}},
-        {"inputs": [tensor()], "parameters": {"timeout": 5}},
+        {"inputs": [tensor()], "parameters": {"timeout": -5}},
         {"inputs": [tensor()], "parameters": {"triton_x": 5}},
         {"inputs": [tensor()], "parameters": {"mine": {"a": 1}}},
         {"inputs": [tensor(parameters={"binary_data_size": 8})]},
         {"inputs": [tensor(parameters={"shared_memory_region": "r"})]},
-        {"inputs": [tensor()], "outputs": [{"name": "y", "parameters": {"binary_data": True}}]},
+        {"inputs": [tensor()], "outputs": [{"name": "y", "parameters": {"binary_data": 1}}]},
         {"inputs": [tensor()], "outputs": [{"name": "y", "parameters": {"classification": 3}}]},
     ],
 )
@@ -185,13 +127,6 @@ async def test_parameters_that_ask_for_nothing_are_taken(world) -> None:
     harmless = {"priority": 0, "binary_data_output": False, "content_type": "np", "mine": 1.5, "flag": True, "sequence_id": None}
     body = {"inputs": [tensor(parameters={"content_type": "np"})], "parameters": harmless, "model_version": None}
     assert (await world.ask("POST", INFER, body))[0] == 200
-
-
-async def test_binary_tensors_are_refused_by_name(world) -> None:
-    for value in ("99999999999", "-1", "1e3", "", "0"):
-        status, answer = await world.ask("POST", INFER, {"inputs": [tensor()]}, inference_header_content_length=value)
-        assert status == 400
-        assert "Binary" in answer["error"]
 
 
 @pytest.mark.parametrize(
@@ -236,14 +171,12 @@ async def test_metadata_with_and_without_version_is_the_same(world) -> None:
 
 
 async def test_the_server_tells_what_it_is_and_every_extension_answers(world) -> None:
-    assert (
-        await world.ask("GET", "/v2")
-        == await world.ask("GET", "/v2/")
-        == (200, {"name": "fairlead", "version": "1.2.3", "extensions": ["statistics"]})
-    )
+    status, server = await world.ask("GET", "/v2")
+    assert (status, server) == await world.ask("GET", "/v2/")
+    assert (server["name"], server["version"]) == ("fairlead", "1.2.3")
     assert await world.ask("GET", "/v2/models/m/stats") == (200, {"model_stats": [{"name": "m", "version": "3"}]})
     assert await world.ask("GET", "/v2/models") == (200, {"models": ["m"]})
-    assert (await world.ask("GET", "/"))[1]["models"] == [{"name": "m", "version": 3, "infer": INFER}]
+    assert (await world.ask("GET", "/"))[1]["models"][0]["infer"] == INFER
 
 
 async def test_readiness_is_honest(world) -> None:

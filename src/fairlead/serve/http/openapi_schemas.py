@@ -1,0 +1,81 @@
+"""The schemas of the OpenAPI documents: what requests and answers look like, whatever the model. Data only."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fairlead.core.dtype import DType
+
+_PARAMETERS = {"type": "object", "additionalProperties": {"type": ["string", "number", "boolean"]}}
+_TENSOR = {
+    "name": {"type": "string"},
+    "shape": {"type": "array", "items": {"type": "integer"}},
+    "datatype": {"enum": [dtype.value for dtype in DType]},
+    "parameters": _PARAMETERS,
+    "data": {"type": "array"},
+}
+SCHEMAS: dict[str, Any] = {
+    "Error": {"type": "object", "required": ["error"], "properties": {"error": {"type": "string"}}},
+    "InferRequest": {
+        "type": "object",
+        "required": ["inputs"],
+        "properties": {
+            "id": {"type": "string"},
+            "parameters": _PARAMETERS,
+            "inputs": {
+                "type": "array",
+                "items": {"type": "object", "required": ["name", "shape", "datatype"], "properties": _TENSOR},
+            },
+            "outputs": {
+                "type": "array",
+                "items": {"type": "object", "required": ["name"], "properties": {"name": _TENSOR["name"], "parameters": _PARAMETERS}},
+            },
+        },
+    },
+    "InferResponse": {
+        "type": "object",
+        "required": ["model_name", "model_version", "outputs"],
+        "properties": {
+            "model_name": {"type": "string"},
+            "model_version": {"type": "string"},
+            "id": {"type": "string"},
+            "outputs": {
+                "type": "array",
+                "items": {"type": "object", "required": ["name", "shape", "datatype"], "properties": _TENSOR},
+            },
+        },
+    },
+    "Predict": {
+        "type": "object",
+        "minProperties": 1,
+        "maxProperties": 1,
+        "properties": {"input": {}, "inputs": {}, "instances": {"type": "array"}},
+        "additionalProperties": False,
+    },
+    "Prediction": {
+        "type": "object",
+        "required": ["prediction", "model", "version"],
+        "properties": {"prediction": {}, "labels": {"type": "array"}, "model": {"type": "string"}, "version": {"type": "integer"}},
+    },
+    "Invocation": {
+        "type": "object",
+        "minProperties": 1,
+        "properties": {
+            "dataframe_split": {
+                "type": "object",
+                "required": ["data"],
+                "properties": {"columns": {"type": "array"}, "index": {}, "data": {"type": "array", "items": {"type": "array"}}},
+            },
+            "dataframe_records": {"type": "array", "items": {"type": "object"}},
+            "instances": {"type": "array"},
+            "inputs": {},
+        },
+    },
+    "Predictions": {"type": "object", "required": ["predictions"], "properties": {"predictions": {}}},
+    "IndexRequest": {"type": "object", "properties": {"ready": {"type": "boolean"}}},
+    "OperateRequest": {"type": "object", "properties": {"parameters": _PARAMETERS}},
+    "TensorFlowRequest": {
+        "type": "object",
+        "properties": {"instances": {"type": "array"}, "inputs": {}, "signature_name": {"type": "string"}},
+    },
+}

@@ -1,0 +1,95 @@
+"""An inference response of the V2 protocol: outputs as JSON, or as raw tensors behind it where the request asks for them.
+
+Takes the response of the data plane and what the request said of its outputs; gives a reply. Raises RequestError for an output's parameter
+that is not offered. NaN and infinities are null in JSON, and what they are in raw tensors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from fairlead.core.dtype import DType
+from fairlead.core.interface import Array, shorten
+from fairlead.errors import RequestError
+from fairlead.serve.data_plane import InferResponse
+from fairlead.serve.http.message import Reply, json_reply
+from fairlead.serve.http.v2_request import OutputChoice
+from fairlead.serve.parameters import check_tensor_parameters
+from fairlead.serve.tensor_binary import write_raw
+from fairlead.serve.tensor_json import plain
+
+_OCTETS = b"application/octet-stream"
+_TYPE_NAMES = {dtype.numpy: dtype.value for dtype in DType}
+
+
+class OutputTensor(msgspec.Struct):
+    """An output in an answer."""
+
+    name: str
+    datatype: str
+    shape: tuple[int, ...]
+    data: list[Any]
+
+
+class RawOutput(msgspec.Struct):
+    """An output in an answer whose bytes stand behind the JSON."""
+
+    name: str
+    datatype: str
+    shape: tuple[int, ...]
+    parameters: dict[str, int]
+
+
+class Answer(msgspec.Struct, omit_defaults=True):
+    """An inference response."""
+
+    model_name: str
+    model_version: str
+    outputs: Sequence[OutputTensor | RawOutput]
+    id: str | None = None
+
+
+_ENCODER = msgspec.json.Encoder()
+
+
+def raw_outputs(choices: Sequence[OutputChoice] | None, *, is_default: bool) -> frozenset[str] | None:
+    """Return the names of the outputs that are asked for as raw tensors; None for all that are not named otherwise."""
+    names = []
+    for choice in choices or ():
+        wanted: object = is_default
+        if choice.parameters:
+            check_tensor_parameters(choice.parameters)
+            wanted = choice.parameters.get("binary_data")
+            wanted = is_default if wanted is None else wanted
+            if not isinstance(wanted, bool):
+                raise RequestError(f"Output '{shorten(choice.name)}': the parameter 'binary_data' is not true or false.")
+        if wanted:
+            names.append(choice.name)
+    return None if is_default and not choices else frozenset(names)
+
+
+def answer(response: InferResponse, request_id: str | None, raw: frozenset[str] | None = frozenset()) -> Reply:
+    """Return a response in the protocol's form; `raw` as `raw_outputs` gives it."""
+    version = str(response.version)
+    if raw is not None and not raw:
+        tensors = [OutputTensor(name, _type_name(array), array.shape, plain(array)) for name, array in response.outputs.items()]
+        return json_reply(Answer(response.model, version, tensors, request_id))
+    outputs: list[OutputTensor | RawOutput] = []
+    parts: list[bytes] = [b""]
+    for name, array in response.outputs.items():
+        if raw is None or name in raw:
+            part = write_raw(array)
+            parts.append(part)
+            outputs.append(RawOutput(name, _type_name(array), array.shape, {"binary_data_size": len(part)}))
+        else:
+            outputs.append(OutputTensor(name, _type_name(array), array.shape, plain(array)))
+    parts[0] = head = _ENCODER.encode(Answer(response.model, version, outputs, request_id))
+    return Reply(200, b"".join(parts), _OCTETS, (b"inference-header-content-length: %d" % len(head),))
+
+
+def _type_name(array: Array) -> str:
+    name = _TYPE_NAMES.get(array.dtype)
+    return name if name is not None else DType.of(array.dtype).value
