@@ -41,7 +41,7 @@ class OneModel:
     def sequence(self):
         return 1
     def load(self, version):
-        return LoadedModel(Sleeper())
+        return LoadedModel(Sleeper(), may_block=True)
 
 serve(ServeJob(OneModel(), port=0, grace_s=float(sys.argv[1]), thread_count=8, on_listening=lambda url: print(url, flush=True)))
 print("stopped", flush=True)

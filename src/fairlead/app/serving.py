@@ -12,16 +12,16 @@ from ipaddress import ip_address
 
 from fairlead._version import __version__
 from fairlead.app.model import open_version
+from fairlead.app.observing import Observers, observing
 from fairlead.app.wiring import House
 from fairlead.core.plan import Plan
 from fairlead.core.ports import LoadedModel
 from fairlead.core.requirement import Requirement
 from fairlead.core.version import PRODUCTION, Reference, Version, check_name
 from fairlead.errors import SpecError
-from fairlead.monitor.stage import Watcher, WatchJob, watch
 from fairlead.register.resolve import require_name, resolve
 from fairlead.serve.http.limits import HttpLimits
-from fairlead.serve.server import ServeJob
+from fairlead.serve.serve_job import ServeJob
 from fairlead.serve.stage import serve as serve_job
 from fairlead.settings import Settings
 from fairlead.stores.document import load
@@ -70,20 +70,17 @@ class ServeRequest:
     cache_bytes: int | None = None
 
 
-def serve(request: ServeRequest, house: House, *, on_listening: Callable[[str], None], report: Callable[[str], None]) -> None:
+def serve(request: ServeRequest, house: House, *, on_listening: Callable[[str], None]) -> None:
     """Serve until a signal asks to stop; raises NotFoundError for an unknown name, PortInUseError, and what is wrong with the address."""
     for name in request.names:
         resolve(Reference(check_name(name), alias=request.alias), records=house.records)
     if request.default is not None:
         require_name(check_name(request.default), records=house.records)
     _check_exposure(request.host or house.settings.host, is_exposed=request.is_exposed)
-    if not RegistrySource(house, request.names, request.alias).aspired():
-        report(f"Nothing has @{request.alias} yet; waiting for a deployment.")
-    watcher = watch(WatchJob(lambda name, number: promises(name, number, house), lambda finding: report(str(finding))))
-    try:
-        serve_job(_job(request, house, watcher, on_listening, report))
-    finally:
-        watcher.close()
+    with observing(house.settings, lambda name, number: promises(name, number, house)) as observers:
+        if not RegistrySource(house, request.names, request.alias).aspired():
+            observers.log.say(f"Nothing has @{request.alias} yet; waiting for a deployment.")
+        serve_job(_job(request, house, observers, on_listening))
 
 
 def promises(name: str, number: int, house: House) -> tuple[Requirement, ...]:
@@ -91,9 +88,7 @@ def promises(name: str, number: int, house: House) -> tuple[Requirement, ...]:
     return load(read_file(house.records.version(name, number), "plan.json", house.blobs), Plan).requirements
 
 
-def _job(
-    request: ServeRequest, house: House, watcher: Watcher, on_listening: Callable[[str], None], report: Callable[[str], None]
-) -> ServeJob:
+def _job(request: ServeRequest, house: House, observers: Observers, on_listening: Callable[[str], None]) -> ServeJob:
     settings = house.settings
     return ServeJob(
         source=RegistrySource(house, request.names, request.alias),
@@ -106,10 +101,11 @@ def _job(
         queue_limit=settings.queue_limit,
         cache_bytes=settings.cache_bytes if request.cache_bytes is None else request.cache_bytes,
         limits=_limits(settings),
-        sink=watcher,
-        statistics=watcher.statistics,
-        on_listening=on_listening,
-        report=report,
+        sink=observers.watcher,
+        statistics=observers.watcher.statistics,
+        metrics=observers.metrics,
+        on_listening=observers.announced(on_listening),
+        report=observers.log.say,
         software_version=__version__,
     )
 

@@ -1,103 +1,82 @@
-"""Keep a server's table as the registry wants it: load what aliases point at, switch, unload the rest.
+"""Keep a server's table as the registry wants it: load what is wanted, switch, unload the rest.
 
-Takes a VersionSource that is asked every interval; changes the ModelTable. `plan_actions` decides and is pure; `Follower` does it. A
+Takes a VersionSource that is asked every interval; changes the ModelTable. `plan_model` decides and is pure; `Follower` does it. A
 source that raises, a version that does not load, one that answers wrongly, and a load that hangs never touch what serves. Bound: a moved
-alias takes effect within one interval plus the time to load and warm the version.
+alias takes effect within one interval plus the time to load and warm the version; at once where it is kept warm for a rollback.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
 
+from fairlead.core.aspired import Aspired, Selection, alone, choose
 from fairlead.core.ports import Clock, VersionSource
 from fairlead.core.version import Version
-from fairlead.errors import FairleadError, UnavailableError
-from fairlead.serve.assembly import Assemble
+from fairlead.errors import DeadlineError, FairleadError, OverloadedError
+from fairlead.serve.loading import Loader
 from fairlead.serve.model_table import ModelTable, ServedVersion
 from fairlead.serve.threads import ThreadPool
-from fairlead.serve.warm_up import warm_up
+from fairlead.serve.version_plan import Failure, is_same, next_failure, plan_model
 
-_RETRY_S = 5.0  # a failed load is tried again after this, doubled each time
-_RETRY_LIMIT_S = 300.0
-_LOADER_COUNT = 4  # a load that hangs holds one of them
+_Key = tuple[str, int]
 
 
 @dataclass(frozen=True)
-class Failure:
-    """A version that did not load: how often, and when (monotonic seconds) to try again."""
+class Order:
+    """What a client asked for: a selection of versions, or none of them. It holds until the default version of the registry's choice moves
+    from `default`.
+    """
 
-    version: Version
-    count: int
-    retry_at: float
-
-
-@dataclass(frozen=True)
-class Actions:
-    """Versions to load, names to unload, and names where what serves is what is wanted."""
-
-    load: tuple[Version, ...] = ()
-    unload: tuple[str, ...] = ()
-    settled: tuple[str, ...] = ()
-
-
-def plan_actions(
-    aspired: Mapping[str, Version],
-    serving: Mapping[str, Version],
-    loading: Mapping[str, Version],
-    failures: Mapping[str, Failure],
-    now: float,
-) -> Actions:
-    """Compare what is wanted with what is there. Pure: `now` is monotonic seconds."""
-    load, settled = [], []
-    for name, version in aspired.items():
-        failure = failures.get(name)
-        if _is_same(serving.get(name), version):
-            settled.append(name)
-        elif name in loading or (failure is not None and _is_same(failure.version, version) and now < failure.retry_at):
-            continue
-        else:
-            load.append(version)
-    unload = tuple(name for name in {**serving, **failures} if name not in aspired)
-    return Actions(tuple(load), unload, tuple(settled))
-
-
-def next_failure(version: Version, previous: Failure | None, now: float) -> Failure:
-    """Return when to try `version` again: later each time."""
-    count = previous.count + 1 if previous is not None and _is_same(previous.version, version) else 1
-    return Failure(version, count, now + min(_RETRY_S * 2 ** (count - 1), _RETRY_LIMIT_S))
-
-
-def _is_same(one: Version | None, other: Version) -> bool:
-    return one is not None and one.number == other.number and one.manifest == other.manifest
+    selection: Selection | None
+    default: int
 
 
 class Follower:
-    """`label` is the alias that is followed; `report` takes sentences for the log."""
+    """`label` is the alias that is followed; `keep_warm_s` is how long the version that answered before stays loaded; `report` takes
+    sentences for the log.
+    """
 
     def __init__(
         self,
         source: VersionSource,
         table: ModelTable,
-        assemble: Assemble,
+        loader: Loader,
         *,
         label: str,
         report: Callable[[str], None],
         clock: Clock = time.monotonic,
+        keep_warm_s: float = 0.0,
     ) -> None:
-        self._source, self._table, self._assemble = source, table, assemble
-        self._label, self._report, self._clock = label, report, clock
+        self._source, self._table, self._loader = source, table, loader
+        self._label, self._report, self._clock, self._keep_warm_s = label, report, clock, keep_warm_s
         self._asking = ThreadPool(1, "fairlead-follow")
-        self._loaders = ThreadPool(_LOADER_COUNT, "fairlead-load")
-        self._aspired: Mapping[str, Version] = {}
+        self._registry: Mapping[str, Aspired] = {}
+        self._orders: dict[str, Order] = {}
         self._sequence: int | None = None
-        self._loads: dict[str, tuple[Version, asyncio.Task[None]]] = {}
-        self._failures: dict[str, Failure] = {}
+        self._loads: dict[_Key, tuple[Version, asyncio.Task[ServedVersion]]] = {}
+        self._wakes: dict[_Key, asyncio.Task[None]] = {}
+        self._failures: dict[str, dict[int, Failure]] = {}
         self._source_error = ""
+        self._is_stopped = False
         self.is_synchronized = False
+        table.wake = self.wake
+
+    @property
+    def registry(self) -> Mapping[str, Aspired]:
+        """What the registry has and wants, by model; clients' orders are not in it."""
+        return self._registry
+
+    def failures(self, name: str) -> Mapping[int, Failure]:
+        """Return why versions of a model are not loaded, by number."""
+        return self._failures.get(name, {})
+
+    # Following.
 
     async def follow(self, interval_s: float) -> None:
         """Poll until cancelled."""
@@ -109,79 +88,178 @@ class Follower:
         """Ask the source once and start what has to be done; returns without waiting for loads."""
         try:
             sequence = await self._asking.call(self._source.sequence)
-            if sequence != self._sequence:
-                self._aspired = dict(await self._asking.call(self._source.aspired))
+            has_changed = sequence != self._sequence
+            if has_changed:
+                found = await self._asking.call(self._source.aspired)
+                self._registry = {name: item if isinstance(item, Aspired) else alone(item, self._label) for name, item in found.items()}
                 self._sequence = sequence
         except Exception as error:  # noqa: BLE001 - whatever a source raises, what serves goes on serving
             self._report_source(f"The registry cannot be read ({error}); serving what is loaded.")
             return
         self._report_source("")
-        self._act()
+        for name in {**self._registry, **self._table.models} if has_changed else tuple(self._failures):
+            self.act(name)
+        self._table.drop_spares(self._clock())
         self.is_synchronized = True
 
-    async def settle(self) -> None:
-        """Wait until no load is under way."""
-        while self._loads:
-            await asyncio.wait([task for _, task in self._loads.values()])
+    async def settle(self, name: str = "") -> None:
+        """Wait until no load is under way, of that model or of any."""
+        while tasks := [task for (model, _), (_, task) in self._loads.items() if name in {"", model}]:
+            await asyncio.wait(tasks)
 
     async def stop(self) -> None:
         """Abandon loads; what they still load is closed by their threads' end."""
-        for _, task in tuple(self._loads.values()):
+        self._is_stopped = True
+        tasks: list[asyncio.Task[Any]] = [*(task for _, task in self._loads.values()), *self._wakes.values()]
+        for task in tasks:
             task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+        if tasks:
+            await asyncio.wait(tasks)
         self._asking.close()
-        self._loaders.close()
 
-    def _act(self) -> None:
-        serving = {name: model.versions[model.default].version for name, model in self._table.models.items() if model.versions}
-        loading = {name: version for name, (version, _) in self._loads.items()}
-        actions = plan_actions(self._aspired, serving, loading, self._failures, self._clock())
-        for name in actions.unload:
-            self._failures.pop(name, None)
+    def order(self, name: str, selection: Selection | None, *, is_load: bool) -> None:
+        """Let a client decide what is served of a model: what the registry wants, a selection, or nothing. See Order for how long."""
+        default = self._registry[name].default
+        self._orders.pop(name, None)
+        if not is_load or selection is not None:
+            self._orders[name] = Order(selection if is_load else None, default)
+        self._failures.pop(name, None)  # who asks wants it tried now
+        self.act(name)
+
+    def aspired(self, name: str) -> Aspired:
+        """Return what is wanted of a model, clients' orders included."""
+        wanted = self._registry.get(name, Aspired(name))
+        order = self._orders.get(name)
+        if order is None:
+            return wanted
+        if order.default != wanted.default:
+            del self._orders[name]
+            return wanted
+        if order.selection is None:
+            return replace(wanted, versions=(), default=0)
+        return choose(name, order.selection, wanted.known, wanted.aliases, followed=self._label)
+
+    def act(self, name: str) -> None:
+        """Do what has to be done about one model."""
+        aspired = self.aspired(name)
+        if aspired.problem is not None:
+            self._keep(aspired, aspired.problem)
+            return
+        wanted = {version.number: version for version in aspired.versions}
+        for (model, number), (version, task) in tuple(self._loads.items()):
+            if model == name and not is_same(wanted.get(number), version):
+                task.cancel()
+        if not wanted:
+            self._drop(name)
+            return
+        for version in aspired.versions:
+            if not is_same(self._table.standing(name).versions.get(version.number), version):
+                spare = self._table.take_spare(version)
+                if spare is not None:
+                    self._enter(spare)
+        failures = {number: failure for number, failure in self.failures(name).items() if number in wanted}
+        self._failures.pop(name, None)
+        if failures:
+            self._failures[name] = failures
+        self._follow_plan(aspired)
+        self._table.settle(name, wanted)
+
+    def _follow_plan(self, aspired: Aspired) -> None:
+        name = aspired.name
+        loading = [version for (model, _), (version, _) in self._loads.items() if model == name]
+        plan = plan_model(aspired, self._table.standing(name), loading, self.failures(name), self._clock())
+        self._table.arrange(name, plan, spare_until=self._clock() + self._keep_warm_s if self._keep_warm_s else 0.0)
+        for version in plan.load:
+            self._table.begin_load(version)
+            task = asyncio.get_running_loop().create_task(self._loader.load(version, is_new=True))
+            self._loads[name, version.number] = (version, task)
+            task.add_done_callback(partial(self._loaded, version))
+
+    def _drop(self, name: str) -> None:
+        self._failures.pop(name, None)
+        if name in self._table.models:
             self._table.remove(name)
             self._report(f"{name} is no longer served.")
-        for name in actions.settled:
-            self._failures.pop(name, None)
-            if name not in loading:
-                self._table.settle(name)
-        for version in actions.load:
-            self._table.begin_load(version)
-            self._loads[version.name] = (version, asyncio.get_running_loop().create_task(self._load(version)))
 
-    async def _load(self, version: Version) -> None:
-        try:
-            served = await self._loaders.call(lambda: warm_up(version, self._source.load(version), self._assemble))
-        except FairleadError as error:
-            self._fail(version, error)
-        except Exception as error:  # noqa: BLE001 - a broken version must not take down the ones that serve
-            self._fail(version, UnavailableError(f"{version.label} cannot be loaded: {type(error).__name__}."))
-        else:
-            self._switch(served)
-        finally:
-            del self._loads[version.name]
+    def _keep(self, aspired: Aspired, problem: FairleadError) -> None:
+        """The registry cannot say what is wanted of this model: what serves goes on, and where nothing does, that is said."""
+        number = aspired.aliases.get(self._label, 0)
+        if not self._table.is_ready(aspired.name) and number not in self.failures(aspired.name):
+            self._table.fail(aspired.name, number, problem)
 
-    def _switch(self, served: ServedVersion) -> None:
-        version = served.version
-        wanted = self._aspired.get(version.name)
-        if not _is_same(wanted, version):  # the alias moved on while this version was loading
-            served.close()
-            if wanted is None and not self._table.is_ready(version.name):
-                self._table.remove(version.name)
+    # Loading.
+
+    def _loaded(self, version: Version, task: asyncio.Task[ServedVersion]) -> None:
+        """A load has ended: with a version, an error, or because nobody wants it any more."""
+        del self._loads[version.name, version.number]
+        if self._is_stopped:
+            _close_result(task)
             return
-        self._failures.pop(version.name, None)
-        self._table.switch(served, self._label)
+        error = None if task.cancelled() else task.exception()
+        if isinstance(error, FairleadError):
+            self._fail(version, error)
+        elif not task.cancelled():
+            self._enter(task.result())
+        self.act(version.name)
+
+    def _enter(self, served: ServedVersion) -> None:
+        version = served.version
+        failures = self._failures.get(version.name, {})
+        failures.pop(version.number, None)
+        self._table.enter(served)
         self._report(f"{version.label} is served.")
 
     def _fail(self, version: Version, error: FairleadError) -> None:
-        failure = next_failure(version, self._failures.get(version.name), self._clock())
-        self._failures[version.name] = failure
+        failures = self._failures.setdefault(version.name, {})
+        failure = failures[version.number] = next_failure(version, error, failures.get(version.number), self._clock())
         self._table.fail_load(version, error)
-        still = "the version before goes on serving" if self._table.is_ready(version.name) else "nothing serves in its place"
+        still = "What serves goes on serving" if self._table.is_ready(version.name) else "Nothing serves in its place"
         if failure.count == 1:
-            self._report(f"{version.label} cannot be served ({error.code}): {error} {still[0].upper()}{still[1:]}.")
+            self._report(f"{version.label} cannot be served ({error.code}): {error} {still}.")
+
+    # Waking.
+
+    async def wake(self, served: ServedVersion, deadline: float) -> None:
+        """Return when `served`, which sleeps, is in memory again; one load for all who wait. `deadline` is monotonic seconds.
+
+        Raises DeadlineError, OverloadedError where busy versions hold the memory, and what loading raises.
+        """
+        key = (served.version.name, served.version.number)
+        task = self._wakes.get(key)
+        if task is None:
+            task = self._wakes[key] = asyncio.get_running_loop().create_task(self._wake(served))
+            task.add_done_callback(partial(self._woken, key))
+        timeout_s = None if deadline == math.inf else max(deadline - self._clock(), 0.0)
+        await asyncio.wait((task,), timeout=timeout_s)
+        if not task.done():
+            raise DeadlineError(f"{served.version.label} was not in memory and could not be loaded in time.", hint="Ask again.")
+        task.result()
+
+    async def _wake(self, served: ServedVersion) -> None:
+        try:
+            fresh = await self._loader.load(served.version, is_new=False)
+        except OverloadedError:
+            raise
+        except FairleadError as error:
+            self._table.expel(served, error)
+            self._fail(served.version, error)
+            raise
+        if served.is_retired and served.in_flight == 0:
+            fresh.close()
+        else:
+            served.rouse(fresh)
+
+    def _woken(self, key: _Key, task: asyncio.Task[None]) -> None:
+        del self._wakes[key]
+        if not task.cancelled():
+            task.exception()  # those who waited may all have gone
 
     def _report_source(self, sentence: str) -> None:
         if sentence and sentence != self._source_error:
             self._report(sentence)
         self._source_error = sentence
+
+
+def _close_result(task: asyncio.Task[ServedVersion]) -> None:
+    if not task.cancelled() and task.exception() is None:
+        task.result().close()

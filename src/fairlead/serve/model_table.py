@@ -67,7 +67,7 @@ class ServedVersion:
 
     def sleep(self) -> None:
         """Give memory, threads and processes back; the interface stays known."""
-        self.is_asleep = True
+        self.is_asleep, self.memory_bytes = True, 0
         self.scheduler.close()
 
     def rouse(self, fresh: ServedVersion) -> None:
@@ -270,6 +270,12 @@ class ModelTable:
         if model is not None and model.spare is not None:
             spare, model.spare = model.spare, None
             self._retire(spare)
+
+    def drop_spares(self, now: float) -> None:
+        """Unload what has been kept for a rollback long enough; `now` is monotonic seconds."""
+        for name, model in self._models.items():
+            if model.spare is not None and now >= model.spare_until:
+                self.drop_spare(name)
 
     def give_way(self, victim: Resident) -> None:
         """Unload an idle version because others need its memory; it stays in the table, asleep, unless it is a spare."""

@@ -11,11 +11,11 @@ from fairlead.serve.model_table import ModelTable, ServedModel, State, VersionSt
 
 def read_versions(table: ModelTable) -> tuple[VersionReading, ...]:
     """Return every version that is loaded, loading, or failed to load."""
-    return tuple(_read(table.models[state.name], state) for state in table.states())
+    return tuple(_read(table.models.get(state.name), state) for state in table.states())
 
 
-def _read(model: ServedModel, state: VersionState) -> VersionReading:
-    served = model.versions.get(state.number)
+def _read(model: ServedModel | None, state: VersionState) -> VersionReading:
+    served = None if model is None else model.versions.get(state.number)
     if served is None:
         return VersionReading(state.name, state.number, is_ready=False)
     return VersionReading(

@@ -10,73 +10,27 @@ import asyncio
 import contextlib
 import errno
 import threading
-from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, field
+from collections.abc import Coroutine
 from types import TracebackType
 from typing import Any, Self
 
 import uvloop
 
-from fairlead.core.ports import ObservationSink, VersionSource
 from fairlead.core.server_reading import ServerReading
-from fairlead.core.version import PRODUCTION
 from fairlead.errors import EnvironmentalError, PortInUseError, UnavailableError
 from fairlead.serve.assembly import Assembly
-from fairlead.serve.batching import BatchPolicy
 from fairlead.serve.data_plane import DataPlane
 from fairlead.serve.follower import Follower
-from fairlead.serve.http.api import Api, ApiJob, StatisticsSource
+from fairlead.serve.http.api import Api, ApiJob
 from fairlead.serve.http.gate import Gate
-from fairlead.serve.http.limits import HttpLimits
-from fairlead.serve.http.metrics import MetricsHandlers, MetricsSource
+from fairlead.serve.http.metrics import MetricsHandlers
+from fairlead.serve.loading import Loader
 from fairlead.serve.model_table import ModelTable
 from fairlead.serve.reading import read_versions
+from fairlead.serve.resident_memory import Trimmer
+from fairlead.serve.serve_job import ServeJob
 
 _BACKLOG = 2048
-
-
-class NullSink:
-    """An ObservationSink that nobody reads."""
-
-    def record(self, observation: object) -> None:
-        """Drop it."""
-
-    def record_batch(self, batch: object) -> None:
-        """Drop it."""
-
-
-def _silent(_: str) -> None:
-    """Tell nobody."""
-
-
-@dataclass(frozen=True)
-class ServeJob:
-    """What to serve and how. Times in seconds; port 0 lets the system choose; `thread_count` is how many slow calls of one
-    version run at once, `request_timeout_s` how long any request may take (0: for ever). `cache_bytes` is the memory for
-    answers that are given again to equal requests (0: none are kept).
-
-    `on_listening` is told the URL once, `report` every sentence for the log. `software_version` is what server metadata says.
-    """
-
-    source: VersionSource
-    host: str = "127.0.0.1"
-    port: int = 8080
-    default_model: str = ""
-    alias: str = PRODUCTION
-    follow_interval_s: float = 0.5
-    grace_s: float = 10.0
-    queue_limit: int = 128
-    request_timeout_s: float = 60.0
-    thread_count: int = 2
-    batch: BatchPolicy = field(default_factory=BatchPolicy)
-    cache_bytes: int = 0
-    limits: HttpLimits = field(default_factory=HttpLimits)
-    sink: ObservationSink = field(default_factory=NullSink)
-    statistics: StatisticsSource | None = None
-    metrics: MetricsSource | None = None
-    on_listening: Callable[[str], None] = _silent
-    report: Callable[[str], None] = _silent
-    software_version: str = ""
 
 
 class Server:
@@ -87,7 +41,9 @@ class Server:
         self.table = ModelTable()
         self.plane = DataPlane(self.table, job.sink, queue_limit=job.queue_limit, timeout_s=job.request_timeout_s)
         assembly = Assembly(job.sink, job.thread_count, job.batch)
-        self.follower = Follower(job.source, self.table, assembly.assemble, label=job.alias, report=job.report)
+        self.table.on_freed = Trimmer().give_back_soon
+        loader = Loader(job.source, self.table, assembly.assemble, budget_bytes=job.memory_budget_bytes, timeout_s=job.load_timeout_s)
+        self.follower = Follower(job.source, self.table, loader, label=job.alias, report=job.report, keep_warm_s=job.keep_warm_s)
         metrics = None if job.metrics is None else MetricsHandlers(self.read, job.metrics)
         self.api = Api(
             ApiJob(self.plane, job.limits, job.software_version, self.why_not_ready, job.report, job.default_model, job.statistics, metrics)

@@ -12,7 +12,8 @@ from functools import partial
 
 import uvloop
 
-from fairlead.serve.server import ServeJob, Server
+from fairlead.serve.serve_job import ServeJob
+from fairlead.serve.server import Server
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 

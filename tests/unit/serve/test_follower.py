@@ -2,73 +2,17 @@ import asyncio
 import threading
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from fairlead.core.manifest import Manifest
-from fairlead.core.version import Version
 from fairlead.errors import CorruptError, StorageError
-from fairlead.serve.follower import Failure, Follower, next_failure, plan_actions
+from fairlead.serve.follower import Follower
+from fairlead.serve.loading import Loader
 from fairlead.serve.model_table import ModelTable, State
-
-
-def version(name: str, number: int) -> Version:
-    return Version(name, number, Manifest(()), 0.0)
 
 
 def follower_of(fakes, source, clock=None):
     table, said = ModelTable(), []
     extra = {"clock": clock} if clock else {}
-    return Follower(source, table, fakes.assemble, label="production", report=said.append, **extra), table, said
-
-
-def test_what_is_wanted_and_absent_is_loaded() -> None:
-    assert plan_actions({"m": version("m", 1)}, {}, {}, {}, 0.0).load == (version("m", 1),)
-
-
-def test_what_is_served_as_wanted_is_left_alone() -> None:
-    actions = plan_actions({"m": version("m", 1)}, {"m": version("m", 1)}, {}, {}, 0.0)
-    assert (actions.load, actions.unload, actions.settled) == ((), (), ("m",))
-
-
-def test_a_model_that_is_loading_is_not_loaded_twice() -> None:
-    assert plan_actions({"m": version("m", 2)}, {"m": version("m", 1)}, {"m": version("m", 2)}, {}, 0.0).load == ()
-
-
-def test_a_failed_version_waits_and_another_one_does_not() -> None:
-    failures = {"m": Failure(version("m", 2), 1, retry_at=10.0)}
-    assert plan_actions({"m": version("m", 2)}, {}, {}, failures, 9.9).load == ()
-    assert plan_actions({"m": version("m", 2)}, {}, {}, failures, 10.0).load == (version("m", 2),)
-    assert plan_actions({"m": version("m", 3)}, {}, {}, failures, 0.0).load == (version("m", 3),)
-
-
-def test_the_same_number_with_other_content_is_another_version(fakes) -> None:
-    assert plan_actions({"m": fakes.version("m", 1)}, {"m": version("m", 1)}, {}, {}, 0.0).load == (fakes.version("m", 1),)
-
-
-def test_retries_come_later_each_time_and_never_later_than_five_minutes() -> None:
-    failure, waits = None, []
-    for _ in range(12):
-        failure = next_failure(version("m", 1), failure, 0.0)
-        waits.append(failure.retry_at)
-    assert waits == sorted(waits)
-    assert waits[0] == 5.0
-    assert waits[-1] == 300.0
-
-
-names = st.sampled_from(["a", "b", "c"])
-maps = st.dictionaries(names, st.integers(1, 3)).map(lambda found: {name: version(name, number) for name, number in found.items()})
-
-
-@given(maps, maps, maps)
-def test_the_plan_never_unloads_what_is_wanted_and_never_loads_what_is_served(aspired, serving, loading) -> None:
-    actions = plan_actions(aspired, serving, loading, {}, 0.0)
-    assert not set(actions.unload) & set(aspired)
-    assert all(serving.get(item.name) != item and item.name not in loading for item in actions.load)
-    done = {name: item for name, item in serving.items() if name not in actions.unload} | {item.name: item for item in actions.load}
-    assert {name: item for name, item in done.items() if name not in loading} == {
-        name: item for name, item in aspired.items() if name not in loading
-    }
+    return Follower(source, table, Loader(source, table, fakes.assemble), label="production", report=said.append, **extra), table, said
 
 
 async def test_a_moved_pointer_switches_the_version(fakes) -> None:
@@ -113,7 +57,7 @@ async def test_a_version_that_cannot_be_loaded_leaves_the_old_one_serving_with_a
     failed = table.states()[1]
     assert (failed.state, failed.number) == (State.UNAVAILABLE, 2)
     assert failed.code in {"corrupt", "unavailable"}
-    assert "The version before goes on serving" in said[-1]
+    assert "What serves goes on serving" in said[-1]
     await follower.stop()
 
 
@@ -128,7 +72,7 @@ async def test_a_version_that_answers_its_golden_requests_wrongly_never_serves(f
     await follower.poll()
     await follower.settle()
     assert table.resolve("m").version.number == 1
-    assert source.engines["m", 2].is_closed
+    await asyncio.to_thread(fakes.wait_until, lambda: source.engines["m", 2].is_closed)
     assert "golden" in said[-1]
     await follower.stop()
 
@@ -230,6 +174,6 @@ async def test_a_version_that_is_no_longer_wanted_when_it_has_loaded_is_dropped(
     await follower.settle()
     await follower.poll()
     assert table.resolve("m").version.number == 1
-    assert source.engines["m", 2].is_closed
+    await asyncio.to_thread(fakes.wait_until, lambda: source.engines["m", 2].is_closed)
     assert [state.number for state in table.states()] == [1]
     await follower.stop()

@@ -1,0 +1,205 @@
+"""Bring one version into memory: make room for it, open it, ask it its golden requests, and see what it takes.
+
+Takes Versions; gives ServedVersions that nobody has asked yet. Raises what the source and the engine raise, UnavailableError where a load
+takes too long or does not fit into the memory budget, OverloadedError where it would fit if others were not busy. A load that is cancelled
+or late ends in its thread, and what it opened is closed there. It never unloads what serves the same model.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from functools import partial
+from typing import TypeVar
+
+from fairlead.core.manifest import readable_size
+from fairlead.core.ports import VersionSource
+from fairlead.core.version import Version
+from fairlead.errors import FairleadError, OverloadedError, UnavailableError
+from fairlead.serve.assembly import Assemble
+from fairlead.serve.memory_budget import Resident, choose_victims
+from fairlead.serve.model_table import ModelTable, ServedVersion
+from fairlead.serve.resident_memory import give_back, resident_bytes
+from fairlead.serve.warm_up import warm_up
+
+T = TypeVar("T")
+_PATIENCE_S = 5.0  # how long a load waits for versions that are busy to become idle
+_LOOK_S = 0.02
+_LOAD_COUNT = 4  # loads at once; one that hangs holds one of them until its time is over
+_TURN_S = 2.0  # under a memory budget loads take turns, so that each can be measured; a load that takes longer is not waited for
+_HINT = "Raise the memory budget (FAIRLEAD_MEMORY_BUDGET_BYTES), or serve less."
+
+
+class _LateError(Exception):
+    """A load took too long."""
+
+
+class Loader:
+    """`budget_bytes` bounds what all loaded versions take together (0: nothing does), `timeout_s` how long one load may take."""
+
+    def __init__(
+        self,
+        source: VersionSource,
+        table: ModelTable,
+        assemble: Assemble,
+        *,
+        budget_bytes: int = 0,
+        timeout_s: float = 600.0,
+        patience_s: float = _PATIENCE_S,
+    ) -> None:
+        self._source, self._table, self._assemble = source, table, assemble
+        self._budget_bytes, self._timeout_s, self._patience_s = budget_bytes, timeout_s, patience_s
+        self._promised_bytes = 0
+        self._known_bytes: dict[str, int] = {}  # digest -> what it took when it was loaded last
+        self._running: list[list[bool]] = []  # one flag per load under way: whether it is alone so far
+        self._places = asyncio.Semaphore(_LOAD_COUNT)
+
+    @property
+    def held_bytes(self) -> int:
+        """What is in memory, and what loads under way are expected to take."""
+        return self._promised_bytes + sum(served.memory_bytes for served, _ in self._table.in_memory())
+
+    async def load(self, version: Version, *, is_new: bool) -> ServedVersion:
+        """Return `version` loaded and warm. `is_new`: it comes beside what serves of its model, which must not give way for it."""
+        async with self._places:
+            return await self._load(version, version.name if is_new else "")
+
+    async def _load(self, version: Version, protected: str) -> ServedVersion:
+        await self._turn()
+        need_bytes = self._known_bytes.get(version.digest, 0) or version.manifest.size_bytes
+        await self._make_room(version, need_bytes, protected)
+        self._promised_bytes += need_bytes
+        is_alone = [not self._running]
+        for other in self._running:
+            other[0] = False
+        self._running.append(is_alone)
+        try:
+            served = await _in_thread(partial(self._open, version, is_alone), self._timeout_s, discard=ServedVersion.close)
+        except _LateError:
+            raise UnavailableError(f"{version.label} was not loaded within {self._timeout_s:g} s.") from None
+        except FairleadError:
+            raise
+        except Exception as error:
+            raise UnavailableError(f"{version.label} cannot be loaded: {type(error).__name__}.") from error
+        finally:
+            self._promised_bytes -= need_bytes
+            self._running.remove(is_alone)
+        try:
+            self._known_bytes[version.digest] = served.memory_bytes
+            await self._make_room(version, served.memory_bytes, protected)
+        except BaseException:
+            served.close()
+            raise
+        return served
+
+    async def _turn(self) -> None:
+        """Wait for loads that are under way, as long as that makes sense."""
+        for _ in range(int(_TURN_S / _LOOK_S) if self._budget_bytes else 0):
+            if not self._running:
+                return
+            await asyncio.sleep(_LOOK_S)
+
+    def _open(self, version: Version, is_alone: list[bool]) -> ServedVersion:
+        give_back()  # what was freed before must not be counted as there
+        before = resident_bytes()
+        loaded = self._source.load(version)
+        try:
+            served = warm_up(version, loaded, self._assemble)
+        except BaseException:
+            if loaded.release is not None:
+                loaded.release()
+            raise
+        served.release = loaded.release
+        give_back()  # what loading needed only while it ran
+        largest_bytes = max((entry.size_bytes for entry in version.manifest.files), default=0)
+        # Resident memory belongs to the whole process: while two load, nobody can tell who took what.
+        grown_bytes = resident_bytes() - before if is_alone[0] else version.manifest.size_bytes
+        served.memory_bytes = max(largest_bytes, grown_bytes) + getattr(served.executor, "memory_bytes", 0)
+        return served
+
+    async def _make_room(self, version: Version, need_bytes: int, protected: str) -> None:
+        """Put others to sleep until `need_bytes` fit; waits a little for those that are busy."""
+        for _ in range(int(self._patience_s / _LOOK_S)):
+            victims = self._victims(need_bytes, protected)
+            if victims is not None:
+                for victim in victims:
+                    self._table.give_way(victim)
+                return
+            if not self._would_fit_if_idle(need_bytes, protected):
+                break
+            await asyncio.sleep(_LOOK_S)
+        else:
+            raise OverloadedError(f"{version.label} waits for memory that others use.", hint="Ask again later.")
+        budget = readable_size(self._budget_bytes)
+        raise UnavailableError(
+            f"{version.label} needs {readable_size(need_bytes)}, which does not fit into the memory budget of {budget}.", hint=_HINT
+        )
+
+    def _victims(self, need_bytes: int, protected: str, *, is_idle: bool = False) -> tuple[Resident, ...] | None:
+        residents = [
+            Resident(
+                served.version.name,
+                served.version.number,
+                served.memory_bytes,
+                served.last_used,
+                is_busy=served.in_flight > 0 and not is_idle,
+                is_protected=not is_spare and served.version.name == protected,
+                is_spare=is_spare,
+            )
+            for served, is_spare in self._table.in_memory()
+            if not served.is_retired or is_idle
+        ]
+        held_bytes = self.held_bytes if not is_idle else self.held_bytes - self._promised_bytes
+        return choose_victims(residents, held_bytes=held_bytes, need_bytes=need_bytes, budget_bytes=self._budget_bytes)
+
+    def _would_fit_if_idle(self, need_bytes: int, protected: str) -> bool:
+        return self._victims(need_bytes, protected, is_idle=True) is not None
+
+
+async def _in_thread(function: Callable[[], T], timeout_s: float, *, discard: Callable[[T], None]) -> T:
+    """Return what `function` returns, called in a thread of its own; raises _LateError. What nobody waits for any more is discarded."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[T] = loop.create_future()
+
+    def work() -> None:
+        outcome: T
+        try:
+            outcome = function()
+        except BaseException as error:  # noqa: BLE001 - whatever a load raised belongs to the one who awaits it
+            _tell(loop, partial(_fail, future, error))
+        else:
+            if not _tell(loop, partial(_deliver, future, outcome, discard)):
+                discard(outcome)
+
+    threading.Thread(target=work, name="fairlead-load", daemon=True).start()
+    try:
+        await asyncio.wait((future,), timeout=timeout_s)
+    except asyncio.CancelledError:
+        if not future.cancel() and future.exception() is None:
+            discard(future.result())
+        raise
+    if future.cancel():
+        raise _LateError
+    return future.result()
+
+
+def _tell(loop: asyncio.AbstractEventLoop, call: Callable[[], None]) -> bool:
+    """Have the loop make `call`; False where the loop was closed meanwhile."""
+    try:
+        loop.call_soon_threadsafe(call)
+    except RuntimeError:
+        return False
+    return True
+
+
+def _deliver(future: asyncio.Future[T], outcome: T, discard: Callable[[T], None]) -> None:
+    if future.done():
+        discard(outcome)
+    else:
+        future.set_result(outcome)
+
+
+def _fail(future: asyncio.Future[T], error: BaseException) -> None:
+    if not future.done():
+        future.set_exception(error)

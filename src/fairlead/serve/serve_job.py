@@ -1,0 +1,64 @@
+"""What a server is told: what to serve and how. A value; it does nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from fairlead.core.ports import ObservationSink, VersionSource
+from fairlead.core.version import PRODUCTION
+from fairlead.serve.batching import BatchPolicy
+from fairlead.serve.http.api import StatisticsSource
+from fairlead.serve.http.limits import HttpLimits
+from fairlead.serve.http.metrics import MetricsSource
+
+
+class NullSink:
+    """An ObservationSink that nobody reads."""
+
+    def record(self, observation: object) -> None:
+        """Drop it."""
+
+    def record_batch(self, batch: object) -> None:
+        """Drop it."""
+
+
+def _silent(_: str) -> None:
+    """Tell nobody."""
+
+
+@dataclass(frozen=True)
+class ServeJob:
+    """What to serve and how. Times in seconds; port 0 lets the system choose; `thread_count` is how many slow calls of one
+    version run at once, `request_timeout_s` how long any request may take (0: for ever). `cache_bytes` is the memory for
+    answers that are given again to equal requests (0: none are kept), `memory_budget_bytes` that for all loaded versions together (0: no
+    limit). The version that answered before stays loaded for `keep_warm_s`, so that a rollback need not load it. `allow_model_control` lets
+    clients load and unload; `is_strict` says that the server is ready only while every model serves.
+
+    `on_listening` is told the URL once, `report` every sentence for the log. `software_version` is what server metadata says.
+    """
+
+    source: VersionSource
+    host: str = "127.0.0.1"
+    port: int = 8080
+    default_model: str = ""
+    alias: str = PRODUCTION
+    follow_interval_s: float = 0.5
+    grace_s: float = 10.0
+    queue_limit: int = 128
+    request_timeout_s: float = 60.0
+    thread_count: int = 2
+    batch: BatchPolicy = field(default_factory=BatchPolicy)
+    cache_bytes: int = 0
+    memory_budget_bytes: int = 0
+    keep_warm_s: float = 300.0
+    load_timeout_s: float = 600.0
+    allow_model_control: bool = False
+    is_strict: bool = False
+    limits: HttpLimits = field(default_factory=HttpLimits)
+    sink: ObservationSink = field(default_factory=NullSink)
+    statistics: StatisticsSource | None = None
+    metrics: MetricsSource | None = None
+    on_listening: Callable[[str], None] = _silent
+    report: Callable[[str], None] = _silent
+    software_version: str = ""
