@@ -1,0 +1,181 @@
+"""Measure a server that runs, or one of our own that is started for a registered model.
+
+Takes a BenchRequest; gives a BenchReport. Raises NotFoundError for an unknown model, DataError where the data does not fit,
+UnavailableError where the server does not start or answer, and what the measurement raises. A server that was started here is stopped here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from fairlead.app.wiring import House
+from fairlead.core.interface import Interface, Tensors
+from fairlead.core.version import Reference, check_name
+from fairlead.datasets.load import load_rows
+from fairlead.errors import DataError, SpecError, UnavailableError
+from fairlead.probe.http_client import HttpClient
+from fairlead.probe.load.bench import BenchJob
+from fairlead.probe.load.report import BenchReport
+from fairlead.probe.load.schedule import Arrivals
+from fairlead.probe.model_facts import ModelFacts, list_models
+from fairlead.probe.stage import probe
+from fairlead.register.resolve import resolve
+
+_REQUEST_LIMIT = 1024
+_DEFAULT_CONCURRENCY = 64
+_START_S = 120.0
+_STOP_S = 30.0
+_URL = re.compile(r"(http://[^\s\"]+)")
+_GRPC = re.compile(r"grpc[^\s\d]*\s*(?:on\s+)?(?:[a-z+]+://)?([\w.\[\]:-]+:\d+)", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class BenchRequest:
+    """What the user asked for. `target` is a URL, host:port, or the name of a registered model; see BenchJob for the rest.
+
+    `data` holds rows, `expect` the right outputs for them (.npz, arrays by output name), `row_count` of which go into one request.
+    """
+
+    target: str
+    model: str | None = None
+    version: str = ""
+    protocol: str = "http"
+    grpc: str = ""
+    payload: str = "json"
+    concurrency: int = 0
+    rate: float = 0.0
+    arrivals: Arrivals = Arrivals.POISSON
+    duration_s: float = 10.0
+    warm_up_s: float = 1.0
+    timeout_s: float = 10.0
+    process_count: int = 1
+    row_count: int = 1
+    seed: int = 0
+    data: Path | None = None
+    expect: Path | None = None
+    capacity_p99_ms: float = 0.0
+    command: str = ""
+
+
+def bench(request: BenchRequest, house: Callable[[], House], *, report: Callable[[str], None]) -> BenchReport:
+    """Return what was measured; `house` is asked for the registry only where `target` is a name, `report` is told how it goes."""
+    if request.rate and request.concurrency:
+        raise SpecError("A rate and a concurrency exclude each other.", hint="--rate sends by a schedule, --concurrency as answers come.")
+    if request.expect and not request.data:
+        raise SpecError("--expect needs the rows that it is the answer to.", hint="Give them with --data.")
+    if "://" in request.target or ":" in request.target:
+        return _bench_url(request, request.target, request.model, request.grpc, report)
+    name = check_name(request.target)
+    owner = house()
+    resolve(Reference(name), records=owner.records)
+    with own_server(name, owner.settings.home, needs_grpc=request.protocol == "grpc") as (url, grpc):
+        report(f"started a server of its own for {name} on {url}")
+        return _bench_url(request, url, name, grpc, report)
+
+
+def _bench_url(request: BenchRequest, url: str, model: str | None, grpc: str, report: Callable[[str], None]) -> BenchReport:
+    job = BenchJob(
+        url=url,
+        model=model,
+        version=request.version,
+        protocol=request.protocol,
+        grpc=grpc,
+        payload=request.payload,
+        concurrency=request.concurrency or (0 if request.rate else _DEFAULT_CONCURRENCY),
+        rate=request.rate,
+        arrivals=request.arrivals,
+        duration_s=request.duration_s,
+        warm_up_s=request.warm_up_s,
+        timeout_s=request.timeout_s,
+        process_count=request.process_count,
+        row_count=request.row_count,
+        seed=request.seed,
+        rows=_rows_of(request),
+        expected=_expected_of(request),
+        capacity_p99_ms=request.capacity_p99_ms,
+        command=request.command or shlex.join(sys.argv),
+        progress=report,
+    )
+    return probe(job)
+
+
+def _rows_of(request: BenchRequest) -> Callable[[ModelFacts], tuple[Tensors, ...]] | None:
+    path = request.data
+    if path is None:
+        return None
+
+    def rows(model: ModelFacts) -> tuple[Tensors, ...]:
+        inputs = load_rows(path, Interface(model.inputs, model.outputs))
+        return _sliced(inputs, request.row_count)
+
+    return rows
+
+
+def _expected_of(request: BenchRequest) -> tuple[Tensors, ...]:
+    if request.expect is None:
+        return ()
+    try:
+        with np.load(request.expect, allow_pickle=False) as arrays:
+            return _sliced({name: arrays[name] for name in arrays.files}, request.row_count)
+    except (OSError, ValueError, AttributeError, zipfile.BadZipFile) as error:
+        raise DataError(
+            f"'{request.expect.name}' cannot be read as .npz: {error}.", hint="Write it with numpy.savez(output=...)."
+        ) from None
+
+
+def _sliced(tensors: Tensors, size: int) -> tuple[Tensors, ...]:
+    """Return requests of `size` rows each; rows at the end that fill none are left out."""
+    count = min((array.shape[0] for array in tensors.values()), default=0)
+    starts = range(0, count - size + 1, size)[:_REQUEST_LIMIT]
+    return tuple({name: array[start : start + size] for name, array in tensors.items()} for start in starts)
+
+
+@contextlib.contextmanager
+def own_server(name: str, home: Path, *, needs_grpc: bool) -> Iterator[tuple[str, str]]:
+    """Run `fairlead serve NAME` on free ports until it is ready; give its URL and, where needed, its gRPC address."""
+    command = [sys.executable, "-m", "fairlead", "serve", name, "--port", "0", "--home", str(home)]
+    command += ["--grpc-port", "0"] if needs_grpc else []
+    # A group of its own: Ctrl-C is for the measurement, which then still needs the server.
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True, env=os.environ | {"NO_COLOR": "1"})
+    try:
+        yield _wait_ready(process, name, needs_grpc=needs_grpc)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(_STOP_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        if process.stderr is not None:
+            process.stderr.close()
+
+
+def _wait_ready(process: subprocess.Popen[str], name: str, *, needs_grpc: bool) -> tuple[str, str]:
+    url, grpc, said = "", "", []
+    for line in process.stderr or ():
+        said.append(line.strip())
+        url = url or next(iter(_URL.findall(line)), "")
+        grpc = grpc or next(iter(_GRPC.findall(line)), "")
+        if url and (grpc or not needs_grpc):
+            break
+    if not url:
+        raise UnavailableError(f"The server for {name} did not start: {' '.join(said[-3:])}", hint=f"Try it by hand: fairlead serve {name}")
+    until = time.monotonic() + _START_S
+    while name not in list_models(HttpClient(url)) or HttpClient(url).get("/v2/health/ready").status != 200:
+        if process.poll() is not None or time.monotonic() > until:
+            raise UnavailableError(f"The server for {name} does not get ready.", hint=f"Try it by hand: fairlead serve {name}")
+        time.sleep(0.1)
+    return url, grpc
