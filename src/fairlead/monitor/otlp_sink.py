@@ -7,9 +7,11 @@ than a bounded answer, follows no redirects, and never logs the headers, which m
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import http.client
 import random
+import socket
 import threading
 import uuid
 from collections.abc import Sequence
@@ -48,6 +50,15 @@ class OtlpSink:
     def hurry(self) -> None:
         """Wait for nothing any more."""
         self._hurried.set()
+
+    def close(self) -> None:
+        """Cut off what still hangs: the thread that waits for the collector finds the connection ended."""
+        connection = self._connection
+        if connection is not None:
+            if connection.sock is not None:
+                with contextlib.suppress(OSError):  # the collector was faster
+                    connection.sock.shutdown(socket.SHUT_RDWR)
+            connection.close()
 
     def send(self, traced: Sequence[Traced]) -> int:
         """Post the spans of `traced`, again where the collector asks for that."""

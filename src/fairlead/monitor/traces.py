@@ -35,6 +35,10 @@ class TraceSink(Protocol):
         """Wait for nothing any more: what cannot be sent at once is lost."""
         ...
 
+    def close(self) -> None:
+        """Cut off what still hangs. Called by another thread than `send`."""
+        ...
+
 
 class Tracer:
     """Takes observations; close it at the end."""
@@ -68,3 +72,4 @@ class Tracer:
         """Send what waits, as far as that is possible within two seconds."""
         self._sink.hurry()
         self.pipe.close(_CLOSE_S)
+        self._sink.close()
