@@ -165,6 +165,7 @@ class Fleet:
         self._workers.remove(worker)
         self.ready_count -= worker.is_ready
         self._listener.worker_lost(worker, reason)
+        worker.call = None  # settled, or another's now
         worker.close()
 
     def _take_opened(self, zygote: ZygoteProcess, opened: Opened) -> None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from fairlead.core.interface import Array, TensorSpec
-from fairlead.errors import CorruptError, FairleadError
+from fairlead.errors import CorruptError, FairleadError, UnavailableError
 from fairlead.serve.workers.control import Failed, Opened, decode_message
 from fairlead.serve.workers.frames import READY, Answer, Buffer, error_of, read_answer, read_tensors
 from fairlead.serve.workers.line import Line, roomy
@@ -115,10 +115,13 @@ class Worker:
         return ""
 
     def close(self) -> None:
-        """Kill it and give everything back. Idempotent."""
+        """Kill it and give everything back; who still waits for it gets an error. Idempotent."""
         if self.is_open:
             self.is_open = self.is_ready = False
             self._line.close()
+            self._pulse.close()
+            if self.call is not None and not self.call.future.done():
+                self.call.future.set_exception(UnavailableError("The model was unloaded.", hint="Ask again."))
             if self._handle is not None:
                 _kill(self._handle)
 

@@ -70,6 +70,7 @@ class ZygoteProcess:
             if not self._loop.is_closed():
                 self._loop.remove_reader(self._control.fileno())
             self._control.close()
+            self.pulse.close()
             self._keeper.end_soon()
 
     @property
