@@ -150,6 +150,21 @@ def _original(kind: str, folder: Path) -> Engine:
     return open_reference(job(path, interface).artifact, folder / "scratch", OneShotSandbox())
 
 
+def _ensemble(kind: str, folder: Path) -> Engine:
+    """One step that runs the model."""
+    from fairlead.core.ensemble import Member
+    from fairlead.core.ensemble_wiring import Draft, StepKind, wire
+    from fairlead.engines.ensemble_engine import EnsembleEngine
+
+    path, interface = KINDS[kind].make(folder / "member-1.model.onnx")
+    wires = {spec.name: f"input.{spec.name}" for spec in interface.inputs}
+    members = [Member("m:1", "0" * 64, interface, "onnxruntime", path.name)]
+    outputs = {spec.name: f"only.{spec.name}" for spec in interface.outputs}
+    ensemble, whole = wire([Draft("only", StepKind.MODEL, wires, 0)], outputs, members)
+    (folder / "ensemble.json").write_bytes(msgspec.json.encode(ensemble))
+    return EnsembleEngine(folder / "ensemble.json", whole)
+
+
 LITERT = Path(__file__).parents[1] / "data" / "tensorflow" / "litert"
 
 
@@ -239,6 +254,7 @@ EXAMINEES: Mapping[str, Callable[[str, Path], Engine | None]] = {
     "litert": _litert,
     "trees": _trees,
     "python": _python,
+    "ensemble": _ensemble,
     "in a process of its own": _resident,
     "onnx in the sandbox": _original,
 }

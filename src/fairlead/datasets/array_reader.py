@@ -6,6 +6,7 @@ file cannot ask for a large array. Raises DataError that names the array. It nev
 
 from __future__ import annotations
 
+import math
 import tokenize
 import zipfile
 import zlib
@@ -28,7 +29,8 @@ def read_npz(file: BinaryIO, text_columns: frozenset[str]) -> Raw:
     try:
         with zipfile.ZipFile(file) as archive:
             members = archive.infolist()
-            _check_members(members)
+            check_members(members)
+            check_size(sum(member.file_size for member in members), what="The .npz file")
             arrays = {}
             for member in members:
                 name = member.filename.removesuffix(".npy")
@@ -49,7 +51,8 @@ def read_npy(file: BinaryIO, text_columns: frozenset[str]) -> Raw:
     return Raw({"": _read_array(file, size_bytes, "The array")}, is_table=False)
 
 
-def _check_members(members: list[zipfile.ZipInfo]) -> None:
+def check_members(members: list[zipfile.ZipInfo]) -> None:
+    """Raise DataError where an archive has too many members, none, or one of them twice."""
     if len(members) > MEMBER_LIMIT:
         raise DataError(f"The .npz file has {len(members)} members; the limit is {MEMBER_LIMIT}.")
     if not members:
@@ -57,14 +60,25 @@ def _check_members(members: list[zipfile.ZipInfo]) -> None:
     name, count = Counter(member.filename for member in members).most_common(1)[0]
     if count > 1:
         raise DataError(f"The .npz file holds '{shorten(name)}' {count} times.", hint="Save each array once.")
-    check_size(sum(member.file_size for member in members), what="The .npz file")
 
 
 def _read_array(stream: IO[bytes], size_bytes: int, what: str) -> Array:
     """Return the array in `stream`, whose header may claim no more than the `size_bytes` that follow."""
+    shape, is_fortran, dtype = read_header(stream, size_bytes, what)
+    count = math.prod(shape)
+    check_size(count * dtype.itemsize, what=what)
+    data = stream.read(count * dtype.itemsize)
+    if len(data) != count * dtype.itemsize:
+        raise DataError(f"{what} is truncated.", hint="Save the file again.")
+    array = np.frombuffer(data, dtype=dtype).reshape(shape[::-1] if is_fortran else shape)
+    return np.asarray(array.T if is_fortran else array, dtype=dtype.newbyteorder("="))
+
+
+def read_header(stream: IO[bytes], size_bytes: int, what: str) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Return shape, whether it is stored column by column, and type of the array in `stream`, which may claim no more than `size_bytes`."""
     try:
-        read_header = _HEADERS.get(npy.read_magic(stream), npy.read_array_header_2_0)
-        shape, is_fortran, dtype = read_header(stream)
+        read = _HEADERS.get(npy.read_magic(stream), npy.read_array_header_2_0)
+        shape, is_fortran, dtype = read(stream)
     except (ValueError, EOFError, SyntaxError, tokenize.TokenError) as error:
         raise DataError(f"{what} is not a .npy array: {_first_line(error)}.", hint="Save it with numpy.save or numpy.savez.") from error
     if dtype.hasobject:
@@ -74,17 +88,10 @@ def _read_array(stream: IO[bytes], size_bytes: int, what: str) -> Array:
         )
     if dtype.kind not in "biufUSM":
         raise DataError(f"{what} has the type {dtype}.", hint="Save numbers, booleans, text or dates (datetime64).")
-    count = 1
-    for size in shape:
-        count *= int(size)
-    check_size(count * dtype.itemsize, what=what)
-    if count * dtype.itemsize > size_bytes:
-        raise DataError(f"{what} is truncated: its header claims {count * dtype.itemsize} bytes.", hint="Save the file again.")
-    data = stream.read(count * dtype.itemsize)
-    if len(data) != count * dtype.itemsize:
-        raise DataError(f"{what} is truncated.", hint="Save the file again.")
-    array = np.frombuffer(data, dtype=dtype).reshape(shape[::-1] if is_fortran else shape)
-    return np.asarray(array.T if is_fortran else array, dtype=dtype.newbyteorder("="))
+    claimed = math.prod(shape) * dtype.itemsize
+    if claimed > size_bytes:
+        raise DataError(f"{what} is truncated: its header claims {claimed} bytes.", hint="Save the file again.")
+    return shape, is_fortran, dtype
 
 
 def _first_line(error: BaseException) -> str:

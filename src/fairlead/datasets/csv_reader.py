@@ -30,7 +30,7 @@ def read_csv(file: BinaryIO, text_columns: frozenset[str]) -> Raw:
     """Return the table's columns by header name; `text_columns` are read as text whatever they look like."""
     check_size(file.seek(0, 2), what="The .csv file")
     file.seek(0)
-    names, separator = _read_header(file)
+    names, separator = read_header(file)
     file.seek(0)
     types = {name: pa.string() for name in names if name in text_columns}
     try:
@@ -69,7 +69,7 @@ def _read_again(file: BinaryIO, names: list[str], separator: str) -> dict[str, A
     return to_columns(table)
 
 
-def _read_header(file: BinaryIO) -> tuple[list[str], str]:
+def read_header(file: BinaryIO) -> tuple[list[str], str]:
     """Return the column names and the separator."""
     try:
         head = codecs.getincrementaldecoder("utf-8-sig")().decode(file.read(_HEADER_LIMIT_BYTES))

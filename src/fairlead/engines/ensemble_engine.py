@@ -92,7 +92,7 @@ class EnsembleEngine:
     def description(self) -> str:
         """What runs the members, with versions."""
         kinds = ", ".join(dict.fromkeys(engine.description for engine in self._engines))
-        return f"ensemble of {len(self._engines)} ({kinds})"
+        return f"{kinds}, ensemble of {len(self._engines)}"
 
     def run(self, inputs: Tensors, outputs: Sequence[str] = ()) -> dict[str, Array]:
         """Return the named outputs (all where none are named); see core.ports.Engine for the errors."""
