@@ -55,11 +55,8 @@ def serve(
 def serve_until_stopped(house: House, request: ServeRequest) -> None:
     """Serve, and say on stderr what happens."""
 
-    def tell(sentence: str) -> None:
-        click.echo(f"  {sentence}", err=True)
-
     def listening(url: str) -> None:
         click.echo(f"{click.style('serving', fg='green')} {', '.join(request.names) or f'all of @{request.alias}'} on {url}", err=True)
         click.echo(f"  what is here: curl -s {url}/openapi.json    stop: Ctrl-C", err=True)
 
-    run_server(request, house, on_listening=listening, report=tell)
+    run_server(request, house, on_listening=listening)
