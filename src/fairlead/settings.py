@@ -35,6 +35,8 @@ class Settings:
     body_deadline_s: float = _setting(30.0, "Time in which a request's body has to arrive, plus 1 s per MiB.")
     connection_limit: int = _setting(1024, "Connections open at once; more are closed at once.")
     queue_limit: int = _setting(128, "Requests of one model that wait or run at once; more are refused with 503.")
+    worker_count: int = _setting(0, "Processes that run each version, sharing its weights; 0: it runs in the server's own process.")
+    call_limit_s: float = _setting(0.0, "A worker that takes longer for one call is replaced; 0: what is learned from the golden requests.")
     cache_bytes: int = _setting(0, "Memory for answers that are given again to equal requests; 0: none are kept.")
     log_format: str = _setting("text", "What the log of `serve` is written as: text, or json with a line per event.")
     access_log: bool = _setting(False, "Log every request, not only those that failed or were slow.")

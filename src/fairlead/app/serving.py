@@ -6,6 +6,7 @@ is away, CorruptError where a version's files are not what was registered.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address
@@ -27,14 +28,20 @@ from fairlead.settings import Settings
 from fairlead.stores.document import load
 from fairlead.stores.version_files import read_file
 
+_WORKER_LIMIT = 256
+
 
 @dataclass(frozen=True)
 class RegistrySource:
-    """Aspires to the version that `alias` points at, for `names` or, where there are none, for every model that has the alias."""
+    """Aspires to the version that `alias` points at, for `names` or, where there are none, for every model that has the alias.
+
+    `is_apart` says that worker processes open what they can, so that this one need not.
+    """
 
     house: House
     names: tuple[str, ...] = ()
     alias: str = PRODUCTION
+    is_apart: bool = False
 
     def aspired(self) -> Mapping[str, Version]:
         """Return model name -> version."""
@@ -52,7 +59,7 @@ class RegistrySource:
 
     def load(self, version: Version) -> LoadedModel:
         """Unpack, check and start `version`."""
-        return open_version(version, self.house)
+        return open_version(version, self.house, is_apart=self.is_apart)
 
 
 @dataclass(frozen=True)
@@ -68,6 +75,7 @@ class ServeRequest:
     alias: str = PRODUCTION
     is_exposed: bool = False
     cache_bytes: int | None = None
+    worker_count: int | None = None
 
 
 def serve(request: ServeRequest, house: House, *, on_listening: Callable[[str], None]) -> None:
@@ -90,8 +98,10 @@ def promises(name: str, number: int, house: House) -> tuple[Requirement, ...]:
 
 def _job(request: ServeRequest, house: House, observers: Observers, on_listening: Callable[[str], None]) -> ServeJob:
     settings = house.settings
+    worker_count = settings.worker_count if request.worker_count is None else request.worker_count
+    _check_workers(worker_count)
     return ServeJob(
-        source=RegistrySource(house, request.names, request.alias),
+        source=RegistrySource(house, request.names, request.alias, is_apart=worker_count > 0),
         host=request.host or settings.host,
         port=settings.port if request.port is None else request.port,
         default_model=request.default or "",
@@ -100,6 +110,8 @@ def _job(request: ServeRequest, house: House, observers: Observers, on_listening
         grace_s=settings.grace_s,
         queue_limit=settings.queue_limit,
         cache_bytes=settings.cache_bytes if request.cache_bytes is None else request.cache_bytes,
+        worker_count=worker_count,
+        call_limit_s=settings.call_limit_s,
         limits=_limits(settings),
         sink=observers.watcher,
         statistics=observers.watcher.statistics,
@@ -108,6 +120,15 @@ def _job(request: ServeRequest, house: House, observers: Observers, on_listening
         report=observers.log.say,
         software_version=__version__,
     )
+
+
+def _check_workers(count: int) -> None:
+    if not 0 <= count <= _WORKER_LIMIT:
+        raise SpecError(
+            f"{count} workers are not possible.", hint=f"Between 0 and {_WORKER_LIMIT}; 0: none, models run in the server's own."
+        )
+    if count and sys.platform != "linux":
+        raise SpecError("Worker processes need Linux.", hint="Without --workers, models run in the server's own process.")
 
 
 def _check_exposure(host: str, *, is_exposed: bool) -> None:

@@ -21,6 +21,7 @@ from fairlead.core.version import PRODUCTION
 @click.option("--default", help="Model that answers /predict where several are served.")
 @click.option("--alias", default=PRODUCTION, show_default=True, help="The alias to follow.")
 @click.option("--unsafe-expose", "is_exposed", is_flag=True, help="Allow a --host that other machines reach; nobody is asked for a key.")
+@click.option("--workers", "worker_count", type=click.IntRange(0, 256), help="Processes per version; 0: the server's own.  [default: 0]")
 @click.option("--cache", "cache_bytes", type=ByteSize(), help="Keep answers in that much memory, e.g. 64MB.  [default: none are kept]")
 @click.option("-f", "--spec", type=click.Path(path_type=Path), help="A fairlead.yaml whose `serve` says the same.")
 @home_option
@@ -33,6 +34,7 @@ def serve(
     alias: str,
     is_exposed: bool,
     cache_bytes: int | None,
+    worker_count: int | None,
     spec: Path | None,
     home: str | None,
 ) -> None:
@@ -47,7 +49,7 @@ def serve(
     """
     said = find_spec(spec, is_needed=False)[0].serve
     request = ServeRequest(
-        names, host or said.host, said.port if port is None else port, default or said.default, alias, is_exposed, cache_bytes
+        names, host or said.host, said.port if port is None else port, default or said.default, alias, is_exposed, cache_bytes, worker_count
     )
     serve_until_stopped(build_house(home), request)
 

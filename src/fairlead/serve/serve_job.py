@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from fairlead.core.ports import ObservationSink, VersionSource
 from fairlead.core.version import PRODUCTION
 from fairlead.serve.batching import BatchPolicy
+from fairlead.serve.grpc.limits import GrpcLimits
 from fairlead.serve.http.api import StatisticsSource
 from fairlead.serve.http.limits import HttpLimits
 from fairlead.serve.http.metrics import MetricsSource
@@ -29,11 +30,14 @@ def _silent(_: str) -> None:
 
 @dataclass(frozen=True)
 class ServeJob:
-    """What to serve and how. Times in seconds; port 0 lets the system choose; `thread_count` is how many slow calls of one
+    """What to serve and how. Times in seconds; port 0 lets the system choose; no `grpc_port`, no gRPC; `thread_count` is how many slow calls of one
     version run at once, `request_timeout_s` how long any request may take (0: for ever). `cache_bytes` is the memory for
     answers that are given again to equal requests (0: none are kept), `memory_budget_bytes` that for all loaded versions together (0: no
     limit). The version that answered before stays loaded for `keep_warm_s`, so that a rollback need not load it. `allow_model_control` lets
     clients load and unload; `is_strict` says that the server is ready only while every model serves.
+
+    Versions run in `worker_count` processes each (0: in this one); one that takes longer than `call_limit_s` for a call counts as hung
+    (0: what is learned from the golden requests).
 
     `on_listening` is told the URL once, `report` every sentence for the log. `software_version` is what server metadata says.
     """
@@ -41,6 +45,7 @@ class ServeJob:
     source: VersionSource
     host: str = "127.0.0.1"
     port: int = 8080
+    grpc_port: int | None = None
     default_model: str = ""
     alias: str = PRODUCTION
     follow_interval_s: float = 0.5
@@ -48,6 +53,8 @@ class ServeJob:
     queue_limit: int = 128
     request_timeout_s: float = 60.0
     thread_count: int = 2
+    worker_count: int = 0
+    call_limit_s: float = 0.0
     batch: BatchPolicy = field(default_factory=BatchPolicy)
     cache_bytes: int = 0
     memory_budget_bytes: int = 0
@@ -56,6 +63,7 @@ class ServeJob:
     allow_model_control: bool = False
     is_strict: bool = False
     limits: HttpLimits = field(default_factory=HttpLimits)
+    grpc_limits: GrpcLimits = field(default_factory=GrpcLimits)
     sink: ObservationSink = field(default_factory=NullSink)
     statistics: StatisticsSource | None = None
     metrics: MetricsSource | None = None

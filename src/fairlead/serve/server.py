@@ -21,6 +21,8 @@ from fairlead.errors import EnvironmentalError, PortInUseError, UnavailableError
 from fairlead.serve.assembly import Assembly
 from fairlead.serve.data_plane import DataPlane
 from fairlead.serve.follower import Follower
+from fairlead.serve.grpc.port import GrpcPort
+from fairlead.serve.grpc.service import ServiceJob
 from fairlead.serve.http.api import Api, ApiJob
 from fairlead.serve.http.gate import Gate
 from fairlead.serve.http.metrics import MetricsHandlers
@@ -29,6 +31,8 @@ from fairlead.serve.model_table import ModelTable
 from fairlead.serve.reading import read_versions
 from fairlead.serve.resident_memory import Trimmer
 from fairlead.serve.serve_job import ServeJob
+from fairlead.serve.workers.host import WorkerHost
+from fairlead.serve.workers.policy import WorkerPolicy
 
 _BACKLOG = 2048
 
@@ -40,7 +44,7 @@ class Server:
         self._job = job
         self.table = ModelTable()
         self.plane = DataPlane(self.table, job.sink, queue_limit=job.queue_limit, timeout_s=job.request_timeout_s)
-        assembly = Assembly(job.sink, job.thread_count, job.batch)
+        assembly = Assembly(job.sink, job.thread_count, job.batch, _worker_host(job))
         self.table.on_freed = Trimmer().give_back_soon
         loader = Loader(job.source, self.table, assembly.assemble, budget_bytes=job.memory_budget_bytes, timeout_s=job.load_timeout_s)
         self.follower = Follower(job.source, self.table, loader, label=job.alias, report=job.report, keep_warm_s=job.keep_warm_s)
@@ -48,11 +52,17 @@ class Server:
         self.api = Api(
             ApiJob(self.plane, job.limits, job.software_version, self.why_not_ready, job.report, job.default_model, job.statistics, metrics)
         )
+        self._grpc = None if job.grpc_port is None else GrpcPort(self._grpc_job(job), job.report)
         self._gate: Gate | None = None
         self._listener: asyncio.Server | None = None
         self._following: asyncio.Task[None] | None = None
         self._is_draining = False
         self.url = ""
+
+    @property
+    def grpc_address(self) -> str:
+        """Where gRPC is spoken, as its clients write it: host:port; "" where it is not."""
+        return "" if self._grpc is None else self._grpc.address
 
     def why_not_ready(self) -> str:
         """Return "" where every model that should be served is, else the reason."""
@@ -69,7 +79,7 @@ class Server:
         """Return what the server holds at the moment, for metrics."""
         return ServerReading(
             is_ready=not self.why_not_ready(),
-            connection_count=self._gate.connection_count if self._gate is not None else 0,
+            connection_count=sum(front.connection_count for front in (self._gate, self._grpc) if front is not None),
             versions=read_versions(self.table),
         )
 
@@ -85,6 +95,13 @@ class Server:
             raise _address_error(error, self._job.host, self._job.port) from error
         host, port = self._listener.sockets[0].getsockname()[:2]
         self.url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+        if self._grpc is not None and self._job.grpc_port is not None:
+            try:
+                await self._grpc.start(self._job.host, self._job.grpc_port)
+            except OSError as error:
+                self._listener.close()
+                gate.close()
+                raise _address_error(error, self._job.host, self._job.grpc_port, "--grpc-port") from error
         await self.follower.poll()
         self._following = loop.create_task(self.follower.follow(self._job.follow_interval_s))
         self._job.on_listening(self.url)
@@ -101,12 +118,29 @@ class Server:
                 await self._following
         if self._listener is not None:
             self._listener.close()  # 2. nobody new
-        if self._gate is not None:
-            await _first(self._job.grace_s, self._gate.drain(), (hurry or asyncio.Event()).wait())  # 3. what is in flight
-            self._gate.close()
+        if self._grpc is not None:
+            self._grpc.refuse_newcomers()
+        await _first(self._job.grace_s, self._drain(), (hurry or asyncio.Event()).wait())  # 3. what is in flight
+        for front in (self._gate, self._grpc):
+            if front is not None:
+                front.close()
         await self.follower.stop()  # 4. models and threads
         for name in tuple(self.table.models):
             self.table.remove(name)
+
+    async def _drain(self) -> None:
+        await asyncio.gather(*(front.drain() for front in (self._gate, self._grpc) if front is not None))
+
+    def _grpc_job(self, job: ServeJob) -> ServiceJob:
+        return ServiceJob(
+            self.plane,
+            job.grpc_limits,
+            job.software_version,
+            self.api.extensions,
+            self.why_not_ready,
+            is_stopping=lambda: self._is_draining,
+            statistics=job.statistics,
+        )
 
 
 async def _first(timeout_s: float, *waits: Coroutine[Any, Any, object]) -> None:
@@ -117,12 +151,19 @@ async def _first(timeout_s: float, *waits: Coroutine[Any, Any, object]) -> None:
         task.cancel()
 
 
-def _address_error(error: OSError, host: str, port: int) -> EnvironmentalError:
+def _address_error(error: OSError, host: str, port: int, option: str = "--port") -> EnvironmentalError:
     if error.errno == errno.EADDRINUSE:
-        return PortInUseError(f"Port {port} on {host} is in use.", hint="Stop what listens there, or choose another with --port.")
+        return PortInUseError(f"Port {port} on {host} is in use.", hint=f"Stop what listens there, or choose another with {option}.")
     if error.errno == errno.EACCES:
         return EnvironmentalError(f"Port {port} needs rights that this user does not have.", hint="Choose a port above 1023.")
     return EnvironmentalError(f"Cannot listen on {host}, port {port}.", hint="The host has to be an address of this machine.")
+
+
+def _worker_host(job: ServeJob) -> WorkerHost | None:
+    if not job.worker_count:
+        return None
+    policy = WorkerPolicy(count=job.worker_count, call_limit_s=job.call_limit_s)
+    return WorkerHost(asyncio.get_running_loop(), policy, job.report)
 
 
 class ServerThread:
