@@ -143,7 +143,7 @@ def serve_file(model: Path, port: int) -> None:
             inputs = {
                 spec.name: np.zeros([1 if size is None else size for size in spec.shape], spec.dtype.numpy) for spec in interface.inputs
             }
-            return LoadedModel(engine, Golden(inputs, engine.run(inputs)))
+            return LoadedModel(engine, Golden(inputs, engine.run(inputs)), is_deterministic=True, is_batch_invariant=True)
 
     watcher = watch(WatchJob(lambda _name, _number: (), print))
     serve(ServeJob(OneFile(), port=port, sink=watcher, statistics=watcher.statistics, report=lambda text: print(text, file=sys.stderr)))

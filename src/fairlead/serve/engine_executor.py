@@ -22,6 +22,8 @@ class EngineExecutor:
         self._pool = ThreadPool(thread_count, "fairlead-engine")
         self.slot_count = thread_count
         self.is_blocking = is_blocking
+        self._running_count = 0
+        self._is_closed = False
 
     @property
     def interface(self) -> Interface:
@@ -39,9 +41,17 @@ class EngineExecutor:
 
     async def run(self, inputs: Tensors, outputs: Sequence[str]) -> dict[str, Array]:
         """Return the outputs, computed in a thread."""
-        return await self._pool.call(partial(self._engine.run, inputs, outputs))
+        self._running_count += 1
+        try:
+            return await self._pool.call(partial(self._engine.run, inputs, outputs))
+        finally:
+            self._running_count -= 1
+            if self._is_closed and not self._running_count:
+                self._engine.close()
 
     def close(self) -> None:
-        """Let the engine go, and its threads end after the calls that they are in."""
+        """Let the engine go, at once or after the calls that it is in: some may run on for nobody, whose time was over."""
+        self._is_closed = True
         self._pool.close()
-        self._engine.close()
+        if not self._running_count:
+            self._engine.close()

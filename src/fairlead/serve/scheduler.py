@@ -60,6 +60,11 @@ class Scheduler:
         self.created_count = self.released_count = 0
 
     @property
+    def policy(self) -> BatchPolicy:
+        """How batches are made."""
+        return self._policy
+
+    @property
     def waiting_count(self) -> int:
         """How many requests wait."""
         return len(self._waiting)

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING
 import httptools
 
 from fairlead.serve.http.eager import Started, start
+from fairlead.serve.http.head import check_head, too_large
 from fairlead.serve.http.message import HttpRequest, Reply, error_reply, to_bytes
 from fairlead.serve.http.repeat import Repeat, repeat_of
 
 if TYPE_CHECKING:
     from fairlead.serve.http.gate import Gate
 
-_HOST = re.compile(rb"[A-Za-z0-9.\-_~%!$&'()*+,;=:\[\]]*")
 _REQUEST_ID = re.compile(rb"[\x21-\x7e]{1,128}")
 # A second one of these would leave open which counts: the start of request smuggling.
 _SINGLE = frozenset({b"host", b"content-length", b"transfer-encoding", b"content-type", b"expect", b"inference-header-content-length"})
@@ -150,13 +150,11 @@ class Connection(asyncio.Protocol):
     def _take_repeated(self, repeat: Repeat, data: bytes) -> bool:
         """Take a request whose head is the one before; returns False where the parser has to look."""
         gate = self._gate
-        body = repeat.body(data, gate.limits.body_bytes)
-        if body is None or not gate.reserve(len(body)):
+        request = repeat.read(data, gate.limits.body_bytes)
+        if request is None or not gate.reserve(len(request.body)):
             return False
-        self._buffered += len(body)
-        known = repeat.request
-        given = known.request_id if b"x-request-id" in known.headers else gate.next_request_id()
-        request = HttpRequest(known.method, known.target, known.headers, body, True, False, given)
+        self._buffered += len(request.body)
+        request.request_id = self._identity(request.headers)
         self.deadline = _FOREVER
         if self._queue or self._is_busy or self._is_write_paused or self._transport is None:
             self._queue.append(request)
@@ -206,9 +204,8 @@ class Connection(asyncio.Protocol):
         request, limits = self._request, self._gate.limits
         request.method = self._parser.get_method()
         request.is_old = self._parser.get_http_version() == "1.0"
-        given = request.headers.get(b"x-request-id", b"")
-        request.request_id = given.decode("ascii") if _REQUEST_ID.fullmatch(given) else self._gate.next_request_id()
-        refusal = _check_headers(request, limits.body_bytes)
+        request.request_id = self._identity(request.headers)
+        refusal = check_head(request, limits.body_bytes)
         if refusal is not None:
             self._refuse(refusal)
             return
@@ -229,7 +226,7 @@ class Connection(asyncio.Protocol):
         request, limits = self._request, self._gate.limits
         size = len(request.body) + len(part)
         if size > limits.body_bytes:
-            self._refuse(_too_large(limits.body_bytes))
+            self._refuse(too_large(limits.body_bytes))
             return
         if not self._gate.reserve(len(part)):
             self._refuse(error_reply(503, "The server is receiving too much at once.", (b"retry-after: 1",)))
@@ -379,26 +376,11 @@ class Connection(asyncio.Protocol):
             self._is_read_paused = is_full
             (transport.pause_reading if is_full else transport.resume_reading)()
 
+    def _identity(self, headers: dict[bytes, bytes]) -> str:
+        """Return the identity that a request came with, or a new one."""
+        given = headers.get(b"x-request-id")
+        return given.decode("ascii") if given is not None and _REQUEST_ID.fullmatch(given) else self._gate.next_request_id()
+
     def _release(self, size: int) -> None:
         self._buffered -= size
         self._gate.release(size)
-
-
-def _check_headers(request: HttpRequest, body_limit: int) -> Reply | None:
-    """Return the refusal that the headers deserve, if any."""
-    headers = request.headers
-    host = headers.get(b"host")
-    if (host is None and not request.is_old) or (host is not None and not _HOST.fullmatch(host)):
-        return error_reply(400, "The request needs one well-formed Host header.")
-    if headers.get(b"transfer-encoding", b"chunked").lower() != b"chunked":
-        return error_reply(400, "The only transfer encoding understood is 'chunked'.")
-    if int(headers.get(b"content-length", b"0")) > body_limit:  # the parser has let only digits through
-        return _too_large(body_limit)
-    if headers.get(b"expect", b"100-continue").lower() != b"100-continue":
-        return error_reply(417, "The only expectation understood is '100-continue'.")
-    return None
-
-
-def _too_large(body_limit: int) -> Reply:
-    hint = "Send fewer rows at once, or raise the server's setting body_limit_bytes."
-    return error_reply(413, f"The body is larger than {body_limit} bytes, the limit. {hint}")

@@ -1,6 +1,6 @@
 """What a connection said before, so that a request that begins with the same bytes need not be parsed again.
 
-Takes the bytes of a whole request and what the parser made of them; gives a `Repeat`, which knows the body of the next one where its head
+Takes the bytes of a whole request and what the parser made of them; gives a `Repeat`, which reads the next one where its head
 is the same to the byte but for the digits of its length. Bytes that were parsed and checked once mean the same the next time, so nothing is
 believed that a parser would not believe; everything else goes to the parser. It raises nothing.
 """
@@ -16,18 +16,20 @@ from fairlead.serve.http.message import HttpRequest
 _LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]+)[ \t]*\r\n", re.IGNORECASE)
 _DIGIT_COUNT = 12
 # These are acted upon before the body, or say that its length is not the one that is counted here.
-_ACTED_UPON = frozenset({b"transfer-encoding", b"expect", b"upgrade", b"connection"})
+_ACTED_UPON = frozenset({b"transfer-encoding", b"expect", b"upgrade"})
 
 
 class Repeat(msgspec.Struct, frozen=True):
-    """The head of a request, before and behind the digits of its length, and the request itself."""
+    """The head of a request, before and behind the digits of its length, and what the parser made of it (the body is not kept)."""
 
     before: bytes
     behind: bytes
-    request: HttpRequest
+    method: bytes
+    target: bytes
+    headers: dict[bytes, bytes]
 
-    def body(self, data: bytes, limit_bytes: int) -> bytes | None:
-        """Return the body if `data` is one whole request with this head, of at most `limit_bytes`; else None."""
+    def read(self, data: bytes, limit_bytes: int) -> HttpRequest | None:
+        """Return the request if `data` is one whole request with this head and a body of at most `limit_bytes`; else None."""
         if not data.startswith(self.before):
             return None
         place = len(self.before)
@@ -36,7 +38,12 @@ class Repeat(msgspec.Struct, frozen=True):
         if end < 0 or not digits.isdigit() or not data.startswith(self.behind, end):  # of bytes, isdigit allows 0-9 only
             return None
         start, size = end + len(self.behind), int(digits)
-        return data[start:] if len(data) - start == size <= limit_bytes else None
+        if len(data) - start != size or size > limit_bytes:
+            return None
+        headers = self.headers
+        if digits != headers[b"content-length"]:
+            headers = headers | {b"content-length": digits}
+        return HttpRequest(self.method, self.target, headers, data[start:])
 
 
 def repeat_of(data: bytes, request: HttpRequest) -> Repeat | None:
@@ -50,4 +57,4 @@ def repeat_of(data: bytes, request: HttpRequest) -> Repeat | None:
     match = _LENGTH.search(data, 0, head_end)
     if len(found) != 1 or match is None or int(found[0]) != len(request.body):
         return None
-    return Repeat(data[: match.start(1)], data[match.end(1) : head_end], request)
+    return Repeat(data[: match.start(1)], data[match.end(1) : head_end], request.method, request.target, request.headers)
