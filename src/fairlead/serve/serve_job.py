@@ -30,8 +30,8 @@ def _silent(_: str) -> None:
 
 @dataclass(frozen=True)
 class ServeJob:
-    """What to serve and how. Times in seconds; port 0 lets the system choose; no `grpc_port`, no gRPC; `thread_count` is how many slow calls of one
-    version run at once, `request_timeout_s` how long any request may take (0: for ever). `cache_bytes` is the memory for
+    """What to serve and how. Times in seconds; port 0 lets the system choose, and without `grpc_port` there is no gRPC; `thread_count` is
+    how many slow calls of one version run at once, `request_timeout_s` how long any request may take (0: for ever). `cache_bytes` is for
     answers that are given again to equal requests (0: none are kept), `memory_budget_bytes` that for all loaded versions together (0: no
     limit). The version that answered before stays loaded for `keep_warm_s`, so that a rollback need not load it. `allow_model_control` lets
     clients load and unload; `is_strict` says that the server is ready only while every model serves.

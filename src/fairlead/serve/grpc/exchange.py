@@ -184,7 +184,7 @@ class Exchange:
     # Ends.
 
     def _fail(self, stream: Stream, failure: Failure, request_id: str) -> None:
-        ending = trailers(failure.code, failure.text)
+        ending = trailers(failure)
         if failure.code is Code.UNIMPLEMENTED:
             ending += _ENCODINGS
         if not stream.is_begun:

@@ -15,6 +15,7 @@ from hpack.table import HeaderTable
 
 from fairlead.serve.grpc.frames import COMPRESSION_ERROR, ENHANCE_YOUR_CALM, PROTOCOL_ERROR, ConnectionFault
 from fairlead.serve.grpc.limits import GrpcLimits
+from fairlead.serve.trace_context import read_trace
 
 _CACHE_LIMIT = 64
 _CACHED_BLOCK_BYTES = 1024
@@ -23,7 +24,6 @@ _BAD_VALUE = re.compile(rb"[\x00\r\n]|\A[ \t]|[ \t]\Z")
 _REQUEST_ID = re.compile(rb"[\x21-\x7e]{1,128}")
 _TIMEOUT = re.compile(rb"([0-9]{1,8})([HMSmun])")
 _SECONDS = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9}
-_TRACE = re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _PSEUDO = frozenset({b":method", b":scheme", b":path", b":authority"})
 _OF_CONNECTIONS = frozenset({b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"})
 _GRPC = b"application/grpc"
@@ -156,14 +156,14 @@ def _read_call(found: dict[bytes, bytes], status: int) -> Head:
     length = found.get(b"content-length", b"-1")
     if length != b"-1" and not (length.isdigit() and len(length) < 16):
         raise StreamFault
-    request_id, trace = found.get(b"x-request-id", b""), found.get(b"traceparent", b"")
+    request_id = found.get(b"x-request-id", b"")
     return Head(
         path=found[b":path"],
         http_status=status,
         timeout_s=timeout_s,
         encoding=found.get(b"grpc-encoding", b""),
         request_id=request_id.decode("ascii") if _REQUEST_ID.fullmatch(request_id) else "",
-        trace=trace.decode("ascii") if _TRACE.fullmatch(trace) else "",
+        trace=read_trace(found.get(b"traceparent"), found.get(b"tracestate")),
         content_length=int(length),
         mistake=mistake,
     )

@@ -7,43 +7,41 @@ settings are not offered: their methods do not exist here, and are answered UNIM
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
-
-from google.protobuf.json_format import ParseDict  # type: ignore[import-untyped]
-from google.protobuf.message import DecodeError, Message  # type: ignore[import-untyped]
+from typing import Any
 
 from fairlead.core.interface import TensorSpec, shorten
-from fairlead.errors import FairleadError, NotFoundError, RequestError
+from fairlead.errors import FairleadError, NotFoundError
 from fairlead.serve.data_plane import DataPlane
 from fairlead.serve.grpc.calls import Answer, Call, Kind, Method
+from fairlead.serve.grpc.codec import decode, encode
 from fairlead.serve.grpc.inference import Inference
 from fairlead.serve.grpc.limits import GrpcLimits
-from fairlead.serve.grpc.schema import HEALTH_MESSAGES, MESSAGES
-from fairlead.serve.grpc.wire import broken, field
+from fairlead.serve.grpc.operations import RepositoryMethods, StatisticsMethods
 from fairlead.serve.http.routes import Permission
 from fairlead.serve.http.v2 import parse_version
-
-if TYPE_CHECKING:
-    from fairlead.serve.repository import Repository
+from fairlead.serve.http.v2_repository import ModelRepository, StatisticsSource
 
 SERVICE = "inference.GRPCInferenceService"
 HEALTH = "grpc.health.v1.Health"
-EXTENSIONS = ("schedule_policy", "parameters", "model_repository", "model_configuration", "statistics", "binary_tensor_data")
 _WATCH_S = 0.25  # how often a watched health is looked at
 
 
 @dataclass(frozen=True)
 class ServiceJob:
-    """What the service is made of. `why_not_ready` gives "" while the server is ready; `version` is what server metadata says."""
+    """What the service is made of. `why_not_ready` gives "" while the server is ready; `version` and `extensions` are what server
+    metadata says. Where there is no repository, or nobody who counts, their methods are not offered.
+    """
 
     plane: DataPlane
-    repository: Repository
     limits: GrpcLimits
     version: str
+    extensions: Sequence[str]
     why_not_ready: Callable[[], str]
     is_stopping: Callable[[], bool]
+    repository: ModelRepository | None = None
+    statistics: StatisticsSource | None = None
 
 
 class Service:
@@ -52,63 +50,67 @@ class Service:
     def __init__(self, job: ServiceJob) -> None:
         self._job = job
         self._table = job.plane.table
-        inference = Inference(job.plane, job.limits)
-        health, view, infer, operate = Permission.HEALTH, Permission.VIEW, Permission.INFER, Permission.OPERATE
-        size, small = job.limits.message_bytes, job.limits.control_bytes
+        inference, small = Inference(job.plane, job.limits), job.limits.control_bytes
 
-        def v2(name: str, permission: Permission, answer: Answer) -> Method:
+        def method(name: str, permission: Permission, answer: Answer) -> Method:
             return Method(f"/{SERVICE}/{name}", permission, answer, limit_bytes=small)
 
-        methods = (
-            Method(f"/{SERVICE}/ModelInfer", infer, inference.infer, limit_bytes=size),
-            Method(f"/{SERVICE}/ModelStreamInfer", infer, inference.infer_item, kind=Kind.EACH, limit_bytes=size),
-            v2("ServerLive", health, self._live),
-            v2("ServerReady", health, self._ready),
-            v2("ModelReady", view, self._model_ready),
-            v2("ServerMetadata", view, self._server),
-            v2("ModelMetadata", view, self._metadata),
-            v2("ModelConfig", view, self._config),
-            v2("ModelStatistics", view, self._statistics),
-            v2("RepositoryIndex", view, self._index),
-            v2("RepositoryModelLoad", operate, self._load),
-            v2("RepositoryModelUnload", operate, self._unload),
-            Method(f"/{HEALTH}/Check", health, self._check, limit_bytes=small),
-            Method(f"/{HEALTH}/Watch", health, self._check, self._watch, limit_bytes=small),
-        )
+        size = job.limits.message_bytes
+        methods = [
+            Method(f"/{SERVICE}/ModelInfer", Permission.INFER, inference.infer, limit_bytes=size),
+            Method(f"/{SERVICE}/ModelStreamInfer", Permission.INFER, inference.infer_item, kind=Kind.EACH, limit_bytes=size),
+            method("ServerLive", Permission.HEALTH, self._live),
+            method("ServerReady", Permission.HEALTH, self._ready),
+            method("ModelReady", Permission.VIEW, self._model_ready),
+            method("ServerMetadata", Permission.VIEW, self._server),
+            method("ModelMetadata", Permission.VIEW, self._metadata),
+            Method(f"/{HEALTH}/Check", Permission.HEALTH, self._check, limit_bytes=small),
+            Method(f"/{HEALTH}/Watch", Permission.HEALTH, self._check, self._watch, limit_bytes=small),
+        ]
+        if job.statistics is not None:
+            methods.append(method("ModelStatistics", Permission.VIEW, StatisticsMethods(self._table, job.statistics).statistics))
+        if job.repository is not None:
+            repository = RepositoryMethods(job.repository)
+            methods += [
+                method("ModelConfig", Permission.VIEW, repository.config),
+                method("RepositoryIndex", Permission.VIEW, repository.index),
+                method("RepositoryModelLoad", Permission.OPERATE, repository.load),
+                method("RepositoryModelUnload", Permission.OPERATE, repository.unload),
+            ]
         self.methods: dict[bytes, Method] = {method.path.encode(): method for method in methods}
 
     async def _live(self, call: Call, content: bytes) -> bytes:
         del call
-        _decode("ServerLiveRequest", content)
-        return _encode("ServerLiveResponse", live=True)
+        decode("ServerLiveRequest", content)
+        return encode("ServerLiveResponse", live=True)
 
     async def _ready(self, call: Call, content: bytes) -> bytes:
         del call
-        _decode("ServerReadyRequest", content)
-        return _encode("ServerReadyResponse", ready=not self._job.why_not_ready())
+        decode("ServerReadyRequest", content)
+        return encode("ServerReadyResponse", ready=not self._job.why_not_ready())
 
     async def _server(self, call: Call, content: bytes) -> bytes:
         del call
-        _decode("ServerMetadataRequest", content)
-        return _encode("ServerMetadataResponse", name="fairlead", version=self._job.version, extensions=EXTENSIONS)
+        decode("ServerMetadataRequest", content)
+        return encode("ServerMetadataResponse", name="fairlead", version=self._job.version, extensions=self._job.extensions)
 
     async def _model_ready(self, call: Call, content: bytes) -> bytes:
         """As Triton says it: a model that is not there is not ready, which is no error."""
         del call
-        message = _decode("ModelReadyRequest", content)
+        message = decode("ModelReadyRequest", content)
         try:
             self._table.resolve(message.name, parse_version(message.version or None))
         except FairleadError:
-            return _encode("ModelReadyResponse", ready=False)
-        return _encode("ModelReadyResponse", ready=True)
+            return encode("ModelReadyResponse", ready=False)
+        return encode("ModelReadyResponse", ready=True)
 
     async def _metadata(self, call: Call, content: bytes) -> bytes:
         """`properties` stays empty: MLServer's client has another type in its place."""
         del call
-        message = _decode("ModelMetadataRequest", content)
+        message = decode("ModelMetadataRequest", content)
         served = self._table.resolve(message.name, parse_version(message.version or None))
         interface = served.interface
-        return _encode(
+        return encode(
             "ModelMetadataResponse",
             name=served.version.name,
             versions=[str(number) for number in sorted(self._table.models[served.version.name].versions)],
@@ -117,48 +119,14 @@ class Service:
             outputs=[_tensor_metadata(spec) for spec in interface.outputs],
         )
 
-    async def _config(self, call: Call, content: bytes) -> bytes:
-        del call
-        message = _decode("ModelConfigRequest", content)
-        return _from_json(
-            "ModelConfigResponse", {"config": self._job.repository.config(message.name, parse_version(message.version or None))}
-        )
-
-    async def _statistics(self, call: Call, content: bytes) -> bytes:
-        del call
-        message = _decode("ModelStatisticsRequest", content)
-        found = self._job.repository.statistics(message.name or None, parse_version(message.version or None))
-        return _from_json("ModelStatisticsResponse", {"model_stats": found})
-
-    async def _index(self, call: Call, content: bytes) -> bytes:
-        del call
-        message = _decode("RepositoryIndexRequest", content)
-        index = self._job.repository.index(ready_only=message.ready)
-        models = [{"name": item.name, "version": item.version, "state": item.state, "reason": item.reason} for item in index]
-        return _encode("RepositoryIndexResponse", models=models)
-
-    async def _load(self, call: Call, content: bytes) -> bytes:
-        del call
-        message = _decode("RepositoryModelLoadRequest", content)
-        name, answer = _target(message)
-        await self._job.repository.load(name, _values(message.parameters))
-        return answer
-
-    async def _unload(self, call: Call, content: bytes) -> bytes:
-        del call
-        message = _decode("RepositoryModelUnloadRequest", content)
-        name, answer = _target(message)
-        await self._job.repository.unload(name, _values(message.parameters))
-        return answer
-
     async def _check(self, call: Call, content: bytes) -> bytes:
         del call
-        return self._health(_decode("HealthCheckRequest", content).service, is_watched=False)
+        return self._health(decode("HealthCheckRequest", content).service, is_watched=False)
 
     async def _watch(self, call: Call, content: bytes) -> AsyncIterator[bytes]:
         """The health now, and whenever it changes, until the server stops."""
         del call
-        name = _decode("HealthCheckRequest", content).service
+        name = decode("HealthCheckRequest", content).service
         said = b""
         while not self._job.is_stopping():
             health = self._health(name, is_watched=True)
@@ -170,51 +138,12 @@ class Service:
     def _health(self, name: str, *, is_watched: bool) -> bytes:
         """A service's health: the server's, the protocol's, or a model's by its name."""
         if name in {"", SERVICE, HEALTH}:
-            return _encode("HealthCheckResponse", status="NOT_SERVING" if self._job.why_not_ready() else "SERVING")
+            return encode("HealthCheckResponse", status="NOT_SERVING" if self._job.why_not_ready() else "SERVING")
         if name in self._table.models:
-            return _encode("HealthCheckResponse", status="SERVING" if self._table.is_ready(name) else "NOT_SERVING")
+            return encode("HealthCheckResponse", status="SERVING" if self._table.is_ready(name) else "NOT_SERVING")
         if not is_watched:
             raise NotFoundError(f"There is no service '{shorten(name)}' here.")
-        return _encode("HealthCheckResponse", status="SERVICE_UNKNOWN")
-
-
-def _class(name: str) -> type[Message]:
-    return MESSAGES.get(name) or HEALTH_MESSAGES[name]
-
-
-def _decode(name: str, content: bytes) -> Any:
-    try:
-        return _class(name).FromString(content)
-    except DecodeError:
-        raise broken() from None
-
-
-def _encode(kind: str, /, **fields: Any) -> bytes:
-    content: bytes = _class(kind)(**fields).SerializeToString()
-    return content
-
-
-def _from_json(name: str, value: Mapping[str, Any]) -> bytes:
-    message: Any = ParseDict(value, _class(name)(), ignore_unknown_fields=True)
-    content: bytes = message.SerializeToString()
-    return content
-
-
-def _target(message: Any) -> tuple[str, bytes]:
-    """Return the model that is to be loaded or unloaded, and the answer to that.
-
-    KServe has the model's name where Triton has the repository's, and reads from the answer the name and that it was done.
-    """
-    if message.model_name:
-        return message.model_name, b""
-    if not message.repository_name:
-        raise RequestError("The request names no model.")
-    return message.repository_name, field(1, message.repository_name.encode()) + b"\x10\x01"
-
-
-def _values(parameters: Any) -> dict[str, Any]:
-    """Return ModelRepositoryParameters as plain values."""
-    return {name: getattr(item, item.WhichOneof("choice") or "string_param") for name, item in parameters.items()}
+        return encode("HealthCheckResponse", status="SERVICE_UNKNOWN")
 
 
 def _tensor_metadata(spec: TensorSpec) -> dict[str, Any]:

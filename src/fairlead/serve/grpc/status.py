@@ -52,6 +52,7 @@ class Failure(msgspec.Struct, frozen=True):
 
     code: Code
     text: str
+    retry_after_s: int = 0
 
 
 def failure_of(error: Exception) -> Failure:
@@ -60,14 +61,18 @@ def failure_of(error: Exception) -> Failure:
         code = _CODES.get(kind)
         if code is not None:
             text = "The server is out of space." if kind is errors.NoSpaceError else str(error)
-            return Failure(code, text)
+            return Failure(code, text, error.retry_after_s if isinstance(error, errors.OverloadedError) else 0)
     return Failure(Code.INTERNAL, "The server failed to answer this request.")
 
 
-def trailers(code: Code, text: str = "") -> bytes:
-    """Return the header block that ends a call; the text is percent-encoded UTF-8."""
-    block = field(b"grpc-status", b"%d" % code)
-    return block + field(b"grpc-message", _quote(text)) if text else block
+def trailers(failure: Failure) -> bytes:
+    """Return the header block that ends a call; the text is percent-encoded UTF-8, when to ask again is said as gRPC's retries read it."""
+    block = field(b"grpc-status", b"%d" % failure.code)
+    if failure.text:
+        block += field(b"grpc-message", _quote(failure.text))
+    if failure.retry_after_s:
+        block += field(b"grpc-retry-pushback-ms", b"%d" % (failure.retry_after_s * 1000))
+    return block
 
 
 def _quote(text: str) -> bytes:
@@ -80,4 +85,4 @@ def _quote(text: str) -> bytes:
     return bytes(quoted.strip())
 
 
-OK_TRAILERS = trailers(Code.OK)
+OK_TRAILERS = trailers(Failure(Code.OK, ""))

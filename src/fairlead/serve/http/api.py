@@ -55,9 +55,10 @@ class Api:
         table = job.plane.table
         repository = None if job.repository is None else RepositoryHandlers(job.repository)
         statistics = None if job.statistics is None else StatisticsHandlers(table, job.statistics)
-        extensions = [*_EXTENSIONS, *(_REPOSITORY_EXTENSIONS if repository else ()), *(("statistics",) if statistics else ())]
+        offered = (*_EXTENSIONS, *(_REPOSITORY_EXTENSIONS if repository else ()), *(("statistics",) if statistics else ()))
+        self.extensions = tuple(sorted(offered))
         handlers = Handlers(
-            about=AboutHandlers(table, job.version, job.why_not_ready, sorted(extensions), lambda: self.router.routes),
+            about=AboutHandlers(table, job.version, job.why_not_ready, self.extensions, lambda: self.router.routes),
             v2=V2Handlers(job.plane),
             tensorflow=TensorFlowHandlers(job.plane),
             predict=PredictHandlers(job.plane, job.default_model),
