@@ -76,6 +76,16 @@ class Follower:
         """Return why versions of a model are not loaded, by number."""
         return self._failures.get(name, {})
 
+    def has_failed(self, name: str) -> bool:
+        """Whether a load of the model failed since it last served, or its record cannot be read."""
+        registered = self._registry.get(name)
+        return bool(self.failures(name)) or (registered is not None and registered.problem is not None)
+
+    def is_unloaded(self, name: str) -> bool:
+        """Whether a client unloaded the model."""
+        order = self._orders.get(name)
+        return order is not None and order.selection is None
+
     # Following.
 
     async def follow(self, interval_s: float) -> None:

@@ -29,6 +29,7 @@ from fairlead.serve.http.metrics import MetricsHandlers
 from fairlead.serve.loading import Loader
 from fairlead.serve.model_table import ModelTable
 from fairlead.serve.reading import read_versions
+from fairlead.serve.repository import Repository
 from fairlead.serve.resident_memory import Trimmer
 from fairlead.serve.serve_job import ServeJob
 from fairlead.serve.workers.host import WorkerHost
@@ -48,9 +49,19 @@ class Server:
         self.table.on_freed = Trimmer().give_back_soon
         loader = Loader(job.source, self.table, assembly.assemble, budget_bytes=job.memory_budget_bytes, timeout_s=job.load_timeout_s)
         self.follower = Follower(job.source, self.table, loader, label=job.alias, report=job.report, keep_warm_s=job.keep_warm_s)
-        metrics = None if job.metrics is None else MetricsHandlers(self.read, job.metrics)
+        self.repository = Repository(self.table, self.follower, is_open=job.allow_model_control, statistics=job.statistics)
         self.api = Api(
-            ApiJob(self.plane, job.limits, job.software_version, self.why_not_ready, job.report, job.default_model, job.statistics, metrics)
+            ApiJob(
+                self.plane,
+                job.limits,
+                job.software_version,
+                self.why_not_ready,
+                job.report,
+                job.default_model,
+                statistics=None if job.statistics is None else self.repository.entry,
+                metrics=None if job.metrics is None else MetricsHandlers(self.read, job.metrics),
+                repository=self.repository,
+            )
         )
         self._grpc = None if job.grpc_port is None else GrpcPort(self._grpc_job(job), job.report)
         self._gate: Gate | None = None
@@ -70,10 +81,11 @@ class Server:
             return "The server is stopping."
         if not self.follower.is_synchronized:
             return "The registry has not been read yet."
-        if not self.table.are_all_ready():
-            waiting = [name for name in sorted(self.table.models) if not self.table.is_ready(name)]
-            return f"Not loaded: {', '.join(waiting[:10])}."
-        return ""
+        absent = [name for name in sorted(self.table.models) if not self.table.is_ready(name)]
+        # A model whose load failed does not take the others out of service, unless it is meant to; one that loads for the first time does.
+        is_degraded = not self._job.is_strict and len(absent) < len(self.table.models)
+        waiting = [name for name in absent if not (is_degraded and self.follower.has_failed(name))]
+        return f"Not loaded: {', '.join(waiting[:10])}." if waiting else ""
 
     def read(self) -> ServerReading:
         """Return what the server holds at the moment, for metrics."""
