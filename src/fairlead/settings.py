@@ -38,6 +38,14 @@ class Settings:
     worker_count: int = _setting(0, "Processes that run each version, sharing its weights; 0: it runs in the server's own process.")
     call_limit_s: float = _setting(0.0, "A worker that takes longer for one call is replaced; 0: what is learned from the golden requests.")
     cache_bytes: int = _setting(0, "Memory for answers that are given again to equal requests; 0: none are kept.")
+    version_policy: str = _setting("alias", "Which versions `serve` loads of a model: alias, latest:N or all.")
+    memory_budget_bytes: int = _setting(
+        0, "Memory for all loaded versions; idle ones are unloaded until they are asked again; 0: no limit."
+    )
+    keep_warm_s: float = _setting(300.0, "How long the version that answered before stays loaded, for a rollback; 0: it goes at once.")
+    load_timeout_s: float = _setting(600.0, "Time that loading a version may take.")
+    allow_model_control: bool = _setting(False, "Let clients load and unload models over the network.")
+    strict_readiness: bool = _setting(False, "Be ready only while every model serves; else one that cannot be loaded is no obstacle.")
     log_format: str = _setting("text", "What the log of `serve` is written as: text, or json with a line per event.")
     access_log: bool = _setting(False, "Log every request, not only those that failed or were slow.")
     slow_request_ms: float = _setting(1000.0, "Requests that take this long are logged; 0: none are slow.")

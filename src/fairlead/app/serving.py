@@ -1,24 +1,24 @@
-"""Serve what the registry says: versions behind an alias, followed as it moves.
+"""Serve what the registry says: versions behind an alias, or chosen by another policy, followed as it changes.
 
-`RegistrySource` is the server's view of the registry: what an alias aspires to, and how to load it. Raises StorageError where the registry
-is away, CorruptError where a version's files are not what was registered.
+Takes a ServeRequest and a House; returns when the server was stopped. Raises NotFoundError for what is not registered, SpecError for a
+policy or an address that makes no sense, PortInUseError.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import ip_address
 
 from fairlead._version import __version__
-from fairlead.app.model import open_version
 from fairlead.app.observing import Observers, observing
+from fairlead.app.registry_source import RegistrySource
 from fairlead.app.wiring import House
+from fairlead.core.aspired import parse_policy
 from fairlead.core.plan import Plan
-from fairlead.core.ports import LoadedModel
 from fairlead.core.requirement import Requirement
-from fairlead.core.version import PRODUCTION, Reference, Version, check_name
+from fairlead.core.version import PRODUCTION, Reference, check_name, parse_reference
 from fairlead.errors import SpecError
 from fairlead.register.resolve import require_name, resolve
 from fairlead.serve.http.limits import HttpLimits
@@ -32,40 +32,9 @@ _WORKER_LIMIT = 256
 
 
 @dataclass(frozen=True)
-class RegistrySource:
-    """Aspires to the version that `alias` points at, for `names` or, where there are none, for every model that has the alias.
-
-    `is_apart` says that worker processes open what they can, so that this one need not.
-    """
-
-    house: House
-    names: tuple[str, ...] = ()
-    alias: str = PRODUCTION
-    is_apart: bool = False
-
-    def aspired(self) -> Mapping[str, Version]:
-        """Return model name -> version."""
-        records = self.house.records
-        found = {}
-        for name in self.names or records.names():
-            number = records.aliases(name).get(self.alias)
-            if number is not None:
-                found[name] = records.version(name, number)
-        return found
-
-    def sequence(self) -> int:
-        """Return a number that grows with every change in the registry."""
-        return self.house.records.sequence()
-
-    def load(self, version: Version) -> LoadedModel:
-        """Unpack, check and start `version`."""
-        return open_version(version, self.house, is_apart=self.is_apart)
-
-
-@dataclass(frozen=True)
 class ServeRequest:
-    """What the user asked for. None takes the setting; no names serve everything that `alias` points at. `is_exposed` allows
-    an address that other machines reach.
+    """What the user asked for. None takes the setting; no names serve every model. `versions` is the policy for names without a number or
+    an alias of their own. `is_exposed` allows an address that other machines reach; `allow_model_control` lets clients load and unload.
     """
 
     names: tuple[str, ...] = ()
@@ -76,19 +45,26 @@ class ServeRequest:
     is_exposed: bool = False
     cache_bytes: int | None = None
     worker_count: int | None = None
+    versions: str | None = None
+    memory_budget_bytes: int | None = None
+    allow_model_control: bool | None = None
 
 
 def serve(request: ServeRequest, house: House, *, on_listening: Callable[[str], None]) -> None:
     """Serve until a signal asks to stop; raises NotFoundError for an unknown name, PortInUseError, and what is wrong with the address."""
-    for name in request.names:
-        resolve(Reference(check_name(name), alias=request.alias), records=house.records)
+    source = _source(request, house)
+    for text in request.names:
+        reference = parse_reference(text)
+        if reference.number is None and reference.alias is None and request.versions in {None, "alias"}:
+            reference = Reference(reference.name, alias=request.alias)
+        resolve(reference, records=house.records)
     if request.default is not None:
         require_name(check_name(request.default), records=house.records)
     _check_exposure(request.host or house.settings.host, is_exposed=request.is_exposed)
     with observing(house.settings, lambda name, number: promises(name, number, house)) as observers:
-        if not RegistrySource(house, request.names, request.alias).aspired():
-            observers.log.say(f"Nothing has @{request.alias} yet; waiting for a deployment.")
-        serve_job(_job(request, house, observers, on_listening))
+        if not any(item.versions for item in source.aspired().values()):
+            observers.log.say("Nothing to serve is registered yet; waiting for a deployment.")
+        serve_job(_job(request, house, source, observers, on_listening))
 
 
 def promises(name: str, number: int, house: House) -> tuple[Requirement, ...]:
@@ -96,12 +72,23 @@ def promises(name: str, number: int, house: House) -> tuple[Requirement, ...]:
     return load(read_file(house.records.version(name, number), "plan.json", house.blobs), Plan).requirements
 
 
-def _job(request: ServeRequest, house: House, observers: Observers, on_listening: Callable[[str], None]) -> ServeJob:
+def _source(request: ServeRequest, house: House) -> RegistrySource:
+    policy = parse_policy(request.versions or house.settings.version_policy, followed=request.alias)
+    return RegistrySource(house, request.names, request.alias, policy=policy, is_apart=_worker_count(request, house.settings) > 0)
+
+
+def _worker_count(request: ServeRequest, settings: Settings) -> int:
+    count = settings.worker_count if request.worker_count is None else request.worker_count
+    _check_workers(count)
+    return count
+
+
+def _job(
+    request: ServeRequest, house: House, source: RegistrySource, observers: Observers, on_listening: Callable[[str], None]
+) -> ServeJob:
     settings = house.settings
-    worker_count = settings.worker_count if request.worker_count is None else request.worker_count
-    _check_workers(worker_count)
     return ServeJob(
-        source=RegistrySource(house, request.names, request.alias, is_apart=worker_count > 0),
+        source=source,
         host=request.host or settings.host,
         port=settings.port if request.port is None else request.port,
         default_model=request.default or "",
@@ -110,7 +97,12 @@ def _job(request: ServeRequest, house: House, observers: Observers, on_listening
         grace_s=settings.grace_s,
         queue_limit=settings.queue_limit,
         cache_bytes=settings.cache_bytes if request.cache_bytes is None else request.cache_bytes,
-        worker_count=worker_count,
+        memory_budget_bytes=settings.memory_budget_bytes if request.memory_budget_bytes is None else request.memory_budget_bytes,
+        keep_warm_s=settings.keep_warm_s,
+        load_timeout_s=settings.load_timeout_s,
+        allow_model_control=settings.allow_model_control if request.allow_model_control is None else request.allow_model_control,
+        is_strict=settings.strict_readiness,
+        worker_count=_worker_count(request, settings),
         call_limit_s=settings.call_limit_s,
         limits=_limits(settings),
         sink=observers.watcher,

@@ -23,6 +23,9 @@ from fairlead.core.version import PRODUCTION
 @click.option("--unsafe-expose", "is_exposed", is_flag=True, help="Allow a --host that other machines reach; nobody is asked for a key.")
 @click.option("--workers", "worker_count", type=click.IntRange(0, 256), help="Processes per version; 0: the server's own.  [default: 0]")
 @click.option("--cache", "cache_bytes", type=ByteSize(), help="Keep answers in that much memory, e.g. 64MB.  [default: none are kept]")
+@click.option("--versions", metavar="POLICY", help="Which versions of a model: alias, latest:N or all.  [default: alias]")
+@click.option("--memory", "memory_bytes", type=ByteSize(), help="Memory for all loaded versions, e.g. 2GB.  [default: no limit]")
+@click.option("--allow-model-control", is_flag=True, default=None, help="Let clients load and unload models.")
 @click.option("-f", "--spec", type=click.Path(path_type=Path), help="A fairlead.yaml whose `serve` says the same.")
 @home_option
 def serve(
@@ -35,21 +38,38 @@ def serve(
     is_exposed: bool,
     cache_bytes: int | None,
     worker_count: int | None,
+    versions: str | None,
+    memory_bytes: int | None,
+    allow_model_control: bool | None,
     spec: Path | None,
     home: str | None,
 ) -> None:
     """Serve NAMES, or everything that has @production, over HTTP. Follows the registry; stops cleanly on Ctrl-C or SIGTERM.
 
+    A name may say which version: digits:3, digits@staging; of several, the first answers by default.
+
     \b
     Examples:
       fairlead serve digits
       fairlead serve --port 9000 --default digits
+      fairlead serve digits:5 digits:3 churn@staging
+      fairlead serve --versions latest:2 --memory 2GB
       curl -s localhost:8080/predict -d '{"input": [[5.1, 3.5, 1.4, 0.2]]}'
       curl -s localhost:8080/openapi.json
     """
     said = find_spec(spec, is_needed=False)[0].serve
     request = ServeRequest(
-        names, host or said.host, said.port if port is None else port, default or said.default, alias, is_exposed, cache_bytes, worker_count
+        names,
+        host or said.host,
+        said.port if port is None else port,
+        default or said.default,
+        alias,
+        is_exposed,
+        cache_bytes,
+        worker_count,
+        versions=versions,
+        memory_budget_bytes=memory_bytes,
+        allow_model_control=allow_model_control,
     )
     serve_until_stopped(build_house(home), request)
 

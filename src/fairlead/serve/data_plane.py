@@ -85,7 +85,10 @@ class DataPlane:
         try:
             rows = served.interface.check_inputs(request.inputs)
             _check_request(served, request)
-            ticket = self._admit(model, served, request, rows)
+            if served.is_asleep:
+                ticket = await self._wake_and_admit(model, served, request, rows)
+            else:
+                ticket = self._admit(model, served, request, rows)
             try:
                 outputs = await ticket
             finally:
@@ -108,7 +111,7 @@ class DataPlane:
         scheduler = served.scheduler
         if model.admitted >= self._queue_limit:
             check_place(model.name, model.admitted, self._queue_limit, scheduler.expected_wait_s())
-        deadline = min(request.deadline, self._monotonic() + self._timeout_s)
+        deadline = self._deadline(request)
         ticket = scheduler.submit(
             request.inputs, request.outputs, rows, priority=request.priority, deadline=deadline, parameters=request.parameters
         )
@@ -116,6 +119,29 @@ class DataPlane:
         self.in_flight += 1
         self.table.begin_request(served)
         return ticket
+
+    async def _wake_and_admit(self, model: ServedModel, served: ServedVersion, request: InferRequest, rows: int) -> Ticket:
+        """Wait, in a place like others, for a version that gave its memory to others; then take a place in its queue."""
+        if model.admitted >= self._queue_limit:
+            check_place(model.name, model.admitted, self._queue_limit, 0.0)
+        model.admitted += 1
+        self.in_flight += 1
+        self.table.begin_request(served)
+        try:
+            await self.table.wake(served, self._deadline(request))
+        except BaseException:
+            self.table.end_request(served)
+            raise
+        finally:
+            self.in_flight -= 1
+            model.admitted -= 1
+        try:
+            return self._admit(model, served, request, rows)
+        finally:
+            self.table.end_request(served)
+
+    def _deadline(self, request: InferRequest) -> float:
+        return min(request.deadline, self._monotonic() + self._timeout_s)
 
     def _let_go(self, model: ServedModel, served: ServedVersion) -> None:
         self.table.end_request(served)
