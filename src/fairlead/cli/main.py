@@ -20,6 +20,7 @@ COMMANDS = {
     "convert": ("fairlead.cli.convert_command:convert", "Bring a model into another engine's form, compared with the original."),
     "serve": ("fairlead.cli.serve_command:serve", "Serve what is in production over HTTP."),
     "predict": ("fairlead.cli.predict_command:predict", "Ask a registered model, without a server."),
+    "conformance": ("fairlead.cli.conformance_command:conformance", "Say whether a server keeps to the Open Inference Protocol V2."),
     "bench": ("fairlead.cli.bench_command:bench", "Load a server and say how much it answers, how fast, and whether rightly."),
     "models": ("fairlead.cli.registry_commands:models", "List the registered models."),
     "show": ("fairlead.cli.registry_commands:show", "Show a version: its promise, evidence and history."),
