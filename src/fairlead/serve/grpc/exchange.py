@@ -17,7 +17,7 @@ from fairlead.serve.grpc.calls import Call, Kind, Message
 from fairlead.serve.grpc.head import field
 from fairlead.serve.grpc.outbound import Outbound
 from fairlead.serve.grpc.status import OK_TRAILERS, Code, Failure, failure_of, trailers
-from fairlead.serve.grpc.stream import PREFIX_BYTES, Item, Stream, take_message
+from fairlead.serve.grpc.stream import Item, Stream, check_size, take_message
 from fairlead.serve.http.eager import start
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ class Exchange:
                 raise OverloadedError("The server is receiving too much at once.", hint="Ask again later.")
             stream.reserved += len(data)
             stream.buffer += data
-        take_message(stream.buffer[:PREFIX_BYTES], stream.call.method.limit_bytes)
+        check_size(stream.buffer, stream.call.method.limit_bytes, is_only=stream.call.method.kind is not Kind.EACH)
         room = self._limits.stream_window_bytes
         if not stream.is_ended and stream.receive_window < room >> 1 and len(stream.items) < self._limits.item_count:
             self._out.send(frames.window_update(stream.id, room - stream.receive_window))
@@ -139,7 +139,8 @@ class Exchange:
             if stream.outgoing:
                 stream.is_held = True
                 break
-            cut = take_message(stream.buffer, stream.call.method.limit_bytes)
+            check_size(stream.buffer, stream.call.method.limit_bytes, is_only=False)
+            cut = take_message(stream.buffer)
             if cut is None:
                 break
             del stream.buffer[: cut.size]
@@ -174,7 +175,7 @@ class Exchange:
             self._out.begin(stream, _answer_head(stream.call.request_id))
             self._out.message(stream, reply)
         if stream.is_ended and not stream.items and not stream.is_gone:
-            if take_message(stream.buffer, stream.call.method.limit_bytes) is not None:
+            if take_message(stream.buffer) is not None:
                 return
             if stream.buffer:
                 raise RequestError("The last message is cut off.")
@@ -207,9 +208,8 @@ def _answer_head(request_id: str) -> bytes:
 
 def _whole(data: bytes | bytearray, limit_bytes: int) -> Message:
     """Return the one message of a call that has one."""
-    cut = take_message(data, limit_bytes)
+    check_size(data, limit_bytes, is_only=True)
+    cut = take_message(data)
     if cut is None:
         raise RequestError("The call ended before its message was complete." if data else "The call has no message.")
-    if cut.size != len(data):
-        raise RequestError("The call has more than one message, this method takes one.")
     return cut.message

@@ -1,6 +1,6 @@
 """One call on a connection: what has come of it, and what has still to go.
 
-Pure state; `take_message` cuts the next message out of what has come. Raises RequestError and TooLargeError for one
+Pure state; `take_message` cuts the next message out of what has come, `check_size` raises RequestError and TooLargeError for one
 that cannot be taken. Format: one byte
 (compressed or not), four bytes of length, big-endian, and the message (github.com/grpc/grpc, PROTOCOL-HTTP2).
 """
@@ -90,16 +90,22 @@ class Cut(msgspec.Struct, frozen=True):
     size: int
 
 
-def take_message(buffer: bytes | bytearray, limit_bytes: int) -> Cut | None:
-    """Return the first message in `buffer`, None while it is incomplete; its size is checked as soon as it is known."""
+def check_size(buffer: bytes | bytearray, limit_bytes: int, *, is_only: bool) -> None:
+    """Raise TooLargeError as soon as the first message in `buffer` says that it is too large, RequestError where one too many follows."""
     if len(buffer) < PREFIX_BYTES:
-        return None
+        return
     if buffer[0] > 1:
         raise RequestError("What was sent is not a gRPC message.")
     size = int.from_bytes(buffer[1:PREFIX_BYTES], "big")
     if size > limit_bytes:
         raise TooLargeError(f"The message has {size} bytes, more than {limit_bytes}, the limit.", hint="Send fewer rows at once.")
-    end = PREFIX_BYTES + size
+    if is_only and len(buffer) > PREFIX_BYTES + size:
+        raise RequestError("The call has more than one message, this method takes one.")
+
+
+def take_message(buffer: bytes | bytearray) -> Cut | None:
+    """Return the first message in `buffer`, whose size was checked; None while it is incomplete."""
+    end = PREFIX_BYTES + int.from_bytes(buffer[1:PREFIX_BYTES], "big")
     if len(buffer) < end:
         return None
     return Cut(Message(bytes(buffer[PREFIX_BYTES:end]), buffer[0] == 1), end)
