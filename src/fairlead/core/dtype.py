@@ -8,7 +8,12 @@ import numpy as np
 
 
 class DType(enum.StrEnum):
-    """An element type. The value is the V2 name; BYTES holds text and is an object array of `str` in numpy."""
+    """An element type. The value is the V2 name; BYTES holds text and is an object array of `str` in numpy.
+
+    `numpy` is the numpy dtype that holds it (object for BYTES).
+    """
+
+    numpy: np.dtype[np.generic]
 
     BOOL = "BOOL"
     UINT8 = "UINT8"
@@ -23,11 +28,6 @@ class DType(enum.StrEnum):
     FP32 = "FP32"
     FP64 = "FP64"
     BYTES = "BYTES"
-
-    @property
-    def numpy(self) -> np.dtype[np.generic]:
-        """The numpy dtype that holds this type (object for BYTES)."""
-        return _TO_NUMPY[self]
 
     @property
     def is_float(self) -> bool:
@@ -62,4 +62,6 @@ _TO_NUMPY: dict[DType, np.dtype[np.generic]] = {
     DType.FP64: np.dtype(np.float64),
     DType.BYTES: np.dtype(object),
 }
+for _dtype, _numpy in _TO_NUMPY.items():
+    _dtype.numpy = _numpy  # an attribute, not a property: it is asked for with every tensor of every request
 _FROM_NUMPY = {numpy: dtype for dtype, numpy in _TO_NUMPY.items() if dtype is not DType.BYTES}

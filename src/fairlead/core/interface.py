@@ -94,27 +94,37 @@ class Interface:
 
     def check_inputs(self, tensors: Tensors) -> int:
         """Return the number of rows in `tensors`; raises RequestError where a tensor is missing, unknown, or does not fit."""
-        for name in tensors:
-            self.input(name)
         rows: int | None = None
         for spec in self.inputs:
-            if spec.name not in tensors:
+            tensor = tensors.get(spec.name)
+            if tensor is None:
+                self._check_names(tensors)
                 raise RequestError(f"Input '{spec.name}' is missing.", hint=f"Expected {spec.describe()}.")
-            tensor = tensors[spec.name]
             check_tensor(spec, tensor)
             if rows is not None and tensor.shape[0] != rows:
                 raise RequestError(f"Input '{spec.name}' has {tensor.shape[0]} rows, the inputs before it have {rows}.")
             rows = int(tensor.shape[0])
+        if len(tensors) > len(self.inputs):
+            self._check_names(tensors)
         if rows is None:
             raise RequestError("The model has no inputs.")
         return rows
+
+    def _check_names(self, tensors: Tensors) -> None:
+        for name in tensors:
+            self.input(name)
 
 
 def check_tensor(spec: TensorSpec, tensor: Array) -> None:
     """Raise RequestError unless `tensor` has the element type and shape of `spec` and at least one row."""
     if tensor.dtype != spec.dtype.numpy:
         raise RequestError(f"Input '{spec.name}' has type {tensor.dtype}, expected {spec.dtype.value}.")
-    fits = tensor.ndim == len(spec.shape) and all(want is None or want == got for want, got in zip(spec.shape, tensor.shape, strict=True))
+    shape = tensor.shape
+    fits = len(shape) == len(spec.shape)
+    if fits:
+        for want, got in zip(spec.shape, shape, strict=True):
+            if want is not None and want != got:
+                fits = False
     if not fits:
         raise RequestError(f"Input '{spec.name}' has shape {list(tensor.shape)}.", hint=f"Expected {spec.describe()}.")
     if tensor.shape[0] == 0:
