@@ -58,7 +58,6 @@ class Server:
                 self.why_not_ready,
                 job.report,
                 job.default_model,
-                statistics=None if job.statistics is None else self.repository.entry,
                 metrics=None if job.metrics is None else MetricsHandlers(self.read, job.metrics),
                 repository=self.repository,
             )
@@ -117,6 +116,8 @@ class Server:
         await self.follower.poll()
         self._following = loop.create_task(self.follower.follow(self._job.follow_interval_s))
         self._job.on_listening(self.url)
+        if self.grpc_address:
+            self._job.report(f"gRPC is spoken on {self.grpc_address}.")
 
     async def stop(self, hurry: asyncio.Event | None = None) -> None:
         """Stop within the grace period: not ready, no new connections, answer what is in flight, let go of models and threads.

@@ -25,11 +25,11 @@ from fairlead.serve.http.routes import Accepts, Call, Router
 from fairlead.serve.http.status import reply_to
 from fairlead.serve.http.tensorflow import TensorFlowHandlers
 from fairlead.serve.http.v2 import V2Handlers
-from fairlead.serve.http.v2_repository import ModelRepository, RepositoryHandlers, StatisticsHandlers, StatisticsSource
+from fairlead.serve.http.v2_repository import ModelRepository, RepositoryHandlers, StatisticsSource
 
 __all__ = ["Api", "ApiJob", "StatisticsSource"]
 _EXTENSIONS = ("binary_tensor_data", "parameters", "schedule_policy")
-_REPOSITORY_EXTENSIONS = ("model_configuration", "model_repository")
+_REPOSITORY_EXTENSIONS = ("model_configuration", "model_repository", "statistics")
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,6 @@ class ApiJob:
     why_not_ready: Callable[[], str]
     report: Callable[[str], None]
     default_model: str = ""
-    statistics: StatisticsSource | None = None
     metrics: MetricsHandlers | None = None
     repository: ModelRepository | None = None
 
@@ -54,9 +53,7 @@ class Api:
         self._job = job
         table = job.plane.table
         repository = None if job.repository is None else RepositoryHandlers(job.repository)
-        statistics = None if job.statistics is None else StatisticsHandlers(table, job.statistics)
-        offered = (*_EXTENSIONS, *(_REPOSITORY_EXTENSIONS if repository else ()), *(("statistics",) if statistics else ()))
-        self.extensions = tuple(sorted(offered))
+        self.extensions = tuple(sorted((*_EXTENSIONS, *(_REPOSITORY_EXTENSIONS if repository else ()))))
         handlers = Handlers(
             about=AboutHandlers(table, job.version, job.why_not_ready, self.extensions, lambda: self.router.routes),
             v2=V2Handlers(job.plane),
@@ -64,7 +61,6 @@ class Api:
             predict=PredictHandlers(job.plane, job.default_model),
             mlflow=MlflowHandlers(job.plane, job.default_model),
             repository=repository,
-            statistics=statistics,
             metrics=job.metrics,
         )
         self.router = Router(make_routes(handlers))

@@ -69,10 +69,6 @@ def _check_kind(headers: Mapping[bytes, bytes], accepts: Accepts) -> MediaKind:
         return kind
     if kind is MediaKind.CSV and accepts is Accepts.TABLE:
         return kind
-    if accepts is Accepts.TENSORS and kind is MediaKind.OCTETS:
-        if b"inference-header-content-length" in headers:
-            return kind
-        raise UnsupportedError("The body is bytes without a header that divides them.", hint="Send Inference-Header-Content-Length.")
     hint = "Send JSON as application/json, or CSV as text/csv." if accepts is Accepts.TABLE else "Send JSON as application/json."
     raise UnsupportedError("The body's Content-Type is not understood.", hint=f"{hint} The only charset is UTF-8.")
 

@@ -9,9 +9,9 @@ from functools import lru_cache
 _JSON = re.compile(rb"application/([a-z0-9.+-]+\+)?json")
 _CHARSET = re.compile(rb";\s*charset\s*=\s*\"?([^\s;\"]*)")
 _CHARSETS = frozenset({b"utf-8", b"utf8", b"us-ascii"})
-# What curl -d says of everything, and what tritonclient says of nothing. A page in a browser can send both without asking the user, so
-# they are not taken from one.
-_UNLABELLED = frozenset({b"", b"application/x-www-form-urlencoded"})
+# What curl -d says of everything, and what tritonclient says of nothing, or of everything: JSON may come under these names. A page in a
+# browser can send the first two without asking the user, so they are not taken from one.
+_UNLABELLED = frozenset({b"", b"application/x-www-form-urlencoded", b"application/octet-stream"})
 _CODINGS = (b"gzip", b"deflate")
 
 
@@ -20,7 +20,6 @@ class MediaKind(enum.Enum):
 
     JSON = "json"
     UNLABELLED = "nothing in particular"
-    OCTETS = "bytes"
     CSV = "csv"
     OTHER = "something else"
 
@@ -37,7 +36,7 @@ def media_kind(content_type: bytes) -> MediaKind:
         return MediaKind.JSON
     if name in _UNLABELLED:
         return MediaKind.UNLABELLED
-    return {b"application/octet-stream": MediaKind.OCTETS, b"text/csv": MediaKind.CSV}.get(name, MediaKind.OTHER)
+    return MediaKind.CSV if name == b"text/csv" else MediaKind.OTHER
 
 
 @lru_cache(maxsize=256)

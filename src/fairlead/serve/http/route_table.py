@@ -14,7 +14,7 @@ from fairlead.serve.http.predict import PredictHandlers
 from fairlead.serve.http.routes import Accepts, Permission, Route
 from fairlead.serve.http.tensorflow import TensorFlowHandlers
 from fairlead.serve.http.v2 import V2Handlers
-from fairlead.serve.http.v2_repository import RepositoryHandlers, StatisticsHandlers
+from fairlead.serve.http.v2_repository import RepositoryHandlers
 
 _V2_MODEL = ("/v2/models/{name}", "/v2/models/{name}/versions/{version}")
 _V1_MODEL = ("/v1/models/{name}", "/v1/models/{name}/versions/{version}", "/v1/models/{name}/labels/{label}")
@@ -31,7 +31,6 @@ class Handlers:
     predict: PredictHandlers
     mlflow: MlflowHandlers
     repository: RepositoryHandlers | None = None
-    statistics: StatisticsHandlers | None = None
     metrics: MetricsHandlers | None = None
 
 
@@ -66,20 +65,18 @@ def _for_people(handlers: Handlers) -> list[Route]:
 
 
 def _repository(handlers: Handlers) -> list[Route]:
-    routes = []
-    if handlers.statistics is not None:
-        answer, summary = handlers.statistics.statistics, "Statistics since the version was loaded"
-        routes += [Route("GET", f"{base}/stats", _VIEW, answer, summary) for base in ("/v2/models", *_V2_MODEL)]
     repository = handlers.repository
-    if repository is not None:
-        models = "/v2/repository/models/{name}"
-        routes += [
-            Route("POST", "/v2/repository/index", _VIEW, repository.index, "Models and their states", Accepts.OPTIONAL_JSON),
-            Route("POST", f"{models}/load", _OPERATE, repository.load, "Load a model", Accepts.OPTIONAL_JSON),
-            Route("POST", f"{models}/unload", _OPERATE, repository.unload, "Unload a model", Accepts.OPTIONAL_JSON),
-        ]
-        routes += [Route("GET", f"{base}/config", _VIEW, repository.config, "Model configuration") for base in _V2_MODEL]
-    return routes
+    if repository is None:
+        return []
+    answer, summary = repository.statistics, "Statistics since the version was loaded"
+    models = "/v2/repository/models/{name}"
+    return [
+        *(Route("GET", f"{base}/stats", _VIEW, answer, summary) for base in ("/v2/models", *_V2_MODEL)),
+        *(Route("GET", f"{base}/config", _VIEW, repository.config, "Model configuration") for base in _V2_MODEL),
+        Route("POST", "/v2/repository/index", _VIEW, repository.index, "Models and their states", Accepts.OPTIONAL_JSON),
+        Route("POST", f"{models}/load", _OPERATE, repository.load, "Load a model", Accepts.OPTIONAL_JSON),
+        Route("POST", f"{models}/unload", _OPERATE, repository.unload, "Unload a model", Accepts.OPTIONAL_JSON),
+    ]
 
 
 def _v2(handlers: Handlers) -> list[Route]:

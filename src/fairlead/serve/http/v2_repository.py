@@ -17,7 +17,6 @@ from fairlead.serve.http.body import decode
 from fairlead.serve.http.message import Reply, json_reply
 from fairlead.serve.http.routes import Call
 from fairlead.serve.http.v2 import parse_version
-from fairlead.serve.model_table import ModelTable
 
 StatisticsSource = Callable[[str, int], object]
 
@@ -65,6 +64,10 @@ class ModelRepository(Protocol):
         """Return a model's configuration."""
         ...
 
+    def statistics(self, name: str | None, number: int | None) -> list[dict[str, Any]]:
+        """Return the statistics of one version, of all versions of a model, or of all that are loaded."""
+        ...
+
 
 class IndexRequest(msgspec.Struct):
     """What of the repository is asked for."""
@@ -83,7 +86,7 @@ _OPERATE = msgspec.json.Decoder(OperateRequest)
 
 
 class RepositoryHandlers:
-    """Handlers of /v2/repository... and .../config."""
+    """Handlers of /v2/repository..., .../config and .../stats."""
 
     def __init__(self, repository: ModelRepository) -> None:
         self._repository = repository
@@ -110,27 +113,10 @@ class RepositoryHandlers:
         """GET /v2/models/{name}[/versions/{version}]/config."""
         return json_reply(self._repository.config(call.parameters["name"], parse_version(call.parameters.get("version"))))
 
-
-class StatisticsHandlers:
-    """Handlers of .../stats; `source` gives the entry of one version."""
-
-    def __init__(self, table: ModelTable, source: StatisticsSource) -> None:
-        self._table = table
-        self._source = source
-
     async def statistics(self, call: Call) -> Reply:
         """GET /v2/models[/{name}[/versions/{version}]]/stats: of one version, of all of a model, or of all that are loaded."""
-        name, number = call.parameters.get("name"), parse_version(call.parameters.get("version"))
-        if name is not None:
-            served = self._table.resolve(name, number)
-            wanted = (
-                [(name, served.version.number)]
-                if number is not None
-                else [(name, one) for one in sorted(self._table.models[name].versions)]
-            )
-        else:
-            wanted = [(model, one) for model, entry in sorted(self._table.models.items()) for one in sorted(entry.versions)]
-        return json_reply({"model_stats": [self._source(*one) for one in wanted]})
+        number = parse_version(call.parameters.get("version"))
+        return json_reply({"model_stats": self._repository.statistics(call.parameters.get("name"), number)})
 
 
 def _parameters(call: Call) -> dict[str, Any]:

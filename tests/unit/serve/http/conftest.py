@@ -61,6 +61,9 @@ class FakeRepository:
             raise NotFoundError("There is no model here.")
         return {"name": name, "max_batch_size": 8, "version": number}
 
+    def statistics(self, name, number):
+        return [{"name": name or "m", "version": str(number or 3)}]
+
 
 class World:
     """An api and what it works with."""
@@ -78,7 +81,6 @@ class World:
             "1.2.3",
             lambda: self.reason,
             self.said.append,
-            statistics=lambda n, v: {"name": n, "version": str(v)},
             repository=self.repository,
         )
         self.api = Api(job)

@@ -93,7 +93,8 @@ def test_json_and_what_curl_says_are_taken(media_type) -> None:
 
 
 @pytest.mark.parametrize(
-    "media_type", [b"text/plain", b"multipart/form-data", b"application/octet-stream", b"application/x-pickle", b"a" * 9999]
+    "media_type",
+    [b"text/plain", b"multipart/form-data", b"text/csv", b"application/x-pickle", b"application/json; charset=latin-1", b"a" * 9999],
 )
 def test_other_media_types_are_unsupported(media_type) -> None:
     with pytest.raises(UnsupportedError):
