@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import sys
-import threading
-import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -27,7 +23,9 @@ from fairlead.serve.workers.worker_executor import start_workers
 
 sys.path.insert(0, str(Path(__file__).parent))
 sys.path.append(str(Path(__file__).parents[1] / "unit" / "engines"))
+sys.path.append(str(Path(__file__).parents[1] / "unit" / "serve" / "workers"))
 from engine_examinees import KINDS
+from loop_thread import LoopThread, left, wait_for_nothing_more
 from tiny_onnx import echo_model, lookup_model
 
 MAKERS: dict[str, Callable[[Path], tuple[Path, Interface]]] = {
@@ -36,29 +34,6 @@ MAKERS: dict[str, Callable[[Path], tuple[Path, Interface]]] = {
     "texts": lambda path: echo_model(path, DType.BYTES),
     "numbers": lambda path: echo_model(path, DType.FP32),
 }
-
-
-class Loop:
-    """An event loop in a thread of its own, for a whole module."""
-
-    def __init__(self) -> None:
-        self.loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self.loop.run_forever, daemon=True)
-        self._thread.start()
-
-    def do(self, work: Coroutine[Any, Any, Any]) -> Any:
-        return asyncio.run_coroutine_threadsafe(work, self.loop).result(60)
-
-    def call(self, function: Callable[[], Any]) -> Any:
-        async def work() -> Any:
-            return function()
-
-        return self.do(work())
-
-    def close(self) -> None:
-        self.loop.call_soon_threadsafe(self.loop.stop)
-        self._thread.join(10)
-        self.loop.close()
 
 
 async def in_threads(path: Path, interface: Interface) -> Executor:
@@ -77,14 +52,16 @@ EXAMINEES = {"in threads": in_threads, "in copied workers": in_copies, "in worke
 
 
 @pytest.fixture(scope="module")
-def loop() -> Iterator[Loop]:
-    loop = Loop()
+def loop() -> Iterator[LoopThread]:
+    loop = LoopThread()
     yield loop
     loop.close()
 
 
 @pytest.fixture(scope="module", params=EXAMINEES)
-def opener(request: pytest.FixtureRequest, loop: Loop, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Executor]]:
+def opener(
+    request: pytest.FixtureRequest, loop: LoopThread, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[[str], Executor]]:
     opened: dict[str, Executor] = {}
 
     def open_kind(kind: str) -> Executor:
@@ -184,7 +161,7 @@ def test_it_says_what_it_is(opener, loop) -> None:
 
 
 @pytest.mark.parametrize("name", EXAMINEES)
-def test_after_close_nothing_answers_and_nothing_is_left(name: str, loop: Loop, tmp_path: Path) -> None:
+def test_after_close_nothing_answers_and_nothing_is_left(name: str, loop: LoopThread, tmp_path: Path) -> None:
     path, interface = MAKERS["several"](tmp_path / "model.onnx")
     kind = KINDS["several"]
     before = left()
@@ -196,23 +173,4 @@ def test_after_close_nothing_answers_and_nothing_is_left(name: str, loop: Loop, 
         loop.do(executor.run(kind.draw(1), ()))
     if name == "in threads":
         return  # its pool starts a thread for a call after its end; the engine's memory is what counts
-    until = time.monotonic() + 10
-    while left() != before:
-        assert time.monotonic() < until, (before, left())
-        time.sleep(0.02)
-
-
-def left() -> tuple[int, int, int]:
-    """Descriptors and threads of this process, and the processes that descend from it."""
-    parents: dict[int, int] = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                parents[int(entry.name)] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-            except OSError:
-                continue
-    own, count = {os.getpid()}, 0
-    while len(own) != count:
-        count = len(own)
-        own |= {pid for pid, parent in parents.items() if parent in own}
-    return len(os.listdir("/proc/self/fd")), threading.active_count(), count
+    wait_for_nothing_more(before)
