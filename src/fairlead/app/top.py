@@ -1,0 +1,69 @@
+"""Look at a running server again and again: fetch its metrics page, and say what happened in between.
+
+Takes a URL; yields Views. Raises SpecError for what is no URL, UnavailableError where nobody answers, RequestError where what answers is no
+Fairlead. It reads a bounded page within a bounded time, follows no redirects and changes nothing.
+"""
+
+from __future__ import annotations
+
+import http.client
+import time
+from typing import Self
+from urllib.parse import urlsplit
+
+from fairlead.errors import RequestError, SpecError, UnavailableError
+from fairlead.monitor.live_view import View, compare
+from fairlead.monitor.page import Page, read_page
+
+_TIMEOUT_S = 5.0
+_PAGE_BYTES = 32 * 2**20
+
+
+class Watching:
+    """The looks at one server; use it as a context manager. Each `look` compares with the one before."""
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url if "://" in url else f"http://{url}")
+        try:
+            port = parts.port
+        except ValueError:
+            port = -1
+        if parts.scheme not in {"http", "https"} or not parts.hostname or port == -1:
+            raise SpecError(f"'{url}' is not the URL of a server.", hint="For example http://127.0.0.1:8080")
+        kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+        self.url = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+        self._connection = kind(parts.hostname, port, timeout=_TIMEOUT_S)
+        self._before: Page | None = None
+
+    def look(self) -> View:
+        """Return what the server does now."""
+        page = self._fetch()
+        view = compare(self._before, page, time.time())
+        self._before = page
+        return view
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.close()
+
+    def _fetch(self) -> Page:
+        try:
+            self._connection.request("GET", "/metrics", headers={"Accept": "text/plain;version=0.0.4"})
+            response = self._connection.getresponse()
+            body = response.read(_PAGE_BYTES + 1)
+        except (OSError, http.client.HTTPException) as error:
+            self._before = None
+            raise UnavailableError(f"{self.url} does not answer ({_reason(error)}).", hint="Is `fairlead serve` running there?") from error
+        finally:
+            self._connection.close()
+        if response.status != 200 or len(body) > _PAGE_BYTES:
+            raise RequestError(
+                f"{self.url} has no metrics page (status {response.status}).", hint="Give the URL of a running `fairlead serve`."
+            )
+        return read_page(body.decode("utf-8", "replace"), time.monotonic())
+
+
+def _reason(error: Exception) -> str:
+    return (error.strerror if isinstance(error, OSError) else "") or str(error) or type(error).__name__
