@@ -16,11 +16,14 @@ from fairlead.app.observing import Observers, observing
 from fairlead.app.registry_source import RegistrySource
 from fairlead.app.wiring import House
 from fairlead.core.aspired import parse_policy
+from fairlead.core.interface import shorten
 from fairlead.core.plan import Plan
 from fairlead.core.requirement import Requirement
 from fairlead.core.version import PRODUCTION, Reference, check_name, parse_reference
 from fairlead.errors import SpecError
 from fairlead.register.resolve import require_name, resolve
+from fairlead.serve.batching import BatchPolicy
+from fairlead.serve.grpc.limits import GrpcLimits
 from fairlead.serve.http.limits import HttpLimits
 from fairlead.serve.serve_job import ServeJob
 from fairlead.serve.stage import serve as serve_job
@@ -48,6 +51,7 @@ class ServeRequest:
     versions: str | None = None
     memory_budget_bytes: int | None = None
     allow_model_control: bool | None = None
+    grpc_port: str | None = None
 
 
 def serve(request: ServeRequest, house: House, *, on_listening: Callable[[str], None]) -> None:
@@ -87,15 +91,19 @@ def _job(
     request: ServeRequest, house: House, source: RegistrySource, observers: Observers, on_listening: Callable[[str], None]
 ) -> ServeJob:
     settings = house.settings
+    port = settings.port if request.port is None else request.port
     return ServeJob(
         source=source,
         host=request.host or settings.host,
-        port=settings.port if request.port is None else request.port,
+        port=port,
+        grpc_port=grpc_port(settings.grpc_port if request.grpc_port is None else request.grpc_port, port),
         default_model=request.default or "",
         alias=request.alias,
         follow_interval_s=settings.follow_interval_s,
         grace_s=settings.grace_s,
         queue_limit=settings.queue_limit,
+        request_timeout_s=settings.request_timeout_s,
+        batch=BatchPolicy(max_rows=max(settings.batch_rows_limit, 1), max_delay_ms=settings.batch_delay_ms),
         cache_bytes=settings.cache_bytes if request.cache_bytes is None else request.cache_bytes,
         memory_budget_bytes=settings.memory_budget_bytes if request.memory_budget_bytes is None else request.memory_budget_bytes,
         keep_warm_s=settings.keep_warm_s,
@@ -105,6 +113,12 @@ def _job(
         worker_count=_worker_count(request, settings),
         call_limit_s=settings.call_limit_s,
         limits=_limits(settings),
+        grpc_limits=GrpcLimits(
+            message_bytes=settings.body_limit_bytes,
+            header_deadline_s=settings.header_deadline_s,
+            body_deadline_s=settings.body_deadline_s,
+            connection_count=settings.connection_limit,
+        ),
         sink=observers.watcher,
         statistics=observers.watcher.statistics,
         metrics=observers.metrics,
@@ -112,6 +126,17 @@ def _job(
         report=observers.log.say,
         software_version=__version__,
     )
+
+
+def grpc_port(text: str, http_port: int) -> int | None:
+    """Return the port that `text` says: a number, "none" for none, "" for the one above the HTTP port (any, where that is any)."""
+    if text == "none":
+        return None
+    if not text:
+        return min(http_port + 1, 65535) if http_port else 0
+    if not text.isdecimal() or int(text) > 65535:
+        raise SpecError(f"'{shorten(text)}' is no port for gRPC.", hint="Give a number up to 65535, 0 for any free one, or none.")
+    return int(text)
 
 
 def _check_workers(count: int) -> None:

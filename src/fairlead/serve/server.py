@@ -31,6 +31,7 @@ from fairlead.serve.model_table import ModelTable
 from fairlead.serve.reading import read_versions
 from fairlead.serve.repository import Repository
 from fairlead.serve.resident_memory import Trimmer
+from fairlead.serve.response_cache import ResponseCache
 from fairlead.serve.serve_job import ServeJob
 from fairlead.serve.workers.host import WorkerHost
 from fairlead.serve.workers.policy import WorkerPolicy
@@ -44,7 +45,8 @@ class Server:
     def __init__(self, job: ServeJob) -> None:
         self._job = job
         self.table = ModelTable()
-        self.plane = DataPlane(self.table, job.sink, queue_limit=job.queue_limit, timeout_s=job.request_timeout_s)
+        cache = ResponseCache(job.cache_bytes) if job.cache_bytes else None
+        self.plane = DataPlane(self.table, job.sink, queue_limit=job.queue_limit, timeout_s=job.request_timeout_s, cache=cache)
         assembly = Assembly(job.sink, job.thread_count, job.batch, _worker_host(job))
         self.table.on_freed = Trimmer().give_back_soon
         loader = Loader(job.source, self.table, assembly.assemble, budget_bytes=job.memory_budget_bytes, timeout_s=job.load_timeout_s)
@@ -147,12 +149,12 @@ class Server:
     def _grpc_job(self, job: ServeJob) -> ServiceJob:
         return ServiceJob(
             self.plane,
+            self.repository,
             job.grpc_limits,
             job.software_version,
             self.api.extensions,
             self.why_not_ready,
             is_stopping=lambda: self._is_draining,
-            statistics=job.statistics,
         )
 
 

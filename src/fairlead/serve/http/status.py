@@ -35,4 +35,6 @@ def reply_to(error: Exception) -> Reply:
     status = status_of(error)
     if status in (500, 507):
         return error_reply(status, "The server failed to answer this request." if status == 500 else "The server is out of space.")
+    if isinstance(error, errors.OverloadedError):
+        return error_reply(status, str(error), (b"retry-after: %d" % error.retry_after_s,))
     return error_reply(status, str(error), _RETRY_AFTER if status == 503 else ())
