@@ -21,7 +21,7 @@ from fairlead.app.rows import Rows, raw_rows
 from fairlead.app.wiring import House
 from fairlead.core.golden import Golden
 from fairlead.core.interface import Array, DecisionKind, Interface, Tensors, decide
-from fairlead.core.ports import LoadedModel
+from fairlead.core.ports import Engine, LoadedModel
 from fairlead.core.version import Version, parse_reference
 from fairlead.datasets.bind import bind_inputs
 from fairlead.datasets.load import load_rows
@@ -50,6 +50,11 @@ class Model:
     def golden(self) -> Golden | None:
         """Rows with the answers that were proven."""
         return self._loaded.golden
+
+    @property
+    def engine(self) -> Engine:
+        """What runs it."""
+        return self._engine
 
     @property
     def interface(self) -> Interface:

@@ -79,7 +79,7 @@ class StepProgress:
     """Prints each step with what came out of it and how long it took; on a terminal, also while it runs."""
 
     def __init__(self, *, is_silent: bool = False) -> None:
-        self._is_silent = is_silent
+        self.is_silent = is_silent
         self._is_live = sys.stderr.isatty() and not is_silent
         self._name = ""
         self._started = 0.0
@@ -91,9 +91,14 @@ class StepProgress:
         if self._is_live:
             click.echo(f"\r\x1b[K  {self._name:<{WIDTH}} {click.style(detail or '...', dim=True)}", err=True, nl=False)
 
+    def tell(self, text: str) -> None:
+        """How far the step is: in its place on a terminal, a line of its own in a log."""
+        line = f"  {self._name:<{WIDTH}} {click.style(text, dim=True)}"
+        click.echo(f"\r\x1b[K{line}" if self._is_live else line, err=True, nl=not self._is_live)
+
     def done(self, text: str) -> None:
         """The step ended: the first line is the result, further lines are notes."""
-        if self._is_silent:
+        if self.is_silent:
             return
         first, *more = text.splitlines() or [""]
         seconds = f"{time.perf_counter() - self._started:.1f} s"

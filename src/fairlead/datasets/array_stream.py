@@ -116,7 +116,7 @@ class NpzStream:
 
 def _inputs(names: Sequence[str], wanted: Wanted) -> list[str]:
     """Return the arrays that may be inputs: those that the model names, else the first that is known to hold rows, else what is left."""
-    named = [name for name in names if name in wanted.named]
+    named = [name for name in names if name in wanted.inputs]
     if named:
         return named
     known = [name for name in ROW_NAMES if name in names]

@@ -39,12 +39,14 @@ _MAGIC = {".npz": b"PK", ".npy": b"\x93NUMPY", ".parquet": b"PAR1"}
 @dataclass(frozen=True)
 class Wanted:
     """`named` are the columns that the model names, empty where it takes all in their order; `texts` those that it takes as text; `kept`
-    those that are passed through. A kept column is no input of a model that does not name its columns.
+    those that are passed through. `inputs` are what the model calls its inputs: arrays may have these names. A kept column is no input of
+    a model that does not name its columns.
     """
 
     named: frozenset[str] = frozenset()
     texts: frozenset[str] = frozenset()
     kept: tuple[str, ...] = ()
+    inputs: frozenset[str] = frozenset()
 
     def takes(self, name: str) -> bool:
         """Whether the model takes the column, as far as can be told by its name."""
