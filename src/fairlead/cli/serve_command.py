@@ -1,4 +1,4 @@
-"""`fairlead serve`: answer over HTTP until stopped."""
+"""`fairlead serve`: answer over HTTP and gRPC until stopped."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from fairlead.core.version import PRODUCTION
 @click.argument("names", nargs=-1)
 @click.option("--host", help="Address to listen on.  [default: 127.0.0.1]")
 @click.option("--port", type=click.IntRange(0, 65535), help="TCP port; 0 lets the system choose.  [default: 8080]")
+@click.option("--grpc-port", help="TCP port for gRPC; 0 lets the system choose, none: no gRPC.  [default: one above --port]")
 @click.option("--default", help="Model that answers /predict where several are served.")
 @click.option("--alias", default=PRODUCTION, show_default=True, help="The alias to follow.")
 @click.option("--unsafe-expose", "is_exposed", is_flag=True, help="Allow a --host that other machines reach; nobody is asked for a key.")
@@ -33,6 +34,7 @@ def serve(
     *,
     host: str | None,
     port: int | None,
+    grpc_port: str | None,
     default: str | None,
     alias: str,
     is_exposed: bool,
@@ -44,7 +46,7 @@ def serve(
     spec: Path | None,
     home: str | None,
 ) -> None:
-    """Serve NAMES, or everything that has @production, over HTTP. Follows the registry; stops cleanly on Ctrl-C or SIGTERM.
+    """Serve NAMES, or everything that has @production, over HTTP and gRPC. Follows the registry; stops cleanly on Ctrl-C or SIGTERM.
 
     A name may say which version: digits:3, digits@staging; of several, the first answers by default.
 
@@ -70,6 +72,7 @@ def serve(
         versions=versions,
         memory_budget_bytes=memory_bytes,
         allow_model_control=allow_model_control,
+        grpc_port=grpc_port,
     )
     serve_until_stopped(build_house(home), request)
 

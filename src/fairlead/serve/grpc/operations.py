@@ -14,14 +14,13 @@ from fairlead.serve.grpc.calls import Call
 from fairlead.serve.grpc.codec import decode, encode, from_json
 from fairlead.serve.grpc.wire import field
 from fairlead.serve.http.v2 import parse_version
-from fairlead.serve.http.v2_repository import ModelRepository, StatisticsSource
-from fairlead.serve.model_table import ModelTable
+from fairlead.serve.repository import Repository
 
 
 class RepositoryMethods:
-    """Repository* and ModelConfig."""
+    """Repository*, ModelConfig and ModelStatistics."""
 
-    def __init__(self, repository: ModelRepository) -> None:
+    def __init__(self, repository: Repository) -> None:
         self._repository = repository
 
     async def config(self, call: Call, content: bytes) -> bytes:
@@ -54,27 +53,11 @@ class RepositoryMethods:
         await self._repository.unload(name, _values(message.parameters))
         return answer
 
-
-class StatisticsMethods:
-    """ModelStatistics; `source` gives the entry of one version."""
-
-    def __init__(self, table: ModelTable, source: StatisticsSource) -> None:
-        self._table = table
-        self._source = source
-
     async def statistics(self, call: Call, content: bytes) -> bytes:
-        """Of one version, of all of a model, or of all that are loaded."""
+        """ModelStatistics: of one version, of all of a model, or of all that are loaded."""
         del call
         message = decode("ModelStatisticsRequest", content)
-        number = parse_version(message.version or None)
-        if message.name:
-            self._table.resolve(message.name, number)
-        found = [
-            self._source(name, loaded)
-            for name, model in sorted(self._table.models.items())
-            for loaded in sorted(model.versions)
-            if message.name in {"", name} and number in {None, loaded}
-        ]
+        found = self._repository.statistics(message.name or None, parse_version(message.version or None))
         return from_json("ModelStatisticsResponse", {"model_stats": found})
 
 

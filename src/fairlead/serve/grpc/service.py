@@ -18,10 +18,10 @@ from fairlead.serve.grpc.calls import Answer, Call, Kind, Method
 from fairlead.serve.grpc.codec import decode, encode
 from fairlead.serve.grpc.inference import Inference
 from fairlead.serve.grpc.limits import GrpcLimits
-from fairlead.serve.grpc.operations import RepositoryMethods, StatisticsMethods
+from fairlead.serve.grpc.operations import RepositoryMethods
 from fairlead.serve.http.routes import Permission
 from fairlead.serve.http.v2 import parse_version
-from fairlead.serve.http.v2_repository import ModelRepository, StatisticsSource
+from fairlead.serve.repository import Repository
 
 SERVICE = "inference.GRPCInferenceService"
 HEALTH = "grpc.health.v1.Health"
@@ -31,17 +31,16 @@ _WATCH_S = 0.25  # how often a watched health is looked at
 @dataclass(frozen=True)
 class ServiceJob:
     """What the service is made of. `why_not_ready` gives "" while the server is ready; `version` and `extensions` are what server
-    metadata says. Where there is no repository, or nobody who counts, their methods are not offered.
+    metadata says.
     """
 
     plane: DataPlane
+    repository: Repository
     limits: GrpcLimits
     version: str
     extensions: Sequence[str]
     why_not_ready: Callable[[], str]
     is_stopping: Callable[[], bool]
-    repository: ModelRepository | None = None
-    statistics: StatisticsSource | None = None
 
 
 class Service:
@@ -55,8 +54,9 @@ class Service:
         def method(name: str, permission: Permission, answer: Answer) -> Method:
             return Method(f"/{SERVICE}/{name}", permission, answer, limit_bytes=small)
 
+        repository = RepositoryMethods(job.repository)
         size = job.limits.message_bytes
-        methods = [
+        methods = (
             Method(f"/{SERVICE}/ModelInfer", Permission.INFER, inference.infer, limit_bytes=size),
             Method(f"/{SERVICE}/ModelStreamInfer", Permission.INFER, inference.infer_item, kind=Kind.EACH, limit_bytes=size),
             method("ServerLive", Permission.HEALTH, self._live),
@@ -64,19 +64,14 @@ class Service:
             method("ModelReady", Permission.VIEW, self._model_ready),
             method("ServerMetadata", Permission.VIEW, self._server),
             method("ModelMetadata", Permission.VIEW, self._metadata),
+            method("ModelConfig", Permission.VIEW, repository.config),
+            method("ModelStatistics", Permission.VIEW, repository.statistics),
+            method("RepositoryIndex", Permission.VIEW, repository.index),
+            method("RepositoryModelLoad", Permission.OPERATE, repository.load),
+            method("RepositoryModelUnload", Permission.OPERATE, repository.unload),
             Method(f"/{HEALTH}/Check", Permission.HEALTH, self._check, limit_bytes=small),
             Method(f"/{HEALTH}/Watch", Permission.HEALTH, self._check, self._watch, limit_bytes=small),
-        ]
-        if job.statistics is not None:
-            methods.append(method("ModelStatistics", Permission.VIEW, StatisticsMethods(self._table, job.statistics).statistics))
-        if job.repository is not None:
-            repository = RepositoryMethods(job.repository)
-            methods += [
-                method("ModelConfig", Permission.VIEW, repository.config),
-                method("RepositoryIndex", Permission.VIEW, repository.index),
-                method("RepositoryModelLoad", Permission.OPERATE, repository.load),
-                method("RepositoryModelUnload", Permission.OPERATE, repository.unload),
-            ]
+        )
         self.methods: dict[bytes, Method] = {method.path.encode(): method for method in methods}
 
     async def _live(self, call: Call, content: bytes) -> bytes:
