@@ -69,7 +69,7 @@ def compare(before: Page | None, now: Page, unix_now: float) -> View:
         _count(now, "fairlead_telemetry_dropped_total"),
         tuple(
             _version(*key, None if before is None else earlier.get(key, Page({}, before.at)), page)
-            for key, page in now.by_version().items()
+            for key, page in sorted(now.by_version().items())
         ),
     )
 
@@ -101,7 +101,8 @@ def _version(model: str, version: str, before: Page | None, now: Page) -> Versio
 
 
 def _count(page: Page, name: str) -> int:
-    return int(page.value(name) or 0)
+    value = page.value(name) or 0.0
+    return int(value) if math.isfinite(value) else 0
 
 
 def _rate(before: Page | None, now: Page, name: str, **labels: str) -> float | None:
