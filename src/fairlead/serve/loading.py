@@ -54,6 +54,7 @@ class Loader:
         self._known_bytes: dict[str, int] = {}  # digest -> what it took when it was loaded last
         self._running: list[list[bool]] = []  # one flag per load under way: whether it is alone so far
         self._places = asyncio.Semaphore(_LOAD_COUNT)
+        self._runtimes: set[str] = set()
 
     @property
     def held_bytes(self) -> int:
@@ -113,8 +114,12 @@ class Loader:
         served.release = loaded.release
         give_back()  # what loading needed only while it ran
         largest_bytes = max((entry.size_bytes for entry in version.manifest.files), default=0)
-        # Resident memory belongs to the whole process: while two load, nobody can tell who took what.
-        grown_bytes = resident_bytes() - before if is_alone[0] else version.manifest.size_bytes
+        # Resident memory belongs to the whole process: while two load, nobody can tell who took what; a library comes with the first of its
+        # versions and stays.
+        runtime = served.executor.description
+        is_telling = is_alone[0] and runtime in self._runtimes
+        self._runtimes.add(runtime)
+        grown_bytes = resident_bytes() - before if is_telling else version.manifest.size_bytes
         served.memory_bytes = max(largest_bytes, grown_bytes) + getattr(served.executor, "memory_bytes", 0)
         return served
 
