@@ -158,11 +158,11 @@ def _answer(request: BatchRequest, job: RowJob, stream: RowStream, state: BatchS
     def take() -> None:
         fraction, future = waiting.popleft()
         answered = future.result()
+        _check_some_fit(answered, state, request)
         if answered.errors and request.on_error == FAIL:
             row, why = answered.errors[0]
             hint = "Correct it, or leave such rows out: --on-error skip."
             raise DataError(f"Row {row} of '{request.source.name}' does not fit: {why}", hint=hint)
-        _check_some_fit(answered, state, request)
         state.add(answered.table, answered.rows, answered.errors)
         said.update(dict.fromkeys(answered.said))
         watcher.advance(state.added_rows, fraction)
@@ -190,9 +190,12 @@ def _answer(request: BatchRequest, job: RowJob, stream: RowStream, state: BatchS
 
 def _check_some_fit(answered: Answered, state: BatchState, request: BatchRequest) -> None:
     """A file of which no row fits is not a file with some wrong rows."""
-    if answered.table is None and not state.added_out:
+    if answered.table is None and not state.added_out and answered.rows > 1:
         why = answered.errors[0][1]
-        raise DataError(f"None of the first {answered.rows} rows of '{request.source.name}' fits: {why}", hint="Is it the right file?")
+        raise DataError(
+            f"None of the first {answered.rows} rows of '{request.source.name}' fits: {why}",
+            hint="Is it the right file? --keep takes a column that is no input.",
+        )
 
 
 def _finish(request: BatchRequest, model: Model, state: BatchState, resumed: int, watcher: BatchWatcher) -> BatchDone:

@@ -106,7 +106,8 @@ def run(arguments: Sequence[str]) -> int:
         report_error(error.format_message(), "See: fairlead --help", "usage", as_json=as_json)
         return error.exit_code
     except (KeyboardInterrupt, click.Abort) as error:
-        report_error(str(error) or "Interrupted; nothing half-done was left behind.", "", "interrupted", as_json=as_json)
+        said = str(error) or str(error.__cause__ or "")  # click turns the one into the other
+        report_error(said or "Interrupted; nothing half-done was left behind.", "", "interrupted", as_json=as_json)
         return INTERRUPTED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # whoever read our output has gone

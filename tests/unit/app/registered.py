@@ -50,13 +50,15 @@ def scaler(path: Path, width: int = 4, *, factor: float = 0.5, name: str = "x") 
     return path, Interface((TensorSpec(name, DType.FP32, (None, width), columns),), (TensorSpec("y", DType.FP32, (None, width)),))
 
 
-def classifier(path: Path, width: int = 4, *, seed: int = 0, labels: tuple = ("cat", "dog", "owl")) -> tuple[Path, Interface]:
+def classifier(
+    path: Path, width: int = 4, *, seed: int = 0, labels: tuple = ("cat", "dog", "owl"), columns: tuple = ("c0", "c1", "c2", "c3")
+) -> tuple[Path, Interface]:
     """scores = softmax(x @ w), one for each label."""
     weights = np.random.default_rng(seed).normal(size=(width, len(labels))).astype(np.float32)
     nodes = lambda: [helper.make_node("MatMul", ["x", "w"], ["m"]), helper.make_node("Softmax", ["m"], ["scores"])]
     ends = [("scores", TensorProto.FLOAT, ["b", len(labels)])]
     write_model(path, nodes, [("x", TensorProto.FLOAT, ["b", width])], ends, {"w": weights})
-    spec = TensorSpec("x", DType.FP32, (None, width))
+    spec = TensorSpec("x", DType.FP32, (None, width), columns)
     rule = Decision(DecisionKind.ARGMAX, "scores", scores="scores")
     return path, Interface((spec,), (TensorSpec("scores", DType.FP32, (None, len(labels))),), Task.CLASSIFICATION, rule, labels)
 
