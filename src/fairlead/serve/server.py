@@ -11,6 +11,7 @@ import contextlib
 import errno
 import threading
 from collections.abc import Coroutine
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
@@ -27,8 +28,8 @@ from fairlead.serve.http.api import Api, ApiJob
 from fairlead.serve.http.gate import Gate
 from fairlead.serve.http.metrics import MetricsHandlers
 from fairlead.serve.loading import Loader
-from fairlead.serve.model_table import ModelTable
-from fairlead.serve.reading import read_versions
+from fairlead.serve.model_table import ModelTable, ServedVersion
+from fairlead.serve.reading import read_cache, read_versions
 from fairlead.serve.repository import Repository
 from fairlead.serve.resident_memory import Trimmer
 from fairlead.serve.response_cache import ResponseCache
@@ -39,13 +40,18 @@ from fairlead.serve.workers.policy import WorkerPolicy
 _BACKLOG = 2048
 
 
+def _close_and_forget(cache: ResponseCache, served: ServedVersion) -> None:
+    served.close()
+    cache.forget(served.version.digest)
+
+
 class Server:
     """One server in the running event loop."""
 
     def __init__(self, job: ServeJob) -> None:
         self._job = job
-        self.table = ModelTable()
-        cache = ResponseCache(job.cache_bytes) if job.cache_bytes else None
+        cache = self._cache = ResponseCache(job.cache_bytes) if job.cache_bytes else None
+        self.table = ModelTable() if cache is None else ModelTable(partial(_close_and_forget, cache))
         self.plane = DataPlane(self.table, job.sink, queue_limit=job.queue_limit, timeout_s=job.request_timeout_s, cache=cache)
         assembly = Assembly(job.sink, job.thread_count, job.batch, _worker_host(job))
         self.table.on_freed = Trimmer().give_back_soon
@@ -94,7 +100,16 @@ class Server:
             is_ready=not self.why_not_ready(),
             connection_count=sum(front.connection_count for front in (self._gate, self._grpc) if front is not None),
             versions=read_versions(self.table),
+            responses=self._responses(),
+            cache=None if self._cache is None else read_cache(self._cache),
         )
+
+    def _responses(self) -> dict[tuple[str, str], int]:
+        counts = self._gate.status_counts if self._gate is not None else []
+        found = {("http", str(status)): count for status, count in enumerate(counts) if count}
+        if self._grpc is not None:
+            found |= {("grpc", name): count for name, count in self._grpc.code_counts.items()}
+        return found
 
     async def start(self) -> None:
         """Listen, say so, and begin to load what is wanted. A port that is taken is found out before anything is loaded."""
