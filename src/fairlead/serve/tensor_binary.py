@@ -23,7 +23,8 @@ Buffer: TypeAlias = bytes | bytearray | memoryview
 TEXT_LIMIT = 2**22  # texts in one tensor: each takes some 64 bytes, whatever it took on the wire
 BF16 = "BF16"
 _LENGTH = Struct("<I")
-_LITTLE = {dtype: dtype.numpy.newbyteorder("<") for dtype in DType if dtype is not DType.BYTES}
+_BYTES, _BOOL = DType.BYTES, DType.BOOL  # an attribute of an enum costs as much as the comparison
+_BF16 = np.dtype(np.uint16)
 _IS_LITTLE = sys.byteorder == "little"
 
 
@@ -46,25 +47,26 @@ def check_datatype(spec: TensorSpec, datatype: str, *, is_raw: bool) -> None:
 
 def read_raw(spec: TensorSpec, shape: Sequence[int], buffer: Buffer, datatype: str = "") -> Array:
     """Return the tensor of `shape` that lies in `buffer`; `datatype` is the sender's name of its type, "" for the model's."""
-    if datatype and datatype != spec.dtype.value:
+    dtype = spec.dtype
+    is_foreign = datatype not in {"", dtype}
+    if is_foreign:
         check_datatype(spec, datatype, is_raw=True)
     size = element_count(spec, shape)
-    if spec.dtype is DType.BYTES:
+    if dtype is _BYTES:
         return _texts(spec, size, buffer).reshape(tuple(shape))
-    is_wide = datatype == BF16
-    item = 2 if is_wide else spec.dtype.numpy.itemsize
-    if len(buffer) != size * item:
-        kind = datatype or spec.dtype.value
-        raise RequestError(f"Input '{spec.name}' has {len(buffer)} bytes; {kind} of shape {list(shape)} needs {size * item}.")
-    if is_wide:
-        return _widen(spec, buffer).reshape(tuple(shape))
-    array: Array = np.frombuffer(buffer, dtype=_LITTLE[spec.dtype])
-    if spec.dtype is DType.BOOL and array.view(np.uint8).max() > 1:
-        raise RequestError(f"Input '{spec.name}' holds a byte that is neither 0 nor 1.", hint="BOOL is one byte for each element.")
+    wire = _BF16 if is_foreign else dtype.numpy
+    if len(buffer) != size * wire.itemsize:
+        kind = datatype or dtype.value
+        raise RequestError(f"Input '{spec.name}' has {len(buffer)} bytes; {kind} of shape {list(shape)} needs {size * wire.itemsize}.")
+    array: Array = np.frombuffer(buffer, wire)
     if not _IS_LITTLE:
-        array = array.astype(spec.dtype.numpy)
+        array = array.byteswap()
     elif not array.flags.aligned:
         array = array.copy()
+    if is_foreign:  # BF16 is the upper half of FP32
+        array = (array.astype(np.uint32) << np.uint32(16)).view(np.float32).astype(dtype.numpy, copy=False)
+    elif dtype is _BOOL and array.view(np.uint8).max() > 1:
+        raise RequestError(f"Input '{spec.name}' holds a byte that is neither 0 nor 1.", hint="BOOL is one byte for each element.")
     return array.reshape(tuple(shape))
 
 
@@ -75,12 +77,6 @@ def write_raw(array: Array) -> bytes:
     if not _IS_LITTLE or array.dtype.byteorder == ">":
         array = array.astype(array.dtype.newbyteorder("<"))
     return array.tobytes()
-
-
-def _widen(spec: TensorSpec, buffer: Buffer) -> Array:
-    """BF16 is the upper half of FP32."""
-    halves = np.frombuffer(buffer, dtype="<u2")
-    return (halves.astype(np.uint32) << np.uint32(16)).view(np.float32).astype(spec.dtype.numpy, copy=False)
 
 
 def _texts(spec: TensorSpec, size: int, buffer: Buffer) -> Array:

@@ -56,7 +56,7 @@ def element_count(spec: TensorSpec, shape: Sequence[int]) -> int:
     """Return how many elements `shape` has, as a Python int that cannot overflow; raises RequestError for a nonsensical shape."""
     if len(shape) > DIMENSION_LIMIT:
         raise RequestError(f"Input '{spec.name}' has {len(shape)} dimensions, allowed are {DIMENSION_LIMIT}.")
-    if min(shape, default=1) < 1:
+    if shape and min(shape) < 1:
         what = "a negative dimension" if min(shape) < 0 else "a dimension of 0"
         raise RequestError(f"Input '{spec.name}' has {what} in its shape.", hint=f"Each has to be at least 1. Expected {spec.describe()}.")
     return math.prod(shape)

@@ -91,12 +91,13 @@ def read_inputs(interface: Interface, request: InferBody, binary: memoryview | N
     """Return arrays by name. `binary` is what stands behind the JSON: the bytes of the inputs that have binary_data_size, in order."""
     inputs: dict[str, Array] = {}
     columns: dict[str, list[Any]] = {}
-    specs, tables = {spec.name: spec for spec in interface.inputs}, None
+    specs = {spec.name: spec for spec in interface.inputs}
+    tables: dict[str, TensorSpec] = {}
     place = 0
     for tensor in request.inputs:
         raw = None
         if tensor.parameters:
-            size = _raw_size(tensor, binary, place)
+            size = _raw_size(tensor, tensor.parameters, binary, place)
             if size is not None and binary is not None:
                 raw = binary[place : place + size]
                 place += size
@@ -134,21 +135,20 @@ def raw_input(interface: Interface, body: memoryview) -> dict[str, Array]:
     return {spec.name: read_raw(spec, shape, body)}
 
 
-def _raw_size(tensor: FloatTensor | AnyTensor, binary: memoryview | None, place: int) -> int | None:
+def _raw_size(tensor: FloatTensor | AnyTensor, parameters: Given, binary: memoryview | None, place: int) -> int | None:
     """Return how many of the bytes behind the JSON are this tensor's; None where its data are in the JSON."""
-    parameters = tensor.parameters or {}
     check_tensor_parameters(parameters)
     size = parameters.get("binary_data_size")
     if size is None:
         return None
+    if binary is not None and type(size) is int and 0 <= size <= len(binary) - place and tensor.data is None:
+        return size
     name = shorten(tensor.name)
     if binary is None:
         raise RequestError(f"Input '{name}' has a binary_data_size.", hint="Raw tensors need the header Inference-Header-Content-Length.")
     if tensor.data is not None:
         raise RequestError(f"Input '{name}' has both data and a binary_data_size.", hint="Send one of them.")
-    if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size <= len(binary) - place:
-        raise RequestError(f"Input '{name}' has a binary_data_size that is not a part of the {len(binary) - place} bytes that are left.")
-    return size
+    raise RequestError(f"Input '{name}' has a binary_data_size that is not a part of the {len(binary) - place} bytes that are left.")
 
 
 def _read(spec: TensorSpec, tensor: FloatTensor | AnyTensor, raw: memoryview | None) -> Array:
