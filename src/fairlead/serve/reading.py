@@ -5,13 +5,19 @@ Takes the model table; gives readings. It belongs to the event loop's thread, ch
 
 from __future__ import annotations
 
-from fairlead.core.server_reading import VersionReading
+from fairlead.core.server_reading import CacheReading, VersionReading
 from fairlead.serve.model_table import ModelTable, ServedModel, State, VersionState
+from fairlead.serve.response_cache import ResponseCache
 
 
 def read_versions(table: ModelTable) -> tuple[VersionReading, ...]:
     """Return every version that is loaded, loading, or failed to load."""
     return tuple(_read(table.models.get(state.name), state) for state in table.states())
+
+
+def read_cache(cache: ResponseCache) -> CacheReading:
+    """Return what the response cache holds."""
+    return CacheReading(cache.size_bytes, len(cache), cache.eviction_count)
 
 
 def _read(model: ServedModel | None, state: VersionState) -> VersionReading:

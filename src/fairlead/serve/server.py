@@ -50,7 +50,7 @@ class Server:
 
     def __init__(self, job: ServeJob) -> None:
         self._job = job
-        cache = self._cache = ResponseCache(job.cache_bytes) if job.cache_bytes else None
+        cache = ResponseCache(job.cache_bytes) if job.cache_bytes else None
         self.table = ModelTable() if cache is None else ModelTable(partial(_close_and_forget, cache))
         self.plane = DataPlane(self.table, job.sink, queue_limit=job.queue_limit, timeout_s=job.request_timeout_s, cache=cache)
         assembly = Assembly(job.sink, job.thread_count, job.batch, _worker_host(job))
@@ -101,7 +101,7 @@ class Server:
             connection_count=sum(front.connection_count for front in (self._gate, self._grpc) if front is not None),
             versions=read_versions(self.table),
             responses=self._responses(),
-            cache=None if self._cache is None else read_cache(self._cache),
+            cache=None if self.plane.cache is None else read_cache(self.plane.cache),
         )
 
     def _responses(self) -> dict[tuple[str, str], int]:

@@ -31,6 +31,7 @@ class Gate:
         self.methods = methods
         self.limits = limits
         self.now = loop.time
+        self.code_counts = [0] * 17  # calls that were answered, by code, for metrics
         self.swept_at = loop.time()  # what the time was a moment ago, for deadlines that may be a quarter of a second early
         self._loop = loop
         self._report = report

@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from fairlead.serve.grpc.gate import Gate
 from fairlead.serve.grpc.service import Service, ServiceJob
+from fairlead.serve.grpc.status import Code
 
 _BACKLOG = 2048
 
@@ -30,6 +31,11 @@ class GrpcPort:
     def connection_count(self) -> int:
         """How many connections are open."""
         return self._gate.connection_count if self._gate is not None else 0
+
+    @property
+    def code_counts(self) -> dict[str, int]:
+        """Return how many calls were answered with each code, by its name."""
+        return {} if self._gate is None else {Code(code).name: count for code, count in enumerate(self._gate.code_counts) if count}
 
     async def start(self, host: str, port: int) -> None:
         """Listen; `address` says where then, as gRPC clients write it: host:port."""

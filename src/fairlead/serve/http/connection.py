@@ -334,6 +334,7 @@ class Connection(asyncio.Protocol):
         transport = self._transport
         if transport is None or transport.is_closing():
             return
+        self._gate.status_counts[reply.status] += 1
         head, body = to_bytes(reply, request, date=self._gate.date, is_closing=is_last)
         if len(body) < _GATHER_BYTES:
             transport.write(head + body)

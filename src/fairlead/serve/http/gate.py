@@ -27,6 +27,7 @@ class Gate:
         self.limits = limits
         self.now = loop.time
         self.date = b""
+        self.status_counts = [0] * 600  # answers by status, for metrics
         self.swept_at = loop.time()  # what the time was a moment ago, for deadlines that may be a quarter of a second early
         self._loop = loop
         self._connections: set[Connection] = set()
