@@ -17,7 +17,7 @@ from fairlead.serve.grpc.calls import Call, Kind, Message
 from fairlead.serve.grpc.head import field
 from fairlead.serve.grpc.outbound import Outbound
 from fairlead.serve.grpc.status import OK_TRAILERS, Code, Failure, failure_of, trailers
-from fairlead.serve.grpc.stream import Item, Stream, check_size, take_message
+from fairlead.serve.grpc.stream import PREFIX_BYTES, Item, Stream, check_size, is_complete, take_message
 from fairlead.serve.http.eager import start
 
 if TYPE_CHECKING:
@@ -64,10 +64,12 @@ class Exchange:
             if stream.call.method.kind is Kind.EACH:
                 self._buffer(stream, data)
                 self._take_each(stream)
+                self._refill(stream)
             elif stream.is_ended and not stream.buffer:
                 self._begin(stream, _whole(data, stream.call.method.limit_bytes))
             else:
                 self._buffer(stream, data)
+                self._refill(stream)
                 if stream.is_ended:
                     self._begin(stream, _whole(stream.buffer, stream.call.method.limit_bytes))
         except FairleadError as error:
@@ -90,15 +92,18 @@ class Exchange:
             stream.reserved = 0
 
     def _buffer(self, stream: Stream, data: bytes) -> None:
-        """Keep an unfinished message, if there is room, and let the peer send on, unless many messages wait for their turn."""
+        """Keep an unfinished message, if there is room; what it says of its size is looked at as soon as it is there."""
         if data:
             if not self._gate.reserve(len(data)):
                 raise OverloadedError("The server is receiving too much at once.", hint="Ask again later.")
             stream.reserved += len(data)
             stream.buffer += data
         check_size(stream.buffer, stream.call.method.limit_bytes, is_only=stream.call.method.kind is not Kind.EACH)
+
+    def _refill(self, stream: Stream) -> None:
+        """Let the peer send more, unless a whole message waits for its turn already."""
         room = self._limits.stream_window_bytes
-        if not stream.is_ended and stream.receive_window < room >> 1 and len(stream.items) < self._limits.item_count:
+        if stream.receive_window < room >> 1 and not (stream.is_ended or stream.is_gone or is_complete(stream.buffer)):
             self._out.send(frames.window_update(stream.id, room - stream.receive_window))
             stream.receive_window = room
 
@@ -119,6 +124,7 @@ class Exchange:
         if isinstance(reply, Failure):
             self._fail(stream, reply, stream.call.request_id)
         else:
+            self._gate.code_counts[Code.OK] += 1
             self._out.reply(stream, _answer_head(stream.call.request_id), reply)
 
     async def _watch(self, stream: Stream, message: Message) -> None:
@@ -135,27 +141,32 @@ class Exchange:
 
     def _take_each(self, stream: Stream) -> None:
         """Begin as many messages as may be under way at once; the others wait in the buffer."""
-        while len(stream.items) < self._limits.item_count and not stream.is_gone:
+        limit = stream.call.method.limit_bytes
+        self._flush_items(stream)
+        while not (stream.is_gone or len(stream.items) >= self._limits.item_count):
             if stream.outgoing:
                 stream.is_held = True
                 break
-            check_size(stream.buffer, stream.call.method.limit_bytes, is_only=False)
-            cut = take_message(stream.buffer)
-            if cut is None:
+            check_size(stream.buffer, limit, is_only=False)
+            if not is_complete(stream.buffer):
                 break
-            del stream.buffer[: cut.size]
-            self._gate.release(cut.size)
-            stream.reserved -= cut.size
-            if not stream.is_ended:
-                stream.deadline = self._gate.swept_at + self._limits.body_deadline_s
-            item = Item()
-            stream.items.append(item)
-            task = start(self._answer_item(stream, item, cut.message))
-            if item.reply is None:
-                item.task = task
+            self._begin_item(stream, take_message(stream.buffer))
+            self._flush_items(stream)
         if not stream.buffer:
             stream.deadline = float("inf")  # between messages a caller may take its time
-        self._flush_items(stream)
+
+    def _begin_item(self, stream: Stream, message: Message) -> None:
+        size = PREFIX_BYTES + len(message.content)
+        del stream.buffer[:size]
+        self._gate.release(size)
+        stream.reserved -= size
+        if not stream.is_ended:
+            stream.deadline = self._gate.swept_at + self._limits.body_deadline_s
+        item = Item()
+        stream.items.append(item)
+        task = start(self._answer_item(stream, item, message))
+        if item.reply is None:
+            item.task = task
 
     async def _answer_item(self, stream: Stream, item: Item, message: Message) -> None:
         reply = await self._gate.answer(stream.call, message)
@@ -175,16 +186,18 @@ class Exchange:
             self._out.begin(stream, _answer_head(stream.call.request_id))
             self._out.message(stream, reply)
         if stream.is_ended and not stream.items and not stream.is_gone:
-            if take_message(stream.buffer) is not None:
+            if is_complete(stream.buffer):
                 return
             if stream.buffer:
                 raise RequestError("The last message is cut off.")
             self._out.begin(stream, _answer_head(stream.call.request_id))
+            self._gate.code_counts[Code.OK] += 1
             self._out.finish(stream, OK_TRAILERS)
 
     # Ends.
 
     def _fail(self, stream: Stream, failure: Failure, request_id: str) -> None:
+        self._gate.code_counts[failure.code] += 1
         ending = trailers(failure)
         if failure.code is Code.UNIMPLEMENTED:
             ending += _ENCODINGS
@@ -209,7 +222,6 @@ def _answer_head(request_id: str) -> bytes:
 def _whole(data: bytes | bytearray, limit_bytes: int) -> Message:
     """Return the one message of a call that has one."""
     check_size(data, limit_bytes, is_only=True)
-    cut = take_message(data)
-    if cut is None:
+    if not is_complete(data):
         raise RequestError("The call ended before its message was complete." if data else "The call has no message.")
-    return cut.message
+    return take_message(data)

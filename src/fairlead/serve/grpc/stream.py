@@ -9,8 +9,6 @@ from __future__ import annotations
 
 from collections import deque
 
-import msgspec
-
 from fairlead.errors import RequestError, TooLargeError
 from fairlead.serve.grpc.calls import NO_CALL, Message
 from fairlead.serve.grpc.head import Head
@@ -83,13 +81,6 @@ class Stream:
         self.items.clear()
 
 
-class Cut(msgspec.Struct, frozen=True):
-    """A message, and how many bytes of the buffer it took."""
-
-    message: Message
-    size: int
-
-
 def check_size(buffer: bytes | bytearray, limit_bytes: int, *, is_only: bool) -> None:
     """Raise TooLargeError as soon as the first message in `buffer` says that it is too large, RequestError where one too many follows."""
     if len(buffer) < PREFIX_BYTES:
@@ -103,9 +94,12 @@ def check_size(buffer: bytes | bytearray, limit_bytes: int, *, is_only: bool) ->
         raise RequestError("The call has more than one message, this method takes one.")
 
 
-def take_message(buffer: bytes | bytearray) -> Cut | None:
-    """Return the first message in `buffer`, whose size was checked; None while it is incomplete."""
+def is_complete(buffer: bytes | bytearray) -> bool:
+    """Whether the first message in `buffer` has come whole."""
+    return len(buffer) >= PREFIX_BYTES + int.from_bytes(buffer[1:PREFIX_BYTES], "big")
+
+
+def take_message(buffer: bytes | bytearray) -> Message:
+    """Return the first message in `buffer`, which is complete and was checked."""
     end = PREFIX_BYTES + int.from_bytes(buffer[1:PREFIX_BYTES], "big")
-    if len(buffer) < end:
-        return None
-    return Cut(Message(bytes(buffer[PREFIX_BYTES:end]), buffer[0] == 1), end)
+    return Message(bytes(buffer[PREFIX_BYTES:end]), buffer[0] == 1)
