@@ -72,7 +72,7 @@ class GrpcClient:
             return found, f"{error.code().name} {error.details()}"
         return found, "OK"
 
-    def ask(self, name: str, **fields: Any) -> Call:
+    def ask(self, name: str, /, **fields: Any) -> Call:
         """Call `name` with a message `<name>Request` of `fields`."""
         return self.call(name, make(f"{name}Request", **fields))
 

@@ -124,7 +124,7 @@ def _add_field(kind: descriptor_pb2.DescriptorProto, text: str) -> None:
 _CLASSES = _build()
 
 
-def make(name: str, **fields: Any) -> Any:
+def make(name: str, /, **fields: Any) -> Any:
     """Return a message; its fields are protobuf's, so its type cannot be known here."""
     return _CLASSES[name](**fields)
 

@@ -8,7 +8,7 @@ from typing import Any
 from fairlead.core.interface import Tensors
 from fairlead.errors import FairleadError
 from fairlead.probe.conformance.judging import answers, first, gives, refused
-from fairlead.probe.conformance.outcome import Check, Outcome, Problem, Remark, Skipped
+from fairlead.probe.conformance.outcome import Check, NotOffered, Outcome, Problem, Remark, Skipped
 from fairlead.probe.conformance.target import Target
 from fairlead.probe.tensors import are_alike, read_answer
 
@@ -87,6 +87,8 @@ def _state(target: Target) -> str:
 
 def _load_again(target: Target) -> Outcome:
     exchange = target.http.post(f"/v2/repository/models/{target.model.name}/load", {})
+    if exchange.status == 403:
+        return NotOffered(f"the server does not let clients load: {exchange.came}")
     return first(
         answers(exchange, "a model that is loaded can be loaded again"),
         gives(target.infer(target.body()), target.outputs or {}, "it answers as before"),
@@ -96,6 +98,8 @@ def _load_again(target: Target) -> Outcome:
 def _unload(target: Target) -> Outcome:
     """Unload, look, ask, load, ask: the model is there again at the end, whatever was found."""
     exchange = target.http.post(f"/v2/repository/models/{target.model.name}/unload", {})
+    if exchange.status == 403:
+        return NotOffered(f"the server does not let clients unload: {exchange.came}")
     problem = answers(exchange, "a loaded model can be unloaded")
     if problem is not None:
         return problem

@@ -215,6 +215,8 @@ def _config(target: Target) -> Outcome:
 def _kserve_form(target: Target) -> Outcome:
     """KServe's messages have the model's name in field 1, which is repository_name here."""
     call = target.grpc.ask("RepositoryModelLoad", repository_name=target.model.name)
+    if call.status == "PERMISSION_DENIED":
+        return NotOffered(f"the server does not let clients load: {call.text}")
     problem = _says_ok(call, "KServe's client names the model in field 1", is_required=False)
     return problem if problem is not None else _gives(target, _infer(target, _request(target)), "the model answers as before")
 
@@ -222,6 +224,8 @@ def _kserve_form(target: Target) -> Outcome:
 def _unloaded(target: Target) -> Outcome:
     """Unloaded, the model is not ready and does not answer; it is loaded again at the end."""
     unload = target.grpc.ask("RepositoryModelUnload", model_name=target.model.name)
+    if unload.status == "PERMISSION_DENIED":
+        return NotOffered(f"the server does not let clients unload: {unload.text}")
     ready, asked = target.grpc.ask("ModelReady", name=target.model.name), _infer(target, _request(target))
     load = target.grpc.ask("RepositoryModelLoad", model_name=target.model.name)
     not_ready = ready.status != "OK" or not ready.message.ready
