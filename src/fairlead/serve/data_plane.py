@@ -92,7 +92,10 @@ class DataPlane:
                 key = cache.key(served.version.digest, request.inputs, request.outputs)
             outputs = None if cache is None or key is None else cache.get(key)
             if outputs is None:
-                ticket = self._admit(model, served, request, rows)
+                if served.is_asleep:
+                    ticket = await self._wake_and_admit(model, served, request, rows)
+                else:
+                    ticket = self._admit(model, served, request, rows)
                 try:
                     outputs = await ticket
                 finally:
@@ -117,9 +120,14 @@ class DataPlane:
         scheduler = served.scheduler
         if model.admitted >= self._queue_limit:
             check_place(model.name, model.admitted, self._queue_limit, scheduler.expected_wait_s())
-        deadline = self._deadline(request)
         ticket = scheduler.submit(
-            request.inputs, request.outputs, rows, priority=request.priority, deadline=deadline, parameters=request.parameters
+            request.inputs,
+            request.outputs,
+            rows,
+            priority=request.priority,
+            deadline=request.deadline,
+            timeout_s=self._timeout_s,
+            parameters=request.parameters,
         )
         model.admitted += 1
         self.in_flight += 1
@@ -134,7 +142,7 @@ class DataPlane:
         self.in_flight += 1
         self.table.begin_request(served)
         try:
-            await self.table.wake(served, self._deadline(request))
+            await self.table.wake(served, min(request.deadline, self._monotonic() + self._timeout_s))
         except BaseException:
             self.table.end_request(served)
             raise
@@ -145,9 +153,6 @@ class DataPlane:
             return self._admit(model, served, request, rows)
         finally:
             self.table.end_request(served)
-
-    def _deadline(self, request: InferRequest) -> float:
-        return min(request.deadline, self._monotonic() + self._timeout_s)
 
     def _let_go(self, model: ServedModel, served: ServedVersion) -> None:
         self.table.end_request(served)
@@ -178,7 +183,7 @@ class DataPlane:
 def _check_request(served: ServedVersion, request: InferRequest) -> None:
     """What the interface alone does not say: there is something to compute, and each output is asked for once."""
     for name, tensor in request.inputs.items():
-        if tensor.size == 0:
+        if not tensor.size:
             raise RequestError(f"Input '{name}' is empty: its shape is {list(tensor.shape)}.", hint="Every dimension needs at least 1.")
     if request.outputs:
         if len(set(request.outputs)) != len(request.outputs):

@@ -21,7 +21,7 @@ import numpy as np
 from fairlead.core.interface import Array, Interface, Tensors
 from fairlead.core.ports import Clock
 from fairlead.errors import FairleadError, UnavailableError
-from fairlead.serve.admission import check_deadline, expected_wait_s, level_of, passed
+from fairlead.serve.admission import DEFAULT_LEVEL, check_deadline, expected_wait_s, level_of, passed
 from fairlead.serve.batching import BatchPolicy, Moment, ServiceTimes, compose, hold_s
 from fairlead.serve.executor import Executor
 from fairlead.serve.ticket import Ticket
@@ -43,7 +43,7 @@ class Scheduler:
         self._on_batch = on_batch
         self._clock = clock
         self._row_limit = policy.max_rows if policy.is_enabled and has_free_batch(executor.interface) else 1
-        self._has_free_shape = any(size is None for spec in executor.interface.inputs for size in spec.shape[1:])
+        self._is_plain = all(size is not None for spec in executor.interface.inputs for size in spec.shape[1:])
         self._times = ServiceTimes()
         self._element_ms = 0.0  # what an input element took lately, in batches as they came
         self._gap_s = math.inf  # mean time between arrivals
@@ -56,7 +56,7 @@ class Scheduler:
         self._is_due = False  # a look at the queue is scheduled
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = math.inf
-        self._earliest = -math.inf  # no ticket that waits has an earlier deadline
+        self._earliest = math.inf  # no ticket that waits has an earlier deadline
         self.created_count = self.released_count = 0
 
     @property
@@ -96,24 +96,36 @@ class Scheduler:
         *,
         priority: int = 0,
         deadline: float = math.inf,
+        timeout_s: float = math.inf,
         parameters: Mapping[str, object] | None = None,
     ) -> Ticket:
-        """Return a ticket for inputs that fit the interface, `rows` of them; see the module for the errors."""
+        """Return a ticket for inputs that fit the interface, `rows` of them; see the module for the errors.
+
+        It is not begun after `deadline`, nor later than `timeout_s` from now.
+        """
         now = self._clock()
-        if deadline != math.inf:
+        deadline = min(deadline, now + timeout_s)
+        if now + self._open_elements * self._element_ms / 1e3 >= deadline:
             check_deadline(deadline, now, self.expected_wait_s())
         elements = 0
         for tensor in inputs.values():
             elements += tensor.size
         loop = asyncio.get_running_loop()
         ticket = Ticket(self._release, loop)
-        ticket.inputs, ticket.outputs, ticket.key = inputs, outputs, self._key(inputs, outputs, parameters)
+        ticket.inputs, ticket.outputs = inputs, outputs
+        ticket.key = None if self._is_plain and not (outputs or parameters) else self._key(inputs, outputs, parameters)
         ticket.rows, ticket.elements = rows, elements
-        ticket.level, ticket.deadline, ticket.asked_at = level_of(priority), deadline, now
+        ticket.level = level = level_of(priority) if priority else DEFAULT_LEVEL
+        ticket.deadline, ticket.asked_at = deadline, now
         self.created_count += 1
         self._open_elements += elements
         self._arrived_count += 1
-        self._insert(ticket)
+        waiting = self._waiting
+        if not waiting or waiting[-1].level <= level:
+            waiting.append(ticket)
+        else:
+            waiting.insert(bisect_right(waiting, level, key=_level), ticket)
+        self._earliest = min(self._earliest, deadline)
         if not self._is_due:
             self._is_due = True
             loop.call_soon(self._look)
@@ -130,18 +142,8 @@ class Scheduler:
 
     def _key(self, inputs: Tensors, outputs: tuple[str, ...], parameters: Mapping[str, object] | None) -> Hashable:
         """Return what requests must share to run together. Element types are the interface's, so they are equal."""
-        shapes = tuple(sorted((name, tensor.shape[1:]) for name, tensor in inputs.items())) if self._has_free_shape else ()
-        if not shapes and not outputs and not parameters:
-            return None
+        shapes = () if self._is_plain else tuple(sorted((name, tensor.shape[1:]) for name, tensor in inputs.items()))
         return shapes, outputs, tuple(sorted((name, repr(value)) for name, value in parameters.items())) if parameters else ()
-
-    def _insert(self, ticket: Ticket) -> None:
-        waiting = self._waiting
-        if not waiting or waiting[-1].level <= ticket.level:
-            waiting.append(ticket)
-        else:
-            waiting.insert(bisect_right(waiting, ticket.level, key=_level), ticket)
-        self._earliest = min(self._earliest, ticket.deadline) if len(waiting) > 1 else ticket.deadline
 
     def _release(self, ticket: Ticket) -> None:
         self.released_count += 1
@@ -172,6 +174,8 @@ class Scheduler:
                 if hold:
                     break
             self._waiting = left
+            if not left:
+                self._earliest = math.inf
             for ticket in batch:
                 ticket.is_waiting = False
             (self._run_here if is_inline else self._run_beside)(batch)

@@ -11,6 +11,7 @@ import msgspec
 
 JSON = b"application/json"
 _ENCODER = msgspec.json.Encoder()
+_HEAD = b"%bserver: fairlead\r\ndate: %b\r\ncontent-type: %b\r\ncontent-length: %d\r\n%b\r\n"
 _STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
 
 
@@ -47,15 +48,12 @@ def error_reply(status: int, message: str, headers: tuple[bytes, ...] = ()) -> R
 
 def to_bytes(reply: Reply, request: HttpRequest | None, *, date: bytes, is_closing: bool) -> tuple[bytes, bytes]:
     """Return head and body as they go on the wire; a HEAD request gets the head of its GET."""
-    head = [_STATUS_LINES[reply.status], b"server: fairlead\r\ndate: ", date, b"\r\ncontent-type: ", reply.content_type]
-    head.append(b"\r\ncontent-length: %d\r\n" % len(reply.body))
+    lines = b"\r\n".join(reply.headers) + b"\r\n" if reply.headers else b""
     if request is not None and request.request_id:
-        head.append(b"x-request-id: %b\r\n" % request.request_id.encode("ascii"))
-    head.extend(line + b"\r\n" for line in reply.headers)
+        lines += b"x-request-id: %b\r\n" % request.request_id.encode("ascii")
     if is_closing:
-        head.append(b"connection: close\r\n")
+        lines += b"connection: close\r\n"
     elif request is not None and request.is_old:
-        head.append(b"connection: keep-alive\r\n")
-    head.append(b"\r\n")
-    is_head = request is not None and request.method == b"HEAD"
-    return b"".join(head), b"" if is_head else reply.body
+        lines += b"connection: keep-alive\r\n"
+    head = _HEAD % (_STATUS_LINES[reply.status], date, reply.content_type, len(reply.body), lines)
+    return head, b"" if request is not None and request.method == b"HEAD" else reply.body
