@@ -91,10 +91,8 @@ class Connection(asyncio.Protocol):
             self._phase_deadline = self._gate.now() + self._gate.limits.header_deadline_s
 
     def eof_received(self) -> bool:
-        """The peer sends no more; it may still wait for answers."""
-        self._is_leaving = True
-        self._session.last_served_id = self._session.last_id
-        return bool(self._session.streams) and not self._is_refused
+        """The peer is gone: no client of HTTP/2 closes its half and waits. What it asked for is given up."""
+        return False
 
     def pause_writing(self) -> None:
         """The peer does not read what it asked for: take nothing more from it."""

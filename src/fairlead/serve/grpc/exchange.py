@@ -23,6 +23,7 @@ from fairlead.serve.http.eager import start
 if TYPE_CHECKING:
     from fairlead.serve.grpc.gate import Gate
 
+_FOREVER = float("inf")
 _STATUS_200 = b"\x88"  # RFC 7541, appendix A, entry 8
 _CONTENT_TYPE = field(b"content-type", b"application/grpc")
 _ENCODINGS = field(b"grpc-accept-encoding", b"identity,deflate,gzip")
@@ -55,6 +56,8 @@ class Exchange:
             stream.call = Call(method, request_id, head.encoding, head.trace)
         else:
             stream.call = Call(method, request_id, head.encoding, head.trace, time.monotonic() + head.timeout_s)
+        if method.kind is Kind.EACH:
+            stream.deadline = _FOREVER
         if stream.is_ended:
             self.take(stream, b"")
 
@@ -152,16 +155,17 @@ class Exchange:
                 break
             self._begin_item(stream, take_message(stream.buffer))
             self._flush_items(stream)
-        if not stream.buffer:
-            stream.deadline = float("inf")  # between messages a caller may take its time
+        if not stream.buffer or is_complete(stream.buffer):
+            stream.deadline = _FOREVER  # between messages a caller may take its time
+        elif stream.deadline == _FOREVER and not stream.is_ended:
+            stream.deadline = self._gate.swept_at + self._limits.body_deadline_s
 
     def _begin_item(self, stream: Stream, message: Message) -> None:
         size = PREFIX_BYTES + len(message.content)
         del stream.buffer[:size]
         self._gate.release(size)
         stream.reserved -= size
-        if not stream.is_ended:
-            stream.deadline = self._gate.swept_at + self._limits.body_deadline_s
+        stream.deadline = _FOREVER
         item = Item()
         stream.items.append(item)
         task = start(self._answer_item(stream, item, message))

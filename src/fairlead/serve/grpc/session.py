@@ -64,7 +64,7 @@ class Session:
     def sweep(self, now: float, monotonic: float) -> None:
         """End calls whose time has passed; `now` is the loop's time, `monotonic` that of deadlines."""
         for stream in tuple(self.streams.values()):
-            if stream.deadline + stream.received / 2**20 <= now:
+            if stream.deadline + len(stream.buffer) / 2**20 <= now:
                 self._exchange.expire(stream, "The message did not arrive in time.")
             elif stream.call.deadline < monotonic:
                 self._exchange.expire(stream, "The time for the answer has passed.")
