@@ -5,6 +5,7 @@ cd "$(dirname "$0")/.."
 python=.venv/bin/python
 "$python" scripts/document_settings.py > docs/reference/settings.md
 "$python" scripts/document_exit_codes.py > docs/reference/exit-codes.md
+"$python" scripts/document_metrics.py > docs/reference/metrics.md
 if "$python" -c 'import importlib.util as u, sys; sys.exit(u.find_spec("tf_keras") is None)'; then
   "$python" benchmarks/keras_battery.py --write docs/formats/keras.md
 else

@@ -73,7 +73,7 @@ RESPONSES = Family(
     "Everything that was answered, probes and refusals included: `http` with its status code, `grpc` with its status name",
 )
 READY = Family("fairlead_ready", Kind.GAUGE, (), "1 while the server is ready, as `/v2/health/ready` says")
-CONNECTIONS = Family("fairlead_open_connections", Kind.GAUGE, (), "HTTP connections that are open")
+CONNECTIONS = Family("fairlead_open_connections", Kind.GAUGE, (), "Connections that are open, of both transports")
 CACHE_BYTES = Family("fairlead_cache_bytes", Kind.GAUGE, (), "What the response cache holds", "bytes")
 CACHE_ENTRIES = Family("fairlead_cache_entries", Kind.GAUGE, (), "Answers that the response cache holds")
 CACHE_EVICTIONS = Family("fairlead_cache_evictions", Kind.COUNTER, (), "Answers that had to make room in the response cache")

@@ -15,7 +15,10 @@ ROOT = Path(__file__).parents[3]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 
 
-@pytest.mark.parametrize(("script", "page"), [("document_settings.py", "settings.md"), ("document_exit_codes.py", "exit-codes.md")])
+@pytest.mark.parametrize(
+    ("script", "page"),
+    [("document_settings.py", "settings.md"), ("document_exit_codes.py", "exit-codes.md"), ("document_metrics.py", "metrics.md")],
+)
 def test_a_printed_page_is_what_its_script_prints_now(script: str, page: str) -> None:
     printed = subprocess.run([sys.executable, ROOT / "scripts" / script], capture_output=True, text=True, check=True).stdout
     assert (ROOT / "docs" / "reference" / page).read_text() == printed
