@@ -34,9 +34,7 @@ def check_datatype(spec: TensorSpec, datatype: str, *, is_raw: bool) -> None:
         return
     name = f"Input '{spec.name}'"
     if datatype in {"FP16", BF16} and not is_raw:
-        raise RequestError(
-            f"{name} is sent as {datatype}, which has raw tensors only.", hint=f"Send its bytes. Expected {spec.describe()}."
-        )
+        raise RequestError(f"{name} is sent as {datatype}, which has no JSON form.", hint=f"Send its bytes. Expected {spec.describe()}.")
     if datatype == BF16:
         if spec.dtype in (DType.FP32, DType.FP64):
             return

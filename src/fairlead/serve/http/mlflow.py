@@ -8,6 +8,7 @@ RequestError; a column that the model does not have, or `params`, is refused rat
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any
 
 import msgspec
@@ -15,7 +16,7 @@ import msgspec
 from fairlead.core.interface import Array, DecisionKind, Interface, decide, shorten
 from fairlead.errors import RequestError
 from fairlead.serve.data_plane import DataPlane
-from fairlead.serve.http.body import decode
+from fairlead.serve.http.body import unreadable
 from fairlead.serve.http.message import Reply, json_reply
 from fairlead.serve.http.predict import default_name
 from fairlead.serve.http.routes import Call
@@ -61,13 +62,31 @@ class MlflowHandlers:
         served = self._plane.table.resolve(default_name(self._plane.table, self._default_model))
         interface = served.interface
         if not call.is_csv:
-            inputs = read_invocation(interface, decode(_DECODER, call.text))
+            inputs = read_invocation(interface, decode_invocation(call.text))
         elif len(call.text) <= _BESIDE_BYTES:
             inputs = from_frame(interface, *read_csv(interface, call.text))
         else:
             inputs = await asyncio.to_thread(lambda: from_frame(interface, *read_csv(interface, call.text)))
         response = await self._plane.infer(infer_request(served, inputs, call.request))
         return json_reply({"predictions": predictions(interface, response.outputs)})
+
+
+def decode_invocation(text: bytes | bytearray) -> Invocation:
+    """Return the body. MLflow's own client writes missing numbers as NaN, which is not JSON: it is taken here, and only here."""
+    try:
+        return _DECODER.decode(text)
+    except msgspec.ValidationError as error:
+        raise unreadable(error) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        if b"NaN" not in text:
+            raise unreadable(error) from None
+        problem = unreadable(error)
+    try:
+        return msgspec.convert(json.loads(text.decode("utf-8")), Invocation)
+    except msgspec.ValidationError as error:
+        raise unreadable(error) from None
+    except (ValueError, RecursionError):
+        raise problem from None
 
 
 def read_invocation(interface: Interface, body: Invocation) -> dict[str, Array]:
