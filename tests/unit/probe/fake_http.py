@@ -1,0 +1,69 @@
+"""An HTTP server whose every answer is scripted: delays, statuses, broken connections."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+
+GOOD = b'{"outputs": [{"name": "y", "datatype": "FP32", "shape": [1], "data": [1.0]}]}'
+
+
+def reply(body: bytes = GOOD, status: int = 200, *more: str) -> bytes:
+    head = "".join(f"{line}\r\n" for line in (f"HTTP/1.1 {status} X", f"Content-Length: {len(body)}", *more))
+    return head.encode() + b"\r\n" + body
+
+
+class FakeHttp:
+    """`script(number, now)` gives (seconds to wait, bytes to send or None to cut the connection) for each request, by its number."""
+
+    def __init__(self, script) -> None:
+        self.script, self.count = script, 0
+        self.port = 0
+        self.began = 0.0
+        self._ready = threading.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stop: asyncio.Event | None = None
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), daemon=True)
+
+    async def _serve(self) -> None:
+        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
+        server = await asyncio.start_server(self._talk, "127.0.0.1", 0, backlog=512)
+        self.port = server.sockets[0].getsockname()[1]
+        self.began = time.perf_counter()
+        self._ready.set()
+        await self._stop.wait()
+        server.close()
+        for task in asyncio.all_tasks():
+            if task is not asyncio.current_task():
+                task.cancel()
+
+    async def _talk(self, reader, writer) -> None:
+        try:
+            while True:
+                head = await reader.readuntil(b"\r\n\r\n")
+                size = int(head.lower().partition(b"content-length:")[2].partition(b"\r\n")[0])
+                await reader.readexactly(size)
+                self.count += 1
+                wait_s, answer = self.script(self.count, time.perf_counter() - self.began)
+                if wait_s:
+                    await asyncio.sleep(wait_s)
+                if answer is None:
+                    break
+                writer.write(answer)
+                if b"Connection: close" in answer or (b"Content-Length" not in answer and b"chunked" not in answer):
+                    await writer.drain()
+                    break
+        except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
+            pass
+        finally:
+            writer.close()
+
+    def __enter__(self):
+        self._thread.start()
+        assert self._ready.wait(10)
+        return self
+
+    def __exit__(self, *_):
+        self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join(10)
