@@ -18,6 +18,7 @@ import msgspec
 from fairlead.core.interface import Array, Tensors
 from fairlead.core.observation import Observation
 from fairlead.core.ports import Clock, ObservationSink
+from fairlead.core.version import Version
 from fairlead.errors import FairleadError, RequestError
 from fairlead.serve.admission import check_place
 from fairlead.serve.model_table import ModelTable, ServedModel, ServedVersion
@@ -84,7 +85,7 @@ class DataPlane:
         """Return the answer to `request`; see the module for the errors."""
         served = self.table.resolve(request.model, request.version, request.label)
         model = self.table.models[request.model]
-        rows, error_code, ticket, cache, key = 0, "", None, self.cache, None
+        rows, error_code, ticket, cache, key, is_missed = 0, "", None, self.cache, None, False
         try:
             rows = served.interface.check_inputs(request.inputs)
             _check_request(served, request)
@@ -92,6 +93,7 @@ class DataPlane:
                 key = cache.key(served.version.digest, request.inputs, request.outputs)
             outputs = None if cache is None or key is None else cache.get(key)
             if outputs is None:
+                is_missed = key is not None
                 if served.is_asleep:
                     ticket = await self._wake_and_admit(model, served, request, rows)
                 else:
@@ -112,7 +114,7 @@ class DataPlane:
             error_code = "internal"
             raise
         finally:
-            self._observe(request, model.name, served.version.number, rows, ticket, error_code)
+            self._observe(request, served.version, rows, ticket, error_code, is_missed=is_missed)
         return InferResponse(request.model, served.version.number, outputs, request.request_id)
 
     def _admit(self, model: ServedModel, served: ServedVersion, request: InferRequest, rows: int) -> Ticket:
@@ -159,14 +161,16 @@ class DataPlane:
         self.in_flight -= 1
         model.admitted -= 1
 
-    def _observe(self, request: InferRequest, name: str, number: int, rows: int, ticket: Ticket | None, error_code: str) -> None:
+    def _observe(
+        self, request: InferRequest, version: Version, rows: int, ticket: Ticket | None, error_code: str, *, is_missed: bool
+    ) -> None:
         """Tell the sink; an answer without a ticket came from the cache."""
         queue_ms, compute_ms, batch_rows = (0.0, 0.0, 0) if ticket is None else (ticket.queue_ms, ticket.compute_ms, ticket.batch_rows)
         self._sink.record(
             Observation(
                 request.request_id,
-                name,
-                number,
+                version.name,
+                version.number,
                 self._clock(),
                 rows,
                 queue_ms,
@@ -176,6 +180,7 @@ class DataPlane:
                 request.trace,
                 ticket is None and not error_code,
                 batch_rows,
+                is_missed,
             )
         )
 

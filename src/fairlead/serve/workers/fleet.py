@@ -69,7 +69,9 @@ class FleetListener(Protocol):
 
 
 class Fleet:
-    """The processes of one version. Starts with `start`, ends with `close`; `ready_count` is how many workers may be asked, or are."""
+    """The processes of one version. Starts with `start`, ends with `close`; `ready_count` is how many workers may be asked, or are;
+    `lost_count` how many died or hung until now.
+    """
 
     def __init__(self, job: WorkerJob, listener: FleetListener, loop: asyncio.AbstractEventLoop) -> None:
         self._job, self._listener, self._loop = job, listener, loop
@@ -82,7 +84,7 @@ class Fleet:
         self._zygote_restarts, self._worker_restarts = Restarts(1, loop.time), Restarts(job.policy.count, loop.time)
         self._timers: list[asyncio.TimerHandle] = []
         self._unexplained: set[int] = set()
-        self.ready_count = 0
+        self.ready_count = self.lost_count = 0
         self._is_closed = self._has_started = False
         self._last_error: FairleadError | None = None
 
@@ -153,6 +155,7 @@ class Fleet:
 
     def worker_lost(self, worker: Worker, reason: str, error: FairleadError | None) -> None:
         """Replace it."""
+        self.lost_count += 1
         if reason:
             self._job.report(f"{self._job.label}: worker {worker.pid} {reason} and was ended.")
         elif worker.pid:

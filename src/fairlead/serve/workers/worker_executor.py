@@ -72,6 +72,16 @@ class WorkerExecutor:
         return self._fleet.ready_count
 
     @property
+    def worker_count(self) -> int:
+        """How many workers there should be."""
+        return self._job.policy.count
+
+    @property
+    def lost_count(self) -> int:
+        """How many workers died or hung until now, each of which is replaced."""
+        return self._fleet.lost_count
+
+    @property
     def pids(self) -> tuple[int, ...]:
         """The processes of the version: the zygote's first, then its workers'."""
         return self._fleet.pids

@@ -48,7 +48,7 @@ def test_the_page_is_written_for_what_the_server_holds(fakes) -> None:
     registry = fakes.Source()
     registry.point("m", 3)
     registry.point("broken", 1, UnavailableError("it is broken"))
-    with ServerThread(ServeJob(registry, port=0, metrics=source)) as server:
+    with ServerThread(ServeJob(registry, port=0, metrics=source, is_strict=True)) as server:
         assert get(f"{server.url}/metrics") == ("text/plain; version=0.0.4; charset=utf-8", b"one two")
         assert get(f"{server.url}/metrics", PROMETHEUS.decode()) == (
             "application/openmetrics-text; version=1.0.0; charset=utf-8",
@@ -58,6 +58,8 @@ def test_the_page_is_written_for_what_the_server_holds(fakes) -> None:
     assert (is_open, is_open_then) == (False, True)
     assert [(item.model, item.version, item.is_ready) for item in plain.versions] == [("broken", 1, False), ("m", 3, True)]
     assert plain.connection_count == 1
+    assert plain.responses == {}
+    assert readings[1][0].responses == {("http", "200"): 1}
     assert not plain.is_ready
 
 
