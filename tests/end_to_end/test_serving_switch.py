@@ -30,7 +30,9 @@ INTERVAL_S = 0.05
 
 
 class Files:
-    """A registry of ONNX files: version n of a model multiplies by n. `broken` numbers cannot be loaded, `wrong` ones answer wrongly."""
+    """A registry of ONNX files: version n of a model multiplies by n. `broken` numbers cannot be loaded, `wrong` ones answer wrongly,
+    `hanging` ones load until `gate` is set; `sizes` says what a version's manifest claims.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -38,6 +40,9 @@ class Files:
         self.changes = 0
         self.broken: set[int] = set()
         self.wrong: set[int] = set()
+        self.hanging: set[int] = set()
+        self.gate = threading.Event()
+        self.sizes: dict[int, int] = {}
         self.is_down = False
 
     def point(self, name: str, number: int) -> None:
@@ -51,7 +56,7 @@ class Files:
         if self.is_down:
             raise OSError("the registry is away")
         return {
-            name: Version(name, number, Manifest((FileEntry("model.onnx", 1, f"{number:064x}"),)), 0.0)
+            name: Version(name, number, Manifest((FileEntry("model.onnx", self.sizes.get(number, 1), f"{number:064x}"),)), 0.0)
             for name, number in self.pointers.items()
         }
 
@@ -63,18 +68,20 @@ class Files:
     def load(self, version: Version) -> LoadedModel:
         if version.number in self.broken:
             raise CorruptError("a digest differs")
+        if version.number in self.hanging:
+            self.gate.wait(20)
         engine = OnnxRuntimeEngine(self.folder / f"{version.name}-{version.number}.onnx", PAIR)
         rows = np.arange(6, dtype=np.float32).reshape(3, 2)
         factor = version.number + (version.number in self.wrong)
         return LoadedModel(engine, Golden({"x": rows}, {"y": rows * np.float32(factor)}))
 
 
-def write_multiplier(path: Path, factor: float) -> None:
+def write_multiplier(path: Path, factor: float, source: str = "x") -> None:
     weight = numpy_helper.from_array(np.array([factor], np.float32), "w")
     graph = helper.make_graph(
-        [helper.make_node("Mul", ["x", "w"], ["y"])],
+        [helper.make_node("Mul", [source, "w"], ["y"])],
         "multiplier",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 2])],
+        [helper.make_tensor_value_info(source, TensorProto.FLOAT, ["n", 2])],
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 2])],
         [weight],
     )
@@ -216,6 +223,81 @@ def test_versions_that_fail_to_load_or_answer_wrongly_never_interrupt_the_old_on
     assert any("corrupt" in line for line in said)
     assert any("golden" in line for line in said)
     assert any("cannot be read" in line for line in said)
+
+
+def states(link: http.client.HTTPConnection) -> dict[int, tuple[str, str]]:
+    return {int(item["version"]): (item["state"], item["reason"]) for item in ask(link, "POST", "/v2/repository/index", {})[1]}
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        ("corrupt", "corrupt: a digest differs"),
+        ("interface", "bad_source: The model's inputs are z FP32"),
+        ("budget", "does not fit into the memory budget"),
+        ("golden", "does not answer its golden requests"),
+        ("hang", "was not loaded within"),
+        ("cancel", ""),
+    ],
+)
+def test_a_load_that_fails_in_any_way_touches_nothing_and_gives_everything_back(files, kind, reason) -> None:
+    files.point("m", 1)
+    with (
+        ServerThread(job(files, memory_budget_bytes=10**9, load_timeout_s=0.5 if kind == "hang" else 60.0)) as running,
+        connect(running) as link,
+    ):
+        table, until = running.server.table, threading.Event()
+        held = sum(served.memory_bytes for served, _ in table.in_memory())
+        client = Client(running, 5.0, until)
+        client.start()
+        client.wait_for(1)
+        {"corrupt": files.broken, "golden": files.wrong, "hang": files.hanging, "cancel": files.hanging}.get(kind, set()).add(2)
+        if kind == "interface":
+            write_multiplier(files.folder / "m-2.onnx", 2, "z")
+        if kind == "budget":
+            files.sizes[2] = 2 * 10**9
+        files.point("m", 2)
+        if kind == "cancel":
+            wait_until(lambda: states(link).get(2, ("", ""))[0] == "LOADING")
+            files.point("m", 1)
+            wait_until(lambda: 2 not in states(link))
+        else:
+            wait_until(lambda: states(link)[2][0] == "UNAVAILABLE" if 2 in states(link) else False)
+            assert reason in states(link)[2][1]
+        assert states(link)[1] == ("READY", "")
+        assert ask(link, "GET", "/v2/health/ready")[0] == 200
+        files.gate.set()
+        wait_until(lambda: not [thread for thread in threading.enumerate() if thread.name == "fairlead-load"])
+        assert sum(served.memory_bytes for served, _ in table.in_memory()) == held
+        for kinds in (files.broken, files.wrong, files.hanging, files.sizes):
+            kinds.clear()
+        files.point("m", 3)
+        client.wait_for(3)
+        until.set()
+        client.join()
+    assert client.wrong == []
+    assert set(client.versions) == {1, 3}
+
+
+def wait_until(condition, timeout_s: float = 10.0) -> None:
+    until = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < until, "did not happen in time"
+        time.sleep(0.01)
+
+
+def test_one_bad_model_of_ten_is_no_obstacle_to_the_others_unless_that_is_asked_for(files) -> None:
+    for place in range(10):
+        files.point(f"m{place}", 2 if place == 4 else 1)
+    files.broken = {2}
+    with ServerThread(job(files)) as running, connect(running) as link:
+        assert ask(link, "GET", "/v2/health/ready") == (200, {"ready": True})
+        assert ask(link, "GET", "/v2/models/m4/ready")[0] == 503
+        assert infer(link, "m4", 1.0)[0] == 503
+        assert infer(link, "m5", 1.0)[0] == 200
+    with ServerThread(job(files, is_strict=True)) as running, connect(running) as link:
+        assert ask(link, "GET", "/v2/health/ready") == (503, {"ready": False, "error": "Not loaded: m4."})
+        assert infer(link, "m5", 1.0)[0] == 200
 
 
 def test_a_server_is_not_ready_until_everything_wanted_is_loaded(files) -> None:
