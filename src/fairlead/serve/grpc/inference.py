@@ -120,7 +120,7 @@ def read_inputs(interface: Interface, message: Any, limit: int) -> dict[str, Arr
         if not raw:
             inputs[name] = read_typed(spec, shape, tensor.contents, tensor.datatype)
             continue
-        if tensor.HasField("contents"):
+        if tensor.HasField("contents") and tensor.contents.ByteSize():  # MLServer's client sends an empty one
             raise RequestError(f"Input '{shorten(name)}' has typed contents beside raw ones.", hint="Send one of the two.")
         inputs[name] = read_raw(spec, shape, raw[index], tensor.datatype)
     return inputs

@@ -13,7 +13,7 @@ import numpy as np
 from fairlead.core.dtype import DType
 from fairlead.core.interface import Array, TensorSpec
 from fairlead.errors import RequestError
-from fairlead.serve.tensor_binary import check_datatype
+from fairlead.serve.tensor_binary import BF16, check_datatype
 from fairlead.serve.tensor_json import element_count
 
 # Which field of InferTensorContents holds which types: the small integers share one of 32 bits.
@@ -40,6 +40,8 @@ _TYPE_NAMES = {dtype.numpy: dtype.value for dtype in DType}
 
 def read_typed(spec: TensorSpec, shape: tuple[int, ...], contents: Any, datatype: str) -> Array:
     """Return the tensor in an InferTensorContents message."""
+    if datatype in {DType.FP16, BF16}:
+        raise RequestError(f"Input '{spec.name}' is sent as {datatype}, which has raw contents only.", hint=f"Expected {spec.describe()}.")
     check_datatype(spec, datatype, is_raw=False)
     wanted = _FIELDS[spec.dtype]
     for field, _ in contents.ListFields():
