@@ -103,7 +103,8 @@ class Source:
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[ServerThread]:
-    job = ServeJob(Source(), port=0, grpc_port=0, default_model="double", software_version="1.2.3", allow_model_control=True, statistics=statistics)
+    options = {"default_model": "double", "software_version": "1.2.3", "allow_model_control": True, "statistics": statistics}
+    job = ServeJob(Source(), port=0, grpc_port=0, **options)
     with ServerThread(job) as running:
         yield running
 

@@ -29,8 +29,8 @@ def check_metadata(stub):
 
 
 def check_infer_raw_and_typed(stub):
-    request = InferenceRequest(inputs=[NumpyCodec.encode_input("x", ARRAY)])
     for use_raw in (True, False):
+        request = InferenceRequest(inputs=[NumpyCodec.encode_input("x", ARRAY)])
         message = converters.ModelInferRequestConverter.from_types(request, model_name="double", model_version=None, use_raw=use_raw)
         answer = stub.ModelInfer(message)
         assert bool(answer.raw_output_contents) is use_raw
