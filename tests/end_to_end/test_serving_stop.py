@@ -8,14 +8,16 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 PROGRAM = """
-import sys, time
+import pathlib, sys, time
 import numpy as np
 from fairlead.core.dtype import DType
 from fairlead.core.interface import Interface, TensorSpec
@@ -36,21 +38,38 @@ class Sleeper:
         pass
 
 class OneModel:
+    # The file named on the command line holds the number of the version that is wanted, 0 for none; version 9 takes long to load.
+    def wanted(self):
+        return int(pathlib.Path(sys.argv[2]).read_text())
     def aspired(self):
-        return {"m": Version("m", 1, Manifest(()), 0.0)}
+        return {"m": Version("m", self.wanted(), Manifest(()), 0.0)} if self.wanted() else {}
     def sequence(self):
-        return 1
+        return self.wanted()
     def load(self, version):
+        if version.number == 9:
+            time.sleep(60)
         return LoadedModel(Sleeper(), may_block=True)
 
-serve(ServeJob(OneModel(), port=0, grace_s=float(sys.argv[1]), thread_count=8, on_listening=lambda url: print(url, flush=True)))
+say = lambda url: print(url, flush=True)
+job = ServeJob(OneModel(), port=0, grace_s=float(sys.argv[1]), thread_count=8, follow_interval_s=0.05, keep_warm_s=0, on_listening=say)
+serve(job)
 print("stopped", flush=True)
 """
 
 
 @contextlib.contextmanager
-def server(grace_s: float) -> Iterator[tuple[subprocess.Popen[str], int]]:
-    process = subprocess.Popen([sys.executable, "-c", PROGRAM, str(grace_s)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+def server(grace_s: float, pointer: Path | None = None) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """A server process; `pointer` is the file that says which version it wants."""
+    with tempfile.TemporaryDirectory() as folder:
+        pointer = pointer or Path(folder) / "pointer"
+        pointer.write_text("1")
+        with started([sys.executable, "-c", PROGRAM, str(grace_s), str(pointer)]) as found:
+            yield found
+
+
+@contextlib.contextmanager
+def started(command: list[str]) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         port = int(process.stdout.readline().rpartition(":")[2])
         while "true" not in get(port, "/v2/health/ready"):
@@ -161,3 +180,28 @@ def test_a_second_ctrl_c_does_not_wait() -> None:
         assert process.wait(10) == 0
         assert time.monotonic() - began < 3
         asker.join()
+
+
+@pytest.mark.parametrize(("moment", "wanted"), [("load", "9"), ("unload", "0"), ("promote", "2")])
+def test_a_stop_in_the_middle_of_a_change_answers_what_is_in_flight_and_does_not_wait_for_the_rest(moment, wanted, tmp_path) -> None:
+    pointer = tmp_path / "pointer"
+    with server(10, pointer) as (process, port):
+        replies: list[str] = []
+        askers = [threading.Thread(target=lambda: replies.append(ask(port, 1.0))) for _ in range(6)]
+        for asker in askers:
+            asker.start()
+        time.sleep(0.3)
+        new = pointer.with_suffix(".new")
+        new.write_text(wanted)
+        new.replace(pointer)  # as a whole, so that the server never reads half of it
+        if moment != "promote":
+            time.sleep(0.2)  # the server has begun it
+        began = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        for asker in askers:
+            asker.join()
+        assert process.wait(10) == 0
+        assert time.monotonic() - began < 8
+        assert [reply.partition("\r\n")[0] for reply in replies] == ["HTTP/1.1 200 OK"] * 6
+        assert all('"version":1' in reply for reply in replies)
+        assert process.communicate() == ("stopped\n", "")
