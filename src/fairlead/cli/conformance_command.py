@@ -114,7 +114,8 @@ def _problem(finding: Finding) -> list[str]:
 
 
 def _shorter(value: str, limit: int = 160) -> str:
-    return value if len(value) <= limit else f"{value[: limit - 3]}..."
+    """Leave out the middle: a request begins with where it goes, and often ends with what is wrong in it."""
+    return value if len(value) <= limit else f"{value[: limit // 2]} ... {value[-limit // 2 + 5 :]}"
 
 
 def _summary(report: ConformanceReport) -> str:

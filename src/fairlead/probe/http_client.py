@@ -142,6 +142,9 @@ def _describe(method: str, path: str, body: bytes | Iterable[bytes] | None, head
         return f"{method} {path}{said}"
     if not isinstance(body, bytes):
         return f"{method} {path}{said} with a chunked body"
-    text = body[:_SHOWN].decode("utf-8", "replace")
-    shown = text if text.isprintable() else f"{len(body)} bytes"
-    return f"{method} {path}{said} {shown}{'...' if len(body) > _SHOWN and text.isprintable() else ''}"
+    text = body.decode("utf-8", "replace") if len(body) <= _SHOWN else f"{_part(body[: _SHOWN // 2])} ... {_part(body[-_SHOWN // 2 :])}"
+    return f"{method} {path}{said} {text if text.isprintable() else f'{len(body)} bytes'}"
+
+
+def _part(data: bytes) -> str:
+    return data.decode("utf-8", "replace")

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from fairlead.errors import FairleadError
+from fairlead.errors import DataError, FairleadError
 from fairlead.probe.conformance.extension_checks import CHECKS as EXTENSION_CHECKS
 from fairlead.probe.conformance.grpc_checks import CHECKS as GRPC_CHECKS
 from fairlead.probe.conformance.infer_checks import CHECKS as INFER_CHECKS
@@ -172,7 +172,10 @@ def _open_grpc(address: str, timeout_s: float) -> tuple[Any, str]:
 def judge(check: Check, target: Target) -> Finding:
     """Make one check, or say why not."""
     why_not = _why_not(check, target)
-    outcome = why_not if why_not is not None else check.run(target)
+    try:
+        outcome = why_not if why_not is not None else check.run(target)
+    except DataError as error:
+        outcome = Problem(f"the requests of '{check.name}'", error.message, "an answer in the protocol's form")
     return _finding(check, outcome)
 
 
