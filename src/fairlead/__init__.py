@@ -12,6 +12,7 @@ Importing this package loads no machine-learning library; the names below bring 
 from __future__ import annotations
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
 
 from fairlead._version import __version__
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from fairlead.app.api import Deployed, Model, deploy, load, rollback
 
 __all__ = ["Deployed", "FairleadError", "Model", "__version__", "deploy", "load", "rollback"]
+
+# From 1.31 on, ONNX Runtime reports how it is used to its maker, from a thread that importing it starts, unless this is set before.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 _LAZY = {"Deployed", "Model", "deploy", "load", "rollback"}
 

@@ -65,6 +65,16 @@ class ServedVersion:
     def __post_init__(self) -> None:
         self.interface = self.executor.interface
 
+    def check_ready(self) -> None:
+        """Raise UnavailableError where a request would find nobody who runs it: its processes are being replaced, or were given up."""
+        if not self.is_ready:
+            raise UnavailableError(f"No process of {self.version.label} is alive at the moment.", hint="Ask again in a moment.")
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether there is who runs it, or it can be woken."""
+        return self.is_asleep or self.executor.slot_count > 0
+
     def sleep(self) -> None:
         """Give memory, threads and processes back; the interface stays known."""
         self.is_asleep, self.memory_bytes = True, 0
@@ -143,7 +153,7 @@ class ModelTable:
         """Whether a request for that model (and version) would be answered: it is loaded and has who runs it, or it can be woken."""
         model = self._models.get(name)
         served = None if model is None else model.versions.get(model.default if number is None else number)
-        return served is not None and (served.is_asleep or served.executor.slot_count > 0)
+        return served is not None and served.is_ready
 
     def are_all_ready(self) -> bool:
         """Whether every model that should be served is."""

@@ -94,10 +94,10 @@ class Service:
         del call
         message = decode("ModelReadyRequest", content)
         try:
-            self._table.resolve(message.name, parse_version(message.version or None))
+            served = self._table.resolve(message.name, parse_version(message.version or None))
         except FairleadError:
             return encode("ModelReadyResponse", ready=False)
-        return encode("ModelReadyResponse", ready=True)
+        return encode("ModelReadyResponse", ready=served.is_ready)
 
     async def _metadata(self, call: Call, content: bytes) -> bytes:
         """`properties` stays empty: MLServer's client has another type in its place."""

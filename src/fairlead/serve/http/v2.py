@@ -106,6 +106,7 @@ class V2Handlers:
     async def ready(self, call: Call) -> Reply:
         """GET .../ready; not ready is an error that says why."""
         served = self._resolve(call)
+        served.check_ready()
         return json_reply({"name": served.version.name, "ready": True})
 
     async def models(self, call: Call) -> Reply:
