@@ -35,6 +35,11 @@ class EngineExecutor:
         """What runs it, with version."""
         return self._engine.description
 
+    @property
+    def memory_bytes(self) -> int:
+        """Nothing outside this process."""
+        return 0
+
     def run_now(self, inputs: Tensors, outputs: Sequence[str]) -> dict[str, Array]:
         """Return the outputs, computed here."""
         return self._engine.run(inputs, outputs)

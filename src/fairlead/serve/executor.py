@@ -35,6 +35,11 @@ class Executor(Protocol):
         """Whether a call may take long whatever calls before took, so that `run_now` must not be used."""
         ...
 
+    @property
+    def memory_bytes(self) -> int:
+        """What its processes outside this one take at the moment; may read files."""
+        ...
+
     def run_now(self, inputs: Tensors, outputs: Sequence[str]) -> dict[str, Array]:
         """Return the outputs (all where none are named), computed in the calling thread; for calls that are over at once."""
         ...

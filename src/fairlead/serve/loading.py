@@ -120,7 +120,7 @@ class Loader:
         is_telling = is_alone[0] and runtime in self._runtimes
         self._runtimes.add(runtime)
         grown_bytes = resident_bytes() - before if is_telling else version.manifest.size_bytes
-        served.memory_bytes = max(largest_bytes, grown_bytes) + getattr(served.executor, "memory_bytes", 0)
+        served.memory_bytes = max(largest_bytes, grown_bytes) + served.executor.memory_bytes
         return served
 
     async def _make_room(self, version: Version, need_bytes: int, protected: str) -> None:

@@ -25,6 +25,15 @@ def resident_bytes() -> int:
         return 0
 
 
+def share_bytes(pid: int) -> int:
+    """Return the proportional share (PSS, proc(5)) of a process; 0 where it has ended."""
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return 0
+    return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
+
+
 def _find_trim() -> Callable[[int], int] | None:
     try:
         trim: Callable[[int], int] = ctypes.CDLL(None).malloc_trim

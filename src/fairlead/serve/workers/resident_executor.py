@@ -15,6 +15,7 @@ from functools import partial
 from fairlead.core.interface import Array, Interface, Tensors
 from fairlead.engines.resident_engine import ResidentEngine
 from fairlead.errors import UnavailableError
+from fairlead.serve.resident_memory import share_bytes
 from fairlead.serve.threads import ThreadPool
 
 _LOOK_S = 0.5
@@ -47,6 +48,11 @@ class ResidentExecutor:
     def slot_count(self) -> int:
         """1 while the process lives; requests to it take turns."""
         return 0 if self._is_down or self._is_closed else 1
+
+    @property
+    def memory_bytes(self) -> int:
+        """What that process takes. Reads a file: for once in a while."""
+        return share_bytes(self._engine.pid) if self._engine.pid else 0
 
     def run_now(self, inputs: Tensors, outputs: Sequence[str]) -> dict[str, Array]:  # noqa: ARG002 - as the protocol says
         """Refuse: nothing runs in this process."""

@@ -11,10 +11,10 @@ import asyncio
 from collections import deque
 from collections.abc import Sequence
 from math import ceil
-from pathlib import Path
 
 from fairlead.core.interface import Array, Interface, Tensors, TensorSpec
 from fairlead.errors import FairleadError, UnavailableError
+from fairlead.serve.resident_memory import share_bytes
 from fairlead.serve.workers.control import Opened
 from fairlead.serve.workers.fleet import Fleet, WorkerJob
 from fairlead.serve.workers.frames import pack_ask
@@ -89,7 +89,7 @@ class WorkerExecutor:
     @property
     def memory_bytes(self) -> int:
         """What those processes take together: shared pages count once (PSS, proc(5)). Reads files: for once in a while."""
-        return sum(map(_own_share_bytes, self.pids))
+        return sum(map(share_bytes, self.pids))
 
     async def started(self) -> None:
         """Return when all workers are ready for the first time."""
@@ -199,14 +199,6 @@ class WorkerExecutor:
         for call in waiting:
             if not call.future.done():
                 call.future.set_exception(error)
-
-
-def _own_share_bytes(pid: int) -> int:
-    try:
-        lines = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii").splitlines()
-        return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
-    except OSError:  # it has just ended
-        return 0
 
 
 def _rows(tensor: Array) -> int:
