@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
 from fairlead.core.observation import BatchObservation, Observation
-from fairlead.monitor.tally import Tally
+from fairlead.monitor.tally import Columns, Tally
 from fairlead.monitor.window import Window
 
 # Counting this many takes a tenth of a millisecond: no request behind them waits longer for it.
@@ -62,21 +62,13 @@ class Meter:
 
     def _fold(self) -> None:
         requests, batches = _take(self._requests), _take(self._batches)
+        for key, columns in _by_version(requests, 1):
+            self._tally(key).add(columns)
+        for key, columns in _by_version(batches, 0):
+            self._tally(key).add_batches(columns)
         if requests:
-            self._count(requests)
             for listener in self._listeners:
                 listener(requests)
-        for key, calls in _grouped(batches):
-            self._tally(key).add_batches(calls)
-
-    def _count(self, requests: list[Observation]) -> None:
-        columns = (*zip(*requests, strict=True),)
-        _, models, versions, *_ = columns
-        if models.count(models[0]) == versions.count(versions[0]) == len(requests):  # one version, as most of the time
-            self._tally((models[0], versions[0])).add(columns)
-            return
-        for key, group in _grouped(requests):
-            self._tally(key).add((*zip(*group, strict=True),))
 
     def _tally(self, key: Key) -> Tally:
         tally = self._tallies.pop(key, None)
@@ -93,8 +85,19 @@ def _take(items: deque[T]) -> list[T]:
     return [items.popleft() for _ in range(len(items))]
 
 
-def _grouped(items: list[T]) -> Iterable[tuple[Key, list[T]]]:
+def _by_version(items: list[T], place: int) -> Iterable[tuple[Key, Columns]]:
+    """Yield each version with the fields of its items as columns. The model's name stands at `place`, the version's number behind it."""
+    if not items:
+        return []
+    columns = _columns(items)
+    models, versions = columns[place : place + 2]
+    if models.count(models[0]) == versions.count(versions[0]) == len(items):  # one version, as most of the time
+        return [((models[0], versions[0]), columns)]
     groups: dict[Key, list[T]] = {}
-    for item in items:
-        groups.setdefault((item.model, item.version), []).append(item)
-    return groups.items()
+    for key, item in zip(zip(models, versions, strict=True), items, strict=True):
+        groups.setdefault(key, []).append(item)
+    return [(key, _columns(group)) for key, group in groups.items()]
+
+
+def _columns(items: Sequence[T]) -> Columns:
+    return (*zip(*items, strict=True),)

@@ -13,14 +13,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fairlead.core.observation import BatchObservation
 from fairlead.monitor.histogram import ROWS, SECONDS, Histogram
 from fairlead.monitor.window import Window
 
 _MS = 1000.0  # milliseconds per second
 _SIZE_LIMIT = 512  # batch sizes told apart; above, a size is rounded up to a power of two
 Numbers = NDArray[Any]
-Columns = tuple[tuple[Any, ...], ...]  # the fields of observations, one after the other
+Columns = tuple[tuple[Any, ...], ...]  # the fields of observations, or of engine calls, one after the other
 
 
 class Spent:
@@ -103,16 +102,24 @@ class Tally:
         self.infer.add(compute)
         self.run_row_count += int(rows.sum())
 
-    def add_batches(self, batches: Sequence[BatchObservation]) -> None:
-        """Count engine calls, at least one; those that failed only as such."""
-        self.batch_outcomes.update([batch.error_code for batch in batches])
-        done = [batch for batch in batches if not batch.error_code]
-        self.compute.add(_times([batch.compute_ms for batch in done]))
-        self.size.add(np.array([batch.rows for batch in done], dtype=np.float64))
-        for batch in done:
-            spent = self.batch_sizes.get(batch.rows) or self._new_size(batch.rows)
-            spent.count += 1
-            spent.ms += max(batch.compute_ms, 0.0)
+    def add_batches(self, columns: Columns) -> None:
+        """Count engine calls, at least one, whose fields come as columns; those that failed only as such."""
+        _, _, _, row_counts, _, compute_times, codes = columns
+        compute, rows = _times(compute_times), np.array(row_counts)
+        if any(codes):
+            is_done = np.array([code == "" for code in codes])
+            compute, rows = compute[is_done], rows[is_done]
+            self.batch_outcomes.update(codes)
+        else:
+            self.batch_outcomes[""] += len(codes)
+        self.compute.add(compute)
+        self.size.add(rows)
+        sizes, places, counts = np.unique(rows, return_inverse=True, return_counts=True)
+        spent_ms = np.bincount(places, compute, len(sizes))
+        for size, count, ms in zip(sizes.tolist(), counts.tolist(), spent_ms.tolist(), strict=True):
+            spent = self.batch_sizes.get(size) or self._new_size(size)
+            spent.count += count
+            spent.ms += ms
 
     def _new_size(self, rows: int) -> Spent:
         if len(self.batch_sizes) >= _SIZE_LIMIT:
