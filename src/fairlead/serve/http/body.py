@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from typing import TypeVar
 
 import msgspec
-import numpy as np
 
 from fairlead.errors import RequestError, TooLargeError, UnsupportedError
+from fairlead.serve.http.json_size import check_json
 from fairlead.serve.http.limits import HttpLimits
 from fairlead.serve.http.media_type import MediaKind, media_kind
 from fairlead.serve.http.routes import Accepts
@@ -22,17 +22,6 @@ from fairlead.serve.http.routes import Accepts
 T = TypeVar("T")
 _WINDOW_BITS = {b"gzip": 31, b"x-gzip": 31, b"deflate": 15}  # deflate in HTTP is zlib's format (RFC 9110, 8.4.1.2)
 _LENGTH = re.compile(rb"[0-9]{1,12}")
-_NOT_BRACKETS = bytes(byte for byte in range(256) if byte not in b"[]{}")
-_STEPS = np.zeros(256, dtype=np.int8)
-_STEPS[[ord("["), ord("{")]] = 1
-_STEPS[[ord("]"), ord("}")]] = -1
-_ESCAPE = re.compile(rb"\\.", re.DOTALL)
-_STRING = re.compile(rb'"[^"]*"')
-# What a value takes in memory once decoded, by the character that tells of it: a number 24 bytes and 8 for its place, a text 49 and more,
-# a list 88, an object 184. JSON may take GROWTH times its limit so; for numbers that is exactly the limit once they are FP64.
-_COSTS = ((b",", 32), (b'"', 28), (b"[", 88), (b"{", 200))
-_DEAREST = 80  # bytes in memory per byte of JSON, at most: `{},{},...`
-GROWTH = 4
 
 
 class Body(msgspec.Struct, frozen=True):
@@ -58,7 +47,7 @@ def read_body(headers: Mapping[bytes, bytes], body: bytes | bytearray, limits: H
         if accepts is Accepts.OPTIONAL_JSON:
             return Body(b"{}")
         raise RequestError("The request has no body.", hint="Send a JSON object.")
-    check_json(body, limits)
+    check_json(body, limits.json_depth, limits.body_bytes)
     return Body(body)
 
 
@@ -79,19 +68,8 @@ def _divide(length: bytes, body: bytes | bytearray, limits: HttpLimits) -> Body:
         raise RequestError(f"Inference-Header-Content-Length is not the length of JSON in this body of {len(body)} bytes.")
     text = bytes(body[:size])
     if text:
-        check_json(text, limits)
+        check_json(text, limits.json_depth, limits.body_bytes)
     return Body(text, memoryview(body)[size:])
-
-
-def check_json(text: bytes | bytearray, limits: HttpLimits) -> None:
-    """Raise RequestError for JSON that is too deep, TooLargeError for JSON that would take too much memory once decoded."""
-    if not is_within_depth(text, limits.json_depth):
-        raise RequestError(f"The JSON is nested more than {limits.json_depth} levels deep, the limit.")
-    if not is_within_size(text, limits.body_bytes * GROWTH):
-        raise TooLargeError(
-            f"The JSON would take more than {limits.body_bytes * GROWTH} bytes when decoded, the limit.",
-            hint="Send fewer rows at once, or raw tensors.",
-        )
 
 
 def decompress(encoding: bytes, body: bytes | bytearray, limit_bytes: int) -> bytes | bytearray:
@@ -110,42 +88,6 @@ def decompress(encoding: bytes, body: bytes | bytearray, limit_bytes: int) -> by
     if not decoder.eof or decoder.unused_data:
         raise RequestError("The compressed body is cut off, or something follows it.")
     return plain
-
-
-def is_within_depth(text: bytes | bytearray, limit: int) -> bool:
-    """Whether no JSON value in `text` is nested deeper than `limit`; for text that is not JSON, either answer is safe."""
-    if _has_few_brackets(text, limit):
-        return True
-    if b"\\" in text:
-        text = _ESCAPE.sub(b"", text)
-    brackets = _STRING.sub(b"", text).translate(None, _NOT_BRACKETS)
-    depths = np.cumsum(_STEPS[np.frombuffer(brackets, dtype=np.uint8)], dtype=np.int32)
-    return depths.size == 0 or int(depths.max()) <= limit
-
-
-def _has_few_brackets(text: bytes | bytearray, limit: int) -> bool:
-    """Looking for the next one is ten times as fast as counting them, where there are few."""
-    left = limit
-    for bracket in (b"[", b"{"):
-        place = text.find(bracket)
-        while place >= 0:
-            if left == 0:
-                return False
-            left -= 1
-            place = text.find(bracket, place + 1)
-    return True
-
-
-def is_within_size(text: bytes | bytearray, limit_bytes: int) -> bool:
-    """Whether what a decoder makes of `text` takes no more than `limit_bytes`, by its commas, quotes and brackets."""
-    if len(text) * _DEAREST <= limit_bytes or _cost(text) <= limit_bytes:
-        return True
-    plain = _ESCAPE.sub(b"", text) if b"\\" in text else text
-    return _cost(_STRING.sub(b'""', plain)) <= limit_bytes  # what stands in texts costs nothing
-
-
-def _cost(text: bytes | bytearray) -> int:
-    return sum(text.count(character) * cost for character, cost in _COSTS)
 
 
 def decode(decoder: msgspec.json.Decoder[T], text: bytes | bytearray) -> T:

@@ -3,40 +3,13 @@ import json
 import zlib
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from fairlead.errors import RequestError, TooLargeError, UnsupportedError
-from fairlead.serve.http.body import is_within_depth, read_body
+from fairlead.serve.http.body import read_body
 from fairlead.serve.http.limits import HttpLimits
 
 LIMITS = HttpLimits(body_bytes=10_000)
 JSON = {b"content-type": b"application/json"}
-
-
-def depth_of(value: object) -> int:
-    if isinstance(value, dict):
-        return 1 + max((depth_of(item) for item in value.values()), default=0)
-    if isinstance(value, list):
-        return 1 + max((depth_of(item) for item in value), default=0)
-    return 0
-
-
-texts = st.text(st.characters(codec="utf-8") | st.sampled_from('"\\[]{}'), max_size=8)
-values = st.recursive(
-    st.none() | st.integers() | texts, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(texts, inner, max_size=4), max_leaves=30
-)
-
-
-@given(values, st.integers(0, 6), st.booleans())
-def test_the_depth_on_the_bytes_is_the_depth_of_the_value(value, limit, is_ascii) -> None:
-    text = json.dumps(value, ensure_ascii=is_ascii).encode()
-    assert is_within_depth(text, limit) == (depth_of(value) <= limit)
-
-
-@given(st.binary(max_size=200))
-def test_the_depth_of_any_bytes_can_be_asked(data) -> None:
-    assert is_within_depth(data, 100)
 
 
 @pytest.mark.parametrize("opening", [b"[", b'{"a":', b'[{"a":'])
@@ -47,11 +20,6 @@ def test_a_quarter_million_levels_are_refused_before_decoding(opening) -> None:
 
 def test_brackets_in_texts_do_not_count() -> None:
     assert read_body(JSON, json.dumps(["[" * 500, '\\"{' * 500]).encode(), LIMITS)
-
-
-def test_a_depth_of_exactly_the_limit_is_taken() -> None:
-    assert is_within_depth(b"[" * 100 + b"]" * 100 + b"[]" * 5, 100)
-    assert not is_within_depth(b"[" * 101 + b"]" * 101, 100)
 
 
 @pytest.mark.parametrize(("encoding", "pack"), [(b"gzip", gzip.compress), (b"deflate", zlib.compress), (b"GZIP", gzip.compress)])
