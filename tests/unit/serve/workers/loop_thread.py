@@ -44,7 +44,12 @@ def left() -> tuple[int, int, int]:
 
 def wait_for_nothing_more(before: tuple[int, int, int]) -> None:
     """Wait until there is no more left than before; less may be, where a test before had not quite ended."""
-    wait_until(lambda: all(now <= then for now, then in zip(left(), before, strict=True)))
+    try:
+        wait_until(lambda: all(now <= then for now, then in zip(left(), before, strict=True)))
+    except AssertionError:
+        threads = [thread.name for thread in threading.enumerate()]
+        files = [str(item.readlink()) for item in Path("/proc/self/fd").iterdir() if item.is_symlink()]
+        raise AssertionError(f"{left()} are left, {before} before: {threads} {files} {descendants(os.getpid())}") from None
 
 
 def descendants(root: int) -> set[int]:
