@@ -9,6 +9,7 @@ import hashlib
 import json
 import re
 from dataclasses import dataclass
+from functools import cached_property
 
 from fairlead.errors import InputError
 
@@ -52,7 +53,7 @@ class Manifest:
         """Sum of all sizes."""
         return sum(entry.size_bytes for entry in self.files)
 
-    @property
+    @cached_property  # the response cache asks for it with every request
     def digest(self) -> str:
         """SHA-256 in hex over the canonical JSON of the list."""
         listed = [[entry.name, entry.size_bytes, entry.digest] for entry in self.files]
