@@ -14,6 +14,7 @@ from typing import Protocol, TypeVar
 
 _RISING, _FALLING = 0.1, 0.3  # weight of the newest call in a running mean: calls are disturbed towards the slow side
 _FIRST_CALLS = 4
+_OUTLIER = 10  # a call that took longer than this many times the mean counts as that: the system took the processor away
 _FRUGAL = 1.1  # a larger batch has to make a row cheaper by this factor: else it only makes the first ones wait for the last
 _TIMER_S = 0.001  # what an event loop's timers can tell apart
 
@@ -132,7 +133,14 @@ class ServiceTimes:
             self._by_size[size] = min(known, newest)
             self._counts[size] += 1
         else:
+            newest = min(newest, _OUTLIER * known)
             self._by_size[size] = known + (_FALLING if newest < known else _RISING) * (newest - known)
+
+    def note_at_most(self, elements: int, call_ms: float) -> None:
+        """Learn from a call that was disturbed: it would have taken no longer undisturbed."""
+        size = elements.bit_length()
+        if size in self._by_size:
+            self._by_size[size] = min(self._by_size[size], call_ms / elements)
 
     def expect_ms(self, elements: int) -> float | None:
         """Return what a call with that many elements takes, never too little for want of knowledge; None before the first call.

@@ -26,7 +26,9 @@ from fairlead.serve.batching import BatchPolicy, Moment, ServiceTimes, compose, 
 from fairlead.serve.executor import Executor
 from fairlead.serve.ticket import Ticket
 
-_INLINE_MS = 1.0  # how long the event loop may be held by calls in one go
+_INLINE_MS = 1.0  # a call that takes longer is made beside the event loop
+_DOUBTFUL_MS = 4.0
+_HELD_MS = 4.0  # how long one batch of shorter calls may hold the loop: it takes less than they would one by one
 _SMOOTHING = 0.2  # weight of the newest in a running mean
 _EXPLORE_EVERY = 32  # calls between two tries of a larger batch than has proved useful
 _LOOK_S = 0.05  # a slot that comes back unasked, a replaced worker's, is noticed within this
@@ -44,7 +46,8 @@ class Scheduler:
         self._clock = clock
         self._row_limit = policy.max_rows if policy.is_enabled and has_free_batch(executor.interface) else 1
         self._is_plain = all(size is not None for spec in executor.interface.inputs for size in spec.shape[1:])
-        self._times = ServiceTimes()
+        self._here = ServiceTimes()  # of calls in the event loop
+        self._beside = ServiceTimes()  # of those beside it, which wait for a thread, a process, a processor
         self._element_ms = 0.0  # what an input element took lately, in batches as they came
         self._gap_s = math.inf  # mean time between arrivals
         self._arrived_at = -math.inf
@@ -76,7 +79,8 @@ class Scheduler:
 
     def expect(self, elements: int, call_ms: float) -> None:
         """Learn from a call that was made elsewhere: warm-up."""
-        self._times.note(elements, call_ms)
+        self._here.note(elements, call_ms)
+        self._beside.note(elements, call_ms)
         self._element_ms = self._element_ms or call_ms / elements
 
     @property
@@ -196,21 +200,29 @@ class Scheduler:
     def _next_batch(self) -> tuple[list[Ticket], list[Ticket], bool]:
         """Return the next batch, what is left, and whether it is short enough to hold the event loop."""
         first = self._waiting[0]
-        expected = None if self._executor.is_blocking else self._times.expect_ms(first.elements)
-        is_inline = expected is not None and expected < _INLINE_MS
+        is_inline = not self._executor.is_blocking and self._is_short(first.elements)
         if len(self._waiting) == 1:
             return [first], [], is_inline
         limit = self._row_limit
         if limit > 1:
             row_elements = first.elements // first.rows
-            limit = self._times.useful_rows(row_elements, limit, is_exploring=self._call_count % _EXPLORE_EVERY == 0)
-            if is_inline:
-                limit = self._times.rows_within(row_elements, limit, _INLINE_MS)
+            if is_inline:  # each call costs the loop more than the engine's part, so the fewer the better
+                limit = self._here.rows_within(row_elements, limit, _HELD_MS)
             else:  # what waits is shared by the slots that are free
+                limit = self._beside.useful_rows(row_elements, limit, is_exploring=self._call_count % _EXPLORE_EVERY == 0)
                 free = self._slot_count - len(self._running)
                 limit = min(limit, -(-sum(ticket.rows for ticket in self._waiting) // free))
         batch, left = compose(self._waiting, limit, self._policy.preferred_rows)
         return batch, left, is_inline
+
+    def _is_short(self, elements: int) -> bool:
+        """Whether a call may hold the event loop; one that seems a little too long is tried again now and then, since a burst of other
+        work on the machine makes every call look long.
+        """
+        expected = self._here.expect_ms(elements)
+        if expected is None:
+            return False
+        return expected < _INLINE_MS or (expected < _DOUBTFUL_MS and self._call_count % _EXPLORE_EVERY == 0)
 
     def _hold_s(self, batch: list[Ticket], now: float) -> float:
         """Return how long the batch should wait for company."""
@@ -218,10 +230,10 @@ class Scheduler:
             return 0.0
         elements = sum(ticket.elements for ticket in batch)
         rows = sum(ticket.rows for ticket in batch)
-        if rows >= self._times.useful_rows(elements // rows, self._row_limit) or rows in self._policy.preferred_rows:
+        if rows >= self._beside.useful_rows(elements // rows, self._row_limit) or rows in self._policy.preferred_rows:
             return 0.0
         has_spare = self._slot_count - len(self._running) > 1
-        service_s = (self._times.expect_ms(elements) or 0.0) / 1e3
+        service_s = (self._beside.expect_ms(elements) or 0.0) / 1e3
         gap_s = max(self._gap_s, now - self._arrived_at)
         return hold_s(self._policy, Moment(len(batch), now - batch[0].asked_at, gap_s, service_s, has_spare))
 
@@ -232,9 +244,11 @@ class Scheduler:
         try:
             outputs = self._executor.run_now(_join(batch), batch[0].outputs)
         except Exception as error:  # noqa: BLE001 - whatever an engine raises belongs to those who asked it
-            self._failed(batch, error, began)
+            self._note_call(batch, began, _code_of(error), self._here)
+            self._failed(batch, error)
         else:
-            self._answered(batch, outputs, began)
+            self._note_call(batch, began, "", self._here)
+            self._answered(batch, outputs)
 
     def _run_beside(self, batch: list[Ticket]) -> None:
         began = self._clock()
@@ -248,15 +262,17 @@ class Scheduler:
     def _ended(self, batch: list[Ticket], began: float, task: asyncio.Task[dict[str, Array]]) -> None:
         del self._running[task]
         error = UnavailableError("The call was cut off.") if task.cancelled() else task.exception()
+        call_ms, elements = self._note_call(batch, began, "" if error is None else _code_of(error), self._beside)
+        self._here.note_at_most(elements, call_ms)
         if error is None:
-            self._answered(batch, task.result(), began)
+            self._answered(batch, task.result())
         else:
-            self._failed(batch, error, began)
+            self._failed(batch, error)
         if self._waiting:
             self._look()
 
-    def _answered(self, batch: list[Ticket], outputs: dict[str, Array], began: float) -> None:
-        rows = self._note_call(batch, began, "")
+    def _answered(self, batch: list[Ticket], outputs: dict[str, Array]) -> None:
+        rows = batch[0].batch_rows
         if len(batch) == 1:
             batch[0].answer(outputs)
             return
@@ -270,8 +286,7 @@ class Scheduler:
             ticket.answer({name: array[start:end] for name, array in outputs.items()})
             start = end
 
-    def _failed(self, batch: list[Ticket], error: BaseException, began: float) -> None:
-        self._note_call(batch, began, error.code if isinstance(error, FairleadError) else "internal")
+    def _failed(self, batch: list[Ticket], error: BaseException) -> None:
         if len(batch) == 1 or isinstance(error, UnavailableError):
             for ticket in batch:
                 ticket.fail(error)
@@ -288,8 +303,8 @@ class Scheduler:
                 self._earliest = min(self._earliest, ticket.deadline)
         self._look_soon()
 
-    def _note_call(self, batch: list[Ticket], began: float, error_code: str) -> int:
-        """Learn from a call and tell of it; returns its rows."""
+    def _note_call(self, batch: list[Ticket], began: float, error_code: str, times: ServiceTimes) -> tuple[float, int]:
+        """Learn from a call and tell of it; returns its milliseconds and elements."""
         call_ms = (self._clock() - began) * 1e3
         rows = elements = 0
         for ticket in batch:
@@ -300,10 +315,10 @@ class Scheduler:
             ticket.compute_ms = call_ms
             ticket.batch_rows = rows
         self._call_count += 1
-        self._times.note(elements, call_ms)
+        times.note(elements, call_ms)
         self._element_ms += (_SMOOTHING if self._element_ms else 1.0) * (call_ms / elements - self._element_ms)
         self._on_batch(rows, len(batch), call_ms, error_code)
-        return rows
+        return call_ms, elements
 
     # Deadlines.
 
@@ -338,6 +353,10 @@ class Scheduler:
 def has_free_batch(interface: Interface) -> bool:
     """Whether every input and output has a free first dimension, so that rows can be joined and told apart."""
     return all(spec.shape[:1] == (None,) for spec in (*interface.inputs, *interface.outputs))
+
+
+def _code_of(error: BaseException) -> str:
+    return error.code if isinstance(error, FairleadError) else "internal"
 
 
 def _level(ticket: Ticket) -> int:

@@ -154,7 +154,7 @@ async def test_answers_that_cannot_be_told_apart_by_rows_are_asked_again_one_by_
 
 
 async def test_slow_calls_run_beside_the_loop_as_many_as_there_are_slots(fakes) -> None:
-    bench = Bench(fakes, SINGLES, slot_count=2, row_ms=50.0)
+    bench = Bench(fakes, SINGLES, slot_count=2, row_ms=50.0, is_blocking=True)
     tickets = [bench.ask(number) for number in range(5)]
     await asyncio.sleep(0.02)
     assert (bench.executor.now_count, bench.executor.running, bench.scheduler.waiting_count) == (0, 2, 3)
@@ -165,7 +165,7 @@ async def test_slow_calls_run_beside_the_loop_as_many_as_there_are_slots(fakes) 
 
 
 async def test_what_waits_while_slots_are_busy_becomes_a_batch(fakes) -> None:
-    bench = Bench(fakes, row_ms=50.0)
+    bench = Bench(fakes, row_ms=50.0, is_blocking=True)
     tickets = [bench.ask(0)]
     await asyncio.sleep(0)
     tickets += [bench.ask(number) for number in range(1, 6)]
@@ -175,7 +175,7 @@ async def test_what_waits_while_slots_are_busy_becomes_a_batch(fakes) -> None:
 
 
 async def test_what_waits_is_shared_by_the_slots_that_are_free(fakes) -> None:
-    bench = Bench(fakes, slot_count=2, row_ms=50.0)
+    bench = Bench(fakes, slot_count=2, row_ms=50.0, is_blocking=True)
     bench.executor.gate.set()
     await asyncio.gather(*(bench.ask(number) for number in range(6)))
     assert bench.executor.calls == [[0, 1, 2], [3, 4, 5]]
@@ -189,7 +189,7 @@ async def test_an_engine_that_may_hang_never_runs_in_the_loop(fakes) -> None:
 
 
 async def test_higher_priorities_are_served_first_and_equals_in_their_order(fakes) -> None:
-    bench = Bench(fakes, SINGLES, row_ms=50.0)
+    bench = Bench(fakes, SINGLES, row_ms=50.0, is_blocking=True)
     first = bench.ask(0)
     await asyncio.sleep(0)
     later = [bench.ask(number, priority=priority) for number, priority in ((1, 0), (2, 2), (3, 1), (4, 2), (5, 0), (6, 1))]
@@ -249,7 +249,7 @@ async def test_what_is_cancelled_leaves_the_queue_and_harms_nobody(fakes, row_ms
 
 
 async def test_a_cancelled_call_keeps_its_slot_until_it_ends_and_its_neighbours_are_answered(fakes) -> None:
-    bench = Bench(fakes, row_ms=50.0)
+    bench = Bench(fakes, row_ms=50.0, is_blocking=True)
     tickets = [bench.ask(number) for number in range(3)]
     await asyncio.sleep(0.01)
     tickets[1].cancel()
@@ -305,7 +305,7 @@ async def test_a_task_that_awaits_its_ticket_can_be_cancelled_and_others_go_on(f
 
 
 async def test_a_busy_scheduler_waits_a_little_for_company_where_the_next_request_comes_soon(fakes) -> None:
-    bench = Bench(fakes, BatchPolicy(max_rows=8, max_delay_ms=200), row_ms=100.0)
+    bench = Bench(fakes, BatchPolicy(max_rows=8, max_delay_ms=200), row_ms=100.0, is_blocking=True)
     bench.executor.gate.set()
     tickets = []
     for number in range(6):
