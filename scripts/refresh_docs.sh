@@ -6,6 +6,7 @@ python=.venv/bin/python
 "$python" scripts/document_settings.py > docs/reference/settings.md
 "$python" scripts/document_exit_codes.py > docs/reference/exit-codes.md
 "$python" scripts/document_metrics.py > docs/reference/metrics.md
+"$python" benchmarks/conformance.py --write docs/reference/conformance.md
 if "$python" -c 'import importlib.util as u, sys; sys.exit(u.find_spec("tf_keras") is None)'; then
   "$python" benchmarks/keras_battery.py --write docs/formats/keras.md
 else

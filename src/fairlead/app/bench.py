@@ -39,7 +39,7 @@ _DEFAULT_CONCURRENCY = 64
 _START_S = 120.0
 _STOP_S = 30.0
 _URL = re.compile(r"(http://[^\s\"]+)")
-_GRPC = re.compile(r"grpc[^\s\d]*\s*(?:on\s+)?(?:[a-z+]+://)?([\w.\[\]:-]+:\d+)", re.IGNORECASE)
+_GRPC = re.compile(r"gRPC.*?((?:\[[\da-f:]+\]|[\w.-]+):\d+)")
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,9 @@ for the check that looks for traces in them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from fairlead.core.dtype import DType
@@ -97,6 +98,17 @@ class Target:
                 return
             self.why_no_request = self.why_no_request or exchange.came
 
+    def where(self, fits: Callable[[ModelFacts], bool]) -> Target | None:
+        """Return the server as seen through the first model that fits and takes a request; None where there is none."""
+        for model in self.models:
+            if fits(model):
+                other = self if model is self.model else replace(self, models=(model,), given=None, outputs=None)
+                if other is not self:
+                    other.find_request()
+                if other.outputs is not None:
+                    return other
+        return None
+
     def _given_inputs(self) -> dict[str, Array]:
         return read_answer_inputs(self.given or {})
 
@@ -109,6 +121,4 @@ class Target:
 
 def read_answer_inputs(request: Json) -> dict[str, Array]:
     """Return the inputs of a JSON request as arrays: they have the same form as the outputs of an answer."""
-    import json  # noqa: PLC0415 - beside its only use
-
     return read_answer(json.dumps({"outputs": request.get("inputs")}).encode(), {})[1]

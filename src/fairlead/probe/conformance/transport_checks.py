@@ -107,9 +107,10 @@ def _all_binary(target: Target) -> Outcome:
     return gives(target.infer_binary(target.inputs), target.outputs or {}, "binary inputs mean what JSON inputs mean")
 
 
-def _mixed(target: Target) -> Outcome:
-    if len(target.inputs) < 2:
-        return Skipped("the model has one input only")
+def _mixed(seen: Target) -> Outcome:
+    target = seen.where(lambda model: len(model.inputs) > 1)
+    if target is None:
+        return Skipped("no model has two inputs")
     name, array = next(iter(target.inputs.items()))
     rest = {other: value for other, value in target.inputs.items() if other != name}
     raw = raw_of(array)
@@ -170,19 +171,21 @@ def _surplus(target: Target) -> Outcome:
     return refused(target.send_binary(body + b"\0" * 4, str(size)), "bytes that belong to no input are refused", is_required=False)
 
 
-def _raw(target: Target) -> Outcome:
+def _raw(seen: Target) -> Outcome:
     """Inference-Header-Content-Length 0: the body is the one input, of one row."""
-    if len(target.inputs) != 1 or not target.model.is_batchable:
-        return Skipped("a raw request needs a model with one input and a free batch")
+    target = seen.where(lambda model: len(model.inputs) == 1 and model.is_batchable)
+    if target is None:
+        return Skipped("no model has one input and a free batch, which a raw request needs")
     (array,) = target.inputs.values()
     raw = raw_of(array)
     return gives(target.send_binary(raw, "0"), target.outputs or {}, "length 0: the whole body is the only input", is_required=False)
 
 
-def _texts(target: Target) -> Outcome:
-    name = next((spec.name for spec in target.model.inputs if spec.dtype is DType.BYTES), None)
-    if name is None:
-        return Skipped("the model takes no BYTES")
+def _texts(seen: Target) -> Outcome:
+    target = seen.where(lambda model: any(spec.dtype is DType.BYTES for spec in model.inputs))
+    if target is None:
+        return Skipped("no model takes BYTES")
+    name = next(spec.name for spec in target.model.inputs if spec.dtype is DType.BYTES)
     raw = raw_of(target.inputs[name])
     found: list[Outcome] = []
     for bad in (raw[:3], b"\xff\xff\xff\x7f" + raw[4:], raw[:-1], raw + b"\0\0"):
