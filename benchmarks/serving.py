@@ -25,6 +25,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -116,7 +117,7 @@ def _write(folder: Path, name: str, proto: onnx.ModelProto, row: np.ndarray) -> 
     return model, body
 
 
-def serve_file(model: Path, port: int) -> None:
+def serve_file(model: Path, port: int, grpc_port: int | None = None) -> None:
     """Serve one ONNX file as version 1 of `m`, with everything that `fairlead serve` has switched on."""
     from fairlead.core.golden import Golden
     from fairlead.core.interface import Interface
@@ -146,7 +147,8 @@ def serve_file(model: Path, port: int) -> None:
             return LoadedModel(engine, Golden(inputs, engine.run(inputs)), is_deterministic=True, is_batch_invariant=True)
 
     watcher = watch(WatchJob(lambda _name, _number: (), print))
-    serve(ServeJob(OneFile(), port=port, sink=watcher, statistics=watcher.statistics, report=lambda text: print(text, file=sys.stderr)))
+    report = partial(print, file=sys.stderr)
+    serve(ServeJob(OneFile(), port=port, grpc_port=grpc_port, sink=watcher, statistics=watcher.statistics, report=report))
 
 
 @contextlib.contextmanager
@@ -307,11 +309,12 @@ def main() -> None:
     parser.add_argument("--connections", type=int, nargs="+", default=[1, 64])
     parser.add_argument("--serve", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--port", type=int, default=9101, help=argparse.SUPPRESS)
+    parser.add_argument("--grpc-port", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--client", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--body", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.serve:
-        serve_file(arguments.serve, arguments.port)
+        serve_file(arguments.serve, arguments.port, arguments.grpc_port)
     elif arguments.client:
         import uvloop
 
