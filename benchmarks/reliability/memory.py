@@ -21,7 +21,7 @@ from serving_house import NAME, ServerProcess, make_home, served
 
 SLOPE_LIMIT_KIB = 1.0  # per cycle: 1 MiB in 1,000
 TOTAL_LIMIT_BYTES = 20 * 2**20
-_TRIM_S = 0.25  # memory is given back a moment after it was freed
+_TRIM_S = 0.2  # memory is given back a moment after it was freed
 _PLANT = """
 import os, fairlead.serve.loading as loading
 kept, plain = [], loading.Loader._open
