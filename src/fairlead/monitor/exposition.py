@@ -20,29 +20,35 @@ _PIECE_LINES = 250
 _ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
 
 Value = int | float | Reading
-Sample = tuple[Sequence[str], Value]  # values of the family's labels, and what was measured
+Sample = tuple[tuple[str, ...], Value]  # values of the family's labels, and what was measured
 
 
 def write(families: Iterable[tuple[Family, Iterable[Sample]]], *, is_open_metrics: bool) -> Iterator[bytes]:
     """Yield the page. A family without samples is left out."""
     lines: list[str] = []
+    known: dict[tuple[tuple[str, ...], tuple[str, ...]], str] = {}  # labels that were written: most families share theirs
     for family, samples in families:
         head = _head(family, is_open_metrics=is_open_metrics)
         for values, value in samples:
             if head:
                 lines += head
                 head = []
-            lines += _histogram(family, values, value) if isinstance(value, Reading) else _line(family, values, value)
+            key = (family.labels, values)
+            labels = known.get(key)
+            if labels is None:
+                labels = known[key] = _labels(family.labels, values)
+            if isinstance(value, Reading):
+                lines += _histogram(family.name, labels, value)
+            else:
+                lines.append(f"{family.full_name}{{{labels}}} {_number(value)}" if labels else f"{family.full_name} {_number(value)}")
             if len(lines) >= _PIECE_LINES:
                 yield _joined(lines)
                 lines = []
-    if is_open_metrics:
-        lines.append("# EOF")
-    yield _joined(lines)
+    yield _joined([*lines, "# EOF"] if is_open_metrics else lines)
 
 
 def _joined(lines: list[str]) -> bytes:
-    return "".join(f"{line}\n" for line in lines).encode()
+    return "\n".join([*lines, ""]).encode()
 
 
 def _head(family: Family, *, is_open_metrics: bool) -> list[str]:
@@ -54,13 +60,7 @@ def _head(family: Family, *, is_open_metrics: bool) -> list[str]:
     return [f"# TYPE {family.name} {family.kind}", *unit, f"# HELP {family.name} {family.meaning}."]
 
 
-def _line(family: Family, values: Sequence[str], value: float) -> tuple[str]:
-    labels = _labels(family, values)
-    return (f"{family.full_name}{{{labels}}} {_number(value)}" if labels else f"{family.full_name} {_number(value)}",)
-
-
-def _histogram(family: Family, values: Sequence[str], reading: Reading) -> list[str]:
-    name, labels = family.name, _labels(family, values)
+def _histogram(name: str, labels: str, reading: Reading) -> list[str]:
     start = f"{name}_bucket{{{labels}{',' if labels else ''}"
     counts: list[int] = reading.counts.cumsum().tolist()
     lines = [f"{start}{bound}{count}" for bound, count in zip(_bounds(reading.bounds.tobytes()), counts, strict=True)]
@@ -74,8 +74,8 @@ def _bounds(bounds: bytes) -> tuple[str, ...]:
     return (*(f'le="{bound!r}"}} ' for bound in np.frombuffer(bounds).tolist()), 'le="+Inf"} ')
 
 
-def _labels(family: Family, values: Sequence[str]) -> str:
-    return ",".join([f'{label}="{value.translate(_ESCAPES)}"' for label, value in zip(family.labels, values, strict=True)])
+def _labels(names: Sequence[str], values: Sequence[str]) -> str:
+    return ",".join([f'{name}="{value.translate(_ESCAPES)}"' for name, value in zip(names, values, strict=True)])
 
 
 def _number(value: float) -> str:

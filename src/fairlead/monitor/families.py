@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
+from functools import cached_property
 
 
 class Kind(enum.StrEnum):
@@ -29,7 +30,7 @@ class Family:
     meaning: str
     unit: str = ""
 
-    @property
+    @cached_property
     def full_name(self) -> str:
         """The name as a query has it; a histogram adds `_bucket`, `_sum` and `_count`."""
         return self.name + {Kind.COUNTER: "_total", Kind.INFO: "_info"}.get(self.kind, "")
