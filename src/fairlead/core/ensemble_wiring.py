@@ -62,6 +62,7 @@ class _Board:
     members: Sequence[Member]
     given: dict[Source, TensorSpec] = field(default_factory=dict)
     rules: dict[Source, Interface] = field(default_factory=dict)
+    scored: dict[Source, Interface] = field(default_factory=dict)  # scores beside a label: an average of them decides by the largest
     requested: dict[str, TensorSpec] = field(default_factory=dict)
 
     def source(self, text: str, where: str) -> Source:
@@ -111,7 +112,7 @@ class _Board:
             self.given[result] = _concat_spec(specs, sources, where)
         elif draft.kind is StepKind.AVERAGE:
             self.given[result] = _average_spec(specs, sources, where)
-            rule = combined_rule(rules, result.output)
+            rule = combined_rule([self.rules.get(source) or self.scored.get(source) for source in sources], result.output)
             if rule is not None:
                 self.rules[result] = rule
         else:
@@ -136,6 +137,9 @@ class _Board:
         rule = member.interface.decision
         if rule is not None:
             self.rules[Source(step.name, rule.output)] = member.interface
+        if rule is not None and rule.kind is DecisionKind.LABEL and rule.scores and member.interface.labels:
+            largest = Decision(DecisionKind.ARGMAX, rule.scores, scores=rule.scores)
+            self.scored[Source(step.name, rule.scores)] = replace(member.interface, decision=largest)
 
 
 def _check_draft(draft: Draft, members: Sequence[Member]) -> None:

@@ -93,8 +93,14 @@ def test_an_average_of_models_that_decide_alike_decides_as_they_do():
     assert interface.labels == PETS
 
 
-def test_an_average_of_scores_that_nobody_decides_by_decides_nothing():
+def test_scores_that_stand_beside_a_label_are_averaged_to_a_decision_by_the_largest():
     _, interface = wire([SCALE, LEFT, RIGHT, BLEND], {"p": "blend"}, MEMBERS)
+    assert interface.decision == Decision(DecisionKind.ARGMAX, "p", scores="p")
+    assert interface.labels == PETS
+
+
+def test_an_average_of_what_nobody_decides_by_decides_nothing():
+    _, interface = wire([SCALE, run("again", 0, x="input.x"), mix("m", StepKind.AVERAGE, "scale", "again")], {"p": "m"}, MEMBERS)
     assert interface.decision is None
 
 
