@@ -15,11 +15,14 @@ _RIGHT = (_ROWS[:, 0] + _ROWS[:, 1] * _ROWS[:, 2] > 0).astype(np.int64)
 
 @dataclass(frozen=True)
 class Smoke:
-    """One deployment: a file (or folder), more options, and what has to stand in the verdict's engine or reference."""
+    """One deployment: a file (or folder), more options, and what has to stand in the verdict's engine or reference. An extra that has no
+    part in a deployment has a module of Fairlead that needs it.
+    """
 
     file: str
     expected: str
     options: tuple[str, ...] = ()
+    module: str = ""
 
 
 SMOKES: Mapping[str, tuple[Smoke, ...]] = {
@@ -35,6 +38,8 @@ SMOKES: Mapping[str, tuple[Smoke, ...]] = {
     "openvino": (Smoke("perceptron.onnx", "openvino", ("--engine", "openvino")),),
     "litert": (Smoke("network.tflite", "litert"),),
     "mlflow": (Smoke("mlflow_model", "onnx"),),
+    "grpc": (Smoke("perceptron.onnx", "onnxruntime", module="fairlead.probe.grpc_client"),),
+    "otel": (Smoke("perceptron.onnx", "onnxruntime", module="fairlead.monitor.otlp_sink"),),
 }
 
 
@@ -177,4 +182,6 @@ _MAKERS: Mapping[str, Callable[[Path], None]] = {
     "openvino": _openvino,
     "litert": _litert,
     "mlflow": _mlflow,
+    "grpc": lambda folder: _perceptron(folder / "perceptron.onnx"),
+    "otel": lambda folder: _perceptron(folder / "perceptron.onnx"),
 }

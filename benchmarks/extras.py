@@ -169,6 +169,11 @@ def _deploy(smoke: Smoke, models: Path, environment: Path, home: Path) -> tuple[
     verdict: Mapping[str, Any] = json.loads(done.stdout)["verdict"]
     text = f"{verdict['engine']} against {verdict['reference']}"
     shown = f"`{smoke.file}` ({seconds:.0f} s: {text})"
+    if smoke.module:
+        imported = subprocess.run([environment / "bin/python", "-c", f"import {smoke.module}"], check=False, capture_output=True, text=True)
+        if imported.returncode:
+            return f"{smoke.module}: FAILED", f"{smoke.module}: {_last(imported.stderr)}"
+        shown = f"`{smoke.module}`"
     return shown, "" if smoke.expected in text else f"{smoke.file}: {smoke.expected} had no part in it ({text})"
 
 
