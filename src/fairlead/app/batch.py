@@ -29,7 +29,7 @@ from fairlead.core.dtype import DType
 from fairlead.core.interface import Interface
 from fairlead.datasets.bind import text_columns
 from fairlead.datasets.stream import RowStream, Wanted, open_stream
-from fairlead.datasets.table_writer import check_writable, write_tables
+from fairlead.datasets.table_writer import check_table, check_writable, write_tables
 from fairlead.engines.machine import usable_cores
 from fairlead.errors import DataError, SpecError
 from fairlead.security.digests import digest_file
@@ -163,6 +163,8 @@ def _answer(request: BatchRequest, job: RowJob, stream: RowStream, state: BatchS
             row, why = answered.errors[0]
             hint = "Correct it, or leave such rows out: --on-error skip."
             raise DataError(f"Row {row} of '{request.source.name}' does not fit: {why}", hint=hint)
+        if answered.table is not None:
+            check_table(request.output.suffix.lower(), answered.table)
         state.add(answered.table, answered.rows, answered.errors)
         said.update(dict.fromkeys(answered.said))
         watcher.advance(state.added_rows, fraction)

@@ -12,10 +12,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from fairlead.app.load import labels_of
 from fairlead.core.dtype import DType
-from fairlead.core.interface import Array, Interface, Tensors, TensorSpec, shorten
+from fairlead.core.interface import Array, DecisionKind, Interface, Tensors, TensorSpec, shorten
 from fairlead.errors import SpecError
 
 PREDICTION, SCORES = "prediction", "scores"
@@ -69,7 +70,9 @@ def to_table(plan: ColumnPlan, outputs: Tensors) -> pa.Table:
     """Return the columns for `outputs`, which has what `plan.needed` says."""
     columns: dict[str, Any] = {}
     if plan.has_decision:
-        columns[PREDICTION] = _column(labels_of(plan.interface, outputs))
+        decided = _column(labels_of(plan.interface, outputs))
+        missing = undecided(plan.interface, outputs)
+        columns[PREDICTION] = pc.if_else(pa.array(missing), pa.scalar(None, decided.type), decided) if missing.any() else decided
     if plan.classes:
         scores = outputs[plan.scores]
         columns |= {f"score_{label}": pa.array(np.ascontiguousarray(scores[:, place])) for place, label in enumerate(plan.classes)}
@@ -77,6 +80,15 @@ def to_table(plan: ColumnPlan, outputs: Tensors) -> pa.Table:
         columns[SCORES] = _column(outputs[plan.scores])
     columns |= {name: _column(_plain(outputs[name], plan.interface.output(name))) for name in plan.outputs}
     return pa.table(columns)
+
+
+def undecided(interface: Interface, outputs: Tensors) -> Array:
+    """Return which rows have a NaN among what decides, (rows,): the largest of such scores says nothing."""
+    rule = interface.decision
+    deciding = outputs[rule.output] if rule is not None else next(iter(outputs.values()))
+    if rule is None or rule.kind not in (DecisionKind.ARGMAX, DecisionKind.THRESHOLD) or deciding.dtype.kind != "f":
+        return np.zeros(len(deciding), np.bool_)
+    return np.asarray(np.isnan(deciding).reshape(len(deciding), -1).any(axis=1))
 
 
 def no_rows(plan: ColumnPlan) -> pa.Table:

@@ -176,7 +176,8 @@ class BatchState:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         with suppress(OSError):
             self._close_part()
-        if self._is_ours and (isinstance(error, InputError) or (error is not None and not self.manifest.parts)):
+        is_hopeless = isinstance(error, InputError) and not self.manifest.is_read
+        if self._is_ours and (is_hopeless or (error is not None and not self.manifest.parts)):
             shutil.rmtree(self.folder, ignore_errors=True)  # the same call would end in the same way, or nothing was done
         if self._lock >= 0:
             os.close(self._lock)

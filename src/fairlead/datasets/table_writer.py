@@ -36,6 +36,13 @@ def check_writable(path: Path, schema: pa.Schema) -> None:
             raise DataError(f"Column '{shorten(field.name)}' of type {field.type} has no form in .npz.", hint="Write .parquet or .jsonl.")
 
 
+def check_table(suffix: str, table: pa.Table) -> None:
+    """Raise DataError where values of `table` could not be written, so that a long run does not find out at its end."""
+    if suffix == ".npz":
+        for name in table.column_names:
+            _check_missing(name, table.column(name))
+
+
 def write_tables(file: BinaryIO, suffix: str, schema: pa.Schema, tables: Tables) -> None:
     """Write what `tables()` yields to `file`; it may be asked more than once, and yields the same each time."""
     WRITERS[suffix](file, schema, tables)
@@ -102,10 +109,14 @@ def _measure(name: str, column: pa.ChunkedArray, widths: dict[str, int], lists: 
         if len(lengths) > 1:
             raise DataError(f"Column '{shorten(name)}' has lists of different lengths, which .npz cannot hold.", hint="Write .parquet.")
         lists[name] = next(iter(lengths), -1)
-    if column.null_count and not pa.types.is_floating(column.type):
-        raise DataError(f"Column '{shorten(name)}' has missing values, which .npz cannot hold.", hint="Write .parquet, .csv or .jsonl.")
+    _check_missing(name, column)
     if _is_text(column.type):
         widths[name] = max(widths[name], *(len(text) for text in column.to_pylist()), 1)
+
+
+def _check_missing(name: str, column: pa.ChunkedArray) -> None:
+    if column.null_count and not pa.types.is_floating(column.type):
+        raise DataError(f"Column '{shorten(name)}' has missing values, which .npz cannot hold.", hint="Write .parquet, .csv or .jsonl.")
 
 
 def _values(column: pa.ChunkedArray, dtype: np.dtype[np.generic]) -> Array:

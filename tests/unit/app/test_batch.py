@@ -160,6 +160,20 @@ def test_missing_values_go_through_and_stay(stocked, tmp_path):
         ask(stocked, tmp_path, output="out.npz", reference="scale", kept=("id",))
 
 
+def test_scores_that_are_nan_decide_nothing(stocked, tmp_path):
+    rows = ROWS[:40].copy()
+    rows[7, 2] = np.nan
+    pa_parquet.write_table(table(rows, IDS[:40]), tmp_path / "rows.parquet")
+    for output in ("out.parquet", "out.csv"):
+        ask(stocked, tmp_path, output=output)
+    found = pa_parquet.read_table(tmp_path / "out.parquet").to_pydict()
+    assert [place for place, label in enumerate(found["prediction"]) if label is None] == [7]
+    assert np.isnan(found["score_cat"][7])
+    assert (tmp_path / "out.csv").read_text().splitlines()[8] == ",nan,nan,nan"
+    with pytest.raises(DataError, match="'prediction' has missing values"):
+        ask(stocked, tmp_path, output="out.npz")
+
+
 # Rows that do not fit.
 
 
