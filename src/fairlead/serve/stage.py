@@ -12,6 +12,7 @@ from functools import partial
 
 import uvloop
 
+from fairlead.serve.resident_memory import map_large_blocks
 from fairlead.serve.serve_job import ServeJob
 from fairlead.serve.server import Server
 
@@ -20,6 +21,7 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 
 def serve(job: ServeJob) -> None:
     """Serve until a signal asks to stop; call it from the main thread."""
+    map_large_blocks()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(job))
 
