@@ -12,6 +12,9 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper
 
+from fairlead.app.ensemble_spec import parse_ensemble
+from fairlead.cli.batch_command import batch
+from fairlead.cli.ensemble_command import compose
 from fairlead.core.dtype import DType
 from fairlead.core.interface import Decision, DecisionKind, Interface, Task, TensorSpec
 
@@ -95,3 +98,19 @@ async def post(app, path, content):
     }  # fmt: skip
     await app(scope, receive, send)
     return sent[0]["status"], json.loads(b"".join(message.get("body", b"") for message in sent[1:]))
+
+
+@pytest.mark.parametrize("block", blocks("ensembles.md", "yaml"))
+def test_the_ensembles_on_the_page_are_read(block: str) -> None:
+    spec = parse_ensemble(block)
+    assert list(spec.steps) == ["scale", "linear", "forest", "blend"]
+    assert [str(item) for item in spec.requirements()] == ["accuracy>=0.95", "p99_ms<=50"]
+
+
+@pytest.mark.parametrize("page", ["batch.md", "ensembles.md"])
+def test_the_options_on_the_pages_exist(page: str) -> None:
+    command = {"batch.md": batch, "ensembles.md": compose}[page]
+    known = {name for option in command.params for name in option.opts}
+    lines = [line for line in (PAGES / page).read_text().splitlines() if line.startswith(f"$ fairlead {command.name} ")]
+    assert lines
+    assert {word for line in lines for word in line.split() if word.startswith("--")} <= known
