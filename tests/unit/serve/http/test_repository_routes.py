@@ -82,3 +82,10 @@ async def test_every_extension_that_is_listed_answers(world) -> None:
 async def test_what_is_not_offered_is_not_there(world, path) -> None:
     for method in ("GET", "POST"):
         assert (await world.ask(method, path, {} if method == "POST" else None))[0] == 404
+
+
+@pytest.mark.parametrize("headers", [{}, {"content_type": "text/plain"}, {"content_type": "application/x-www-form-urlencoded"}])
+async def test_a_page_in_a_browser_cannot_operate_models(world, headers) -> None:
+    for action in ("load", "unload"):
+        assert (await world.ask("POST", f"{MODELS}/m/{action}", None, origin="https://example.org", **headers))[0] == 415
+    assert world.repository.done == []
