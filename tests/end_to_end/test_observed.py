@@ -210,6 +210,46 @@ def test_a_log_for_machines_is_json_line_by_line_whatever_is_asked() -> None:
     assert bad["request_id"].isascii()
 
 
+SERVER = """
+import runpy, sys
+from fairlead.app.observing import observing
+from fairlead.serve.serve_job import ServeJob
+from fairlead.serve.stage import serve
+from fairlead.settings import Settings
+here = runpy.run_path(sys.argv[1])
+with observing(Settings(log_format="json", access_log=True), lambda name, number: ()) as seen:
+    serve(ServeJob(here["OneModel"](), port=0, sink=seen.watcher, metrics=seen.metrics, report=seen.log.say,
+                   on_listening=lambda url: print(url, flush=True)))
+"""
+
+
+@pytest.mark.parametrize("is_closed", [False, True], ids=["full", "closed"])
+def test_a_log_that_nobody_reads_stops_neither_the_answers_nor_the_stop(is_closed) -> None:
+    reader, writer = os.pipe()
+    command = [sys.executable, "-c", SERVER, __file__]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=writer, text=True) as process:
+        os.close(writer)
+        if is_closed:
+            os.close(reader)
+        try:
+            address = process.stdout.readline().strip().removeprefix("http://")
+            wait_until(lambda: ask(address, GOOD, 1) == [200])
+            assert ask(address, GOOD, 2000) == [200] * 2000  # 600 kB of log, into a pipe that holds 64 kB
+            wait_until(
+                lambda: value(get(address, "/metrics"), 'fairlead_requests_total{model="m",version="1",transport="http",code="ok"}') >= 2001
+            )
+            sent = value(get(address, "/metrics"), 'fairlead_telemetry_sent_total{sink="log"}')
+            assert sent < 1000
+            if is_closed:
+                wait_until(lambda: value(get(address, "/metrics"), 'fairlead_telemetry_dropped_total{sink="log"}') >= 2000)
+            process.terminate()
+            assert process.wait(30) == 0
+        finally:
+            process.kill()
+            if not is_closed:
+                os.close(reader)
+
+
 LEFT = re.escape("\x1b[?25h\x1b[?1049l")  # the cursor is back, and the buffer that was there before
 PROGRAM = "import sys; from fairlead.cli.main import main; main(sys.argv[1:])"
 
