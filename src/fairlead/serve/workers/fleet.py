@@ -184,7 +184,14 @@ class Fleet:
         job, recipe, policy = self._job, self._job.recipe, self._job.policy
         golden = pack_golden(job.golden, recipe.interface) if job.golden is not None else None
         described = ZygoteJob(
-            job.label, recipe.engine, str(recipe.path), recipe.interface, self._is_fork_safe, golden, os.getpid(), policy.memory_bytes
+            job.label,
+            recipe.engine,
+            str(recipe.path.resolve()),
+            recipe.interface,
+            self._is_fork_safe,
+            golden,
+            os.getpid(),
+            policy.memory_bytes,
         )
         self._is_open_model = False
         self._age = 0

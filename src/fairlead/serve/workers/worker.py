@@ -60,8 +60,13 @@ class Worker:
 
     def __init__(self, listener: WorkerListener, loop: asyncio.AbstractEventLoop, *, limit_bytes: int, open_ticks: int) -> None:
         self._listener, self._open_ticks = listener, open_ticks
-        self._pulse, self._page = Pulse.create()
         ours, self._theirs = socket.socketpair()
+        try:
+            self._pulse, self._page = Pulse.create()
+        except OSError:
+            ours.close()
+            self._theirs.close()
+            raise
         roomy(self._theirs)
         self._line = Line(ours, self, loop, limit_bytes=limit_bytes)
         self._handle: int | None = None

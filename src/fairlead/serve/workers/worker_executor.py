@@ -54,7 +54,7 @@ class WorkerExecutor:
         self._waiting: deque[Call] = deque()
         self._sequence = 0
         self._starved_ticks = 0
-        self._failure: FairleadError | None = None
+        self._refusal: tuple[str, str] | None = None  # why nothing is answered any more, and what to do
         self._start: asyncio.Future[None] = loop.create_future()
         self._fleet = Fleet(job, self, loop)
         self.description = ""
@@ -101,8 +101,8 @@ class WorkerExecutor:
 
     async def run(self, inputs: Tensors, outputs: Sequence[str]) -> dict[str, Array]:
         """Return the outputs (all where none are named), computed by a worker that has nothing else to do."""
-        if self._failure is not None:
-            raise self._failure
+        if self._refusal is not None:
+            raise UnavailableError(self._refusal[0], hint=self._refusal[1])
         call = self._call(inputs, outputs)
         if self._idle:
             self._ask(self._idle.pop(), call)
@@ -112,8 +112,8 @@ class WorkerExecutor:
 
     def close(self) -> None:
         """End every process of the version; returns at once. Idempotent."""
-        if self._failure is None:
-            self._fail(UnavailableError("The model was unloaded.", hint="Ask again; a newer version may be serving."))
+        if self._refusal is None:
+            self._refuse(UnavailableError("The model was unloaded.", hint="Ask again; a newer version may be serving."))
         self._fleet.close()
 
     def worker_ready(self, worker: Worker, opened: Opened) -> None:
@@ -148,13 +148,15 @@ class WorkerExecutor:
 
     def fleet_failed(self, error: FairleadError) -> None:
         """Answer everybody, now and from now on, with what went wrong."""
-        self._fail(error)
+        if self._start.done():
+            error = UnavailableError(f"The model's processes do not stay alive: {error.message}", hint="Load the version again.")
+        self._refuse(error)
 
     def ticked(self) -> None:
         """Answer those who wait for a worker while there is none."""
         self._starved_ticks = 0 if self._fleet.ready_count else self._starved_ticks + 1
         if self._starved_ticks * TICK_S >= self._job.policy.wait_limit_s:
-            self._refuse_waiting(UnavailableError("No process of the model is alive at the moment.", hint="Ask again in a moment."))
+            self._refuse_waiting("No process of the model is alive at the moment.", "Ask again in a moment.")
 
     def _next(self, worker: Worker) -> None:
         while self._waiting:
@@ -187,18 +189,18 @@ class WorkerExecutor:
         row_ms = element_ms * sum(tensor.size for tensor in row.values())
         return CallLimits(self._job.policy.call_limit_s, row_ms, size)
 
-    def _fail(self, error: FairleadError) -> None:
-        self._failure = error
+    def _refuse(self, error: FairleadError) -> None:
+        self._refusal = (error.message, error.hint)
         self._idle.clear()
         if not self._start.done():
             self._start.set_exception(error)
-        self._refuse_waiting(error)
+        self._refuse_waiting(*self._refusal)
 
-    def _refuse_waiting(self, error: FairleadError) -> None:
+    def _refuse_waiting(self, message: str, hint: str) -> None:
         waiting, self._waiting = self._waiting, deque()
         for call in waiting:
             if not call.future.done():
-                call.future.set_exception(error)
+                call.future.set_exception(UnavailableError(message, hint=hint))
 
 
 def _rows(tensor: Array) -> int:

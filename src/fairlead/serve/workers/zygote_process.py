@@ -2,7 +2,7 @@
 
 Takes a job and listeners, which are called in the event loop; gives `fork` and `end`. The thread that starts the process waits for its end
 and reaps it: the kernel sends "your parent has died" when the *thread* ends that started a process (man 2 prctl, PR_SET_PDEATHSIG).
-Raises nothing once it is made: what goes wrong ends the zygote, and its listener hears of that once.
+Raises OSError where there are no more descriptors, and nothing later: what goes wrong ends the zygote, and its listener hears of that once.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import socket
 import subprocess
 import sys
 import threading
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Protocol
 
@@ -44,17 +45,24 @@ class ZygoteListener(Protocol):
 
 
 class ZygoteProcess:
-    """One zygote; starts at once. `pulse` is the page that it beats on."""
+    """One zygote; starts at once. `pulse` is the page that it beats on. Raises OSError where there are no more descriptors."""
 
     def __init__(self, job: ZygoteJob, listener: ZygoteListener, loop: asyncio.AbstractEventLoop) -> None:
         self._listener, self._loop = listener, loop
-        self.pulse, page = Pulse.create()
-        self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with ExitStack() as undo:
+            self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            undo.callback(theirs.close)
+            undo.callback(self._control.close)
+            self.pulse, page = Pulse.create()
+            undo.callback(os.close, page)
+            job_file = _job_file(job)
+            undo.callback(os.close, job_file)
+            self._keeper = _Keeper(job_file, theirs, page)
+            undo.pop_all()
         self._control.setblocking(False)
         self._is_open = True
-        self._keeper = _Keeper(_job_file(job), theirs, page)
         loop.add_reader(self._control.fileno(), self._heard)
-        self._keeper.start()
+        self._keeper.begin()
 
     def fork(self, line: socket.socket, page: int) -> None:
         """Ask for a worker at the other end of `line`, which beats on `page`; its `Forked` comes later."""
@@ -113,6 +121,14 @@ class _Keeper(threading.Thread):
         self._grace_s = _END_S
         self.pid = 0
 
+    def begin(self) -> None:
+        """Start the thread, and with it the process."""
+        try:
+            self.start()
+        except RuntimeError:  # no more threads
+            self._close_bell()
+            self._let_go()
+
     def run(self) -> None:
         """Start the process and reap it; where it cannot be started, the front finds its socket closed."""
         try:
@@ -121,14 +137,18 @@ class _Keeper(threading.Thread):
             self._close_bell()
             return
         finally:
-            self._control.close()
-            os.close(self._job_file)
-            os.close(self._page)
+            self._let_go()
         self.pid = process.pid
         try:
             self._wait(process)
         finally:
             self._close_bell()
+
+    def _let_go(self) -> None:
+        """Close what the process has inherited, or would have: the front then finds the socket closed where there is none."""
+        self._control.close()
+        os.close(self._job_file)
+        os.close(self._page)
 
     def end_soon(self) -> None:
         """Its socket is closed: give it a moment to end its workers, then kill it."""
