@@ -18,7 +18,7 @@ from fairlead.core.ensemble import REQUEST, Ensemble, EnsembleStep, Source, Step
 from fairlead.core.interface import Array, Decision, DecisionKind, Interface, Label, Tensors
 from fairlead.core.ports import LoadedModel
 from fairlead.core.version import Version
-from fairlead.errors import UnavailableError
+from fairlead.serve.golden_check import answer_rightly
 
 
 class MembersOneByOne:
@@ -52,12 +52,7 @@ class MembersOneByOne:
             self._opened.callback(loaded.release)
         self._opened.callback(loaded.engine.close)
         if loaded.golden is not None:
-            mismatch = loaded.golden.mismatch(loaded.engine.run(loaded.golden.inputs))
-            if mismatch:
-                raise UnavailableError(
-                    f"{version.label} does not answer its golden requests as it was proven to: {mismatch}.",
-                    hint="It was proven on another machine or runtime; deploy it again here.",
-                )
+            answer_rightly(version.label, loaded.engine, loaded.golden)
         return loaded
 
     def _ask(self, source: Source, answered: dict[str, dict[str, Array]]) -> Array:

@@ -166,6 +166,24 @@ def test_rows_that_do_not_fit_are_refused_alike(model):
         assert str(plain.value) == str(awaited.value)
 
 
+@pytest.mark.parametrize(
+    "rows",
+    [ROWS, ROWS.astype(np.float64), np.asfortranarray(ROWS), ROWS.tolist(), ROWS[::2], ROWS.astype(">f4")],
+    ids=["as it is", "another type", "another order", "lists", "every second", "other bytes"],
+)
+def test_arrays_that_fit_as_they_are_and_those_that_do_not_give_the_same(model, rows):
+    given = np.asarray(rows, np.float32)
+    wanted = model.engine.run({"x": np.ascontiguousarray(given)})["scores"]
+    np.testing.assert_array_equal(model.predict(rows), wanted)
+
+
+def test_infinity_is_refused_in_an_array_that_fits_otherwise(model):
+    rows = ROWS.copy()
+    rows[3, 1] = np.inf
+    with pytest.raises(DataError, match="infinity in row 3"):
+        model.predict(rows)
+
+
 def test_one_bad_call_fails_nobody_else(stocked):
     with open_model("table", stocked) as table:
 
