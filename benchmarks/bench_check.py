@@ -29,7 +29,7 @@ CASES = {"HTTP, 1 connection": ("http", 1), "HTTP, 64 connections": ("http", 64)
 
 
 def ours(protocol: str, concurrency: int, seconds: float) -> tuple[float, float, float, list[str]]:
-    """Return what `fairlead bench` says: requests per second, the median and the client's time per request (us), what limited the client."""
+    """Return what `fairlead bench` says: requests per second, median and client's time per request (us), what limited the client."""
     command = [sys.executable, "-m", "fairlead", "bench", f"http://127.0.0.1:{PORT}", "--concurrency", str(concurrency), "--json"]
     command += ["--duration", str(seconds), "--warm-up", "0.3", "--protocol", protocol, "--grpc", f"127.0.0.1:{GRPC_PORT}"]
     done = subprocess.run(["taskset", "-c", str(CLIENT_CORE), *command], capture_output=True, text=True, check=True)

@@ -80,7 +80,7 @@ def _bar(share: float) -> str:
 def _capacity(capacity: Capacity, setup: Setup) -> list[str]:
     lines = ["", _line("capacity", _bold(f"{capacity.rate:,.0f} requests/s") if capacity.rate else click.style("none found", fg="red"))]
     if capacity.rate:
-        runs = f"held in {capacity.run_count} of {capacity.run_count} runs"
+        runs = f"held in {capacity.kept_count} of {capacity.run_count} runs"
         sure = f"{runs}; with 95 % confidence at most {capacity.late_ratio_limit:.2%} are late"
         lines.append(_line("how sure", sure if capacity.is_sure else f"{sure}: not sure, let it run longer (--duration)"))
     if capacity.failed_rate is not None:

@@ -126,14 +126,16 @@ def test_the_search_ends_within_five_percent_below_the_true_capacity(capacity, r
 
 @given(st.integers(0, 10_000))
 @settings(max_examples=60)
-def test_a_noisy_server_ends_the_search_and_what_is_found_held_every_time(seed) -> None:
+def test_a_noisy_server_ends_the_search_and_what_is_found_held_mostly(seed) -> None:
     generator = random.Random(seed)
     trials = search(lambda rate: rate * generator.uniform(0.8, 1.2) <= 1000, 500.0)
     held, ceiling = bounds(trials)
     found = conclude(trials)
     assert len(trials) <= 40
     assert found.rate == held
-    assert all(trial.holds for trial in trials if trial.rate == held)
+    at_held = [trial.holds for trial in trials if trial.rate == held]
+    assert sum(at_held) > len(at_held) / 2 or held == 0
+    assert (found.kept_count, found.run_count) == (sum(at_held), len(at_held))
     assert held < ceiling
 
 
@@ -142,6 +144,14 @@ def test_a_client_that_cannot_send_is_named_and_nothing_held_is_no_capacity() ->
     assert found.limit == "the client was busy"
     nothing = conclude(search(lambda _: False, 1000.0))
     assert (nothing.rate, nothing.is_sure) == (0.0, False)
+
+
+def test_one_bad_trial_is_tried_again_and_two_count() -> None:
+    good, bad = Trial(100.0, 1000, 0, 1.0), Trial(100.0, 1000, 500, 9.0)
+    assert next_rate([bad], 100.0) == 100.0
+    assert next_rate([bad, good], 100.0) == 100.0
+    assert next_rate([bad, good, good], 100.0) == 200.0
+    assert next_rate([bad, bad], 100.0) == 50.0
 
 
 def test_few_requests_are_not_enough_to_be_sure() -> None:

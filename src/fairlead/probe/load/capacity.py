@@ -2,7 +2,8 @@
 
 Takes the outcomes of trials; gives the next rate to try, and in the end a Capacity. The promise holds in a trial where at most 1 % of the
 requests took longer, nothing was wrong, failed or left unanswered, and the rate was really sent. First rates double or halve until one
-holds and a higher one does not, then the gap is halved (by ratio) until it is narrow enough; then the rate that held is tried again.
+holds and a higher one does not, then the gap is halved (by ratio) until it is narrow enough; then the rate that held is tried again. A
+trial that fails is repeated before it counts: one in a row may be another program's doing.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 LATE_RATIO = 0.01  # a p99 holds where at most this share is late
 _NARROW_RATIO = 1.05  # between the rate that held and the one that did not
 _CONFIRMATION_COUNT = 3
+_FAILURE_COUNT = 2
 _TRIAL_LIMIT = 40
 
 
@@ -38,7 +40,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class Capacity:
-    """The highest rate that held in each of `run_count` runs (0: none did), and the lowest that did not (None: none was found).
+    """The highest rate that held (0: none did), in `kept_count` of `run_count` runs, and the lowest that did not (None: none was found).
 
     `late_ratio_limit`: the share of late answers lies below it with 95 % confidence, from all runs at `rate`. `limit` says why the client,
     not the server, set the upper bound.
@@ -47,6 +49,7 @@ class Capacity:
     rate: float
     failed_rate: float | None
     run_count: int
+    kept_count: int
     late_ratio_limit: float
     trials: tuple[Trial, ...]
     limit: str = ""
@@ -63,6 +66,9 @@ def next_rate(trials: Sequence[Trial], first_rate: float) -> float | None:
         return first_rate
     if len(trials) >= _TRIAL_LIMIT:
         return None
+    last = [trial for trial in trials if trial.rate == trials[-1].rate]
+    if _verdict(last) is None:
+        return trials[-1].rate
     held, ceiling = bounds(trials)
     if held == 0.0:
         return ceiling / 2 if ceiling > first_rate / 1024 else None
@@ -73,13 +79,18 @@ def next_rate(trials: Sequence[Trial], first_rate: float) -> float | None:
     return held if sum(trial.rate == held for trial in trials) <= _CONFIRMATION_COUNT else None
 
 
-def bounds(trials: Sequence[Trial]) -> tuple[float, float]:
-    """Return the highest rate that held below every rate that did not (0: none), and the lowest one that did not (inf: none).
+def _verdict(same: Sequence[Trial]) -> bool | None:
+    """Whether a rate holds, from its trials; None where one more has to tell. One bad trial may be the machine's doing, two are not."""
+    kept = sum(trial.holds for trial in same)
+    failed = len(same) - kept
+    return True if kept > failed else False if failed >= _FAILURE_COUNT else None
 
-    A rate that held once and failed when it was tried again did not hold.
-    """
-    ceiling = min((trial.rate for trial in trials if not trial.holds), default=math.inf)
-    held = max((trial.rate for trial in trials if trial.holds and trial.rate < ceiling), default=0.0)
+
+def bounds(trials: Sequence[Trial]) -> tuple[float, float]:
+    """Return the highest rate that held below every rate that did not (0: none), and the lowest one that did not (inf: none)."""
+    verdicts = {rate: _verdict([trial for trial in trials if trial.rate == rate]) for rate in {trial.rate for trial in trials}}
+    ceiling = min((rate for rate, verdict in verdicts.items() if verdict is False), default=math.inf)
+    held = max((rate for rate, verdict in verdicts.items() if verdict and rate < ceiling), default=0.0)
     return held, ceiling
 
 
@@ -92,6 +103,7 @@ def conclude(trials: Sequence[Trial]) -> Capacity:
         rate=held,
         failed_rate=None if ceiling == math.inf else ceiling,
         run_count=len(same),
+        kept_count=sum(trial.holds for trial in same),
         late_ratio_limit=share_limit(late, sent),
         trials=tuple(trials),
         limit=next((trial.limit for trial in trials if trial.limit and trial.rate == ceiling), ""),
