@@ -60,6 +60,8 @@ class ResidentExecutor:
 
     async def run(self, inputs: Tensors, outputs: Sequence[str]) -> dict[str, Array]:
         """Return the outputs (all where none are named)."""
+        if self._is_closed:
+            raise UnavailableError("The model was unloaded.", hint="Ask again; a newer version may be serving.")
         self.watch()
         try:
             return await self._pool.call(partial(self._engine.run, inputs, outputs))

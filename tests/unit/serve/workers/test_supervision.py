@@ -123,6 +123,7 @@ def test_the_health_of_a_version_without_workers_is_said(team: Team) -> None:
     assert team.ask().tolist() == [[1]]
 
 
+@pytest.mark.slow
 def test_a_stopped_zygote_is_noticed_and_replaced(team: Team) -> None:
     zygote = team.zygote()
     os.kill(zygote, signal.SIGSTOP)
@@ -237,6 +238,7 @@ def is_running(pid: int) -> bool:
         return False
 
 
+@pytest.mark.slow
 def test_ten_kills_and_stops_at_random_under_load_cost_no_more_than_what_was_in_flight(team: Team) -> None:
     """R07, quick column."""
     random = np.random.default_rng(7)
@@ -258,12 +260,10 @@ def test_ten_kills_and_stops_at_random_under_load_cost_no_more_than_what_was_in_
             slowest[0] = max(slowest[0], time.monotonic() - began)
 
     clients = [team.loop.begin(client(number)) for number in range(4)]
-    stopped = 0
     for turn in range(10):
         wait_until(team.is_whole)
         victim = int(random.choice(team.workers()))
-        is_stop = turn in (3, 7)
-        stopped += is_stop
+        is_stop = turn == 5
         os.kill(victim, signal.SIGSTOP if is_stop else signal.SIGKILL)
         wait_until(lambda victim=victim: victim not in team.workers())
         time.sleep(random.uniform(0, 0.05))
