@@ -117,7 +117,8 @@ class Interface:
 
 def check_tensor(spec: TensorSpec, tensor: Array) -> None:
     """Raise RequestError unless `tensor` has the element type and shape of `spec` and at least one row."""
-    if tensor.dtype != spec.dtype.numpy:
+    wanted = spec.dtype.numpy
+    if tensor.dtype is not wanted and tensor.dtype != wanted:  # numpy takes long to say that two types are equal
         raise RequestError(f"Input '{spec.name}' has type {tensor.dtype}, expected {spec.dtype.value}.")
     shape = tensor.shape
     fits = len(shape) == len(spec.shape)

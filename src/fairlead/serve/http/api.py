@@ -21,7 +21,7 @@ from fairlead.serve.http.metrics import MetricsHandlers
 from fairlead.serve.http.mlflow import MlflowHandlers
 from fairlead.serve.http.predict import PredictHandlers
 from fairlead.serve.http.route_table import Handlers, make_routes
-from fairlead.serve.http.routes import Accepts, Call, Router
+from fairlead.serve.http.routes import Accepts, Call, Match, Router
 from fairlead.serve.http.status import reply_to
 from fairlead.serve.http.tensorflow import TensorFlowHandlers
 from fairlead.serve.http.v2 import V2Handlers
@@ -68,7 +68,16 @@ class Api:
     async def handle(self, request: HttpRequest) -> Reply:
         """Answer one request."""
         try:
-            reply = await self._handle(request)
+            match = self.router.match(request.method, request.target)
+            route = match.route
+            if route is None:
+                return _nowhere(match)
+            if route.accepts is Accepts.NOTHING:
+                call = Call(request, match.parameters)
+            else:
+                body = read_body(request.headers, request.body, self._job.limits, route.accepts)
+                call = Call(request, match.parameters, body.text, body.binary, body.is_csv)
+            reply = await route.handler(call)
         except FairleadError as error:
             reply = reply_to(error)
             if reply.status == 500:
@@ -80,18 +89,12 @@ class Api:
             return await encoded(reply, request.headers[b"accept-encoding"])
         return reply
 
-    async def _handle(self, request: HttpRequest) -> Reply:
-        match = self.router.match(request.method, request.target)
-        route = match.route
-        if route is None:
-            if match.allowed:
-                allow = b"allow: " + ", ".join(match.allowed).encode("ascii")
-                return error_reply(405, f"This path takes {' and '.join(match.allowed)} only.", (allow,))
-            return error_reply(404, "There is nothing at this path. GET / lists what is here.")
-        if route.accepts is Accepts.NOTHING:
-            return await route.handler(Call(request, match.parameters))
-        body = read_body(request.headers, request.body, self._job.limits, route.accepts)
-        return await route.handler(Call(request, match.parameters, body.text, body.binary, body.is_csv))
-
     def _report(self, request: HttpRequest) -> None:
         self._job.report(f"Request {request.request_id} failed.\n{traceback.format_exc()}")
+
+
+def _nowhere(match: Match) -> Reply:
+    if match.allowed:
+        allow = b"allow: " + ", ".join(match.allowed).encode("ascii")
+        return error_reply(405, f"This path takes {' and '.join(match.allowed)} only.", (allow,))
+    return error_reply(404, "There is nothing at this path. GET / lists what is here.")

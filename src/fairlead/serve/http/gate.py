@@ -32,6 +32,7 @@ class Gate:
         self._loop = loop
         self._connections: set[Connection] = set()
         self._buffered_bytes = 0
+        self._buffered_limit = max(limits.buffered_bytes, limits.body_bytes)
         self._is_draining = False
         self._ids = itertools.count(1)
         self._id_prefix = os.urandom(4).hex()
@@ -70,9 +71,10 @@ class Gate:
 
     def reserve(self, size: int) -> bool:
         """Take `size` bytes of the room for bodies; returns False where there is no room."""
-        if self._buffered_bytes + size > max(self.limits.buffered_bytes, self.limits.body_bytes):
+        total = self._buffered_bytes + size
+        if total > self._buffered_limit:
             return False
-        self._buffered_bytes += size
+        self._buffered_bytes = total
         return True
 
     def release(self, size: int) -> None:

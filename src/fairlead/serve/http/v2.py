@@ -21,6 +21,7 @@ from fairlead.serve.model_table import ServedVersion
 from fairlead.serve.parameters import NONE, read_parameters
 from fairlead.serve.trace_context import read_trace
 
+_NONE_RAW: frozenset[str] = frozenset()
 _VERSION = re.compile(r"v?([1-9][0-9]{0,8})")
 
 
@@ -60,13 +61,14 @@ class V2Handlers:
             return await self._infer_raw(call, served, call.binary)
         request = decode_request(served.interface, call.text, is_raw=call.binary is not None)
         parameters = NONE if request.parameters is None else read_parameters(request.parameters)
-        raw = raw_outputs(request.outputs, is_default=parameters.is_binary)
+        choices = request.outputs
+        raw = raw_outputs(choices, is_default=parameters.is_binary) if choices or parameters.is_binary else _NONE_RAW
         response = await self._plane.infer(
             InferRequest(
                 served.version.name,
                 read_inputs(served.interface, request, call.binary),
                 served.version.number,
-                tuple(output.name for output in request.outputs or ()),
+                tuple(choice.name for choice in choices) if choices else (),
                 call.request.request_id,
                 parameters.rest,
                 parameters.priority,

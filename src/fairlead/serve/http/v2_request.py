@@ -77,7 +77,7 @@ _FLOAT_TYPES = (DType.FP32, DType.FP64)
 
 def decode_request(interface: Interface, text: bytes | bytearray, *, is_raw: bool = False) -> InferBody:
     """Return the request; in one typed pass where the model takes flat floats, which is most of the time."""
-    if not is_raw and all(spec.dtype in _FLOAT_TYPES for spec in interface.inputs):
+    if not is_raw and _takes_floats(interface):
         try:
             return _FLOATS.decode(text)
         except msgspec.ValidationError:
@@ -85,6 +85,13 @@ def decode_request(interface: Interface, text: bytes | bytearray, *, is_raw: boo
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise unreadable(error) from None
     return decode(_ANY, text)
+
+
+def _takes_floats(interface: Interface) -> bool:
+    for spec in interface.inputs:  # noqa: SIM110 - a third of what all() costs, with every request
+        if spec.dtype not in _FLOAT_TYPES:
+            return False
+    return True
 
 
 def read_inputs(interface: Interface, request: InferBody, binary: memoryview | None = None) -> dict[str, Array]:
