@@ -19,6 +19,7 @@ from fairlead.serve.http.v2_answer import answer, raw_outputs
 from fairlead.serve.http.v2_request import decode_request, raw_input, read_inputs
 from fairlead.serve.model_table import ServedVersion
 from fairlead.serve.parameters import NONE, read_parameters
+from fairlead.serve.records import column_names
 from fairlead.serve.trace_context import read_trace
 
 _NONE_RAW: frozenset[str] = frozenset()
@@ -59,25 +60,8 @@ class V2Handlers:
         served = self._resolve(call)
         if call.binary is not None and not call.text:
             return await self._infer_raw(call, served, call.binary)
-        request = decode_request(served.interface, call.text, is_raw=call.binary is not None)
-        parameters = NONE if request.parameters is None else read_parameters(request.parameters)
-        choices = request.outputs
-        raw = raw_outputs(choices, is_default=parameters.is_binary) if choices or parameters.is_binary else _NONE_RAW
-        response = await self._plane.infer(
-            InferRequest(
-                served.version.name,
-                read_inputs(served.interface, request, call.binary),
-                served.version.number,
-                tuple(choice.name for choice in choices) if choices else (),
-                call.request.request_id,
-                parameters.rest,
-                parameters.priority,
-                parameters.deadline,
-                "http",
-                trace_of(call.request),
-            )
-        )
-        return answer(response, request.id, raw)
+        request, identity, raw = _read(call, served)
+        return answer(await self._plane.infer(request), identity, raw)
 
     async def _infer_raw(self, call: Call, served: ServedVersion, body: memoryview) -> Reply:
         """A body without JSON asks for raw outputs, too."""
@@ -93,6 +77,8 @@ class V2Handlers:
             properties["task"] = interface.task.value
         if interface.labels:
             properties["labels"] = msgspec.json.encode(interface.labels).decode()
+        if any(spec.columns for spec in interface.inputs):
+            properties["columns"] = msgspec.json.encode(column_names(interface)).decode()
         numbers = sorted(self._plane.table.models[served.version.name].versions)
         return json_reply(
             {
@@ -118,6 +104,29 @@ class V2Handlers:
 
     def _resolve(self, call: Call) -> ServedVersion:
         return self._plane.table.resolve(call.parameters["name"], parse_version(call.parameters.get("version")))
+
+
+def _read(call: Call, served: ServedVersion) -> tuple[InferRequest, str | None, frozenset[str] | None]:
+    """Return what is asked, the request's own id, and which outputs are to be raw.
+
+    The decoded JSON is let go here: while a request waits, its lists of numbers would push those of others out of the caches.
+    """
+    body = decode_request(served.interface, call.text, is_raw=call.binary is not None)
+    parameters = NONE if body.parameters is None else read_parameters(body.parameters)
+    choices = body.outputs
+    request = InferRequest(
+        served.version.name,
+        read_inputs(served.interface, body, call.binary),
+        served.version.number,
+        tuple(choice.name for choice in choices) if choices else (),
+        call.request.request_id,
+        parameters.rest,
+        parameters.priority,
+        parameters.deadline,
+        "http",
+        trace_of(call.request) if b"traceparent" in call.request.headers else "",
+    )
+    return request, body.id, raw_outputs(choices, is_default=parameters.is_binary) if choices or parameters.is_binary else _NONE_RAW
 
 
 def _tensor_metadata(spec: TensorSpec) -> dict[str, object]:
