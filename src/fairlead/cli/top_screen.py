@@ -63,21 +63,33 @@ def _head(view: View, url: str, width: int) -> list[str]:
 def _table(versions: Sequence[VersionView], width: int) -> list[str]:
     if not versions:
         return []
-    names = [f"{item.model}:{item.version}" for item in versions]
     columns = [column for column in _COLUMNS if column.title != "WORKERS" or any(item.worker_count for item in versions)]
     columns = [column for column in columns if column.title != "CACHED" or any(item.hit_ratio is not None for item in versions)]
     cells = {column: [column.title, *map(column.cell, versions)] for column in columns}
     widths = {column: max(map(_width, texts)) for column, texts in cells.items()}
-    longest = max(map(len, [*names, "MODEL"]))
+    longest = max(len("MODEL"), *(len(_name(item, width)) for item in versions))
     while len(columns) > 1 and _NAME_MIN + sum(widths[column] + len(_GAP) for column in columns) > width:
         columns.remove(max(columns, key=lambda column: column.rank))
     name_width = max(min(longest, width - sum(widths[column] + len(_GAP) for column in columns)), 1)
     lines = []
-    for row, name in enumerate(["MODEL", *names]):
-        parts = [_cut(name, name_width).ljust(name_width)]
+    names = ["MODEL"[:name_width], *(click.style(_name(item, name_width), fg=_colour(item)) for item in versions)]
+    for row, name in enumerate(names):
+        parts = [name + " " * (name_width - _width(name))]
         parts += [" " * (widths[column] - _width(cells[column][row])) + cells[column][row] for column in columns]
         lines.append(_GAP.join(parts))
     return [click.style(lines[0], bold=True), *lines[1:]]
+
+
+def _name(item: VersionView, width: int) -> str:
+    """Return `model:version` in at most `width` characters; a long model's name gives way, as far as anything of it is left."""
+    version = f":{item.version}"
+    room = width - len(version)
+    return _cut(item.model, room) + version if room > 1 else _cut(item.model + version, width)
+
+
+def _colour(item: VersionView) -> str | None:
+    """Return what a name is written in: the state may have no column of its own."""
+    return "yellow" if not item.is_ready else "red" if item.broken_promises else None
 
 
 def _cut(text: str, width: int) -> str:
