@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 
@@ -39,6 +41,12 @@ async def test_a_table_can_be_given_by_its_columns_in_any_order_and_number_type(
     status, answer = await table.ask("POST", INFER, {"inputs": COLUMNS})
     assert status == 200
     assert answer["outputs"][0]["data"] == [1.0, 2.0, 3.0, 4.0, None, 6.5]
+
+
+async def test_metadata_names_the_columns(table) -> None:
+    _, metadata = await table.ask("GET", "/v2/models/table")
+    assert json.loads(metadata["properties"]["columns"]) == ["age", "height", "weight", "city"]
+    assert "columns" not in (await table.ask("GET", "/v2/models/m"))[1]["properties"]
 
 
 async def test_columns_can_be_raw(table) -> None:
