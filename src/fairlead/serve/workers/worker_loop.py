@@ -11,6 +11,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from typing import NoReturn
 
 import numpy as np
 
@@ -63,32 +64,41 @@ def _beat(pulse: Pulse) -> None:
 def _answer(line: socket.socket, pulse: Pulse, interface: Interface, engine: Engine) -> None:
     sequence, head_bytes, body_bytes = read_length(_receive(line, LENGTH_BYTES).data, limit_bytes=_NO_LIMIT)
     head = _receive(line, head_bytes)
-    body = _receive(line, body_bytes)
-    pulse.begin(sequence)
     try:
+        body = _receive(line, body_bytes)
+        pulse.begin(sequence)
         ask = decode_ask(head.data)
         check_laid(ask.tensors, interface.inputs, body_bytes)
         wanted = [interface.outputs[index] for index in ask.outputs]
         outputs = engine.run(read_tensors(ask.tensors, interface.inputs, body), [spec.name for spec in wanted])
         buffers = pack_answer(sequence, wanted, outputs)
     except MemoryError:
-        buffers = pack_fault(
-            sequence, TooLargeError("The answer to this request does not fit into memory.", hint="Send fewer rows at once.")
-        )
+        refusal = TooLargeError("This request and its answer do not fit into a worker's memory.", hint="Send fewer rows at once.")
+        buffers = pack_fault(sequence, refusal)
     except BaseException as error:  # noqa: BLE001 - likewise
         buffers = pack_fault(sequence, error)
     _send(line, buffers)
 
 
 def _receive(line: socket.socket, size: int) -> np.ndarray[tuple[int], np.dtype[np.uint8]]:
-    data = np.empty(size, dtype=np.uint8)
+    """Return `size` bytes; raises MemoryError for more than fit, once they have gone by, and EOFError where the front is gone."""
+    try:
+        data = np.empty(size, dtype=np.uint8)
+    except MemoryError:
+        while size:
+            size -= len(line.recv(min(size, _PIECE_BYTES))) or _end()
+        raise
     view, done = data.data, 0
     while done < size:
         count = line.recv_into(view[done:])
         if count == 0:
-            raise EOFError
+            _end()
         done += count
     return data
+
+
+def _end() -> NoReturn:
+    raise EOFError
 
 
 def _send(line: socket.socket, buffers: list[Buffer]) -> None:

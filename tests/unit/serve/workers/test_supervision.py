@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -16,10 +17,12 @@ import numpy as np
 import pytest
 from counting_model import FOR_EVER, ONE
 from loop_thread import LoopThread, descendants, left, wait_for_nothing_more, wait_until
+from tiny_onnx import echo_model
 
+from fairlead.core.dtype import DType
 from fairlead.core.golden import Golden
 from fairlead.core.recipe import EngineRecipe
-from fairlead.errors import FairleadError, SourceError, UnavailableError
+from fairlead.errors import FairleadError, SourceError, TooLargeError, UnavailableError
 from fairlead.serve.workers.worker_executor import WorkerExecutor, start_workers
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="worker processes need Linux")
@@ -161,6 +164,39 @@ def test_a_call_without_an_end_is_ended_at_its_limit(loop: LoopThread, job) -> N
         assert second.result(20)["y"].tolist() == [[1]]
     finally:
         loop.call(executor.close)
+
+
+def test_a_request_that_does_not_fit_into_a_workers_memory_is_refused_and_harms_nobody(loop: LoopThread, job, tmp_path: Path) -> None:
+    path, interface = echo_model(tmp_path / "echo.onnx", DType.FP32)
+    recipe = EngineRecipe("onnxruntime", path, interface, is_fork_safe=True)
+    executor = loop.do(start_workers(replace(job(1, golden=None, memory_bytes=64 * 2**20), recipe=recipe)))
+    try:
+        pids = loop.call(lambda: executor.pids)
+        for megabytes in (40, 100):  # the answer, the request itself
+            with pytest.raises(TooLargeError):
+                loop.do(executor.run({"x": np.zeros((megabytes, 2**18), np.float32)}, ()))
+        assert loop.do(executor.run({"x": np.ones((1, 2), np.float32)}, ()))["y"].tolist() == [[1.0, 1.0]]
+        assert loop.call(lambda: executor.pids) == pids
+    finally:
+        loop.call(executor.close)
+
+
+def test_versions_that_come_and_go_at_once_leave_nothing(loop: LoopThread, job) -> None:
+    """R04, quick column, for workers."""
+    before = left()
+
+    async def one(number: int) -> int:
+        executor = await start_workers(job())
+        answer = await executor.run({"n": np.array([[number]])}, ())
+        executor.close()
+        return int(answer["y"][0, 0])
+
+    async def several(first: int) -> list[int]:
+        return await asyncio.gather(*(one(first + index) for index in range(4)))
+
+    for first in (0, 4):
+        assert loop.do(several(first)) == list(range(first, first + 4))
+    wait_for_nothing_more(before)
 
 
 def test_closing_answers_who_waits_and_leaves_nothing(loop: LoopThread, job) -> None:
