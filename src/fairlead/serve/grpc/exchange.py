@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 _FOREVER = float("inf")
 _STATUS_200 = b"\x88"  # RFC 7541, appendix A, entry 8
 _CONTENT_TYPE = field(b"content-type", b"application/grpc")
+_HEAD_START = _STATUS_200 + _CONTENT_TYPE + field(b"x-request-id", b"")[:-1]
 _ENCODINGS = field(b"grpc-accept-encoding", b"identity,deflate,gzip")
 
 
@@ -68,7 +69,7 @@ class Exchange:
                 self._buffer(stream, data)
                 self._take_each(stream)
                 self._refill(stream)
-            elif stream.is_ended and not stream.buffer:
+            elif stream.is_ended and not stream.buffer:  # most calls: one frame has it all
                 self._begin(stream, _whole(data, stream.call.method.limit_bytes))
             else:
                 self._buffer(stream, data)
@@ -89,7 +90,9 @@ class Exchange:
 
     def release(self, stream: Stream) -> None:
         """The stream is gone: give back what was kept for it."""
-        stream.cancel()
+        stream.is_gone = True
+        if stream.task is not None or stream.items or stream.buffer or stream.outgoing:
+            stream.cancel()
         if stream.reserved:
             self._gate.release(stream.reserved)
             stream.reserved = 0
@@ -220,12 +223,17 @@ class Exchange:
 
 
 def _answer_head(request_id: str) -> bytes:
-    return _STATUS_200 + _CONTENT_TYPE + field(b"x-request-id", request_id.encode("ascii"))
+    """An identity has at most 128 bytes; most have fewer than 127, whose length is one byte."""
+    given = request_id.encode("ascii")
+    if len(given) < 127:
+        return b"%b%c%b" % (_HEAD_START, len(given), given)
+    return _STATUS_200 + _CONTENT_TYPE + field(b"x-request-id", given)
 
 
 def _whole(data: bytes | bytearray, limit_bytes: int) -> Message:
     """Return the one message of a call that has one."""
+    size = len(data) - PREFIX_BYTES
+    if 0 <= size <= limit_bytes and data[0] <= 1 and int.from_bytes(data[1:PREFIX_BYTES], "big") == size:
+        return Message(bytes(data[PREFIX_BYTES:]), data[0] == 1)
     check_size(data, limit_bytes, is_only=True)
-    if not is_complete(data):
-        raise RequestError("The call ended before its message was complete." if data else "The call has no message.")
-    return take_message(data)
+    raise RequestError("The call ended before its message was complete." if data else "The call has no message.")

@@ -90,10 +90,8 @@ def read_settings(payload: bytes) -> Iterator[tuple[int, int]]:
         yield key, value
 
 
-def without_padding(flags: int, payload: bytes) -> bytes:
-    """Return a payload without its padding; raises ConnectionFault where there is more padding than payload."""
-    if not flags & PADDED:
-        return payload
+def without_padding(payload: bytes) -> bytes:
+    """Return a PADDED payload without its padding; raises ConnectionFault where there is more padding than payload."""
     if not payload or payload[0] >= len(payload):
         raise ConnectionFault(PROTOCOL_ERROR, "more padding than payload")
     return payload[1 : len(payload) - payload[0]]

@@ -32,6 +32,7 @@ _FOREVER = float("inf")
 _PROGRESS_BYTES = 65_536  # a peer has to take so much in the time that it has for reading
 _SMALL_BYTES = 65_536  # a smaller message is sent in one piece with its prefix
 _PREFIX = struct.Struct(">BI")
+_DATA_HEAD = struct.Struct(">BHBBIBI")  # a frame's head, and the prefix of the message that fills it
 _LAST = END_HEADERS | END_STREAM
 
 
@@ -75,8 +76,7 @@ class Outbound:
                     (
                         head(len(block), HEADERS, END_HEADERS, number),
                         block,
-                        head(size, DATA, 0, number),
-                        _PREFIX.pack(0, size - PREFIX_BYTES),
+                        _DATA_HEAD.pack(size >> 16, size & 0xFFFF, DATA, 0, number, 0, size - PREFIX_BYTES),
                         message,
                         head(len(OK_TRAILERS), HEADERS, _LAST, number),
                         OK_TRAILERS,
@@ -113,7 +113,7 @@ class Outbound:
 
     def drop(self, stream: Stream) -> None:
         """Forget what waits for a stream that is gone."""
-        if self._waiting.pop(stream.id, None) is not None:
+        if self._waiting and self._waiting.pop(stream.id, None) is not None:
             self.pending_bytes -= sum(len(part) for part in stream.outgoing)
             self._rest_if_empty()
 

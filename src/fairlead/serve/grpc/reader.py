@@ -91,7 +91,7 @@ class FrameReader:
     def _begin_block(self, flags: int, stream_id: int, payload: bytes) -> Frame | None:
         if not stream_id & 1:
             raise ConnectionFault(frames.PROTOCOL_ERROR, "HEADERS on a stream that clients do not open")
-        block = frames.without_padding(flags, payload)
+        block = frames.without_padding(payload) if flags & frames.PADDED else payload
         if flags & frames.HAS_PRIORITY:
             if len(block) < 5:
                 raise ConnectionFault(frames.FRAME_SIZE_ERROR, "HEADERS without their priority")

@@ -75,7 +75,8 @@ class Session:
             return
         self._out.drop(stream)
         self._exchange.release(stream)
-        self._chore_count = max(0, self._chore_count - _CHORES_PER_ANSWER)
+        if self._chore_count:
+            self._chore_count = max(0, self._chore_count - _CHORES_PER_ANSWER)
         if not stream.is_ended:
             self._drop(stream.id)
         if not self.streams:
@@ -92,7 +93,7 @@ class Session:
         size = len(payload)
         self._take_window(size)
         if flags & frames.PADDED:
-            payload = frames.without_padding(flags, payload)
+            payload = frames.without_padding(payload)
         is_last = bool(flags & frames.END_STREAM)
         if not payload and not is_last:
             self._count_chore()

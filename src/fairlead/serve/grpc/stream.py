@@ -29,8 +29,8 @@ class Item:
 
 class Stream:
     """`deadline` is when the message that is coming has to be complete, in the loop's time; `is_ended` says that the peer sends no more,
-    `is_gone` that nobody waits for an answer, `is_held` that
-    messages wait until the peer has taken answers. `reserved` counts the bytes that the gate keeps room for.
+    `is_gone` that nobody waits for an answer, `is_held` that messages wait until the peer has taken answers. `reserved` counts the bytes
+    that the gate keeps room for.
     """
 
     __slots__ = (
