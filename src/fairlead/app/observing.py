@@ -55,7 +55,7 @@ def observing(
     log = EventLog(_log_job(settings, write or write_line))
     try:
         listeners = (log.take,) if tracer is None else (log.take, tracer.take)
-        watcher = watch(WatchJob(promises, lambda finding: _tell(log, finding), listeners=listeners))
+        watcher = watch(WatchJob(promises, lambda finding: _tell(log, finding), listeners=listeners, on_defect=log.say))
         sinks: dict[str, Sink] = {"log": log.pipe}
         if tracer is not None:
             sinks["traces"] = tracer.pipe

@@ -8,6 +8,7 @@ called by any thread.
 from __future__ import annotations
 
 import threading
+import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
@@ -26,11 +27,14 @@ Listener = Callable[[Sequence[Observation]], None]
 
 
 class Meter:
-    """Counts by version. `listeners` are told every observation once, in groups, in the order in which they were made; they never raise."""
+    """Counts by version. `listeners` are told every observation once, in groups, in the order in which they were made; `on_defect` is told
+    the trace of a mistake of ours, or of a listener's.
+    """
 
-    def __init__(self, window_s: float, capacity: int, listeners: Sequence[Listener] = ()) -> None:
+    def __init__(self, window_s: float, capacity: int, listeners: Sequence[Listener], on_defect: Callable[[str], None]) -> None:
         self._window_s, self._capacity = window_s, capacity
         self._listeners = tuple(listeners)
+        self._on_defect = on_defect
         self._requests: deque[Observation] = deque()
         self._batches: deque[BatchObservation] = deque()
         self._tallies: dict[Key, Tally] = {}  # the one that was asked longest ago stands first
@@ -41,10 +45,8 @@ class Meter:
         requests = self._requests
         requests.append(observation)
         if len(requests) >= _FOLD_COUNT and self.lock.acquire(blocking=False):
-            try:
-                self._fold()
-            finally:
-                self.lock.release()
+            self._fold()
+            self.lock.release()
 
     def record_batch(self, batch: BatchObservation) -> None:
         """Take what one call of an engine did."""
@@ -61,6 +63,12 @@ class Meter:
         return self._tallies.copy()
 
     def _fold(self) -> None:
+        try:
+            self._count()
+        except Exception:  # noqa: BLE001 - whoever records is answering a request, which has nothing to do with it
+            self._on_defect(f"Counting requests failed.\n{traceback.format_exc()}")
+
+    def _count(self) -> None:
         requests, batches = _take(self._requests), _take(self._batches)
         for key, columns in _by_version(requests, 1):
             self._tally(key).add(columns)

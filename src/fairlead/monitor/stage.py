@@ -23,10 +23,14 @@ from fairlead.monitor.window import Summary, Window
 _FOLD_S = 0.5  # an idle server's last requests are counted, traced and logged this soon
 
 
+def _silent(_: str) -> None:
+    """Tell nobody."""
+
+
 @dataclass(frozen=True)
 class WatchJob:
     """`promises` gives a version's requirements by name and number; `on_finding` is told when a finding opens or closes; `listeners` are
-    told every observation, in groups.
+    told every observation, in groups; `on_defect` is told the trace of a mistake of ours, which fails no request.
     """
 
     promises: Callable[[str, int], Sequence[Requirement]]
@@ -36,6 +40,7 @@ class WatchJob:
     capacity: int = 20_000
     clock: Clock = time.time
     listeners: tuple[Listener, ...] = ()
+    on_defect: Callable[[str], None] = _silent
 
 
 def watch(job: WatchJob) -> Watcher:
@@ -50,7 +55,7 @@ class Watcher:
 
     def __init__(self, job: WatchJob) -> None:
         self._job = job
-        self.meter = Meter(job.window_s, job.capacity, job.listeners)
+        self.meter = Meter(job.window_s, job.capacity, job.listeners, job.on_defect)
         self.record = self.meter.record
         self.record_batch = self.meter.record_batch
         self._points: dict[Key, list[Watchpoint]] = {}

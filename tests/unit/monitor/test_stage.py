@@ -120,6 +120,19 @@ def test_memory_is_bounded_in_observations_and_in_versions() -> None:
     assert watched.summary("m", 7).count == 1000
 
 
+def test_a_listener_that_raises_fails_no_request_and_is_reported() -> None:
+    def listener(observations) -> None:
+        raise ZeroDivisionError("its own mistake")
+
+    told: list[str] = []
+    watched = Watcher(WatchJob(lambda name, number: (), lambda finding: None, listeners=(listener,), on_defect=told.append))
+    for _ in range(600):
+        watched.record(seen())
+    assert watched.statistics("m", 1)["inference_count"] == 600
+    assert len(told) == 3
+    assert "its own mistake" in told[0]
+
+
 def test_the_version_that_was_asked_longest_ago_is_forgotten_first() -> None:
     watched = watcher()
     for number in range(1, 400):
