@@ -164,7 +164,7 @@ def _answer(request: BatchRequest, job: RowJob, stream: RowStream, state: BatchS
             hint = "Correct it, or leave such rows out: --on-error skip."
             raise DataError(f"Row {row} of '{request.source.name}' does not fit: {why}", hint=hint)
         if answered.table is not None:
-            check_table(request.output.suffix.lower(), answered.table)
+            check_table(request.output.suffix.lower(), answered.table, is_first=not state.added_out)
         state.add(answered.table, answered.rows, answered.errors)
         said.update(dict.fromkeys(answered.said))
         watcher.advance(state.added_rows, fraction)

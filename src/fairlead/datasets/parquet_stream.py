@@ -83,6 +83,9 @@ class ParquetStream:
 
     def _keep(self, table: pa.Table, places: Sequence[int] | None) -> pa.Table:
         kept = table.select(list(self._wanted.kept))
+        for place, field in enumerate(kept.schema):
+            if pa.types.is_dictionary(field.type):  # of each row group's own: as values they can be put together
+                kept = kept.set_column(place, field.name, kept.column(place).cast(field.type.value_type))
         return kept if places is None else kept.take(pa.array(places, pa.int64()))
 
 

@@ -36,8 +36,15 @@ def check_writable(path: Path, schema: pa.Schema) -> None:
             raise DataError(f"Column '{shorten(field.name)}' of type {field.type} has no form in .npz.", hint="Write .parquet or .jsonl.")
 
 
-def check_table(suffix: str, table: pa.Table) -> None:
-    """Raise DataError where values of `table` could not be written, so that a long run does not find out at its end."""
+def check_table(suffix: str, table: pa.Table, *, is_first: bool) -> None:
+    """Raise DataError where `table` could not be written, so that a long run does not find out at its end. Of the first, a row is tried."""
+    if is_first:
+        try:
+            write_tables(io.BytesIO(), suffix, table.schema, lambda: [table.slice(0, 1)])
+        except (pa.ArrowException, TypeError, ValueError) as error:
+            kinds = ", ".join(f"{field.name} {field.type}" for field in table.schema)
+            reason = str(error).splitlines()[0].rstrip(".")
+            raise DataError(f"The columns ({shorten(kinds, 200)}) cannot be written as {suffix}: {reason}.", hint="Keep others.") from error
     if suffix == ".npz":
         for name in table.column_names:
             _check_missing(name, table.column(name))

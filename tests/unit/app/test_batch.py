@@ -109,6 +109,32 @@ def test_missing_values_go_through_and_stay(stocked, tmp_path):
         ask(stocked, tmp_path, output="out.npz", reference="scale", kept=("id",))
 
 
+def test_kept_columns_of_other_types_come_through_or_are_refused_at_the_begin(stocked, tmp_path):
+    kinds = {
+        "kind": pa.array(["a", "b", None] * 30 + ["c"] * 10).dictionary_encode(),
+        "day": pa.array(np.arange(100).astype("datetime64[D]")),
+        "pair": pa.array([[1, 2]] * 100),
+        "whole": pa.array([1, None] * 50),
+        "deep": pa.array([{"a": 1}] * 100),
+    }
+    pa_parquet.write_table(
+        pa.table({**{f"c{place}": ROWS[:100, place] for place in range(4)}, **kinds}), tmp_path / "rows.parquet", row_group_size=33
+    )
+    ask(stocked, tmp_path, kept=tuple(kinds))
+    found = pa_parquet.read_table(tmp_path / "out.parquet")
+    for name, column in kinds.items():
+        assert found.column(name).to_pylist() == column.to_pylist()
+    ask(stocked, tmp_path, output="out.jsonl", kept=tuple(kinds))
+    line = json.loads((tmp_path / "out.jsonl").read_text().splitlines()[1])
+    assert (line["kind"], line["day"], line["pair"], line["whole"], line["deep"]) == ("b", "1970-01-02", [1, 2], None, {"a": 1})
+    ask(stocked, tmp_path, output="out.csv", kept=("kind", "day", "pair", "whole"))
+    assert (tmp_path / "out.csv").read_text().splitlines()[2].startswith('"b",1970-01-02,"[1,2]",,')
+    for output, name in (("x.csv", "deep"), ("x.npz", "deep"), ("x.npz", "whole"), ("x.npz", "kind")):
+        with pytest.raises(DataError, match=r"cannot be written as|missing values|no form in \.npz"):
+            ask(stocked, tmp_path, output=output, kept=(name,))
+        assert not (tmp_path / f"{output}{batch_state.SUFFIX}").exists()
+
+
 def test_scores_that_are_nan_decide_nothing(stocked, tmp_path):
     rows = ROWS[:40].copy()
     rows[7, 2] = np.nan
