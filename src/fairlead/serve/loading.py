@@ -28,6 +28,7 @@ _PATIENCE_S = 5.0  # how long a load waits for versions that are busy to become 
 _LOOK_S = 0.02
 _LOAD_COUNT = 4  # loads at once; one that hangs holds one of them until its time is over
 _TURN_S = 2.0  # under a memory budget loads take turns, so that each can be measured; a load that takes longer is not waited for
+_USUAL_FACTOR = 2  # ONNX Runtime holds weights as read and as it computes with them
 _HINT = "Raise the memory budget (FAIRLEAD_MEMORY_BUDGET_BYTES), or serve less."
 
 
@@ -115,12 +116,15 @@ class Loader:
         give_back()  # what loading needed only while it ran
         largest_bytes = max((entry.size_bytes for entry in version.manifest.files), default=0)
         # Resident memory belongs to the whole process: while two load, nobody can tell who took what; a library comes with the first of its
-        # versions and stays.
+        # versions and stays; and what was freed before may be used again without growth, so the most that was ever seen counts.
         runtime = served.executor.description
         is_telling = is_alone[0] and runtime in self._runtimes
         self._runtimes.add(runtime)
-        grown_bytes = resident_bytes() - before if is_telling else version.manifest.size_bytes
-        served.memory_bytes = max(largest_bytes, grown_bytes) + served.executor.memory_bytes
+        grown_bytes = resident_bytes() - before
+        if not is_telling:
+            grown_bytes = min(grown_bytes, _USUAL_FACTOR * version.manifest.size_bytes)
+        grown_bytes += served.executor.memory_bytes
+        served.memory_bytes = max(largest_bytes, grown_bytes, self._known_bytes.get(version.digest, 0))
         return served
 
     async def _make_room(self, version: Version, need_bytes: int, protected: str) -> None:
@@ -207,4 +211,5 @@ def _deliver(future: asyncio.Future[T], outcome: T, discard: Callable[[T], None]
 
 def _fail(future: asyncio.Future[T], error: BaseException) -> None:
     if not future.done():
-        future.set_exception(error)
+        # A future takes any exception but this one, and the load would wait for ever.
+        future.set_exception(RuntimeError("a generator ended") if isinstance(error, StopIteration) else error)

@@ -165,7 +165,7 @@ async def test_a_new_version_never_takes_the_place_of_the_one_that_serves(fakes,
 
 async def test_a_version_that_turns_out_larger_than_its_file_is_unloaded_again_and_not_loaded_in_vain_twice(fakes, monkeypatch) -> None:
     shelf = Shelf(fakes, monkeypatch)
-    sizes = iter([0, 0, 5 * SIZE])  # the first one brings its runtime's library along, which is not its own
+    sizes = iter([0, 0, 0, 5 * SIZE])  # the first one brings its runtime's library along, which is not its own
     monkeypatch.setattr("fairlead.serve.loading.resident_bytes", lambda: next(sizes))
     await shelf.serve("a")
     await shelf.serve("b")
@@ -220,6 +220,13 @@ async def test_a_load_that_hangs_is_given_up_and_closed_when_it_ends(fakes, monk
     gate.set()
     await asyncio.to_thread(fakes.wait_until, lambda: engine.is_closed)
     await shelf.follower.stop()
+
+
+@pytest.mark.parametrize("error", [StopIteration(), KeyError("x"), MemoryError()])
+async def test_whatever_a_load_raises_ends_it_with_a_typed_error(shelf, error) -> None:
+    shelf.source.engines["a", 1] = error
+    await asyncio.wait_for(shelf.serve("a"), 10)
+    assert shelf.table.states()[0].code == "unavailable"
 
 
 async def test_what_held_a_versions_files_lets_go_when_it_is_unloaded_and_when_it_fails(shelf) -> None:
