@@ -102,7 +102,7 @@ class DataPlane:
                     outputs = await ticket
                 finally:
                     self._let_go(model, served)
-                if cache is not None and key is not None:
+                if cache is not None and key is not None and not served.is_retired:
                     cache.put(key, outputs)
         except FairleadError as error:
             error_code = error.code
