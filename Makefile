@@ -2,13 +2,14 @@
 # test   set everything up and run every test (FAST=1 leaves out those marked slow)
 # check  format, lint, types, import floors: what CI refuses
 # fmt    rewrite the code in the project's format
+# soak   everything at once against a server with workers: SOAK_S seconds (30), one violation and it fails
 # docs   refresh the tables in docs/ that scripts print
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 # One process of tests per core; a file's tests stay together, since they share what is dear to build.
 PYTEST_FLAGS := -n auto --maxprocesses 4 --dist loadfile $(if $(FAST),-m "not slow",)
 
-.PHONY: help demo test test-everywhere check fmt docs clean
+.PHONY: help demo test test-everywhere check fmt soak docs clean
 
 help:
 	@sed -n 's/^# \([a-z]* .*\)/  make \1/p' Makefile
@@ -36,6 +37,12 @@ fmt:
 	@scripts/environment.sh .venv test
 	.venv/bin/ruff format .
 	.venv/bin/ruff check --fix .
+
+SOAK_S ?= 30
+soak:
+	@scripts/environment.sh .venv test
+	.venv/bin/python benchmarks/soak.py --seconds $(SOAK_S)
+	FAIRLEAD_FUZZ_EXAMPLES=20000 .venv/bin/python -m pytest -q tests/hostile/test_http_fuzz.py
 
 docs:
 	@scripts/environment.sh .venv test
