@@ -17,6 +17,7 @@ from fairlead.core.manifest import Manifest
 from fairlead.core.ports import LoadedModel
 from fairlead.core.version import Version
 from fairlead.serve.grpc import frames as h2
+from fairlead.serve.grpc.limits import GrpcLimits
 from fairlead.serve.grpc.schema import MESSAGES
 from fairlead.serve.serve_job import ServeJob
 from fairlead.serve.server import ServerThread
@@ -25,6 +26,10 @@ INFER = "/inference.GRPCInferenceService/ModelInfer"
 LIVE = "/inference.GRPCInferenceService/ServerLive"
 STREAM = "/inference.GRPCInferenceService/ModelStreamInfer"
 PAIR = Interface((TensorSpec("x", DType.FP32, (None, 2)),), (TensorSpec("y", DType.FP32, (None, 2)),))
+
+
+SIZES = {"message_bytes": 2**20, "buffered_bytes": 4 * 2**20, "pending_bytes": 2**20, "connection_count": 60}
+TIGHT = GrpcLimits(**SIZES)
 
 
 class Doubling:
@@ -209,3 +214,14 @@ class Peer:
         """The server still talks on this connection."""
         self.send(h2.frame(h2.PING, 0, 0, b"whatever"))
         self.until(lambda frame: frame.kind == h2.PING and frame.flags == h2.ACK and frame.payload == b"whatever")
+
+
+def connect(server, **options) -> Peer:
+    """A peer of a running Server."""
+    return Peer(server.grpc_address, **options)
+
+
+def serves(server) -> bool:
+    """Whether a new connection is served as it should be."""
+    with connect(server) as peer:
+        return doubled(peer.call(request()).messages[0]).tolist() == [[3.0, 4.0]]
