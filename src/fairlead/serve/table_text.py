@@ -20,17 +20,15 @@ _TRUTHS = {"true": True, "false": False, "1": True, "0": False}
 
 def read_csv(interface: Interface, text: bytes | bytearray) -> tuple[list[str | int], list[list[Any]]]:
     """Return the column names and the rows of `text`."""
-    try:
-        lines = io.StringIO(text.decode("utf-8-sig"), newline="")
-    except UnicodeDecodeError:
-        raise RequestError("The CSV is not UTF-8.") from None
-    reader = csv.reader(lines, strict=True)
+    reader = csv.reader(io.TextIOWrapper(io.BytesIO(text), "utf-8-sig", newline=""), strict=True)
     try:
         names = next(reader, None)
         if not names:
             raise RequestError("The CSV is empty.", hint="Its first line names the columns.")
         readers = _readers(interface, names)
         rows = [_row(names, readers, fields, reader.line_num) for fields in reader if fields]
+    except UnicodeDecodeError:
+        raise RequestError("The CSV is not UTF-8.") from None
     except csv.Error:
         raise RequestError(
             f"The CSV is damaged at line {reader.line_num}.", hint="Quotes have to be closed, fields below 128 KiB."

@@ -35,7 +35,7 @@ rows = st.lists(
 @given(rows, st.sampled_from(["\n", "\r\n"]))
 def test_what_is_written_as_csv_is_read_as_it_was(values, line_end) -> None:
     out = io.StringIO(newline="")
-    writer = csv.writer(out, lineterminator=line_end)
+    writer = csv.writer(out, lineterminator=line_end, quoting=csv.QUOTE_ALL)
     writer.writerow(["number", "whole", "truth", "text"])
     writer.writerows([["" if row[0] is None else repr(row[0]), *row[1:]] for row in values])
     names, read = read_csv(INTERFACE, out.getvalue().encode())

@@ -14,7 +14,7 @@ from typing import TypeVar
 import msgspec
 
 from fairlead.errors import RequestError, TooLargeError, UnsupportedError
-from fairlead.serve.http.json_size import check_json
+from fairlead.serve.http.decoded_size import check_csv, check_json
 from fairlead.serve.http.limits import HttpLimits
 from fairlead.serve.http.media_type import MediaKind, media_kind
 from fairlead.serve.http.routes import Accepts
@@ -38,6 +38,7 @@ def read_body(headers: Mapping[bytes, bytes], body: bytes | bytearray, limits: H
     if b"content-encoding" in headers:
         body = decompress(headers[b"content-encoding"].lower(), body, limits.body_bytes)
     if kind is MediaKind.CSV:
+        check_csv(body, limits.body_bytes)
         return Body(body, is_csv=True)
     if accepts is Accepts.TENSORS:
         length = headers.get(b"inference-header-content-length")

@@ -3,6 +3,7 @@ import pytest
 
 from fairlead.core.dtype import DType
 from fairlead.core.interface import Decision, DecisionKind, Interface, Task, TensorSpec
+from fairlead.serve.http.limits import HttpLimits
 
 COLUMNS = ("age", "height", "city")
 FLOWERS = Interface(
@@ -119,6 +120,16 @@ async def test_csv_that_does_not_fit_is_refused_with_its_line(house, text, said)
     status, answer = await house.ask("POST", "/invocations", text, content_type="text/csv")
     assert (status, list(answer)) == (400, ["error"])
     assert said in answer["error"]
+
+
+@pytest.mark.parametrize("line", [b"1,2", b",", b"", b"5"])
+async def test_csv_that_grows_when_it_is_decoded_is_refused_before_it_is(make_world, line) -> None:
+    small = make_world(limits=HttpLimits(body_bytes=2**16))
+    small.load("flowers", 1, Flowers())
+    for line_end in (b"\n", b"\r"):
+        text = (line + line_end) * (2**16 // (len(line) + 1))
+        status, answer = await small.ask("POST", "/invocations", text, content_type="text/csv")
+        assert (status, "when decoded" in answer["error"]) == (413, True)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""How deep JSON is nested and what it takes once decoded, measured on its bytes before any decoder sees them.
+"""How deep JSON is nested, and what JSON and CSV take once decoded, measured on their bytes before any decoder sees them.
 
 Takes the bytes; raises RequestError where they are nested too deep, TooLargeError where a decoder would make too much of them. The measure
 itself takes no more memory than the bytes and a few MiB. For bytes that are not JSON either answer is safe: a decoder refuses them.
@@ -19,6 +19,7 @@ _STEPS[[ord("]"), ord("}")]] = -1
 # object 184.
 _COSTS = np.zeros(256, dtype=np.int64)
 _COSTS[[ord(","), ord('"'), ord("["), ord("{")]] = (32, 56, 88, 200)
+_FIELD_BYTES, _LINE_BYTES = 64, 128  # what a field and a line of CSV take, as text, as a value, and in their rows and columns
 _DEAREST = 80  # bytes in memory per byte of JSON, at most: `{},{},...`
 _PIECE_BYTES = 2**18
 
@@ -34,6 +35,14 @@ def check_json(text: bytes | bytearray, depth_limit: int, body_limit: int) -> No
     if size > size_limit:
         hint = "Send fewer rows at once, or raw tensors."
         raise TooLargeError(f"The JSON would take more than {size_limit} bytes when decoded, the limit.", hint=hint)
+
+
+def check_csv(text: bytes | bytearray, body_limit: int) -> None:
+    """Raise TooLargeError for CSV that grows to more than GROWTH times `body_limit`."""
+    if text.count(b",") * _FIELD_BYTES + text.count(b"\n") * _LINE_BYTES + text.count(b"\r") * _LINE_BYTES > GROWTH * body_limit:
+        raise TooLargeError(
+            f"The CSV would take more than {GROWTH * body_limit} bytes when decoded, the limit.", hint="Send fewer rows at once."
+        )
 
 
 def measure(text: bytes | bytearray, depth_limit: int, size_limit: int) -> tuple[int, int]:

@@ -7,7 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fairlead.errors import RequestError, TooLargeError
-from fairlead.serve.http.json_size import check_json, measure
+from fairlead.serve.http.decoded_size import check_json, measure
 
 ANY = 2**40
 
