@@ -21,6 +21,7 @@ from typing import Protocol
 import pyarrow as pa
 
 from fairlead.app.batch_columns import no_rows, plan_columns
+from fairlead.app.batch_kinds import kinds_of
 from fairlead.app.batch_rows import Answered, RowJob
 from fairlead.app.batch_state import BatchState
 from fairlead.app.load import Model, open_model
@@ -111,7 +112,8 @@ def run_batch(request: BatchRequest, house: House, watcher: BatchWatcher) -> Bat
                 resumed = state.rows_in
                 # 3. Every row, in order.
                 if not state.manifest.is_read:
-                    _answer(request, RowJob(model.engine, plan, _batch_rows(interface)), stream, state, watcher)
+                    job = RowJob(model.engine, plan, _batch_rows(interface), kinds_of(stream, text_columns(interface)))
+                    _answer(request, job, stream, state, watcher)
                 after = os.fstat(file.fileno())
                 if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
                     raise DataError(f"'{request.source.name}' was changed while it was read.", hint="Start again when nobody writes to it.")

@@ -7,7 +7,7 @@ be told apart. Law: what a row's answer is does not depend on whether other rows
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from fairlead.app.batch_columns import ColumnPlan, to_table
+from fairlead.app.batch_kinds import check_kinds
 from fairlead.core.interface import Array, Interface, Tensors
 from fairlead.core.ports import Engine
 from fairlead.datasets.bind import bind_inputs
@@ -37,11 +38,12 @@ class Answered:
 
 @dataclass(frozen=True)
 class RowJob:
-    """How to answer: `batch_rows` rows go through the engine at once."""
+    """How to answer: `batch_rows` rows go through the engine at once. `kinds` are what columns of a file without types hold."""
 
     engine: Engine
     plan: ColumnPlan
     batch_rows: int
+    kinds: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def interface(self) -> Interface:
@@ -54,7 +56,9 @@ class RowJob:
         said: list[str] = []
 
         def bound(start: int, stop: int) -> dict[str, Array]:
-            inputs, _, sentences = bind_inputs(chunk.read(start, stop), self.interface, target=None, allow_missing=True, allow_extra=True)
+            raw = chunk.read(start, stop)
+            check_kinds(raw, self.kinds)
+            inputs, _, sentences = bind_inputs(raw, self.interface, target=None, allow_missing=True, allow_extra=True)
             said.extend(sentence for sentence in sentences if "missing value" not in sentence)
             return inputs
 

@@ -29,7 +29,7 @@ from fairlead.stores.durable_files import sync_folder, typed_errors
 SUFFIX = ".unfinished"
 _FORMAT = 1
 _MANIFEST, _LOCK, _FINAL, _ERRORS = "manifest.json", "lock", "final", "errors.jsonl"
-_PART_S, _PART_BYTES = 5.0, 2**26  # how much work a kill may cost
+_PART_S, _PART_BYTES = 2.0, 2**26  # how much work a kill may cost
 _DOING = "the answers"
 
 

@@ -48,6 +48,8 @@ class _Header:
 class NpyStream:
     """The rows of a .npy file."""
 
+    is_typed = True
+
     def __init__(self, file: BinaryIO, wanted: Wanted) -> None:
         check_kept(wanted.kept, ())
         self._file = file
@@ -68,6 +70,8 @@ class NpyStream:
 
 class NpzStream:
     """The rows of the arrays in a .npz file that a model takes, or that are kept."""
+
+    is_typed = True
 
     def __init__(self, file: BinaryIO, wanted: Wanted) -> None:
         self._file, self._wanted = file, wanted

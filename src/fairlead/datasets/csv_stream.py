@@ -26,6 +26,7 @@ class CsvStream:
     """The rows of a .csv file."""
 
     total_rows: int | None = None
+    is_typed = False
 
     def __init__(self, file: BinaryIO, wanted: Wanted) -> None:
         self._file, self._wanted = file, wanted

@@ -27,6 +27,7 @@ class JsonLinesStream:
     """The rows of a .jsonl file."""
 
     total_rows: int | None = None
+    is_typed = False
 
     def __init__(self, file: BinaryIO, wanted: Wanted) -> None:
         self._file, self._wanted = file, wanted
@@ -47,7 +48,9 @@ class JsonLinesStream:
     def _read(self, records: Records, start: int, stop: int) -> Raw:
         rows = [_decode(records.part(place, place + 1)) for place in range(start, stop)]
         if all(isinstance(row, dict) for row in rows):
-            return raw_of([{name: value for name, value in row.items() if self._wanted.takes(name)} for row in rows])
+            taken = [{name: value for name, value in row.items() if self._wanted.takes(name)} for row in rows]
+            _check_truths(taken)
+            return raw_of(taken)
         if not all(isinstance(row, list) for row in rows):
             raise DataError("A line is neither a record nor a list.", hint='Write one {"column": value} or [value, ...] on each line.')
         return raw_of(rows)
@@ -70,6 +73,14 @@ class JsonLinesStream:
         rows = [_decode(records.part(place, place + 1)) for place in (range(len(records)) if places is None else places)]
         plain = [row if isinstance(row, dict) else {} for row in rows]
         return pa.table({name: _array(name, [row.get(name) for row in plain], kind) for name, kind in self._types.items()})
+
+
+def _check_truths(records: list[dict[str, Any]]) -> None:
+    """Refuse true and false among numbers, which would silently become 1 and 0."""
+    for name in records[0]:
+        kinds = {type(record.get(name)) for record in records}
+        if bool in kinds and kinds & {int, float}:
+            raise DataError(f"'{shorten(name)}' mixes numbers with true or false.", hint="Use one kind of value for each column.")
 
 
 def _decode(line: bytes) -> Any:

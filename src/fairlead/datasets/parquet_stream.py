@@ -24,6 +24,8 @@ _BUFFER_BYTES = 2**20
 class ParquetStream:
     """The rows of a .parquet file."""
 
+    is_typed = True
+
     def __init__(self, file: BinaryIO, wanted: Wanted) -> None:
         self._wanted = wanted
         try:

@@ -67,9 +67,12 @@ class Chunk:
 
 
 class RowStream(Protocol):
-    """A data file that is read chunk by chunk. `total_rows` is None where only reading would tell."""
+    """A data file that is read chunk by chunk. `total_rows` is None where only reading would tell; `is_typed` says that the file records
+    what kind of value each column holds.
+    """
 
     total_rows: int | None
+    is_typed: bool
 
     def chunks(self, chunk_rows: int, start: int) -> Iterator[Chunk]:
         """Yield the chunks from row `start` on, which is a multiple of `chunk_rows`. Each chunk stays valid."""

@@ -169,6 +169,24 @@ def test_rows_that_do_not_fit_are_left_out_and_listed(stocked, spoiled):
     assert "infinity" in listed[2]["error"]
 
 
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
+@pytest.mark.parametrize("where", [0, 40, 99])
+def test_a_date_or_a_truth_value_among_numbers_is_never_taken_for_a_number(stocked, tmp_path, suffix, where):
+    lines = [{"id": number, **{f"c{place}": float(value) for place, value in enumerate(row)}} for number, row in enumerate(ROWS[:100])]
+    lines[where]["c1"] = "2024-01-31"
+    lines[(where + 7) % 100]["c2"] = True
+    if suffix == ".csv":
+        text = "\n".join(",".join(str(value).lower() for value in line.values()) for line in lines)
+        (tmp_path / "rows.csv").write_text("id,c0,c1,c2,c3\n" + text)
+    else:
+        (tmp_path / "rows.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    done = ask(stocked, tmp_path, f"rows{suffix}", kept=("id",), on_error="skip")
+    listed = {line["row"]: line["error"] for line in map(json.loads, done.listed.read_text().splitlines())}
+    assert sorted(listed) == sorted([where, (where + 7) % 100])
+    assert "holds dates, where other rows hold numbers" in listed[where]
+    assert "holds true or false" in listed[(where + 7) % 100]
+
+
 def test_rows_that_the_model_itself_refuses_are_found_too(stocked, tmp_path):
     index = np.arange(300) % 5
     index[[40, 41, 299]] = 7
