@@ -296,7 +296,7 @@ class Scheduler:
     def _run_alone(self, batch: list[Ticket]) -> None:
         """Put a batch back in front of its level, each request for itself."""
         for ticket in reversed(batch):
-            if not ticket.done():
+            if not ticket.is_settled:
                 ticket.key, ticket.is_waiting = object(), True
                 place = next((place for place, other in enumerate(self._waiting) if other.level >= ticket.level), len(self._waiting))
                 self._waiting.insert(place, ticket)
@@ -325,7 +325,7 @@ class Scheduler:
     def _expire(self, now: float) -> None:
         """Answer those whose time is over, whether they wait or run; a call that runs keeps its slot until it ends."""
         late = [ticket for ticket in self._waiting if ticket.deadline <= now]
-        late += [ticket for batch in self._running.values() for ticket in batch if ticket.deadline <= now and not ticket.done()]
+        late += [ticket for batch in self._running.values() for ticket in batch if ticket.deadline <= now and not ticket.is_settled]
         for ticket in late:
             ticket.fail(passed())
         self._earliest = min((ticket.deadline for ticket in self._waiting), default=math.inf)
@@ -333,7 +333,7 @@ class Scheduler:
     def _watch(self, hold: float) -> None:
         """Look again when something is due: the earliest deadline, the end of a wait for company, a slot that may be back."""
         now = self._clock()
-        at = min((t.deadline for batch in self._running.values() for t in batch if not t.done()), default=math.inf)
+        at = min((t.deadline for batch in self._running.values() for t in batch if not t.is_settled), default=math.inf)
         if self._waiting:
             at = min(at, self._earliest, now + (hold or _LOOK_S))
         if at >= self._timer_at:
