@@ -206,8 +206,8 @@ class ModelTable:
         self.fail(version.name, version.number, error)
 
     def fail(self, name: str, number: int, error: FairleadError) -> None:
-        """Say why a version that is not loaded does not serve."""
-        self._note(VersionState(name, number, State.UNAVAILABLE, error.code, str(error)))
+        """Say why a version that is not loaded does not serve; without the hint, which may name a path and is for who runs the server."""
+        self._note(VersionState(name, number, State.UNAVAILABLE, error.code, error.message))
 
     def _note(self, state: VersionState) -> None:
         self._models.setdefault(state.name, ServedModel(state.name)).absent[state.number] = state

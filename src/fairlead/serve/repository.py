@@ -66,7 +66,8 @@ class Repository:
                 key = (name, version.number)
                 states.setdefault(key, VersionState(name, version.number, State.UNAVAILABLE, "", self._why_not_wanted(aspired)))
             if not any(key[0] == name for key in states):
-                states[name, 0] = VersionState(name, 0, State.UNAVAILABLE, "", str(aspired.problem or "no version is registered"))
+                reason = "no version is registered" if aspired.problem is None else aspired.problem.message
+                states[name, 0] = VersionState(name, 0, State.UNAVAILABLE, "", reason)
         found = (states[key] for key in sorted(states))
         return tuple(_entry(state) for state in found if not ready_only or self._table.is_ready(state.name, state.number))
 
