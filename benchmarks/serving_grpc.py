@@ -131,11 +131,11 @@ def compare(arguments: argparse.Namespace) -> None:
                         rates[key].append(drive(pid, 9112, frame, form, arguments.seconds, size))
                     rates["FastAPI"].append(measure(wrk, baseline_pid, 9113, body, IN_FLIGHT, arguments.seconds))
                     rates["grpcio"].append(drive(grpcio_pid, 9114, frame, FORMS["one connection"], arguments.seconds, 65))
-                failed = sum(rate.error_count for rounds in rates.values() for rate in rounds)
+                failed = ", ".join(f"{key} {sum(rate.error_count for rate in rounds)}" for key, rounds in rates.items())
                 print(_row(name, rates, limit(model, body, 1.0), failed), flush=True)
 
 
-def _row(name: str, rates: dict[str, list[Rate]], alone: float, failed: int) -> str:
+def _row(name: str, rates: dict[str, list[Rate]], alone: float, failed: str) -> str:
     speed = {key: statistics.median(rate.per_second for rate in rounds) for key, rounds in rates.items()}
     cpu = {key: statistics.median(rate.cpu_us for rate in rounds) for key, rounds in rates.items()}
     cells = {key: f"{speed[key]:,.0f}/s, {cpu[key]:,.0f} us" for key in rates}
