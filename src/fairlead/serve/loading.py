@@ -8,7 +8,9 @@ or late ends in its thread, and what it opened is closed there. It never unloads
 from __future__ import annotations
 
 import asyncio
+import statistics
 import threading
+from collections import deque
 from collections.abc import Callable
 from functools import partial
 from typing import TypeVar
@@ -29,6 +31,7 @@ _LOOK_S = 0.02
 _LOAD_COUNT = 4  # loads at once; one that hangs holds one of them until its time is over
 _TURN_S = 2.0  # under a memory budget loads take turns, so that each can be measured; a load that takes longer is not waited for
 _USUAL_FACTOR = 2  # ONNX Runtime holds weights as read and as it computes with them
+_MEMORY_COUNT = 5
 _HINT = "Raise the memory budget (FAIRLEAD_MEMORY_BUDGET_BYTES), or serve less."
 
 
@@ -52,7 +55,7 @@ class Loader:
         self._source, self._table, self._assemble = source, table, assemble
         self._budget_bytes, self._timeout_s, self._patience_s = budget_bytes, timeout_s, patience_s
         self._promised_bytes = 0
-        self._known_bytes: dict[str, int] = {}  # digest -> what it took when it was loaded last
+        self._grown_bytes: dict[str, deque[int]] = {}  # digest -> what its last loads let the process grow by
         self._running: list[list[bool]] = []  # one flag per load under way: whether it is alone so far
         self._places = asyncio.Semaphore(_LOAD_COUNT)
         self._runtimes: set[str] = set()
@@ -69,7 +72,9 @@ class Loader:
 
     async def _load(self, version: Version, protected: str) -> ServedVersion:
         await self._turn()
-        need_bytes = self._known_bytes.get(version.digest, 0) or version.manifest.size_bytes
+        need_bytes = self._needed_bytes(version, version.manifest.size_bytes)
+        if need_bytes > self._budget_bytes:  # only another load can tell whether that was measured rightly
+            need_bytes = version.manifest.size_bytes
         await self._make_room(version, need_bytes, protected)
         self._promised_bytes += need_bytes
         is_alone = [not self._running]
@@ -88,7 +93,6 @@ class Loader:
             self._promised_bytes -= need_bytes
             self._running.remove(is_alone)
         try:
-            self._known_bytes[version.digest] = served.memory_bytes
             await self._make_room(version, served.memory_bytes, protected)
         except BaseException:
             served.close()
@@ -102,6 +106,12 @@ class Loader:
                 return
             await asyncio.sleep(_LOOK_S)
 
+    def _needed_bytes(self, version: Version, otherwise_bytes: int) -> int:
+        """Return what the version took when it was loaded before, else that; at least its largest file."""
+        grown_bytes = self._grown_bytes.get(version.digest)
+        largest_bytes = max((entry.size_bytes for entry in version.manifest.files), default=0)
+        return max(round(statistics.median(grown_bytes)) if grown_bytes else otherwise_bytes, largest_bytes)
+
     def _open(self, version: Version, is_alone: list[bool]) -> ServedVersion:
         give_back()  # what was freed before must not be counted as there
         before = resident_bytes()
@@ -114,17 +124,15 @@ class Loader:
             raise
         served.release = loaded.release
         give_back()  # what loading needed only while it ran
-        largest_bytes = max((entry.size_bytes for entry in version.manifest.files), default=0)
-        # Resident memory belongs to the whole process: while two load, nobody can tell who took what; a library comes with the first of its
-        # versions and stays; and what was freed before may be used again without growth, so the most that was ever seen counts.
+        # Resident memory belongs to the whole process: while two load, nobody can tell who took what, and a library comes with the first of
+        # its versions and stays. What others do at that moment disturbs it, so the median of several loads counts.
+        grown_bytes = resident_bytes() - before + served.executor.memory_bytes
         runtime = served.executor.description
-        is_telling = is_alone[0] and runtime in self._runtimes
+        if is_alone[0] and runtime in self._runtimes:
+            self._grown_bytes.setdefault(version.digest, deque(maxlen=_MEMORY_COUNT)).append(grown_bytes)
         self._runtimes.add(runtime)
-        grown_bytes = resident_bytes() - before
-        if not is_telling:
-            grown_bytes = min(grown_bytes, _USUAL_FACTOR * version.manifest.size_bytes)
-        grown_bytes += served.executor.memory_bytes
-        served.memory_bytes = max(largest_bytes, grown_bytes, self._known_bytes.get(version.digest, 0))
+        at_most_bytes = _USUAL_FACTOR * version.manifest.size_bytes + served.executor.memory_bytes
+        served.memory_bytes = self._needed_bytes(version, min(grown_bytes, at_most_bytes))
         return served
 
     async def _make_room(self, version: Version, need_bytes: int, protected: str) -> None:
