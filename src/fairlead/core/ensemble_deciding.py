@@ -67,21 +67,26 @@ def classes_of(interface: Interface, spec: TensorSpec) -> tuple[Label, ...]:
     return labels if is_uniform else ()
 
 
-def votes(rule: Decision, output: Array, classes: Sequence[Label]) -> Array:
-    """Return the place among `classes` that `output` decides for by `rule`, (rows,); -1 for a label that is not among them."""
-    flat = decide(Interface((), (), decision=rule), {rule.output: output}).reshape(len(output))
-    if rule.kind is not DecisionKind.LABEL:
-        return flat.astype(np.int64)
+def votes(rule: Interface, output: Array, classes: Sequence[Label]) -> Array:
+    """Return the place among `classes` that `output` decides for by the decision of `rule`, (rows,); -1 for a label not among them."""
+    if rule.decision is None:
+        raise ValueError("nothing says how the output decides")
+    flat = decide(rule, {rule.decision.output: output}).reshape(len(output))
+    if rule.decision.kind is not DecisionKind.LABEL:
+        return flat
     places = {label: place for place, label in enumerate(classes)}
     return np.asarray([places.get(label, -1) for label in flat.tolist()], dtype=np.int64)
 
 
-def majority(ballots: Sequence[Array], weights: Sequence[float], classes: Sequence[Label]) -> Array:
+def class_array(classes: Sequence[Label]) -> Array:
+    """Return what is voted on as a vote gives it: texts as objects, numbers as INT64."""
+    return np.asarray(classes, dtype=object if all(isinstance(label, str) for label in classes) else np.int64)
+
+
+def majority(ballots: Sequence[Array], weights: Sequence[float], classes: Array) -> Array:
     """Return the label with the largest weight of votes in each row; of several, the first among `classes`."""
     rows = np.arange(len(ballots[0]))
     counts = np.zeros((len(rows), len(classes)))
     for ballot, weight in zip(ballots, weights or [1.0] * len(ballots), strict=True):
         counts[rows, ballot] += weight
-    is_text = all(isinstance(label, str) for label in classes)
-    known: Array = np.asarray(classes, dtype=object if is_text else np.int64)
-    return np.asarray(known[np.argmax(counts, axis=1)])
+    return np.asarray(classes[counts.argmax(axis=1)])

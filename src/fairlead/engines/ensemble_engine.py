@@ -7,7 +7,7 @@ output needs is not run. It never changes what a member gave: two steps may take
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 
 from fairlead.core.ensemble import COMBINED, REQUEST, Ensemble, EnsembleStep, Member, Source, StepKind
-from fairlead.core.ensemble_deciding import majority, votes
+from fairlead.core.ensemble_deciding import class_array, majority, votes
 from fairlead.core.interface import Array, Interface, Tensors
 from fairlead.engines.opening import has_processes, open_engine
 from fairlead.errors import CorruptError, FairleadError, UnavailableError
@@ -30,14 +30,14 @@ MAIN = "ensemble.json"
 
 
 class _Call(NamedTuple):
-    """A step made ready: `takes` and `gives` are places among the tensors of one request."""
+    """A step made ready: `takes` and `gives` are places among the tensors of one request. `run` is the member's, or what combines."""
 
     name: str
     takes: tuple[tuple[str, int], ...]
     gives: tuple[tuple[str, int], ...]
-    engine: Engine | None
     where: str
     step: EnsembleStep
+    run: Callable[[dict[str, Array]], Mapping[str, Array]]
 
 
 class EnsembleEngine:
@@ -66,6 +66,8 @@ class EnsembleEngine:
                 undo.callback(engine.close)
                 self._engines = (*self._engines, engine)
             self._places = _places(self.ensemble, interface)
+            self._input_places = {spec.name: place for place, spec in enumerate(interface.inputs)}
+            self._output_places = {spec.name: self._places[self.ensemble.outputs[spec.name]] for spec in interface.outputs}
             self._calls = tuple(self._call(step) for step in self.ensemble.steps)
             undo.pop_all()
         self.needs_sandbox = any(getattr(engine, "needs_sandbox", False) for engine in self._engines)
@@ -100,8 +102,8 @@ class EnsembleEngine:
             raise UnavailableError("The model was unloaded.", hint="Ask again; a newer version may be serving.")
         self._interface.check_inputs(inputs)
         values = self._flow(inputs, outputs)
-        names = outputs or [spec.name for spec in self._interface.outputs]
-        return {name: values[self._places[self.ensemble.outputs[name]]] for name in names}
+        places = self._output_places
+        return {name: values[places[name]] for name in outputs or places}
 
     def flow(self, inputs: Tensors) -> list[dict[str, Array]]:
         """Return what each member takes for `inputs`, where it is first asked: for measuring members one by one."""
@@ -119,13 +121,10 @@ class EnsembleEngine:
         """Return every tensor of one request by its place."""
         values: list[Any] = [None] * len(self._places)
         for name, tensor in inputs.items():
-            values[self._places[Source(REQUEST, name)]] = tensor
+            values[self._input_places[name]] = tensor
         for call in self._calls if not outputs else self._plan(tuple(outputs)):
-            if call.engine is None:
-                values[call.gives[0][1]] = _combine(call, [values[place] for _, place in call.takes])
-                continue
             try:
-                answers = call.engine.run({name: values[place] for name, place in call.takes})
+                answers = call.run({name: values[place] for name, place in call.takes})
             except FairleadError as error:
                 error.message = f"{call.where}: {error.message}"
                 raise
@@ -150,8 +149,10 @@ class EnsembleEngine:
         gives = tuple((source.output, place) for source, place in self._places.items() if source.step == step.name)
         member = self.ensemble.member_of(step)
         if member is not None:
-            return _Call(step.name, takes, gives, self._engines[step.member], f"Step '{step.name}' ({member.version})", step)
-        return _Call(step.name, takes, gives, None, f"Step '{step.name}'", step)
+            return _Call(step.name, takes, gives, f"Step '{step.name}' ({member.version})", step, self._engines[step.member].run)
+        where = f"Step '{step.name}'"
+        combine, output = _combining(step), COMBINED[step.kind.value]
+        return _Call(step.name, takes, gives, where, step, lambda tensors: {output: combine(list(tensors.values()))})
 
 
 def read_ensemble(path: Path) -> Ensemble:
@@ -177,18 +178,29 @@ def _places(ensemble: Ensemble, interface: Interface) -> dict[Source, int]:
     return {source: place for place, source in enumerate(sources)}
 
 
-def _combine(call: _Call, tensors: Sequence[Array]) -> Array:
-    step = call.step
+def _combining(step: EnsembleStep) -> Callable[[Sequence[Array]], Array]:
+    """Return what the step does to the tensors that it takes, with everything made ready that does not depend on them."""
     if step.kind is StepKind.CONCAT:
-        return np.concatenate(tensors, axis=1)
+        return lambda tensors: np.concatenate(tensors, axis=1)
     if step.kind is StepKind.AVERAGE:
-        if any(tensor.shape != tensors[0].shape for tensor in tensors):
-            raise CorruptError(f"{call.where}: what it averages has the shapes {', '.join(str(list(tensor.shape)) for tensor in tensors)}.")
-        return average(tensors, step.weights)
-    ballots = [votes(rule, tensor, step.classes) for rule, tensor in zip(step.rules, tensors, strict=True)]
-    if any((ballot < 0).any() for ballot in ballots):
-        raise CorruptError(f"{call.where}: a model decided for a label that it is not known to have.")
-    return majority(ballots, step.weights, step.classes)
+
+        def mean(tensors: Sequence[Array]) -> Array:
+            if any(tensor.shape != tensors[0].shape for tensor in tensors):
+                shapes = ", ".join(str(list(tensor.shape)) for tensor in tensors)
+                raise CorruptError(f"What it averages has the shapes {shapes}.", hint="Wire models that give one shape.")
+            return average(tensors, step.weights)
+
+        return mean
+    rules = [Interface((), (), decision=rule) for rule in step.rules]
+    known = class_array(step.classes)
+
+    def vote(tensors: Sequence[Array]) -> Array:
+        ballots = [votes(rule, tensor, step.classes) for rule, tensor in zip(rules, tensors, strict=True)]
+        if any(ballot.min() < 0 for ballot in ballots):
+            raise CorruptError("A model decided for a label that it is not known to have.", hint="Verify that model again.")
+        return majority(ballots, step.weights, known)
+
+    return vote
 
 
 def average(tensors: Sequence[Array], weights: Sequence[float]) -> Array:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from fairlead.core.dtype import DType
 from fairlead.core.ensemble import Member, Source, StepKind
-from fairlead.core.ensemble_deciding import majority, votes
+from fairlead.core.ensemble_deciding import class_array, majority, votes
 from fairlead.core.ensemble_wiring import Draft, wire
 from fairlead.core.interface import Decision, DecisionKind, Interface, Task, TensorSpec
 from fairlead.errors import SpecError
@@ -181,7 +181,7 @@ def test_the_output_that_decides_is_named_where_several_could():
 @given(st.lists(st.lists(st.integers(0, 2), min_size=3, max_size=3), min_size=1, max_size=5), st.booleans())
 def test_the_majority_wins_and_the_first_label_breaks_ties(said, has_weights):
     weights = [number + 1.0 for number in range(len(said))] if has_weights else []
-    chosen = majority([np.array(ballot) for ballot in said], weights, PETS)
+    chosen = majority([np.array(ballot) for ballot in said], weights, class_array(PETS))
     for row in range(3):
         counts = [
             sum(weight for ballot, weight in zip(said, weights or [1.0] * len(said), strict=True) if ballot[row] == place)
@@ -191,7 +191,9 @@ def test_the_majority_wins_and_the_first_label_breaks_ties(said, has_weights):
 
 
 def test_votes_are_read_by_each_rule():
-    scores = np.float32([[0.1, 0.7, 0.2], [0.5, 0.5, 0.0]])
-    assert votes(Decision(DecisionKind.ARGMAX, "s"), scores, PETS).tolist() == [1, 0]
-    assert votes(Decision(DecisionKind.THRESHOLD, "s"), np.float32([[0.5], [0.6]]), (0, 1)).tolist() == [0, 1]
-    assert votes(Decision(DecisionKind.LABEL, "s"), np.array(["owl", "wolf"], object), PETS).tolist() == [2, -1]
+    def read(kind, output, classes):
+        return votes(Interface((), (), decision=Decision(kind, "s")), output, classes).tolist()
+
+    assert read(DecisionKind.ARGMAX, np.float32([[0.1, 0.7, 0.2], [0.5, 0.5, 0.0]]), PETS) == [1, 0]
+    assert read(DecisionKind.THRESHOLD, np.float32([[0.5], [0.6]]), (0, 1)) == [0, 1]
+    assert read(DecisionKind.LABEL, np.array(["owl", "wolf"], object), PETS) == [2, -1]
