@@ -114,11 +114,9 @@ class Tally:
             self.batch_outcomes[""] += len(codes)
         self.compute.add(compute)
         self.size.add(rows)
-        sizes, places, counts = np.unique(rows, return_inverse=True, return_counts=True)
-        spent_ms = np.bincount(places, compute, len(sizes))
-        for size, count, ms in zip(sizes.tolist(), counts.tolist(), spent_ms.tolist(), strict=True):
+        for size, ms in zip(rows.tolist(), compute.tolist(), strict=True):
             spent = self.batch_sizes.get(size) or self._new_size(size)
-            spent.count += count
+            spent.count += 1
             spent.ms += ms
 
     def _new_size(self, rows: int) -> Spent:

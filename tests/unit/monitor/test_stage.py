@@ -129,7 +129,7 @@ def test_a_listener_that_raises_fails_no_request_and_is_reported() -> None:
     for _ in range(600):
         watched.record(seen())
     assert watched.statistics("m", 1)["inference_count"] == 600
-    assert len(told) == 3
+    assert len(told) == 2  # the buffer was counted twice
     assert "its own mistake" in told[0]
 
 
