@@ -162,7 +162,8 @@ class _Bench:
             tally = self._drive(load)
             result = sum_up(tally, load, self._rows)
             trials.append(_trial(rate, tally, load, job.capacity_p99_ms))
-            said = "holds" if trials[-1].holds else f"does not hold{': ' if trials[-1].limit else ''}{trials[-1].limit}"
+            limit = f" ({trials[-1].limit})" if trials[-1].limit else ""
+            said = "holds" if trials[-1].holds else f"does not hold{limit}"
             job.progress(f"{rate:,.0f}/s {said}: p99 {trials[-1].p99_ms:.2f} ms")
             if trials[-1].holds:
                 best = (load, result)
