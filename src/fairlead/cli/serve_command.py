@@ -81,7 +81,8 @@ def serve_until_stopped(house: House, request: ServeRequest) -> None:
     """Serve, and say on stderr what happens."""
 
     def listening(url: str) -> None:
-        click.echo(f"{click.style('serving', fg='green')} {', '.join(request.names) or f'all of @{request.alias}'} on {url}", err=True)
+        everything = f"all of @{request.alias}" if request.versions in {None, "alias"} else f"all models ({request.versions})"
+        click.echo(f"{click.style('serving', fg='green')} {', '.join(request.names) or everything} on {url}", err=True)
         click.echo(f"  what is here: curl -s {url}/openapi.json    stop: Ctrl-C", err=True)
 
     run_server(request, house, on_listening=listening)
