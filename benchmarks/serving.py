@@ -1,9 +1,9 @@
-"""Requests per second and latency of the server, against FastAPI by hand and against ONNX Runtime alone.
+"""Requests per second and latency of the server, JSON and raw tensors, against FastAPI by hand and against ONNX Runtime alone.
 
     python benchmarks/serving.py --baseline-python VENV/bin/python      (VENV: fastapi, uvicorn[standard], onnxruntime)
 
-Server on core 0, client on core 1; the servers take turns, round by round; ratios are of medians. The client is wrk where it is on the
-PATH (or --wrk), else the one in this file, which is slower than a fast server and says so by the number of its own.
+Server on core 0, client on core 1; the servers and the bare runtime take turns, round by round; ratios are of medians. The client is wrk
+where it is on the PATH (or --wrk), else the one in this file, which is slower than a fast server and says so by the number of its own.
 """
 
 from __future__ import annotations
@@ -35,10 +35,14 @@ from onnx import TensorProto, helper, numpy_helper
 
 HERE = Path(__file__).parent
 SERVER_CORE, CLIENT_CORE = 0, 1
+_PORTS = {"fairlead": 9101, "FastAPI": 9102}
 PATH = "/v2/models/m/infer"
 _LUA = """
 local f = io.open(os.getenv("BODY"), "rb"); wrk.body = f:read("*a"); f:close()
 wrk.method = "POST"; wrk.headers["Content-Type"] = "application/json"
+if os.getenv("HEAD") ~= "" then
+  wrk.headers["Content-Type"] = "application/octet-stream"; wrk.headers["Inference-Header-Content-Length"] = os.getenv("HEAD")
+end
 function done(summary, latency, requests)
   local e = summary.errors
   io.write(string.format("RESULT %f %f %d\\n", summary.requests / (summary.duration / 1e6), latency:percentile(50.0),
@@ -114,7 +118,23 @@ def _write(folder: Path, name: str, proto: onnx.ModelProto, row: np.ndarray) -> 
     values = [float(f"{value:.6g}") for value in row.ravel()]
     tensor = {"name": proto.graph.input[0].name, "shape": list(row.shape), "datatype": "FP32", "data": values}
     body.write_text(json.dumps({"inputs": [tensor]}))
+    raw = row.astype("<f4").tobytes()
+    tensor = {"name": tensor["name"], "shape": tensor["shape"], "datatype": "FP32", "parameters": {"binary_data_size": len(raw)}}
+    head = json.dumps({"inputs": [tensor], "parameters": {"binary_data_output": True}}).encode()
+    (folder / f"{name}.{len(head)}.raw").write_bytes(head + raw)
     return model, body
+
+
+def raw_body(body: Path) -> Path:
+    """Return the same request as raw tensors; its name says where its JSON ends."""
+    return next(body.parent.glob(f"{body.stem}.*.raw"))
+
+
+def headers_of(body: Path) -> dict[str, str]:
+    """Return the headers that a request's body needs."""
+    if body.suffix == ".json":
+        return {"Content-Type": "application/json"}
+    return {"Content-Type": "application/octet-stream", "Inference-Header-Content-Length": body.suffixes[-2][1:]}
 
 
 def serve_file(model: Path, port: int, grpc_port: int | None = None) -> None:
@@ -172,8 +192,7 @@ def running(command: list[str], environment: dict[str, str], port: int, body: Pa
 
 
 def _request(port: int, body: Path) -> urllib.request.Request:
-    headers = {"Content-Type": "application/json"}
-    return urllib.request.Request(f"http://127.0.0.1:{port}{PATH}", data=body.read_bytes(), headers=headers)
+    return urllib.request.Request(f"http://127.0.0.1:{port}{PATH}", data=body.read_bytes(), headers=headers_of(body))
 
 
 def cpu_s(pid: int) -> float:
@@ -193,7 +212,8 @@ def measure(wrk: str | None, pid: int, port: int, body: Path, connections: int, 
         command = [wrk, "-t1", f"-c{connections}", f"-d{seconds:g}s", "-s", str(script), f"http://127.0.0.1:{port}{PATH}"]
     before = cpu_s(pid)
     pinned = ["taskset", "-c", str(CLIENT_CORE), *command]
-    output = subprocess.run(pinned, capture_output=True, text=True, check=True, env=os.environ | {"BODY": str(body)}).stdout
+    environment = os.environ | {"BODY": str(body), "HEAD": headers_of(body).get("Inference-Header-Content-Length", "")}
+    output = subprocess.run(pinned, capture_output=True, text=True, check=True, env=environment).stdout
     result = re.search(r"RESULT (\S+) (\S+) (\d+)", output)
     if result is None:
         raise SystemExit(f"The client said:\n{output}")
@@ -233,9 +253,11 @@ class ClientProtocol(asyncio.Protocol):
             self._send()
 
 
-async def drive(port: int, body: bytes, connections: int, seconds: float) -> None:
+async def drive(port: int, path: Path, connections: int, seconds: float) -> None:
     """The client of this file; prints its RESULT."""
-    head = f"POST {PATH} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    body = path.read_bytes()  # noqa: ASYNC240 - before anything runs
+    lines = [f"POST {PATH} HTTP/1.1", "Host: 127.0.0.1", *(f"{name}: {value}" for name, value in headers_of(path).items())]
+    head = "\r\n".join([*lines, f"Content-Length: {len(body)}"]) + "\r\n\r\n"
     times: list[float] = []
     errors: list[bytes] = []
     loop = asyncio.get_running_loop()
@@ -251,12 +273,15 @@ def limit(model: Path, body: Path, seconds: float) -> float:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {SERVER_CORE})  # where the servers run
     tensor = json.loads(body.read_text())["inputs"][0]
     feeds = {tensor["name"]: np.array(tensor["data"], np.float32).reshape(tensor["shape"])}
     count, began = 0, time.perf_counter()
     while time.perf_counter() - began < seconds:
         session.run(None, feeds)
         count += 1
+    os.sched_setaffinity(0, cores)
     return count / seconds
 
 
@@ -264,39 +289,76 @@ def compare(arguments: argparse.Namespace) -> None:
     """Print the table."""
     wrk = arguments.wrk or shutil.which("wrk")
     print(f"client: {wrk or 'built in'}; {arguments.rounds} rounds of {arguments.seconds:g} s; medians\n")
-    print("Each server: requests/s, median latency, processor time per request. Ratios: of requests/s, and of processor time.\n")
-    print("| model | connections | fairlead | FastAPI | ratios | ONNX Runtime alone | errors |\n|---|---|---|---|---|---|---|")
+    print("Each server: requests/s, median latency, processor time per request. Ratios to FastAPI: of requests/s, and of processor time.\n")
+    print("| request | connections | fairlead | FastAPI, JSON | ratios | ONNX Runtime alone | share of it | errors |")
+    print("|---|---|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
         for name, (model, body) in make_models(Path(folder)).items():
             servers = {"fairlead": [sys.executable, str(HERE / "serving.py"), "--serve", str(model), "--port", "9101"]}
             if arguments.baseline_python:
                 uvicorn = ["-m", "uvicorn", "--no-access-log", "--log-level", "warning", "fastapi_baseline:app", "--port", "9102"]
                 servers["FastAPI"] = [arguments.baseline_python, *uvicorn]
-            ports = {"fairlead": 9101, "FastAPI": 9102}
             with contextlib.ExitStack() as stack:
                 pids = {
-                    server: stack.enter_context(running(command, {"MODEL": str(model)}, ports[server], body))
+                    server: stack.enter_context(running(command, {"MODEL": str(model)}, _PORTS[server], body))
                     for server, command in servers.items()
                 }
+                check(_PORTS["fairlead"], model, body)
                 for connections in arguments.connections:
-                    rates: dict[str, list[Rate]] = {server: [] for server in servers}
-                    for _ in range(arguments.rounds):
-                        for server in servers:
-                            rates[server].append(measure(wrk, pids[server], ports[server], body, connections, arguments.seconds))
-                    print(_row(name, connections, rates, limit(model, body, 1.0)), flush=True)
+                    take_turns(name, model, body, pids, wrk, connections, arguments)
+                check(_PORTS["fairlead"], model, body)
 
 
-def _row(name: str, connections: int, rates: dict[str, list[Rate]], alone: float) -> str:
-    median = {server: statistics.median(rate.per_second for rate in rounds) for server, rounds in rates.items()}
-    delay = {server: statistics.median(rate.median_us for rate in rounds) for server, rounds in rates.items()}
-    cpu = {server: statistics.median(rate.cpu_us for rate in rounds) for server, rounds in rates.items()}
+def take_turns(
+    name: str, model: Path, body: Path, pids: dict[str, int], wrk: str | None, connections: int, arguments: argparse.Namespace
+) -> None:
+    """Measure JSON with both, raw tensors with ours, and the bare runtime, round by round; print their rows."""
+    asked = {(server, "JSON"): body for server in pids} | {("fairlead", "raw tensor"): raw_body(body)}
+    rates: dict[tuple[str, str], list[Rate]] = {key: [] for key in asked}
+    alone: list[float] = []
+    for _ in range(arguments.rounds):
+        for key, path in asked.items():
+            rates[key].append(measure(wrk, pids[key[0]], _PORTS[key[0]], path, connections, arguments.seconds))
+        alone.append(limit(model, body, 0.5))
+    baseline = rates.get(("FastAPI", "JSON"))
+    for kind in ("JSON", "raw tensor"):
+        print(_row(f"{name}, {kind}", connections, rates["fairlead", kind], baseline, statistics.median(alone)), flush=True)
+
+
+def check(port: int, model: Path, body: Path) -> None:
+    """Stop unless the server answers what the bare runtime does, as JSON and as raw tensors."""
+    tensor = json.loads(body.read_text())["inputs"][0]
+    session = onnxruntime.InferenceSession(str(model), providers=["CPUExecutionProvider"])
+    expected = session.run(None, {tensor["name"]: np.array(tensor["data"], np.float32).reshape(tensor["shape"])})[-1]
+    with urllib.request.urlopen(_request(port, body), timeout=5) as reply:  # noqa: S310 - its own loopback URL
+        plain = np.array(json.loads(reply.read())["outputs"][-1]["data"], np.float32)
+    with urllib.request.urlopen(_request(port, raw_body(body)), timeout=5) as reply:  # noqa: S310 - its own loopback URL
+        raw = np.frombuffer(reply.read()[-expected.nbytes :], "<f4")
+    if not (np.allclose(plain, expected.ravel(), atol=1e-4) and np.allclose(raw, expected.ravel(), atol=1e-4)):
+        raise SystemExit(f"The server's answers are wrong: {plain} and {raw} instead of {expected}.")
+
+
+def _row(name: str, connections: int, ours: list[Rate], theirs: list[Rate] | None, alone: float) -> str:
+    rate, delay, cpu = (statistics.median(values) for values in zip(*((r.per_second, r.median_us, r.cpu_us) for r in ours), strict=True))
+    baseline, ratios = "-", "-"
+    errors = sum(one.error_count for one in ours)
+    if theirs:
+        other, wait, work = (
+            statistics.median(values) for values in zip(*((r.per_second, r.median_us, r.cpu_us) for r in theirs), strict=True)
+        )
+        baseline = f"{other:,.0f}/s, {wait:,.0f} us, {work:,.0f} us"
+        ratios = f"{rate / other:.1f}, {work / cpu:.1f}"
+        errors += sum(one.error_count for one in theirs)
     cells = [
-        f"{median[server]:,.0f}/s, {delay[server]:,.0f} us, {cpu[server]:,.0f} us" if server in median else "-"
-        for server in ("fairlead", "FastAPI")
+        name,
+        str(connections),
+        f"{rate:,.0f}/s, {delay:,.0f} us, {cpu:,.0f} us",
+        baseline,
+        ratios,
+        f"{alone:,.0f}/s",
+        f"{rate / alone:.2f}",
     ]
-    ratio = f"{median['fairlead'] / median['FastAPI']:.1f}, {cpu['FastAPI'] / cpu['fairlead']:.1f}" if "FastAPI" in median else "-"
-    errors = ", ".join(f"{server} {sum(rate.error_count for rate in rounds)}" for server, rounds in rates.items())
-    return f"| {name} | {connections} | {cells[0]} | {cells[1]} | {ratio} | {alone:,.0f}/s | {errors} |"
+    return f"| {' | '.join(cells)} | {errors} |"
 
 
 def main() -> None:
@@ -319,7 +381,7 @@ def main() -> None:
         import uvloop
 
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(drive(arguments.client, arguments.body.read_bytes(), arguments.connections[0], arguments.seconds))
+            runner.run(drive(arguments.client, arguments.body, arguments.connections[0], arguments.seconds))
     else:
         compare(arguments)
 
