@@ -133,11 +133,8 @@ def check_async(client):
 
 def check_priority_and_timeout(client):
     assert client.infer("double", table(), priority=1, timeout=5_000_000).as_numpy("y")[0, 0] == 2
-    busy = [client.async_infer("double", table(1, -0.4)) for _ in range(4)]
-    error = refused(lambda: client.infer("double", table(1, -0.01), timeout=50_000))
-    assert error.status() in {"503", "504"}, error  # at once, where it is known that the time would not do
-    for one in busy:
-        one.get_result()
+    error = refused(lambda: client.infer("double", table(), timeout=1))
+    assert error.status() in {"503", "504"}, error  # 503 where it is known beforehand that the time will not do
 
 
 def check_refusals_have_a_status_and_a_text(client):

@@ -186,6 +186,7 @@ async def test_health_is_told_as_mlflow_tells_it(world) -> None:
         assert await world.ask("GET", path) == (503, {"error": "Nothing is loaded."})
 
 
+@pytest.mark.slow
 async def test_mlflows_own_client_is_answered(house) -> None:
     pandas = pytest.importorskip("pandas")
     utils = pytest.importorskip("mlflow.utils.proto_json_utils")
