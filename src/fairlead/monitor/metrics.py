@@ -23,6 +23,8 @@ from fairlead.monitor.stage import Watcher
 from fairlead.monitor.tally import Tally
 from fairlead.monitor.window import Window
 
+Labels = tuple[str, str]  # a model and its version
+_VERSIONS_AT_ONCE = 8  # counting what is left of one takes a tenth of a millisecond
 _GONE_S = 600.0  # a few scrapes: long enough for the last counts of an unloaded version to be seen
 
 
@@ -50,21 +52,18 @@ class Metrics:
         self._job = job
 
     def __call__(self, reading: ServerReading, *, is_open_metrics: bool) -> Iterator[bytes]:
-        """Yield the page in pieces. What was counted is as of this call, not of the last piece."""
-        pages = [*self._counted(reading), *self._held(reading), *self._about()]
-        return write(pages, is_open_metrics=is_open_metrics)
-
-    def _counted(self, reading: ServerReading) -> list[tuple[Family, list[Sample]]]:
-        tallies = self._job.watcher.meter.tallies()
-        with self._job.watcher.meter.lock:
-            shown = self._shown(tallies, reading)
-            pages: list[tuple[Family, list[Sample]]] = [
-                (show.REQUESTS, [sample for key, tally in shown for sample in _outcomes(key, tally)]),
-                (show.BATCHES, [sample for key, tally in shown for sample in _batch_outcomes(key, tally)]),
-            ]
-            pages += [(family, [(_text(key), read(tally)) for key, tally in shown]) for family, read in _TALLIED]
+        """Yield the page in pieces, some of them empty. A version's numbers fit each other; those of two may be milliseconds apart."""
+        meter, pages = self._job.watcher.meter, [(family, list[Sample]()) for family, _ in _COUNTED]
+        for place, (key, tally) in enumerate(self._shown(meter.tallies(), reading), 1):
+            with meter.lock:
+                tally.settle()
+                for (_, samples), (_, read) in zip(pages, _COUNTED, strict=True):
+                    samples.extend(read(_text(key), tally))
+            if place % _VERSIONS_AT_ONCE == 0:
+                yield b""
         broken: list[Sample] = [(_text(key), self._job.watcher.broken_count(*key)) for key in _keys(reading)]
-        return [*pages, (show.BROKEN_PROMISES, broken)]
+        rest = [(show.BROKEN_PROMISES, broken), *self._held(reading), *self._about()]
+        yield from write([*pages, *rest], is_open_metrics=is_open_metrics)
 
     def _shown(self, tallies: Mapping[Key, Tally], reading: ServerReading) -> list[tuple[Key, Tally]]:
         """Return the versions to show with their numbers; zeros for those that nobody has asked yet."""
@@ -93,14 +92,24 @@ class Metrics:
             yield family, [((), value)]
 
 
-_TALLIED: tuple[tuple[Family, Callable[[Tally], Value]], ...] = (
-    (show.DURATION, lambda tally: tally.duration.read()),
-    (show.QUEUE, lambda tally: tally.queue_seconds.read()),
-    (show.COMPUTE, lambda tally: tally.compute.read()),
-    (show.BATCH_ROWS, lambda tally: tally.size.read()),
-    (show.ROWS, lambda tally: tally.row_count),
-    (show.CACHE_HITS, lambda tally: tally.cache_hit.count),
-    (show.CACHE_MISSES, lambda tally: tally.cache_miss),
+def _outcomes(key: Labels, tally: Tally) -> list[Sample]:
+    return [((*key, transport or "local", code or "ok"), count) for (transport, code), count in sorted(tally.outcomes.items())]
+
+
+def _batch_outcomes(key: Labels, tally: Tally) -> list[Sample]:
+    return [((*key, code or "ok"), count) for code, count in sorted(tally.batch_outcomes.items())]
+
+
+_COUNTED: tuple[tuple[Family, Callable[[Labels, Tally], list[Sample]]], ...] = (
+    (show.REQUESTS, _outcomes),
+    (show.BATCHES, _batch_outcomes),
+    (show.DURATION, lambda key, tally: [(key, tally.duration.read())]),
+    (show.QUEUE, lambda key, tally: [(key, tally.queue_seconds.read())]),
+    (show.COMPUTE, lambda key, tally: [(key, tally.compute.read())]),
+    (show.BATCH_ROWS, lambda key, tally: [(key, tally.size.read())]),
+    (show.ROWS, lambda key, tally: [(key, tally.row_count)]),
+    (show.CACHE_HITS, lambda key, tally: [(key, tally.cache_hit.count)]),
+    (show.CACHE_MISSES, lambda key, tally: [(key, tally.cache_miss)]),
 )
 _HELD: tuple[tuple[Family, Callable[[VersionReading], Value]], ...] = (
     (show.READY_VERSIONS, lambda item: int(item.is_ready)),
@@ -117,13 +126,5 @@ def _keys(reading: ServerReading) -> list[Key]:
     return [(item.model, item.version) for item in reading.versions]
 
 
-def _text(key: Key) -> tuple[str, str]:
+def _text(key: Key) -> Labels:
     return key[0], str(key[1])
-
-
-def _outcomes(key: Key, tally: Tally) -> list[Sample]:
-    return [((*_text(key), transport or "local", code or "ok"), count) for (transport, code), count in sorted(tally.outcomes.items())]
-
-
-def _batch_outcomes(key: Key, tally: Tally) -> list[Sample]:
-    return [((*_text(key), code or "ok"), count) for code, count in sorted(tally.batch_outcomes.items())]

@@ -77,12 +77,17 @@ class Watcher:
         """Return what the version did in the window; zeros and NaN for one that was not asked yet."""
         tally = self.meter.tallies().get((model, version))
         with self.meter.lock:
-            return (tally.window if tally is not None else Window(self._job.window_s, 1)).summary(self._job.clock())
+            if tally is None:
+                return Window(self._job.window_s, 1).summary(self._job.clock())
+            tally.settle()
+            return tally.window.summary(self._job.clock())
 
     def statistics(self, model: str, version: int) -> dict[str, object]:
         """Return the version's entry of the statistics extension of the V2 protocol."""
         tally = self.meter.tallies().get((model, version))
         with self.meter.lock:
+            if tally is not None:
+                tally.settle()
             return statistics(model, version, tally)
 
     def broken_count(self, model: str, version: int) -> int:
@@ -99,6 +104,7 @@ class Watcher:
         for (model, number), points in self._points.items():
             for place, point in enumerate(points):
                 with self.meter.lock:
+                    tallies[model, number].settle()
                     value, count = measured(point.requirement, tallies[model, number].window, now)
                 points[place], has_changed = judge(point, value, count)
                 if has_changed:

@@ -1,7 +1,7 @@
 """Everything that is counted of one version: what metrics and the statistics extension are printed from.
 
-Takes observations a few hundred at a time, since that costs each of them a fraction of a microsecond; gives numbers that only grow. Not
-safe for several threads: the meter holds its lock around it.
+Takes observations and counts them a few hundred at a time, since that costs each of them a fraction of a microsecond; gives numbers that
+only grow, after `settle`. Not safe for several threads: the meter's lock is held around it.
 """
 
 from __future__ import annotations
@@ -13,10 +13,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fairlead.core.observation import BatchObservation, Observation
 from fairlead.monitor.histogram import ROWS, SECONDS, Histogram
 from fairlead.monitor.window import Window
 
 _MS = 1000.0  # milliseconds per second
+_ENOUGH = 128  # counting takes a tenth of a millisecond, however few they are
 _SIZE_LIMIT = 512  # batch sizes told apart; above, a size is rounded up to a power of two
 Numbers = NDArray[Any]
 Columns = tuple[tuple[Any, ...], ...]  # the fields of observations, or of engine calls, one after the other
@@ -40,6 +42,8 @@ class Tally:
     """The numbers of one version. `success` and `fail` are of all requests; `queue` and `infer` of answers that an engine gave."""
 
     __slots__ = (
+        "_batches",
+        "_requests",
         "batch_outcomes",
         "batch_sizes",
         "cache_hit",
@@ -70,16 +74,39 @@ class Tally:
         self.last_at = 0.0
         self.duration, self.queue_seconds, self.compute = Histogram(SECONDS, _MS), Histogram(SECONDS, _MS), Histogram(SECONDS, _MS)
         self.size = Histogram(ROWS)
+        self._requests: list[Observation] = []
+        self._batches: list[BatchObservation] = []
 
-    def add(self, columns: Columns) -> None:
-        """Count requests, at least one, whose fields come as columns."""
+    def take(self, requests: Sequence[Observation]) -> None:
+        """Take requests, at least one, to count them when there are enough."""
+        self.last_at = max(self.last_at, requests[-1].at)
+        self._requests += requests
+        if len(self._requests) >= _ENOUGH:
+            self.settle()
+
+    def take_batches(self, batches: Sequence[BatchObservation]) -> None:
+        """Take engine calls likewise."""
+        self._batches += batches
+        if len(self._batches) >= _ENOUGH:
+            self.settle()
+
+    def settle(self) -> None:
+        """Count what was taken: whoever reads calls it first."""
+        if self._requests:
+            self._add((*zip(*self._requests, strict=True),))
+            self._requests = []
+        if self._batches:
+            self._add_batches((*zip(*self._batches, strict=True),))
+            self._batches = []
+
+    def _add(self, columns: Columns) -> None:
+        """Count requests whose fields come as columns."""
         _, _, _, ended, row_counts, queue_times, compute_times, codes, transports, _, hits, _, misses = columns
         queue, compute = _times(queue_times), _times(compute_times)
         spent, rows, at = queue + compute, np.array(row_counts), np.array(ended)
         has_errors = any(codes)
         is_error = np.array([code != "" for code in codes]) if has_errors else np.zeros(len(codes), np.bool_)
         self.window.add(at, spent, rows, is_error)
-        self.last_at = max(self.last_at, float(at.max()))
         self.cache_miss += sum(misses)
         if not has_errors and transports.count(transports[0]) == len(transports):  # the usual case, ten times as fast
             self.outcomes[transports[0], ""] += len(transports)
@@ -102,8 +129,8 @@ class Tally:
         self.infer.add(compute)
         self.run_row_count += int(rows.sum())
 
-    def add_batches(self, columns: Columns) -> None:
-        """Count engine calls, at least one, whose fields come as columns; those that failed only as such."""
+    def _add_batches(self, columns: Columns) -> None:
+        """Count engine calls whose fields come as columns; those that failed only as such."""
         _, _, _, row_counts, _, compute_times, codes = columns
         compute, rows = _times(compute_times), np.array(row_counts)
         if any(codes):
