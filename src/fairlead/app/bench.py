@@ -13,8 +13,10 @@ import shlex
 import signal
 import subprocess
 import sys
+import threading
 import time
 import zipfile
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -150,8 +152,12 @@ def own_server(name: str, home: Path, *, needs_grpc: bool) -> Iterator[tuple[str
     command += ["--grpc-port", "0" if needs_grpc else "none"]
     # A group of its own: Ctrl-C is for the measurement, which then still needs the server.
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True, env=os.environ | {"NO_COLOR": "1"})
+    # What it writes later has to be read, or it would wait for us to do so.
+    reader = threading.Thread(target=lambda: deque(process.stderr or (), maxlen=0), name="fairlead-bench-log", daemon=True)
     try:
-        yield _wait_ready(process, name, needs_grpc=needs_grpc)
+        where = _wait_ready(process, name, needs_grpc=needs_grpc)
+        reader.start()
+        yield where
     finally:
         process.send_signal(signal.SIGTERM)
         try:
@@ -159,6 +165,8 @@ def own_server(name: str, home: Path, *, needs_grpc: bool) -> Iterator[tuple[str
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+        if reader.is_alive():
+            reader.join()
         if process.stderr is not None:
             process.stderr.close()
 
