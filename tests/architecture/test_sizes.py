@@ -96,6 +96,8 @@ BROAD_EXCEPTS = {
     "src/fairlead/serve/server.py": "hands what ended the server's thread on to the thread that started it",
     "src/fairlead/serve/threads.py": "hands what a call in a thread raised on to the one who awaits it",
     "src/fairlead/verify/quality.py": "the user's own metric function may raise anything",
+    "src/fairlead/serve/workers/worker_loop.py": "what an engine raises for a request is the answer to that request; the process goes on",
+    "src/fairlead/serve/workers/zygote.py": "a library may raise anything for a file; the front says it to whoever waits for the version",
 }
 
 
