@@ -28,6 +28,8 @@ from onnx import TensorProto, helper, numpy_helper
 import fairlead
 
 NAME = "m"
+# What is served is proven as always, but how fast it is is not what this is about.
+_QUICK = {"FAIRLEAD_ENGINES": "onnxruntime", "FAIRLEAD_VERIFY_CALL_COUNT": "20", "FAIRLEAD_VERIFY_TIME_S": "0.05"}
 _BASE = itertools.count(1)
 
 
@@ -56,6 +58,7 @@ def write_multiplier(path: Path, factor: float, *, weight_bytes: int = 0) -> Pat
 
 def make_home(folder: Path, count: int, *, name: str = NAME, weight_bytes: int = 0) -> Path:
     """Deploy versions 1 to `count`; the last one is in production."""
+    os.environ |= {name: value for name, value in _QUICK.items() if name not in os.environ}
     home = folder / "home"
     for number in range(1, count + 1):
         path = write_multiplier(folder / f"{name}-{number}.onnx", number, weight_bytes=weight_bytes)

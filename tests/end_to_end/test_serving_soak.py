@@ -22,24 +22,24 @@ def run(script: str, *options: str) -> tuple[int, dict]:
 
 
 def test_memory_comes_back_when_a_model_is_unloaded_and_nothing_grows() -> None:
-    code, found = run("memory.py", "--cycles", "15")
+    code, found = run("memory.py", "--cycles", "10")
     assert (code, found["wrong"]) == (0, [])
     assert found["given_back_mb"] > 10
 
 
 def test_that_a_planted_leak_would_have_been_found() -> None:
-    code, found = run("memory.py", "--cycles", "15", "--megabytes", "1", "--plant-kib", "512")
+    code, found = run("memory.py", "--cycles", "10", "--megabytes", "1", "--plant-kib", "1024")
     assert code == 1
     assert "grows by" in found["wrong"][0]
 
 
 def test_a_storm_of_loads_and_unloads_ends_as_the_last_acknowledged_operation_said() -> None:
-    code, found = run("storm.py", "--threads", "3", "--operations", "20")
+    code, found = run("storm.py", "--threads", "2", "--operations", "20")
     assert (code, found["wrong"], found["control"]) == (0, [], True)
 
 
 def test_promotions_and_rollbacks_under_load_over_rest_and_grpc_lose_nothing() -> None:
     pytest.importorskip("grpc")
-    code, found = run("switches.py", "--requests", "200", "--switches", "4", "--interval-s", "0.8", "--bound-s", "10")
+    code, found = run("switches.py", "--requests", "200", "--switches", "4", "--interval-s", "0.6", "--bound-s", "10")
     assert (code, found["wrong"], found["control"]) == (0, [], True)
     assert found["versions"] == [1, 2, 3]
