@@ -72,7 +72,7 @@ def _table(versions: Sequence[VersionView], width: int) -> list[str]:
         columns.remove(max(columns, key=lambda column: column.rank))
     name_width = max(min(longest, width - sum(widths[column] + len(_GAP) for column in columns)), 1)
     lines = []
-    names = ["MODEL"[:name_width], *(click.style(_name(item, name_width), fg=_colour(item)) for item in versions)]
+    names = ["MODEL"[:name_width], *(_coloured(_name(item, name_width), item) for item in versions)]
     for row, name in enumerate(names):
         parts = [name + " " * (name_width - _width(name))]
         parts += [" " * (widths[column] - _width(cells[column][row])) + cells[column][row] for column in columns]
@@ -87,9 +87,10 @@ def _name(item: VersionView, width: int) -> str:
     return _cut(item.model, room) + version if room > 1 else _cut(item.model + version, width)
 
 
-def _colour(item: VersionView) -> str | None:
-    """Return what a name is written in: the state may have no column of its own."""
-    return "yellow" if not item.is_ready else "red" if item.broken_promises else None
+def _coloured(name: str, item: VersionView) -> str:
+    """Return a name in the colour of the state, which may have no column of its own."""
+    colour = "yellow" if not item.is_ready else "red" if item.broken_promises else None
+    return name if colour is None else click.style(name, fg=colour)
 
 
 def _cut(text: str, width: int) -> str:
