@@ -32,7 +32,7 @@ Buckets of durations, in seconds: {seconds}. Buckets of rows: {rows}.
 - **What a duration is.** `fairlead_request_duration_seconds` is what a request waited and computed inside; reading and writing its bytes is
   not in it. A cached answer takes 0. `fairlead_compute_duration_seconds` has one value per call of the engine, however many requests
   share it.
-- **What it costs.** Less than a microsecond a request (`python benchmarks/observing.py`); a scrape is written in pieces, between requests.
+- **What it costs.** About a microsecond a request (`python benchmarks/observing.py`); a scrape is written in pieces, between requests.
 
 The same numbers by version are in the statistics extension, `GET /v2/models/NAME[/versions/N]/stats`, and live in `fairlead top`.
 

@@ -1,8 +1,8 @@
 """Metrics as text: Prometheus's format 0.0.4 and OpenMetrics 1.0.
 
 Takes families with their samples; yields bytes in pieces of a few hundred lines, so that whoever serves them can do other work in between.
-Formats: prometheus.io/docs/instrumenting/exposition_formats, github.com/prometheus/OpenMetrics. A library of Prometheus writes the same
-ten times as slowly, and a page is written in the thread that answers requests; tests read every page with that library.
+Formats: prometheus.io/docs/instrumenting/exposition_formats, github.com/prometheus/OpenMetrics. Prometheus's own library takes
+several times as long, in one piece, and a page is written in the thread that answers requests; tests read every page with that library.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The sink that the data plane tells everything: it keeps observations in a buffer and counts them a few hundred at a time.
 
 Takes observations and engine calls, from the event loop's thread; gives tallies by version, and hands what it counted on to listeners
-(traces, logs). `record` never raises, never blocks and costs well under a microsecond: benchmarks/observing.py. Everything else may be
+(traces, logs). `record` never raises, never blocks and costs about a microsecond: benchmarks/observing.py. Everything else may be
 called by any thread.
 """
 
