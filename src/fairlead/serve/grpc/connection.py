@@ -120,6 +120,8 @@ class Connection(asyncio.Protocol):
             self._refuse(ConnectionFault(frames.PROTOCOL_ERROR, "what was begun did not come in time"))
         elif self._session.streams:
             self._session.sweep(now, time.monotonic())
+            if self._is_leaving and self._session.last_served_id != frames.MAX_WINDOW:
+                self._session.end_quiet()
             self._ask_whether_alive(now)
         elif now - self._heard_at > self._gate.limits.idle_s:
             self.drain()

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from fairlead.errors import DeadlineError, FairleadError, OverloadedError, RequestError
+from fairlead.errors import DeadlineError, FairleadError, OverloadedError, RequestError, UnavailableError
 from fairlead.serve.grpc import frames
 from fairlead.serve.grpc.calls import Call, Kind, Message
 from fairlead.serve.grpc.head import field
@@ -87,6 +87,11 @@ class Exchange:
     def expire(self, stream: Stream, text: str) -> None:
         """The time for a message, or for the answer, has passed."""
         self._fail(stream, failure_of(DeadlineError(text)), stream.call.request_id)
+
+    def end_quiet(self, stream: Stream) -> None:
+        """End a call of many messages between two of them: the server stops."""
+        if stream.call.method.kind is Kind.EACH and not (stream.items or stream.buffer or stream.outgoing):
+            self._fail(stream, failure_of(UnavailableError("The server is stopping.")), stream.call.request_id)
 
     def release(self, stream: Stream) -> None:
         """The stream is gone: give back what was kept for it."""

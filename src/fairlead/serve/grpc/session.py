@@ -69,6 +69,11 @@ class Session:
             elif stream.call.deadline < monotonic:
                 self._exchange.expire(stream, "The time for the answer has passed.")
 
+    def end_quiet(self) -> None:
+        """The server stops: end the calls whose every message is answered, and which could stay open for ever."""
+        for stream in tuple(self.streams.values()):
+            self._exchange.end_quiet(stream)
+
     def forget(self, stream: Stream) -> None:
         """It is over: answered, cancelled or refused."""
         if self.streams.pop(stream.id, None) is None:

@@ -272,6 +272,19 @@ def test_a_stopping_server_answers_what_is_in_flight_and_takes_nothing_new(gated
         assert not stopping.is_alive()
 
 
+def test_a_stopping_server_ends_streams_between_their_messages():
+    with http2_peer.server(grace_s=30.0) as running, Peer(running.server.grpc_address) as peer:
+        stream = peer.open(http2_peer.STREAM)
+        peer.send(peer.data(stream, http2_peer.framed(request()), end=False))
+        peer.until(lambda frame: frame.kind == h2.DATA)
+        began = time.monotonic()
+        stopping = threading.Thread(target=running.stop)
+        stopping.start()
+        assert peer.answer(stream).status == UNAVAILABLE
+        stopping.join(20)
+        assert time.monotonic() - began < 20
+
+
 def test_a_port_that_is_taken_is_named_and_the_other_is_given_back(served):
     taken = int(served.server.grpc_address.rpartition(":")[2])
     thread = ServerThread(ServeJob(http2_peer.Source(Doubling()), port=0, grpc_port=taken))
