@@ -12,9 +12,16 @@ from spoilers import SPOILERS, TEXT_SPOILERS
 
 from fairlead.cli.conformance_command import markdown, text
 from fairlead.errors import NotFoundError, SpecError, UnavailableError
-from fairlead.probe.conformance import server_checks
+from fairlead.probe.conformance import server_checks, transport_checks
 from fairlead.probe.conformance.run import CHECKS, LINES, ConformanceJob, judge, open_target
 from fairlead.probe.stage import probe
+
+
+@pytest.fixture(autouse=True)
+def smaller_bomb(monkeypatch) -> None:
+    """The servers here take 1 MiB; a bomb for real ones takes a second to make."""
+    monkeypatch.setattr(transport_checks, "_BOMB_BYTES", 8 * 2**20)
+
 
 REST_CHECKS = {check.name for check in CHECKS if "grpc" not in check.needs}
 

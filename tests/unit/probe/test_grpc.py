@@ -7,7 +7,7 @@ import pytest
 from fake_v2 import FakeV2
 
 from fairlead.errors import RequestError, SpecError
-from fairlead.probe.conformance import run
+from fairlead.probe.conformance import run, transport_checks
 from fairlead.probe.conformance.run import CHECKS, ConformanceJob, judge, open_target
 from fairlead.probe.load.bench import BenchJob
 from fairlead.probe.stage import probe
@@ -15,6 +15,13 @@ from fairlead.probe.stage import probe
 pytest.importorskip("grpc", reason="the extra grpc is not installed")
 
 from fake_grpc import FakeGrpc
+
+
+@pytest.fixture(autouse=True)
+def smaller_bomb(monkeypatch) -> None:
+    """The servers here take 1 MiB."""
+    monkeypatch.setattr(transport_checks, "_BOMB_BYTES", 8 * 2**20)
+
 
 GRPC_CHECKS = {check.name: check for check in CHECKS if "grpc" in check.needs}
 WRONG = {
