@@ -154,7 +154,7 @@ class Connection(asyncio.Protocol):
         if request is None or not gate.reserve(len(request.body)):
             return False
         self._buffered += len(request.body)
-        request.request_id = self._identity(request.headers)
+        request.request_id = self._identity(request.headers) if b"x-request-id" in request.headers else gate.next_request_id()
         self.deadline = _FOREVER
         if self._queue or self._is_busy or self._is_write_paused or self._transport is None:
             self._queue.append(request)
