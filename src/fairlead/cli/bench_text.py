@@ -85,8 +85,11 @@ def _capacity(capacity: Capacity, setup: Setup) -> list[str]:
         lines.append(_line("how sure", sure if capacity.is_sure else f"{sure}: not sure, let it run longer (--duration)"))
     if capacity.failed_rate is not None:
         lines.append(_line("above", f"{capacity.failed_rate:,.0f}/s did not hold{f': {capacity.limit}' if capacity.limit else ''}"))
-    tried = ", ".join(f"{trial.rate:,.0f} {'✓' if trial.holds else '✗'} {_ms(trial.p99_ms)}" for trial in capacity.trials)
-    return [*lines, _line("tried", f"{tried}  (rate, p99 in ms; {setup.duration_s:g} s each)")]
+    marks: dict[float, str] = {}
+    for trial in capacity.trials:
+        marks[trial.rate] = marks.get(trial.rate, "") + ("✓" if trial.holds else "✗")
+    tried = ", ".join(f"{rate:,.0f} {kept}" for rate, kept in marks.items())
+    return [*lines, _line("tried", f"{tried}   ({setup.duration_s:g} s each)")]
 
 
 def _notes(report: BenchReport) -> list[str]:
