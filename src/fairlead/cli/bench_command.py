@@ -24,7 +24,9 @@ _CLEAR = "\r\x1b[K"
 @click.option("--version", default="", metavar="N", help="Which version.  [default: the one that answers]")
 @click.option("--concurrency", type=click.IntRange(1, 10_000), help="Closed loop: requests under way at once.  [default: 64]")
 @click.option("--rate", type=click.FloatRange(min=0, min_open=True), help="Open loop: requests per second, whatever is under way.")
-@click.option("--arrivals", type=click.Choice(list(Arrivals)), default=Arrivals.POISSON, show_default=True, help="Of an open loop.")
+@click.option(
+    "--arrivals", type=click.Choice([kind.value for kind in Arrivals]), default="poisson", show_default=True, help="Of an open loop."
+)
 @click.option("--duration", default=10.0, show_default=True, type=click.FloatRange(min=0.1), help="Seconds that count.")
 @click.option("--warm-up", default=1.0, show_default=True, type=click.FloatRange(min=0), help="Seconds before, that do not.")
 @click.option("--timeout", default=10.0, show_default=True, type=click.FloatRange(min=0.01), help="Seconds to wait for an answer.")

@@ -225,6 +225,14 @@ def test_ctrl_c_prints_what_there_is(tmp_path) -> None:
     assert report["result"]["measured_s"] < 50
 
 
+def test_the_command_takes_every_kind_of_arrivals() -> None:
+    command = [sys.executable, "-m", "fairlead", "bench", "--rate", "40", "--duration", "0.3", "--warm-up", "0", "--arrivals", "constant"]
+    with FakeV2() as fake:
+        done = subprocess.run([*command, fake.url], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "open loop, 40 requests/s, constant" in done.stdout
+
+
 def test_the_command_says_which_options_exclude_each_other() -> None:
     command = [sys.executable, "-m", "fairlead", "bench", "http://127.0.0.1:9", "--rate", "5", "--concurrency", "5"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
