@@ -22,7 +22,8 @@ MARK = "<!-- below: written by benchmarks/attack_table.py -->"
 
 
 def main() -> int:
-    from corpus import all_cases, fired
+    from controls import fired
+    from corpus import all_cases
 
     from fairlead.security.sandbox import OneShotSandbox
 

@@ -6,7 +6,8 @@ The positive control runs the same file through the raw library in a throw-away 
 from __future__ import annotations
 
 import pytest
-from corpus import all_cases, fired
+from controls import fired
+from corpus import all_cases
 
 from fairlead.errors import FairleadError, InputError, SandboxError
 from fairlead.ingest.inspection import inspect_source

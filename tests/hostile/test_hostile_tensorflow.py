@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from corpus import fired
+from controls import fired
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tensorflow_corpus import folder, harmless, hostile_cases
