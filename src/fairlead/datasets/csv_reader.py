@@ -81,11 +81,13 @@ def read_header(file: BinaryIO) -> tuple[list[str], str]:
         raise DataError("The .csv file is not text.", hint="Is it another format under a wrong name?")
     line = head.partition("\n")[0]
     separator = next((one for one in _SEPARATORS if one in line), ",")
-    csv.field_size_limit(_HEADER_LIMIT_BYTES)
+    usual = csv.field_size_limit(_HEADER_LIMIT_BYTES)  # it holds for the whole process, in which others read CSV, too
     try:
         names = next(csv.reader(io.StringIO(head, newline=""), delimiter=separator))
     except csv.Error as error:
         raise DataError(f"Cannot read the header of the .csv file: {error}.") from error
+    finally:
+        csv.field_size_limit(usual)
     if not names:
         raise DataError("The first line of the .csv file is empty.", hint="Put the column names into the first line.")
     check_columns(len(names))

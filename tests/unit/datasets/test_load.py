@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import io
 import json
@@ -20,6 +21,7 @@ from hypothesis import strategies as st
 from fairlead.core.dtype import DType
 from fairlead.core.interface import Decision, DecisionKind, Interface, Task, TensorSpec
 from fairlead.datasets import raw
+from fairlead.datasets.csv_reader import read_header
 from fairlead.datasets.load import load_dataset, load_rows
 from fairlead.errors import DataError
 
@@ -260,6 +262,12 @@ def test_an_array_that_is_there_twice_is_refused(tmp_path: Path) -> None:
             archive.writestr("x.npy", data)
     with pytest.raises(DataError, match="2 times"):
         load_dataset(tmp_path / "twice.npz", IMAGES)
+
+
+def test_reading_a_header_changes_no_limit_of_the_process() -> None:
+    before = csv.field_size_limit()
+    assert read_header(io.BytesIO(b"a," + b"x" * 200_000 + b"\n1,2\n"))[1] == ","
+    assert csv.field_size_limit() == before
 
 
 def test_a_million_columns_are_refused_from_the_header_alone(tmp_path: Path) -> None:
