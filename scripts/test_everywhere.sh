@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Run the unit tests on every supported interpreter beside the main one that this machine has.
+# Run the unit tests on the named versions of Python (every supported one beside the main one), as far as this machine has them.
+# Usage: scripts/test_everywhere.sh [3.12 ...]
 set -euo pipefail
 cd "$(dirname "$0")/.."
 main=$(.venv/bin/python -c 'import sys; print("%d.%d" % sys.version_info[:2])')
@@ -14,7 +15,7 @@ interpreter() { # prints the interpreter of version $1 that really starts; a ver
   done
 }
 
-for version in 3.11 3.12 3.13; do
+for version in ${*:-3.11 3.12 3.13}; do
   [ "$version" != "$main" ] || continue
   python=$(interpreter "$version")
   if [ -z "$python" ]; then echo "Python $version: not on this machine"; continue; fi
