@@ -34,9 +34,12 @@ class FakeHttp:
         self._ready.set()
         await self._stop.wait()
         server.close()
-        for task in asyncio.all_tasks():
-            if task is not asyncio.current_task():
+        for _ in range(3):  # who was let in a moment ago has no task yet
+            others = asyncio.all_tasks() - {asyncio.current_task()}
+            for task in others:
                 task.cancel()
+            await asyncio.gather(*others, return_exceptions=True)
+            await asyncio.sleep(0.01)
 
     async def _talk(self, reader, writer) -> None:
         try:
