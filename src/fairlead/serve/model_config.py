@@ -27,8 +27,8 @@ def model_config(served: ServedVersion, aspired: Aspired) -> dict[str, Any]:
     runtime = served.executor.description
     config: dict[str, Any] = {
         "name": served.version.name,
-        "platform": f"{runtime.partition(' ')[0]}_onnx",
-        "backend": runtime.partition(" ")[0],
+        "platform": served.platform,
+        "backend": served.backend,
         "version_policy": {"specific": {"versions": [version.number for version in aspired.versions] or [served.version.number]}},
         "max_batch_size": policy.max_rows if is_batched else 0,
         "input": [_tensor(spec, is_batched=is_batched) for spec in interface.inputs],

@@ -65,6 +65,16 @@ class ServedVersion:
     def __post_init__(self) -> None:
         self.interface = self.executor.interface
 
+    @property
+    def backend(self) -> str:
+        """The name of what runs it."""
+        return self.executor.description.partition(" ")[0]
+
+    @property
+    def platform(self) -> str:
+        """What runs it, as the V2 protocol says: ONNX Runtime with its format, the others by their name alone."""
+        return "onnxruntime_onnx" if self.backend == "onnxruntime" else self.backend
+
     def check_ready(self) -> None:
         """Raise UnavailableError where a request would find nobody who runs it: its processes are being replaced, or were given up."""
         if not self.is_ready:
@@ -154,10 +164,6 @@ class ModelTable:
         model = self._models.get(name)
         served = None if model is None else model.versions.get(model.default if number is None else number)
         return served is not None and served.is_ready
-
-    def are_all_ready(self) -> bool:
-        """Whether every model that should be served is."""
-        return all(self.is_ready(name) for name in self._models)
 
     def resolve(self, name: str, number: int | None = None, label: str = "") -> ServedVersion:
         """Return the version that a request goes to: by number, by label (an alias), or the default one."""

@@ -69,7 +69,7 @@ def test_loading_and_failing_never_take_the_served_version_away(table, fakes) ->
         (2, State.UNAVAILABLE, "corrupt"),
     ]
     assert table.resolve("m").version.number == 1
-    assert table.are_all_ready()
+    assert table.is_ready("m")
 
 
 def test_a_model_that_loads_or_failed_is_unavailable_and_not_ready(table, fakes) -> None:
@@ -80,7 +80,7 @@ def test_a_model_that_loads_or_failed_is_unavailable_and_not_ready(table, fakes)
     with pytest.raises(UnavailableError, match="corrupt") as caught:
         table.resolve("m")
     assert "/secret" not in str(caught.value)
-    assert not table.are_all_ready()
+    assert not table.is_ready("m")
 
 
 def test_a_removed_model_is_gone_and_closed(table, fakes, closed) -> None:

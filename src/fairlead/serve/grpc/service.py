@@ -109,7 +109,7 @@ class Service:
             "ModelMetadataResponse",
             name=served.version.name,
             versions=[str(number) for number in sorted(self._table.models[served.version.name].versions)],
-            platform=f"{served.executor.description.partition(' ')[0]}_onnx",
+            platform=served.platform,
             inputs=[_tensor_metadata(spec) for spec in interface.inputs],
             outputs=[_tensor_metadata(spec) for spec in interface.outputs],
         )

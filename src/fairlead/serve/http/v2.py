@@ -84,7 +84,7 @@ class V2Handlers:
             {
                 "name": served.version.name,
                 "versions": [str(number) for number in numbers],
-                "platform": f"{served.executor.description.partition(' ')[0]}_onnx",
+                "platform": served.platform,
                 "inputs": [_tensor_metadata(spec) for spec in interface.inputs],
                 "outputs": [_tensor_metadata(spec) for spec in interface.outputs],
                 "properties": properties,
