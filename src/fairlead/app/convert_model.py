@@ -55,7 +55,7 @@ def convert_model(request: ConvertRequest, house: House, progress: Progress) -> 
     if request.out.exists() and (not request.out.is_dir() or any(request.out.iterdir())):
         raise SpecError(f"'{request.out}' is there already and not an empty folder.", hint="Name a new folder: --out DIR.")
     candidate = Candidate(request.to, preset.passes, ENGINE_OF_FORM[RuntimeForm(preset.form)], 1, "asked for", preset.form)
-    is_lossy = any(traits_of(name).kind is PassKind.LOSSY for name in preset.passes)
+    is_lossy = any(traits_of(use.name).kind is PassKind.LOSSY for use in candidate.uses)
     with workspace(house) as folder:
         artifact, rows = take_in(request.intake, house, folder, progress)
         conversion = to_onnx(artifact, house, folder, progress)

@@ -24,6 +24,7 @@ from fairlead.core.requirement import MetricKind
 from fairlead.engines.opening import open_engine
 from fairlead.engines.stopwatch import TimingLimits, compare_engines
 from fairlead.errors import EnvironmentalError, InputError, MissingExtraError
+from fairlead.optimize.job import Supplies
 from fairlead.optimize.stage import optimize
 from fairlead.verify.run_rows import repeat_rows, run_in_pieces
 
@@ -70,8 +71,14 @@ def usable(trial: Trial) -> tuple[Candidate, ...]:
 def enter(candidate: Candidate, trial: Trial, house: House, folder: Path) -> Entrant:
     """Apply the candidate's passes, bring the result into its form and open its engine; the caller closes it."""
     conversion = trial.conversion
-    calibration = trial.rows.take(0, _CALIBRATION_ROWS).inputs
-    model, steps = optimize(candidate, conversion.path, folder / "optimize" / candidate.name, calibration)
+    supplies = Supplies(
+        rows=trial.rows.take(0, _CALIBRATION_ROWS).inputs,
+        interface=conversion.interface,
+        artifact=trial.artifact,
+        sandbox=house.sandbox,
+        seed=house.settings.seed,
+    )
+    model, steps = optimize(candidate, conversion.path, folder / "optimize" / candidate.name, supplies)
     job = BuildJob(trial.artifact, conversion, model, folder / "build" / candidate.name, house.sandbox)
     built = build(RuntimeForm(candidate.form), job)
     engine = open_engine(candidate.engine, built.path, conversion.interface, thread_count=candidate.thread_count, sandbox=house.sandbox)

@@ -115,7 +115,7 @@ def _job(entrant: Entrant, reference: Reference, trial: Trial, house: House) -> 
         engine_name=candidate.engine,
         thread_count=candidate.thread_count,
         probes=trial.conversion.probes,
-        tolerance=max(trial.conversion.tolerance, *(traits_of(name).tolerance for name in candidate.passes), 0.0),
+        tolerance=max(trial.conversion.tolerance, *(traits_of(use.name).tolerance for use in candidate.uses), 0.0),
         requirements=trial.plan.requirements,
         metrics=trial.metrics,
         limits=TimingLimits(settings.verify_call_count, settings.verify_time_s),

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from fairlead.core.engine_choice import EngineChoice
+from fairlead.core.pass_use import PassUse, Setting, parse_pass
 from fairlead.core.requirement import Requirement
 from fairlead.core.target import Target
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """One way to deploy: passes to apply in order, the form that the result is brought into (a RuntimeForm), the engine that runs it
-    and its threads.
+    """One way to deploy: passes to apply in order (each as `PassUse` writes it), the form that the result is brought into (a RuntimeForm),
+    the engine that runs it, its threads, and what else the engine is told.
     """
 
     name: str
@@ -21,6 +23,12 @@ class Candidate:
     thread_count: int
     reason: str
     form: str = "onnx"
+    engine_settings: Mapping[str, Setting] = field(default_factory=dict)
+
+    @property
+    def uses(self) -> tuple[PassUse, ...]:
+        """The passes with their settings."""
+        return tuple(parse_pass(text) for text in self.passes)
 
 
 @dataclass(frozen=True)

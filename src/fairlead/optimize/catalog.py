@@ -1,7 +1,4 @@
-"""The index of passes: name -> function(source: Path, destination: Path) -> PassResult. Imports nothing heavy.
-
-A pass whose traits say `needs_rows` takes `calibration` (tensors by input name) as its third argument.
-"""
+"""The index of passes: name -> function(PassJob) -> PassResult, and what each may do, needs and can be set to. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -10,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from fairlead.core.catalog import Catalog, Variant
+from fairlead.core.pass_use import PassUse, Setting
+from fairlead.errors import SpecError
 
 
 class PassKind(enum.StrEnum):
@@ -22,20 +21,16 @@ class PassKind(enum.StrEnum):
 
 @dataclass(frozen=True)
 class PassTraits:
-    """`tolerance` is the difference to be expected, absolute below 1 and relative above: what a candidate with this pass is held to."""
+    """`tolerance` is the difference to be expected, absolute below 1 and relative above: what a candidate with this pass is held to.
+
+    `settings` are the values worth trying of each setting, the default first; a pass may take others, and refuses those that make no sense.
+    """
 
     kind: PassKind
     tolerance: float
     needs_rows: bool = False
-
-
-@dataclass(frozen=True)
-class PassResult:
-    """What a pass did: `versions` of the libraries it used, plain `parameters`, and sentences for the report."""
-
-    versions: Mapping[str, str] = field(default_factory=dict)
-    parameters: Mapping[str, str | int | float | bool] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
+    needs_training: bool = False
+    settings: Mapping[str, tuple[Setting, ...]] = field(default_factory=dict)
 
 
 PASSES = Catalog(
@@ -59,6 +54,32 @@ _TRAITS: Mapping[str, PassTraits] = {
 def traits_of(name: str) -> PassTraits:
     """Return what the pass called `name` may do; one that an entry point added is taken for the worst."""
     return _TRAITS.get(name, PassTraits(PassKind.LOSSY, 0.25))
+
+
+def complete_settings(use: PassUse) -> dict[str, Setting]:
+    """Return every setting of the pass, the user's or the default; raises SpecError for one that it does not have or of another type.
+
+    A pass that an entry point added takes whatever it is given.
+    """
+    if use.name not in _TRAITS:
+        return dict(use.settings)
+    known = _TRAITS[use.name].settings
+    complete = {name: values[0] for name, values in known.items()}
+    for name, value in use.settings.items():
+        if name not in known:
+            listed = f"It has: {', '.join(known)}." if known else "It has no settings."
+            raise SpecError(f"The pass '{use.name}' has no setting '{name}'.", hint=listed)
+        complete[name] = _fitting(use.name, name, value, known[name][0])
+    return complete
+
+
+def _fitting(owner: str, name: str, value: Setting, default: Setting) -> Setting:
+    """Return `value` in the type of the default: a whole number serves where a fraction is meant, nothing else is turned into another."""
+    if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if type(value) is not type(default):
+        raise SpecError(f"'{name}' of the pass '{owner}' is a {type(default).__name__}, not {value!r}.", hint=f"The default is {default}.")
+    return value
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from fairlead.core.interface import Interface, TensorSpec
 from fairlead.core.manifest import FileEntry, Manifest
 from fairlead.engines.opening import open_engine
 from fairlead.errors import CorruptError, UnsupportedError
+from fairlead.optimize.job import PassJob
 from fairlead.optimize.passes.cast_fp16 import cast_fp16
 from fairlead.optimize.passes.quantize_static_int8 import quantize_static_int8
 from fairlead.security.digests import digest_file
@@ -96,7 +97,7 @@ def test_weights_of_half_precision_halve_openvinos_file(network: Path, tmp_path:
         [numpy_helper.from_array(weights, "w"), numpy_helper.from_array(back, "b")],
     )  # fmt: skip
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), network)
-    cast_fp16(network, tmp_path / "half.onnx")
+    cast_fp16(PassJob(network, tmp_path / "half.onnx"))
     whole, half = (
         build(RuntimeForm.OPENVINO, job(network, tmp_path / "a")),
         build(RuntimeForm.OPENVINO, job(tmp_path / "half.onnx", tmp_path / "b")),
@@ -107,7 +108,7 @@ def test_weights_of_half_precision_halve_openvinos_file(network: Path, tmp_path:
 
 @needs_openvino
 def test_openvino_runs_what_was_quantized_with_rows(network: Path, tmp_path: Path) -> None:
-    quantize_static_int8(network, tmp_path / "int8.onnx", {"image": ROWS})
+    quantize_static_int8(PassJob(network, tmp_path / "int8.onnx", rows={"image": ROWS}))
     built = build(RuntimeForm.OPENVINO, job(tmp_path / "int8.onnx", tmp_path / "a"))
     assert np.abs(answers("openvino", built.path) - answers("onnxruntime", network)).max() < 0.02
 

@@ -15,7 +15,7 @@ from fairlead.core.plan import Candidate
 from fairlead.engines.onnxruntime_engine import OnnxRuntimeEngine
 from fairlead.errors import CorruptError, UnsupportedError
 from fairlead.optimize import stage as optimize_stage
-from fairlead.optimize.catalog import PassResult
+from fairlead.optimize.job import PassJob, PassResult
 from fairlead.optimize.passes.clean_graph import clean_graph
 from fairlead.optimize.stage import optimize
 
@@ -68,7 +68,7 @@ def untidy(path: Path) -> Path:
 
 def test_what_changes_no_answer_is_taken_out(tmp_path: Path) -> None:
     source = untidy(tmp_path / "a.onnx")
-    result = clean_graph(source, tmp_path / "b.onnx")
+    result = clean_graph(PassJob(source, tmp_path / "b.onnx"))
     graph = onnx.load(tmp_path / "b.onnx").graph
     assert [node.op_type for node in graph.node] == ["MatMul", "MatMul", "Add"]
     assert len(graph.initializer) == 2
@@ -78,19 +78,19 @@ def test_what_changes_no_answer_is_taken_out(tmp_path: Path) -> None:
 
 def test_every_answer_keeps_its_bits(tmp_path: Path) -> None:
     source = untidy(tmp_path / "a.onnx")
-    clean_graph(source, tmp_path / "b.onnx")
+    clean_graph(PassJob(source, tmp_path / "b.onnx"))
     assert answers(source).tobytes() == answers(tmp_path / "b.onnx").tobytes()
 
 
 def test_a_second_pass_writes_the_same_bytes(tmp_path: Path) -> None:
-    clean_graph(untidy(tmp_path / "a.onnx"), tmp_path / "b.onnx")
-    clean_graph(tmp_path / "b.onnx", tmp_path / "c.onnx")
+    clean_graph(PassJob(untidy(tmp_path / "a.onnx"), tmp_path / "b.onnx"))
+    clean_graph(PassJob(tmp_path / "b.onnx", tmp_path / "c.onnx"))
     assert (tmp_path / "b.onnx").read_bytes() == (tmp_path / "c.onnx").read_bytes()
 
 
 def test_the_names_of_inputs_and_outputs_stay(tmp_path: Path) -> None:
     source = save(tmp_path / "a.onnx", [helper.make_node("Identity", ["x"], ["y"])], [])
-    clean_graph(source, tmp_path / "b.onnx")
+    clean_graph(PassJob(source, tmp_path / "b.onnx"))
     graph = onnx.load(tmp_path / "b.onnx").graph
     assert (graph.input[0].name, graph.output[0].name) == ("x", "y")
     assert np.array_equal(answers(tmp_path / "b.onnx"), ROWS)
@@ -99,13 +99,13 @@ def test_the_names_of_inputs_and_outputs_stay(tmp_path: Path) -> None:
 def test_a_dropout_that_trains_is_kept(tmp_path: Path) -> None:
     weights = [numpy_helper.from_array(np.float32(0.5), "ratio"), numpy_helper.from_array(np.array(1, dtype=bool), "training")]
     source = save(tmp_path / "a.onnx", [helper.make_node("Dropout", ["x", "ratio", "training"], ["y"], seed=1)], weights)
-    clean_graph(source, tmp_path / "b.onnx")
+    clean_graph(PassJob(source, tmp_path / "b.onnx"))
     assert [node.op_type for node in onnx.load(tmp_path / "b.onnx").graph.node] == ["Dropout"]
 
 
 def test_random_numbers_are_not_frozen(tmp_path: Path) -> None:
     nodes = [helper.make_node("RandomNormalLike", ["w"], ["noise"]), helper.make_node("Add", ["x", "noise"], ["y"])]
-    clean_graph(save(tmp_path / "a.onnx", nodes, [weight("w", 8)]), tmp_path / "b.onnx")
+    clean_graph(PassJob(save(tmp_path / "a.onnx", nodes, [weight("w", 8)]), tmp_path / "b.onnx"))
     assert "RandomNormalLike" in [node.op_type for node in onnx.load(tmp_path / "b.onnx").graph.node]
 
 
@@ -117,7 +117,7 @@ def test_a_constant_that_would_make_the_file_large_is_left_to_the_runtime(tmp_pa
         helper.make_node("Add", ["x", "sum"], ["y"]),
     ]
     source = save(tmp_path / "a.onnx", nodes, [weight("w", 8), shape, numpy_helper.from_array(np.array([0], dtype=np.int64), "axes")])
-    clean_graph(source, tmp_path / "b.onnx")
+    clean_graph(PassJob(source, tmp_path / "b.onnx"))
     assert (tmp_path / "b.onnx").stat().st_size <= source.stat().st_size
     assert answers(source).tobytes() == answers(tmp_path / "b.onnx").tobytes()
 
@@ -134,7 +134,7 @@ def test_values_that_a_branch_uses_are_kept(tmp_path: Path) -> None:
         helper.make_node("If", ["is_large"], ["y"], then_branch=branch("then", "Neg"), else_branch=branch("else", "Abs")),
     ]
     source = save(tmp_path / "a.onnx", nodes, [numpy_helper.from_array(np.float32(3.0), "limit")])
-    clean_graph(source, tmp_path / "b.onnx")
+    clean_graph(PassJob(source, tmp_path / "b.onnx"))
     for rows in (ROWS, ROWS * 10):
         assert answers(source, rows).tobytes() == answers(tmp_path / "b.onnx", rows).tobytes()
 
@@ -155,11 +155,11 @@ def test_a_candidate_without_passes_is_the_converted_file_itself(tmp_path: Path)
 
 
 def test_a_pass_that_renames_an_output_is_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def bad_pass(source: Path, destination: Path) -> PassResult:
-        model = onnx.load(source)
+    def bad_pass(job: PassJob) -> PassResult:
+        model = onnx.load(job.source)
         model.graph.output[0].name = "other"
         model.graph.node[-1].output[0] = "other"
-        onnx.save(model, destination)
+        onnx.save(model, job.destination)
         return PassResult()
 
     class Fake:

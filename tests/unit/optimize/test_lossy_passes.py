@@ -14,10 +14,13 @@ from onnx import TensorProto, helper, numpy_helper
 
 from fairlead.core.dtype import DType
 from fairlead.core.interface import Interface, TensorSpec
+from fairlead.core.pass_use import PassUse
 from fairlead.core.plan import Candidate
 from fairlead.engines.onnxruntime_engine import OnnxRuntimeEngine
-from fairlead.errors import UnsupportedError
-from fairlead.optimize.catalog import PASSES, PRESETS, PassKind, traits_of
+from fairlead.errors import SpecError, UnsupportedError
+from fairlead.optimize import catalog
+from fairlead.optimize.catalog import PASSES, PRESETS, PassKind, PassTraits, complete_settings, traits_of
+from fairlead.optimize.job import PassJob, Supplies
 from fairlead.optimize.passes.cast_fp16 import cast_fp16
 from fairlead.optimize.passes.optimize_graph import optimize_graph
 from fairlead.optimize.passes.quantize_dynamic_int8 import quantize_dynamic_int8
@@ -30,7 +33,11 @@ NAMES = ("cast_fp16", "optimize_graph", "quantize_dynamic_int8", "quantize_stati
 
 
 def run_pass(name: str, source: Path, destination: Path) -> Any:
-    return PASSES.load(name)(source, destination, *([{"x": ROWS}] if traits_of(name).needs_rows else []))
+    return PASSES.load(name)(job(name, source, destination))
+
+
+def job(name: str, source: Path, destination: Path, rows: Any = ROWS) -> PassJob:
+    return PassJob(source, destination, complete_settings(PassUse(name)), rows={"x": rows})
 
 
 @pytest.fixture
@@ -109,7 +116,7 @@ def test_the_same_model_becomes_the_same_bytes(name: str, network: Path, tmp_pat
 @pytest.mark.parametrize("name", NAMES)
 def test_inputs_and_outputs_stay_and_nothing_is_noted_about_the_tools(name: str, network: Path, tmp_path: Path) -> None:
     candidate = Candidate(name, (name,), "onnxruntime", 1, "")
-    path, steps = optimize(candidate, network, tmp_path / "work", {"x": ROWS})
+    path, steps = optimize(candidate, network, tmp_path / "work", Supplies(rows={"x": ROWS}))
     assert onnx.load(path).metadata_props == []
     assert steps[0].notes
 
@@ -122,7 +129,7 @@ def test_a_model_for_which_it_would_do_nothing_is_refused_by_name(name: str, tre
 
 
 def test_large_weights_are_stored_as_half_and_computed_as_single_precision(network: Path, tmp_path: Path) -> None:
-    result = cast_fp16(network, tmp_path / "half.onnx")
+    result = cast_fp16(PassJob(network, tmp_path / "half.onnx"))
     types = {tensor.name: tensor.data_type for tensor in onnx.load(tmp_path / "half.onnx").graph.initializer}
     assert {name for name, kind in types.items() if kind == TensorProto.FLOAT16} == {"k_fp16", "w1_fp16", "w2_fp16"}
     assert operators(tmp_path / "half.onnx").count("Cast") == 3
@@ -136,7 +143,7 @@ def test_a_weight_that_half_precision_cannot_hold_stays_as_it_is(value: float, t
     tensors.append(numpy_helper.from_array(np.full((64, 64), value, np.float32), "wide"))
     nodes = [helper.make_node("MatMul", ["x", "plain"], ["h"]), helper.make_node("MatMul", ["h", "wide"], ["y"])]
     source = save(tmp_path / "wide.onnx", nodes, tensors, [None, 64])
-    result = cast_fp16(source, tmp_path / "half.onnx")
+    result = cast_fp16(PassJob(source, tmp_path / "half.onnx"))
     assert [tensor.name for tensor in onnx.load(tmp_path / "half.onnx").graph.initializer] == ["wide", "plain_fp16"]
     assert "1 weights stay float32" in result.notes[1]
 
@@ -144,27 +151,27 @@ def test_a_weight_that_half_precision_cannot_hold_stays_as_it_is(value: float, t
 def test_names_that_are_taken_are_not_taken_again(tmp_path: Path) -> None:
     tensors = [numpy_helper.from_array(RNG.normal(size=(32, 32)).astype(np.float32), name) for name in ("w", "w_fp16")]
     nodes = [helper.make_node("MatMul", ["x", "w"], ["w_fp16_2"]), helper.make_node("MatMul", ["w_fp16_2", "w_fp16"], ["y"])]
-    cast_fp16(save(tmp_path / "a.onnx", nodes, tensors, [None, 32]), tmp_path / "half.onnx")
+    cast_fp16(PassJob(save(tmp_path / "a.onnx", nodes, tensors, [None, 32]), tmp_path / "half.onnx"))
     onnx.checker.check_model(onnx.load(tmp_path / "half.onnx"))
 
 
 def test_the_runtimes_fusions_are_written_down(network: Path, tmp_path: Path) -> None:
-    result = optimize_graph(network, tmp_path / "fused.onnx")
+    result = optimize_graph(PassJob(network, tmp_path / "fused.onnx"))
     assert "BatchNormalization" not in operators(tmp_path / "fused.onnx")
     assert len(operators(tmp_path / "fused.onnx")) < len(operators(network))
     assert result.parameters == {"level": "extended"}
 
 
 def test_matrix_products_alone_are_quantized_without_rows(network: Path, tmp_path: Path) -> None:
-    quantize_dynamic_int8(network, tmp_path / "int8.onnx")
+    quantize_dynamic_int8(PassJob(network, tmp_path / "int8.onnx"))
     assert operators(tmp_path / "int8.onnx").count("MatMulInteger") == 2
     assert "Conv" in operators(tmp_path / "int8.onnx")
     assert (tmp_path / "int8.onnx").stat().st_size < 0.5 * network.stat().st_size
 
 
-@pytest.mark.parametrize("quantize", [quantize_dynamic_int8, lambda *paths: quantize_static_int8(*paths, {"x": ROWS})])
+@pytest.mark.parametrize("quantize", [quantize_dynamic_int8, quantize_static_int8])
 def test_weights_take_7_bits_so_that_no_processor_saturates(quantize: Callable[..., Any], network: Path, tmp_path: Path) -> None:
-    quantize(network, tmp_path / "int8.onnx")
+    quantize(PassJob(network, tmp_path / "int8.onnx", rows={"x": ROWS}))
     stored = [
         numpy_helper.to_array(one) for one in onnx.load(tmp_path / "int8.onnx").graph.initializer if one.data_type == TensorProto.INT8
     ]
@@ -175,7 +182,7 @@ def test_weights_take_7_bits_so_that_no_processor_saturates(quantize: Callable[.
 
 
 def test_convolutions_are_quantized_with_rows_and_what_decides_is_not(network: Path, tmp_path: Path) -> None:
-    result = quantize_static_int8(network, tmp_path / "int8.onnx", {"x": ROWS})
+    result = quantize_static_int8(PassJob(network, tmp_path / "int8.onnx", rows={"x": ROWS}))
     nodes = {output: node for node in onnx.load(tmp_path / "int8.onnx").graph.node for output in node.output}
     convolution = next(node for node in nodes.values() if node.op_type == "Conv")
     assert [nodes[name].op_type for name in convolution.input[:2]] == ["DequantizeLinear", "DequantizeLinear"]
@@ -188,22 +195,22 @@ def test_a_pass_that_needs_rows_says_so_where_there_are_none(network: Path, tmp_
     candidate = Candidate("int8", ("quantize_static_int8",), "onnxruntime", 1, "")
     for rows in (None, {}):
         with pytest.raises(UnsupportedError, match="there are none"):
-            optimize(candidate, network, tmp_path / "work", rows)
+            optimize(candidate, network, tmp_path / "work", Supplies(rows=rows))
     with pytest.raises(UnsupportedError, match="needs rows"):
-        quantize_static_int8(network, tmp_path / "int8.onnx", {"x": ROWS[:0]})
+        quantize_static_int8(PassJob(network, tmp_path / "int8.onnx", rows={"x": ROWS[:0]}))
 
 
 def test_a_model_that_would_grow_is_refused(tmp_path: Path) -> None:
     weights = [numpy_helper.from_array(np.ones((3, 2), np.float32), "w")]
     source = save(tmp_path / "small.onnx", [helper.make_node("MatMul", ["x", "w"], ["y"])], weights, [None, 3])
     with pytest.raises(UnsupportedError, match="does not get smaller"):
-        quantize_dynamic_int8(source, tmp_path / "int8.onnx")
+        quantize_dynamic_int8(PassJob(source, tmp_path / "int8.onnx"))
 
 
 def test_quantizing_prints_nothing_and_leaves_logging_alone(network: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     before = list(logging.getLogger().handlers)
-    quantize_dynamic_int8(network, tmp_path / "a.onnx")
-    quantize_static_int8(network, tmp_path / "b.onnx", {"x": ROWS})
+    quantize_dynamic_int8(PassJob(network, tmp_path / "a.onnx"))
+    quantize_static_int8(PassJob(network, tmp_path / "b.onnx", rows={"x": ROWS}))
     assert logging.getLogger().handlers == before
     assert capfd.readouterr() == ("", "")
 
@@ -211,3 +218,24 @@ def test_quantizing_prints_nothing_and_leaves_logging_alone(network: Path, tmp_p
 def test_every_pass_of_a_preset_exists_and_an_unknown_one_is_taken_for_the_worst() -> None:
     assert {name for preset in PRESETS.values() for name in preset.passes} <= set(PASSES.variants)
     assert traits_of("of another package").kind is PassKind.LOSSY
+
+
+def test_settings_are_the_users_or_the_default_in_the_default_s_type(monkeypatch: pytest.MonkeyPatch) -> None:
+    table = {"prune": PassTraits(PassKind.LOSSY, 0.1, settings={"ratio": (0.5, 0.25), "is_global": (True, False), "by": ("norm",)})}
+    monkeypatch.setattr(catalog, "_TRAITS", table)
+    assert complete_settings(PassUse("prune", {"ratio": 1})) == {"ratio": 1.0, "is_global": True, "by": "norm"}
+    assert complete_settings(PassUse("added-by-an-entry-point", {"x": 1})) == {"x": 1}
+    for name, value, said in (
+        ("rate", 0.5, "no setting 'rate'"),
+        ("ratio", "half", "float"),
+        ("is_global", 1, "bool"),
+        ("ratio", True, "float"),
+    ):
+        with pytest.raises(SpecError, match=said):
+            complete_settings(PassUse("prune", {name: value}))
+
+
+def test_a_pass_that_trains_asks_for_rows_to_train_on(network: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(catalog, "_TRAITS", {"cast_fp16": PassTraits(PassKind.LOSSY, 0.1, needs_training=True)})
+    with pytest.raises(UnsupportedError, match="rows to train on"):
+        optimize(Candidate("c", ("cast_fp16",), "onnxruntime", 1, ""), network, tmp_path / "work", Supplies())

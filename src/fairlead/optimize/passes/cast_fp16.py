@@ -7,7 +7,6 @@ Refuses a model without large weights, such as trees.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,15 +15,16 @@ from onnx import TensorProto, helper, numpy_helper
 
 from fairlead.core.interface import Array
 from fairlead.errors import UnsupportedError
-from fairlead.optimize.catalog import PassResult
+from fairlead.optimize.job import PassJob, PassResult
 from fairlead.optimize.offline_session import write
 
 _SMALLEST = 256  # elements; below, nothing is won
 _RELATIVE = 2.0**-10  # of the weight's largest element; half precision rounds by half of that at most
 
 
-def cast_fp16(source: Path, destination: Path) -> PassResult:
-    """Write the model of `source` with its large weights as float16 to `destination`."""
+def cast_fp16(job: PassJob) -> PassResult:
+    """Write the model of `job.source` with its large weights as float16 to `job.destination`."""
+    source, destination = job.source, job.destination
     model = onnx.load_model(source)
     taken = _names(model.graph)
     names, kept = [], 0

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import onnx
@@ -17,7 +16,7 @@ import onnxruntime
 from onnx import numpy_helper
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
-from fairlead.optimize.catalog import PassResult
+from fairlead.optimize.job import PassJob, PassResult
 
 _GROWTH_BYTES = 1024  # a folded constant may be this much larger than what it is computed from
 _RANDOM = frozenset({"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli"})
@@ -30,8 +29,9 @@ _FOLD_ERRORS = (
 )
 
 
-def clean_graph(source: Path, destination: Path) -> PassResult:
-    """Write the cleaned model of `source` to `destination`."""
+def clean_graph(job: PassJob) -> PassResult:
+    """Write the cleaned model of `job.source` to `job.destination`."""
+    source, destination = job.source, job.destination
     model = onnx.load(source)
     before = len(model.graph.node), source.stat().st_size
     pinned = _names_of_surface(model.graph) | set(_names_in_subgraphs(model.graph))

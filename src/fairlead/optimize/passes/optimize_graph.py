@@ -6,20 +6,19 @@ result runs in ONNX Runtime alone. Refuses a model in which nothing changes.
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import onnx
 import onnxruntime
 
 from fairlead.errors import UnsupportedError
-from fairlead.optimize.catalog import PassResult
+from fairlead.optimize.job import PassJob, PassResult
 from fairlead.optimize.offline_session import optimized, write
 
 _LEVEL = "extended"
 
 
-def optimize_graph(source: Path, destination: Path) -> PassResult:
-    """Write the optimized model of `source` to `destination`; raises UnsupportedError where that is the model itself."""
+def optimize_graph(job: PassJob) -> PassResult:
+    """Write the optimized model of `job.source` to `job.destination`; raises UnsupportedError where that is the model itself."""
+    source, destination = job.source, job.destination
     before = [(node.domain, node.op_type) for node in onnx.load_model(source).graph.node]
     model = optimized(source, _LEVEL)
     after = [(node.domain, node.op_type) for node in model.graph.node]

@@ -12,15 +12,16 @@ from pathlib import Path
 import onnxruntime
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
-from fairlead.optimize.catalog import PassResult
+from fairlead.optimize.job import PassJob, PassResult
 from fairlead.optimize.quantizing import finish, prepared, silent
 
 _OPERATORS = ["MatMul", "Gemm"]
 _MADE = frozenset({"MatMulInteger"})
 
 
-def quantize_dynamic_int8(source: Path, destination: Path) -> PassResult:
-    """Write the quantized model of `source` to `destination`."""
+def quantize_dynamic_int8(job: PassJob) -> PassResult:
+    """Write the quantized model of `job.source` to `job.destination`."""
+    source, destination = job.source, job.destination
     model = prepared(source)
     with silent(), tempfile.TemporaryDirectory(prefix="fairlead-quantize-") as folder:
         written = Path(folder) / "quantized.onnx"

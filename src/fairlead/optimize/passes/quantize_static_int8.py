@@ -17,7 +17,7 @@ from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, Q
 
 from fairlead.core.interface import Tensors
 from fairlead.errors import UnsupportedError
-from fairlead.optimize.catalog import PassResult
+from fairlead.optimize.job import PassJob, PassResult
 from fairlead.optimize.quantizing import finish, prepared, silent
 
 ROW_LIMIT = 512  # more rows widen ranges and take longer
@@ -40,8 +40,9 @@ class _Rows(CalibrationDataReader):  # type: ignore[misc] # the library has no t
         return next(self._batches, None)
 
 
-def quantize_static_int8(source: Path, destination: Path, calibration: Tensors) -> PassResult:
-    """Write the quantized model of `source` to `destination`; `calibration` are rows like those that will be asked, by input name."""
+def quantize_static_int8(job: PassJob) -> PassResult:
+    """Write the quantized model of `job.source` to `job.destination`."""
+    source, destination, calibration = job.source, job.destination, job.rows or {}
     rows = min((len(tensor) for tensor in calibration.values()), default=0)
     if rows == 0:
         raise UnsupportedError("Static quantization needs rows to measure ranges on.", hint="Give data with the model.")
