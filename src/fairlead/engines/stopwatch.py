@@ -79,10 +79,10 @@ def compare_engines(
     started = clock()
     deadline = started + limits.time_s * len(engines)
     done, slice_count = 0, 1
-    with _collector_off():
+    with collector_off():
         while done < limits.call_count and (done == 0 or clock() < deadline):
             for name, engine in engines.items():
-                calls[name] += _time_calls(engine, inputs, slice_count, clock)
+                calls[name] += time_calls(engine, inputs, slice_count, clock)
             done += slice_count
             is_quick = clock() - started < limits.time_s * len(engines) * _QUICK_RATIO
             slice_count = min(_SLICE if is_quick or slice_count > 1 else 1, limits.call_count - done)
@@ -97,7 +97,8 @@ def _warm_up(engine: Engine, inputs: Tensors, limits: TimingLimits, clock: Clock
             return
 
 
-def _time_calls(engine: Engine, inputs: Tensors, count: int, clock: Clock) -> list[float]:
+def time_calls(engine: Engine, inputs: Tensors, count: int, clock: Clock) -> list[float]:
+    """Return the milliseconds of each of `count` calls, one after the other."""
     times = []
     for _ in range(count):
         started = clock()
@@ -107,7 +108,8 @@ def _time_calls(engine: Engine, inputs: Tensors, count: int, clock: Clock) -> li
 
 
 @contextmanager
-def _collector_off() -> Iterator[None]:
+def collector_off() -> Iterator[None]:
+    """Keep the garbage collector from running while the clock runs."""
     was_enabled = gc.isenabled()
     gc.collect()
     gc.disable()
