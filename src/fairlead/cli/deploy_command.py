@@ -12,7 +12,7 @@ from fairlead.app.deploy import Deployed
 from fairlead.app.deploy import deploy as run_deploy
 from fairlead.app.requests import Flags, build_request
 from fairlead.app.wiring import House, build_house
-from fairlead.cli.printing import StepProgress, emit_json, home_option, json_option, mark, source_options, table
+from fairlead.cli.printing import StepProgress, check_mark, emit_json, home_option, json_option, source_options, table
 from fairlead.core.interface import Task
 from fairlead.core.verdict import Verdict
 
@@ -78,7 +78,7 @@ def _describe(deployed: Deployed) -> str:
 
 def checks_table(verdict: Verdict) -> str:
     """Return the checks as a text table."""
-    rows = [(mark(is_good=check.is_met), check.name, f"{check.measured:.6g}", check.bound, check.detail) for check in verdict.checks]
+    rows = [(check_mark(check), check.name, f"{check.measured:.6g}", check.bound, check.detail) for check in verdict.checks]
     return table(rows, ("", "CHECK", "MEASURED", "BOUND", ""))
 
 

@@ -7,9 +7,12 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import click
+
+if TYPE_CHECKING:
+    from fairlead.core.verdict import Check
 
 F = TypeVar("F", bound=Callable[..., Any])
 WIDTH = 9
@@ -111,6 +114,11 @@ class StepProgress:
 def mark(*, is_good: bool) -> str:
     """Return a tick or a cross."""
     return click.style("✓", fg="green") if is_good else click.style("✗", fg="red")
+
+
+def check_mark(check: Check) -> str:
+    """Return a tick, a cross, or a point for what is told and was not asked."""
+    return mark(is_good=check.is_met) if check.is_met or check.is_gate else click.style("·", dim=True)
 
 
 def sections(parts: Sequence[tuple[str, Sequence[str]]]) -> str:

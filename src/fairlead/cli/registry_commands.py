@@ -9,7 +9,7 @@ import click
 
 from fairlead.app import catalogue
 from fairlead.app.wiring import build_house
-from fairlead.cli.printing import emit_json, home_option, json_option, mark, sections, table
+from fairlead.cli.printing import check_mark, emit_json, home_option, json_option, sections, table
 from fairlead.core.version import PRODUCTION, AliasMove
 
 
@@ -107,9 +107,7 @@ def _day(at: float) -> str:
 def _describe(view: catalogue.VersionView) -> str:
     verdict, version = view.verdict, view.version
     pointing = "  ".join(f"@{alias}" for alias in view.aliases) or "no alias points here"
-    checks = [
-        (f"{mark(is_good=check.is_met)} {check.name}", f"{check.measured:.6g}", check.bound, check.detail) for check in verdict.checks
-    ]
+    checks = [(f"{check_mark(check)} {check.name}", f"{check.measured:.6g}", check.bound, check.detail) for check in verdict.checks]
     speed = [
         f"batch {item.batch}: p50 {item.p50_ms:.3f} ms, p99 {item.p99_ms:.3f} ms, {item.throughput_rps:,.0f} rows/s"
         for item in verdict.speed

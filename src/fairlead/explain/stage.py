@@ -59,7 +59,8 @@ def _promise(verdict: Verdict, plan: Plan) -> Iterator[str]:
     yield "| Check | Measured | Needed | Met |"
     yield "|---|---:|---:|---|"
     for check in verdict.checks:
-        yield f"| `{_plain(check.name)}` | {check.measured:.6g} | {check.bound} | {'yes' if check.is_met else 'no'} |"
+        held = "yes" if check.is_met else "no" if check.is_gate else "told, not asked"
+        yield f"| `{_plain(check.name)}` | {check.measured:.6g} | {check.bound} | {held} |"
     yield ""
 
 

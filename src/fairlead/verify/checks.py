@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,6 +11,8 @@ from fairlead.core.verdict import Calibration, Check, Quality, Speed
 from fairlead.errors import RequirementError
 from fairlead.verify.calibration import GAP_LIMIT
 from fairlead.verify.parity import Comparison
+
+FLOORS = (MetricKind.QUALITY, MetricKind.PARITY)  # a requirement of these kinds says what a candidate may lose
 
 
 @dataclass(frozen=True)
@@ -23,6 +26,7 @@ class Measurements:
     memory_peak_bytes: int
     thread_count: int
     is_synthetic: bool
+    is_lossy: bool = False
     calibration: Calibration | None = None
 
 
@@ -34,19 +38,23 @@ def build_checks(found: Measurements, requirements: Sequence[Requirement]) -> tu
 def builtin_checks(found: Measurements, requirements: Sequence[Requirement]) -> tuple[Check, ...]:
     """Return parity, decisions, batch invariance, determinism, whether probabilities are any, and whether answers are numbers.
 
-    `max_abs_diff<=x` replaces the parity check, `decision_flips<=n` the decision check.
+    `max_abs_diff<=x` replaces the parity check, `decision_flips<=n` the decision check. Of a candidate that was made to answer otherwise,
+    both are told and no gates where a requirement says what may be lost.
     """
     bounded = {item.metric for item in requirements}
+    is_gate = not (found.is_lossy and any(item.kind in FLOORS for item in requirements))
     comparison, parity = found.comparison, found.comparison.parity
     within = f"<= {parity.tolerance:g}"
     checks = []
     if "max_abs_diff" not in bounded:
         worst = comparison.scaled_max
         detail = f"largest difference from the original over {parity.row_count} rows, relative above 1"
-        checks.append(Check("parity", worst <= parity.tolerance, worst, within, detail))
+        # Infinite: a number where the original has none, or none where it has one. That is no loss of precision.
+        checks.append(Check("parity", worst <= parity.tolerance, worst, within, detail, is_gate=is_gate or math.isinf(worst)))
     if "decision_flips" not in bounded and parity.decision_flip_count is not None:
         detail = comparison.first_flip or f"no decision of {parity.row_count} differs from the original's"
-        checks.append(Check("decisions", parity.decision_flip_count == 0, float(parity.decision_flip_count), "<= 0", detail))
+        count = parity.decision_flip_count
+        checks.append(Check("decisions", count == 0, float(count), "<= 0", detail, is_gate=is_gate))
     worst = comparison.batch_scaled_max
     sizes = ", ".join(parity.batch_max_abs)
     checks.append(Check("batch invariance", worst <= parity.tolerance, worst, within, f"rows in batches of {sizes} against all at once"))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from fairlead.core.dataset import Dataset
@@ -34,8 +34,10 @@ class VerifyJob:
     original.
 
     `dataset` fits the candidate's interface; `probes` are rows at the original's own thresholds. `tolerance` is absolute below 1 and
-    relative above. `metrics` are the user's own functions by the name that requirements use. `limits` bound the timed calls of each batch
-    size. `command` is how to measure again. `size_bytes` is that of all files of the candidate (None: `model_path` is the only one).
+    relative above; `exact_tolerance` is that of the conversion alone (0: the same). `is_lossy` says that the candidate was made to answer
+    otherwise (see `checks`). `metrics` are the user's own functions by the name that requirements use. `limits` bound the timed calls of
+    each batch size. `command` is how to measure again. `size_bytes` is that of all files of the candidate (None: `model_path` is the only
+    one).
     """
 
     reference: Engine
@@ -50,6 +52,8 @@ class VerifyJob:
     thread_count: int = 1
     probes: Tensors | None = field(default=None, repr=False)
     tolerance: float = 1e-5
+    exact_tolerance: float = 0.0
+    is_lossy: bool = False
     requirements: tuple[Requirement, ...] = ()
     metrics: Mapping[str, CustomMetric] = field(default_factory=dict)
     limits: TimingLimits = field(default_factory=TimingLimits)
@@ -92,6 +96,7 @@ def verify(job: VerifyJob) -> Verdict:
         calibration=calibration,
         thread_count=job.thread_count,
         is_synthetic=job.dataset.is_synthetic,
+        is_lossy=job.is_lossy,
     )
     # 5. The verdict.
     return _conclude(job, found, _notes(job, interface, found))
@@ -112,7 +117,7 @@ def _conclude(job: VerifyJob, found: Measurements, notes: tuple[str, ...]) -> Ve
         engine=job.candidate.description,
         reference=job.reference.description,
         checks=build_checks(found, job.requirements),
-        parity=found.comparison.parity,
+        parity=replace(found.comparison.parity, exact_tolerance=job.exact_tolerance),
         quality=found.quality,
         speed=found.speed,
         size_bytes=found.size_bytes,

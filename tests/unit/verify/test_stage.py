@@ -241,6 +241,50 @@ def test_a_candidate_that_takes_missing_values_otherwise_is_red_and_its_verdict_
     assert dump(load(dump(passes_on), Verdict)) == dump(passes_on)
 
 
+def noisy(given: Array) -> Array:
+    return softmax(WEIGHTS + np.float32(0.2) * np.sign(WEIGHTS))(given)
+
+
+def test_what_a_compressed_model_may_lose_is_said_by_a_requirement(make_job: MakeJob) -> None:
+    """Told and no gate: flips and differences. Without such a requirement nothing may be lost."""
+    job = make_job(candidate=FakeEngine(noisy))
+    gates = {check.name for check in verify(job).failures}
+    assert {"parity", "decisions"} <= gates
+    assert {check.name for check in verify(dataclasses.replace(job, is_lossy=True)).failures} == gates
+    held = verify(dataclasses.replace(job, is_lossy=True, requirements=parse_requirements(["accuracy_drop<=1", "p99_ms<=1e4"])))
+    told = {check.name: check for check in held.checks if not check.is_gate}
+    assert held.is_green
+    assert set(told) == {"parity", "decisions"}
+    assert told["decisions"].measured == held.parity.decision_flip_count != 0
+    exact = verify(dataclasses.replace(job, requirements=parse_requirements(["accuracy_drop<=1"])))
+    assert {check.name for check in exact.failures} == gates
+    bounded = verify(dataclasses.replace(job, is_lossy=True, requirements=parse_requirements(["accuracy_drop<=1", "decision_flips<=0"])))
+    assert [check.name for check in bounded.failures] == ["decision_flips"]
+
+
+def test_a_compressed_model_that_answers_nan_is_red_whatever_it_may_lose(make_job: MakeJob) -> None:
+    def broken(given: Array) -> Array:
+        scores = softmax(WEIGHTS)(given).copy()
+        scores[given[:, 0] == ROWS[2, 0]] = np.nan
+        return scores
+
+    job = make_job("accuracy_drop<=1", candidate=FakeEngine(broken))
+    verdict = verify(dataclasses.replace(job, is_lossy=True))
+    assert "parity" in {check.name for check in verdict.failures}
+
+
+def test_joining_requests_is_judged_by_what_the_original_allows_not_by_what_a_pass_does(make_job: MakeJob) -> None:
+    def of_the_whole_batch(given: Array) -> Array:
+        return softmax(WEIGHTS)(given) + np.float32(1e-3) * np.float32(len(given) % 2)
+
+    job = make_job("accuracy_drop<=1", candidate=FakeEngine(of_the_whole_batch))
+    job = dataclasses.replace(job, is_lossy=True, tolerance=0.1, exact_tolerance=1e-5)
+    verdict = verify(job)
+    assert all(check.is_met for check in verdict.checks if check.name == "batch invariance")
+    assert not verdict.is_batch_invariant
+    assert verify(dataclasses.replace(job, candidate=FakeEngine(softmax(WEIGHTS)))).is_batch_invariant
+
+
 def test_probes_count_as_rows(make_job: MakeJob) -> None:
     verdict = verify(make_job(probes={"x": ROWS[:5]}))
     assert (verdict.parity.probe_count, verdict.parity.row_count, verdict.row_count) == (5, 205, 200)
