@@ -1,7 +1,11 @@
-"""Times two engines in pairs until it is known which is faster: short slices of calls, in random order within each pair.
+"""Times two engines in pairs until it is known which model is faster: both opened anew, short slices of calls, all in random order.
 
-Takes two engines and the rows to send; gives a core Comparison. Raises what an engine raises. The decision, and when enough is known, is
-core.paired's; the clock is the stopwatch's.
+Takes two ways to open an engine and the rows to send; gives a core Comparison. Raises what opening and running raise; closes what it opens.
+The decision, and when enough is known, is core.paired's; the clock is the stopwatch's.
+
+Why anew: where a model comes to lie in memory makes it up to 5 % faster or slower for as long as it is open, and no number of calls tells
+that from a difference between two models. So a pair is one opening of both, in random order: for equal models either is as likely to lie
+better. Within a pair, slices of both take turns, and the pair counts with the median of their ratios.
 """
 
 from __future__ import annotations
@@ -10,6 +14,7 @@ import math
 import random
 import statistics
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from fairlead.core.interface import Tensors
@@ -17,52 +22,69 @@ from fairlead.core.paired import CONFIDENCE, SMALLEST_EFFECT, Comparison, Outcom
 from fairlead.core.ports import Clock, Engine
 from fairlead.engines.stopwatch import collector_off, time_calls
 
-_SLICE_S = 0.0005  # long enough that the clock's own reading does not count, short enough that a burst spoils few pairs
-_SLICE_CALLS = 16
+Opener = Callable[[], Engine]
+_SLICE_S = 0.0003  # long enough that reading the clock does not count, short enough that a burst spoils few slices
+_SLICE_CALLS = 10
+_TURNS = (3, 31)  # slices of each engine in a pair: as long as opening took, within these
 
 
 @dataclass(frozen=True)
 class PairLimits:
     """At most about `time_s` seconds and `pair_count` pairs; the decision's `confidence`, and the smallest difference that counts."""
 
-    time_s: float = 2.0
+    time_s: float = 3.0
     pair_count: int = 2000
     confidence: float = CONFIDENCE
     smallest_effect: float = SMALLEST_EFFECT
-    warm_up_count: int = 5
     seed: int = 0
 
 
 def decide_faster(
-    a: Engine, b: Engine, inputs: Tensors, limits: PairLimits | None = None, *, clock: Clock = time.perf_counter
+    a: Opener, b: Opener, inputs: Tensors, limits: PairLimits | None = None, *, clock: Clock = time.perf_counter
 ) -> Comparison:
-    """Return how fast `a` is against `b` on `inputs`, sent again and again; stops as soon as that is decided."""
+    """Return how fast what `a` opens is against what `b` opens on `inputs`; stops as soon as that is decided."""
     limits = limits or PairLimits()
     order = random.Random(limits.seed)  # noqa: S311 - the order of measurements, nothing secret
     test = PairedTest(confidence=limits.confidence, smallest_effect=limits.smallest_effect)
-    started = clock()
-    count = min(_slice_calls(engine, inputs, limits, clock) for engine in (a, b))
+    deadline = clock() + limits.time_s
     with collector_off():
         for _ in range(limits.pair_count):
-            is_swapped = order.random() < 0.5
-            first, second = (b, a) if is_swapped else (a, b)
-            times = [_slice_ms(engine, inputs, count, clock) for engine in (first, second)]
-            log_ratio = math.log(times[0] / times[1])
-            test.add(-log_ratio if is_swapped else log_ratio)
-            if test.outcome is not Outcome.OPEN or clock() - started > limits.time_s:
+            test.add(_pair(a, b, inputs, order, clock))
+            if test.outcome is not Outcome.OPEN or clock() > deadline:
                 break
     return test.comparison()
 
 
-def _slice_calls(engine: Engine, inputs: Tensors, limits: PairLimits, clock: Clock) -> int:
-    """Warm the engine up; return how many of its calls make a slice."""
-    quickest = math.inf
-    deadline = clock() + limits.time_s / 4
-    for _ in range(max(limits.warm_up_count, 1)):
-        quickest = min(quickest, time_calls(engine, inputs, 1, clock)[0] / 1000.0)
-        if clock() > deadline:
-            break
-    return min(max(math.ceil(_SLICE_S / max(quickest, 1e-9)), 1), _SLICE_CALLS)
+def _pair(a: Opener, b: Opener, inputs: Tensors, order: random.Random, clock: Clock) -> float:
+    """Open both, take turns; return the median of log(time of a / time of b)."""
+    is_swapped = order.random() < 0.5
+    opened: list[Engine] = []
+    started = clock()
+    try:
+        opened.extend(opener() for opener in ((b, a) if is_swapped else (a, b)))
+        quickest = max(_warm_up(engine, inputs, clock) for engine in opened)
+        call_count = min(max(math.ceil(_SLICE_S / quickest), 1), _SLICE_CALLS)
+        slice_s = quickest * (call_count + 1) * len(opened)
+        turn_count = min(max(int((clock() - started) / slice_s), _TURNS[0]), _TURNS[1])
+        ratios = [_turn(opened, inputs, call_count, order, clock) for _ in range(turn_count)]
+    finally:
+        for engine in opened:
+            engine.close()
+    ratio = statistics.median(ratios)
+    return -ratio if is_swapped else ratio
+
+
+def _turn(opened: Sequence[Engine], inputs: Tensors, call_count: int, order: random.Random, clock: Clock) -> float:
+    """A slice of each engine, in random order; return log(time of the first / time of the second)."""
+    times = [0.0, 0.0]
+    for place in (1, 0) if order.random() < 0.5 else (0, 1):
+        times[place] = _slice_ms(opened[place], inputs, call_count, clock)
+    return math.log(times[0] / times[1])
+
+
+def _warm_up(engine: Engine, inputs: Tensors, clock: Clock) -> float:
+    """Return the seconds of a call once the first ones are over; a slow model gets two only."""
+    return max(min(time_calls(engine, inputs, 2, clock)), 1e-6) / 1000.0
 
 
 def _slice_ms(engine: Engine, inputs: Tensors, count: int, clock: Clock) -> float:
