@@ -51,7 +51,7 @@ def choose(dataset: Dataset, interface: Interface, *, count: int, seed: int) -> 
 def set_apart(dataset: Dataset, interface: Interface, *, count: int, seed: int) -> tuple[Dataset, Dataset]:
     """Return about `count` rows, classes in proportion, and the rest. Equal rows stay on one side, so that the two share none.
 
-    A class with one kind of row stays in the rest, and so do rows that occur more often than rows of their class are wanted. Where there are
+    A class with one kind of row stays in the rest, and so do rows that occur more often than rows of their class are wanted. With
     fewer than 64 kinds of rows, equal rows are different cases that look alike, and are divided like others. Raises DataError where nothing
     would be left.
     """
