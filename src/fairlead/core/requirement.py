@@ -7,6 +7,7 @@
     memory_mb<=200            peak memory              shop.metrics:profit>=10  any pkg.module:function(y_true, y_pred)
     decision_flips<=0         rows that are decided otherwise   cores<=2      CPU cores one replica may use
     ece<=0.02                 calibration error        ece_rise<=0.005          gained against the original, at most
+    explanation_agreement>=0.9                         how alike the two models' reasons are (rank correlation)
 
 Pure. Raises RequirementError with what was understood and what would have been right.
 """
@@ -84,6 +85,15 @@ _SPECS = (
     MetricSpec("rmse", MetricKind.QUALITY, Direction.LOWER, "", sentence="root mean squared error, in the target's unit"),
     MetricSpec("mae", MetricKind.QUALITY, Direction.LOWER, "", sentence="mean absolute error, in the target's unit"),
     MetricSpec("decision_flips", MetricKind.PARITY, Direction.LOWER, "rows", sentence="rows whose decision differs from the original's"),
+    MetricSpec(
+        "explanation_agreement",
+        MetricKind.PARITY,
+        Direction.HIGHER,
+        "",
+        low=-1.0,
+        high=1.0,
+        sentence="rank correlation of what both models' answers hang on, mean over rows",
+    ),
     MetricSpec("max_abs_diff", MetricKind.PARITY, Direction.LOWER, "", sentence="largest difference of any output from the original's"),
     MetricSpec("p50_ms", MetricKind.LATENCY, Direction.LOWER, "ms", sentence="median latency of one call"),
     MetricSpec("p95_ms", MetricKind.LATENCY, Direction.LOWER, "ms", sentence="95th percentile of the latency of one call"),
@@ -132,6 +142,11 @@ class Requirement:
     def kind(self) -> MetricKind:
         """What has to be measured."""
         return MetricKind.QUALITY if self.is_custom else METRICS[self.metric].kind
+
+    @property
+    def is_loss_bound(self) -> bool:
+        """Whether it says what a compressed model may lose: a quality, or how far answers may be from the original's."""
+        return self.kind is MetricKind.QUALITY or self.metric in ("decision_flips", "max_abs_diff")
 
     @property
     def name(self) -> str:

@@ -71,6 +71,19 @@ class Calibration:
 
 
 @dataclass(frozen=True)
+class ExplanationParity:
+    """How alike original and candidate rank the parts of a row by what their answers hang on (see verify.attribution).
+
+    `mean` is the mean of Spearman's rank correlation over `row_count` rows of `part_count` parts each, `low` its 10th percentile.
+    """
+
+    mean: float
+    low: float
+    row_count: int
+    part_count: int
+
+
+@dataclass(frozen=True)
 class Quality:
     """A metric of original and candidate on the same labelled rows, with a 95 % interval each (low, high)."""
 
@@ -141,6 +154,7 @@ class Verdict:
     notes: tuple[str, ...] = ()
     command: str = ""
     calibration: Calibration | None = None
+    explanation: ExplanationParity | None = None
 
     @property
     def is_green(self) -> bool:

@@ -7,12 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fairlead.core.requirement import MetricKind, Requirement
-from fairlead.core.verdict import Calibration, Check, Quality, Speed
+from fairlead.core.verdict import Calibration, Check, ExplanationParity, Quality, Speed
 from fairlead.errors import RequirementError
 from fairlead.verify.calibration import GAP_LIMIT
 from fairlead.verify.parity import Comparison
-
-FLOORS = (MetricKind.QUALITY, MetricKind.PARITY)  # a requirement of these kinds says what a candidate may lose
 
 
 @dataclass(frozen=True)
@@ -28,6 +26,7 @@ class Measurements:
     is_synthetic: bool
     is_lossy: bool = False
     calibration: Calibration | None = None
+    explanation: ExplanationParity | None = None
 
 
 def build_checks(found: Measurements, requirements: Sequence[Requirement]) -> tuple[Check, ...]:
@@ -42,7 +41,7 @@ def builtin_checks(found: Measurements, requirements: Sequence[Requirement]) -> 
     both are told and no gates where a requirement says what may be lost.
     """
     bounded = {item.metric for item in requirements}
-    is_gate = not (found.is_lossy and any(item.kind in FLOORS for item in requirements))
+    is_gate = not (found.is_lossy and any(item.is_loss_bound for item in requirements))
     comparison, parity = found.comparison, found.comparison.parity
     within = f"<= {parity.tolerance:g}"
     checks = []
@@ -85,6 +84,9 @@ def _measured(requirement: Requirement, found: Measurements) -> tuple[float, str
         threads = f"{speed.thread_count} thread{'s' if speed.thread_count > 1 else ''}"
         rows = f"{speed.batch} row{'s' if speed.batch > 1 else ''}"
         return float(getattr(speed, requirement.metric)), f"{speed.call_count} calls of {rows}, {threads}"
+    if requirement.metric == "explanation_agreement" and found.explanation is not None:
+        one = found.explanation
+        return one.mean, f"{one.row_count} rows of {one.part_count} parts; a tenth of them below {one.low:.3g}"
     if requirement.metric == "decision_flips":
         count = found.comparison.parity.decision_flip_count
         if count is None:

@@ -12,13 +12,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from fairlead.core.dataset import Dataset
-from fairlead.core.interface import Interface, Tensors
+from fairlead.core.interface import DecisionKind, Interface, Tensors
 from fairlead.core.ports import Engine
 from fairlead.core.requirement import Requirement
 from fairlead.core.target import Machine
-from fairlead.core.verdict import Calibration, Quality, Speed, Verdict
+from fairlead.core.verdict import Calibration, ExplanationParity, Quality, Speed, Verdict
 from fairlead.engines.memory_probe import measure_memory
 from fairlead.engines.stopwatch import TimingLimits
+from fairlead.verify.attribution import compare_attributions
 from fairlead.verify.checks import Measurements, build_checks
 from fairlead.verify.parity import Comparison, compare
 from fairlead.verify.quality import CustomMetric, QualityJob, measure_calibration, measure_quality, task_of, wanted_metrics
@@ -85,6 +86,7 @@ def verify(job: VerifyJob) -> Verdict:
         memory_peak_bytes = memory.result().model_bytes
     # 3. Quality where the right answers are known.
     quality, calibration = _measure_quality(job, interface, comparison, wanted)
+    explanation = _measure_explanation(job, interface)
     # 4. Speed and size on this machine.
     speed = measure_speed(job.candidate, inputs, batches, job.limits, thread_count=job.thread_count)
     found = Measurements(
@@ -94,6 +96,7 @@ def verify(job: VerifyJob) -> Verdict:
         size_bytes=job.model_path.stat().st_size if job.size_bytes is None else job.size_bytes,
         memory_peak_bytes=memory_peak_bytes,
         calibration=calibration,
+        explanation=explanation,
         thread_count=job.thread_count,
         is_synthetic=job.dataset.is_synthetic,
         is_lossy=job.is_lossy,
@@ -109,6 +112,16 @@ def _measure_quality(
         return (), None
     asked = QualityJob(interface, job.dataset.target, comparison.original, comparison.candidate, wanted, job.metrics, job.seed)
     return measure_quality(asked), measure_calibration(asked)
+
+
+def _measure_explanation(job: VerifyJob, interface: Interface) -> ExplanationParity | None:
+    """Measured where it is required, and of every candidate that was made to answer otherwise and gives scores."""
+    is_required = any(item.metric == "explanation_agreement" for item in job.requirements)
+    rule = interface.decision
+    has_scores = rule is not None and (rule.kind is not DecisionKind.LABEL or bool(rule.scores))
+    if not is_required and not (job.is_lossy and has_scores):
+        return None
+    return compare_attributions(job.reference, job.candidate, job.dataset.inputs, job.seed)
 
 
 def _conclude(job: VerifyJob, found: Measurements, notes: tuple[str, ...]) -> Verdict:
@@ -132,6 +145,7 @@ def _conclude(job: VerifyJob, found: Measurements, notes: tuple[str, ...]) -> Ve
         notes=notes,
         command=job.command,
         calibration=found.calibration,
+        explanation=found.explanation,
     )
 
 

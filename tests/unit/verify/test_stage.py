@@ -285,6 +285,19 @@ def test_joining_requests_is_judged_by_what_the_original_allows_not_by_what_a_pa
     assert verify(dataclasses.replace(job, candidate=FakeEngine(softmax(WEIGHTS)))).is_batch_invariant
 
 
+def test_reasons_can_be_required_and_are_measured_of_what_was_compressed(make_job: MakeJob) -> None:
+    job = make_job("explanation_agreement>=0.99")
+    verdict = verify(job)
+    assert verdict.is_green
+    assert verdict.explanation is not None
+    check = next(check for check in verdict.checks if check.name == "explanation_agreement")
+    assert check.measured == verdict.explanation.mean
+    assert verify(make_job()).explanation is None
+    assert verify(dataclasses.replace(make_job(), is_lossy=True)).explanation is not None
+    assert not parse_requirements(["explanation_agreement>=0.9"])[0].is_loss_bound
+    assert all(item.is_loss_bound for item in parse_requirements(["accuracy_drop<=0.1", "decision_flips<=3", "max_abs_diff<=1"]))
+
+
 def test_probes_count_as_rows(make_job: MakeJob) -> None:
     verdict = verify(make_job(probes={"x": ROWS[:5]}))
     assert (verdict.parity.probe_count, verdict.parity.row_count, verdict.row_count) == (5, 205, 200)
