@@ -1,0 +1,1 @@
+"""Tree ensembles inside of ONNX graphs: found, evaluated, changed, written back."""
