@@ -38,14 +38,24 @@ PASSES = Catalog(
     group="fairlead.passes",
     variants={
         name: Variant(f"fairlead.optimize.passes.{name}:{name}")
-        for name in ("clean_graph", "optimize_graph", "cast_fp16", "quantize_dynamic_int8", "quantize_static_int8")
+        for name in (
+            "clean_graph",
+            "optimize_graph",
+            "store_fp16",
+            "store_int8",
+            "store_int4",
+            "quantize_dynamic_int8",
+            "quantize_static_int8",
+        )
     },
 )
 
 _TRAITS: Mapping[str, PassTraits] = {
     "clean_graph": PassTraits(PassKind.EXACT, 0.0),
     "optimize_graph": PassTraits(PassKind.BOUNDED, 1e-5),
-    "cast_fp16": PassTraits(PassKind.LOSSY, 1e-2),
+    "store_fp16": PassTraits(PassKind.LOSSY, 1e-2),
+    "store_int8": PassTraits(PassKind.LOSSY, 0.1),
+    "store_int4": PassTraits(PassKind.LOSSY, 0.25, settings={"block": (32, 16, 64)}),
     "quantize_dynamic_int8": PassTraits(PassKind.LOSSY, 0.1),
     "quantize_static_int8": PassTraits(PassKind.LOSSY, 0.25, needs_rows=True),
 }
@@ -92,13 +102,13 @@ class Preset:
 
 PRESETS: Mapping[str, Preset] = {
     "onnx": Preset((), "onnx"),
-    "onnx-fp16": Preset(("cast_fp16",), "onnx"),
+    "onnx-fp16": Preset(("store_fp16",), "onnx"),
     "onnx-int8": Preset(("quantize_dynamic_int8",), "onnx"),
     "onnx-int8-static": Preset(("quantize_static_int8",), "onnx"),
     "onnx-optimized": Preset(("optimize_graph",), "onnx"),
     "ort": Preset((), "ort"),
     "openvino": Preset((), "openvino"),
-    "openvino-fp16": Preset(("cast_fp16",), "openvino"),
+    "openvino-fp16": Preset(("store_fp16",), "openvino"),
     "tflite": Preset((), "tflite"),
     "trees": Preset((), "trees"),
 }

@@ -21,7 +21,7 @@ from fairlead.core.manifest import FileEntry, Manifest
 from fairlead.engines.opening import open_engine
 from fairlead.errors import CorruptError, UnsupportedError
 from fairlead.optimize.job import PassJob
-from fairlead.optimize.passes.cast_fp16 import cast_fp16
+from fairlead.optimize.passes.store_fp16 import store_fp16
 from fairlead.optimize.passes.quantize_static_int8 import quantize_static_int8
 from fairlead.security.digests import digest_file
 from fairlead.security.sandbox import OneShotSandbox
@@ -97,7 +97,7 @@ def test_weights_of_half_precision_halve_openvinos_file(network: Path, tmp_path:
         [numpy_helper.from_array(weights, "w"), numpy_helper.from_array(back, "b")],
     )  # fmt: skip
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), network)
-    cast_fp16(PassJob(network, tmp_path / "half.onnx"))
+    store_fp16(PassJob(network, tmp_path / "half.onnx"))
     whole, half = (
         build(RuntimeForm.OPENVINO, job(network, tmp_path / "a")),
         build(RuntimeForm.OPENVINO, job(tmp_path / "half.onnx", tmp_path / "b")),

@@ -73,7 +73,7 @@ def test_what_is_no_tree_ensemble_is_refused_by_name_without_compiling(
 def test_passes_that_changed_the_onnx_form_are_refused(job: BuildJob, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tree_ensemble_to_kernel, "kernel", _never)
     with pytest.raises(UnsupportedError, match="no passes"):
-        build(RuntimeForm.TREES, replace(job, model=job.workspace / "0-cast_fp16.onnx"))
+        build(RuntimeForm.TREES, replace(job, model=job.workspace / "0-store_fp16.onnx"))
 
 
 def test_without_a_compiler_nothing_is_written(job: BuildJob, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,7 +21,7 @@ from fairlead.errors import SpecError, UnsupportedError
 from fairlead.optimize import catalog
 from fairlead.optimize.catalog import PASSES, PRESETS, PassKind, PassTraits, complete_settings, traits_of
 from fairlead.optimize.job import PassJob, Supplies
-from fairlead.optimize.passes.cast_fp16 import cast_fp16
+from fairlead.optimize.passes.store_fp16 import store_fp16
 from fairlead.optimize.passes.optimize_graph import optimize_graph
 from fairlead.optimize.passes.quantize_dynamic_int8 import quantize_dynamic_int8
 from fairlead.optimize.passes.quantize_static_int8 import quantize_static_int8
@@ -29,7 +29,7 @@ from fairlead.optimize.stage import optimize
 
 RNG = np.random.default_rng(7)
 ROWS = RNG.normal(size=(64, 3, 8, 8)).astype(np.float32)
-NAMES = ("cast_fp16", "optimize_graph", "quantize_dynamic_int8", "quantize_static_int8")
+NAMES = ("store_fp16", "optimize_graph", "quantize_dynamic_int8", "quantize_static_int8")
 
 
 def run_pass(name: str, source: Path, destination: Path) -> Any:
@@ -129,7 +129,7 @@ def test_a_model_for_which_it_would_do_nothing_is_refused_by_name(name: str, tre
 
 
 def test_large_weights_are_stored_as_half_and_computed_as_single_precision(network: Path, tmp_path: Path) -> None:
-    result = cast_fp16(PassJob(network, tmp_path / "half.onnx"))
+    result = store_fp16(PassJob(network, tmp_path / "half.onnx"))
     types = {tensor.name: tensor.data_type for tensor in onnx.load(tmp_path / "half.onnx").graph.initializer}
     assert {name for name, kind in types.items() if kind == TensorProto.FLOAT16} == {"k_fp16", "w1_fp16", "w2_fp16"}
     assert operators(tmp_path / "half.onnx").count("Cast") == 3
@@ -143,7 +143,7 @@ def test_a_weight_that_half_precision_cannot_hold_stays_as_it_is(value: float, t
     tensors.append(numpy_helper.from_array(np.full((64, 64), value, np.float32), "wide"))
     nodes = [helper.make_node("MatMul", ["x", "plain"], ["h"]), helper.make_node("MatMul", ["h", "wide"], ["y"])]
     source = save(tmp_path / "wide.onnx", nodes, tensors, [None, 64])
-    result = cast_fp16(PassJob(source, tmp_path / "half.onnx"))
+    result = store_fp16(PassJob(source, tmp_path / "half.onnx"))
     assert [tensor.name for tensor in onnx.load(tmp_path / "half.onnx").graph.initializer] == ["wide", "plain_fp16"]
     assert "1 weights stay float32" in result.notes[1]
 
@@ -151,7 +151,7 @@ def test_a_weight_that_half_precision_cannot_hold_stays_as_it_is(value: float, t
 def test_names_that_are_taken_are_not_taken_again(tmp_path: Path) -> None:
     tensors = [numpy_helper.from_array(RNG.normal(size=(32, 32)).astype(np.float32), name) for name in ("w", "w_fp16")]
     nodes = [helper.make_node("MatMul", ["x", "w"], ["w_fp16_2"]), helper.make_node("MatMul", ["w_fp16_2", "w_fp16"], ["y"])]
-    cast_fp16(PassJob(save(tmp_path / "a.onnx", nodes, tensors, [None, 32]), tmp_path / "half.onnx"))
+    store_fp16(PassJob(save(tmp_path / "a.onnx", nodes, tensors, [None, 32]), tmp_path / "half.onnx"))
     onnx.checker.check_model(onnx.load(tmp_path / "half.onnx"))
 
 
@@ -236,6 +236,6 @@ def test_settings_are_the_users_or_the_default_in_the_default_s_type(monkeypatch
 
 
 def test_a_pass_that_trains_asks_for_rows_to_train_on(network: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(catalog, "_TRAITS", {"cast_fp16": PassTraits(PassKind.LOSSY, 0.1, needs_training=True)})
+    monkeypatch.setattr(catalog, "_TRAITS", {"store_fp16": PassTraits(PassKind.LOSSY, 0.1, needs_training=True)})
     with pytest.raises(UnsupportedError, match="rows to train on"):
-        optimize(Candidate("c", ("cast_fp16",), "onnxruntime", 1, ""), network, tmp_path / "work", Supplies())
+        optimize(Candidate("c", ("store_fp16",), "onnxruntime", 1, ""), network, tmp_path / "work", Supplies())

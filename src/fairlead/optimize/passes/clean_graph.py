@@ -8,7 +8,6 @@ never touches the inside of If, Loop and Scan, nor a value that such an inside u
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
 from typing import Any
 
 import onnx
@@ -16,6 +15,7 @@ import onnxruntime
 from onnx import numpy_helper
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
+from fairlead.optimize.graph_edit import STANDARD_DOMAINS, constants_to_initializers, names_of_surface, names_within
 from fairlead.optimize.job import PassJob, PassResult
 
 _GROWTH_BYTES = 1024  # a folded constant may be this much larger than what it is computed from
@@ -34,11 +34,11 @@ def clean_graph(job: PassJob) -> PassResult:
     source, destination = job.source, job.destination
     model = onnx.load(source)
     before = len(model.graph.node), source.stat().st_size
-    pinned = _names_of_surface(model.graph) | set(_names_in_subgraphs(model.graph))
+    pinned = names_of_surface(model.graph) | set(names_within(model.graph))
     changed = True
     while changed:
         changes = (
-            _constants_to_initializers(model.graph),
+            constants_to_initializers(model.graph),
             _remove_identities(model.graph, pinned),
             _fold_constants(model, pinned),
             _merge_equal_weights(model.graph, pinned),
@@ -49,19 +49,6 @@ def clean_graph(job: PassJob) -> PassResult:
     after = len(model.graph.node), destination.stat().st_size
     note = f"{before[0]} operators became {after[0]}, {before[1]} bytes became {after[1]}"
     return PassResult({"onnx": onnx.__version__, "onnxruntime": onnxruntime.__version__}, notes=(note,))
-
-
-def _constants_to_initializers(graph: onnx.GraphProto) -> bool:
-    nodes = [
-        node for node in graph.node if node.op_type == "Constant" and node.domain in ("", "ai.onnx") and node.attribute[0].name == "value"
-    ]
-    for node in nodes:
-        tensor = onnx.TensorProto()
-        tensor.CopyFrom(node.attribute[0].t)
-        tensor.name = node.output[0]
-        graph.initializer.append(tensor)
-        graph.node.remove(node)
-    return bool(nodes)
 
 
 def _remove_identities(graph: onnx.GraphProto, pinned: set[str]) -> bool:
@@ -87,7 +74,7 @@ def _remove_identities(graph: onnx.GraphProto, pinned: set[str]) -> bool:
 
 
 def _is_identity(node: onnx.NodeProto, stored: dict[str, onnx.TensorProto]) -> bool:
-    if node.domain not in ("", "ai.onnx") or sum(bool(name) for name in node.output) != 1:
+    if node.domain not in STANDARD_DOMAINS or sum(bool(name) for name in node.output) != 1:
         return False
     if node.op_type == "Identity":
         return True
@@ -170,21 +157,6 @@ def _drop_unused(graph: onnx.GraphProto, pinned: set[str]) -> bool:
     _keep(graph.initializer, lambda tensor: tensor.name in used)
     _drop_value_info(graph, gone)
     return len(graph.node) < node_count or len(graph.initializer) < tensor_count
-
-
-def _names_of_surface(graph: onnx.GraphProto) -> set[str]:
-    return {value.name for value in (*graph.input, *graph.output)}
-
-
-def _names_in_subgraphs(graph: onnx.GraphProto) -> Iterator[str]:
-    """Every name that the inside of a control-flow operator mentions: it may mean a value of the outer graph."""
-    for node in graph.node:
-        for attribute in node.attribute:
-            for inner in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
-                yield from _names_of_surface(inner)
-                for one in inner.node:
-                    yield from (*one.input, *one.output)
-                yield from _names_in_subgraphs(inner)
 
 
 def _rename(names: Any, old: str, new: str) -> None:
