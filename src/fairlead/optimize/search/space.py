@@ -1,0 +1,191 @@
+"""What can be tried on a model: passes with the settings worth trying, and the laws of their order. Pure; opens no file, runs no pass.
+
+Takes the operators of a model and what there is to work with; gives a Space, and what was left out and why. A recipe is a tuple of passes
+in the order of their rooms: the structure before the weights that it leaves, the weights before the numbers that compute with them, and how
+the result is stored last. One pass of a kind: two quantizations of one model are one too many.
+"""
+
+from __future__ import annotations
+
+import enum
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from fairlead.core.pass_use import PassUse, Setting
+from fairlead.optimize.catalog import PASSES, PassKind, traits_of
+
+Recipe = tuple[PassUse, ...]
+
+
+class Room(enum.IntEnum):
+    """What a pass works on; recipes go upwards."""
+
+    GRAPH = 0  # dead and constant parts, equal splits: exact
+    STRUCTURE = 1  # fewer channels, units, trees; a smaller model in its place
+    WEIGHTS = 2  # which values the weights have
+    NUMBERS = 3  # in which numbers products are computed
+    STORAGE = 4  # in which numbers weights lie in the file
+    LAST = 5  # what only the runtime understands
+
+
+class Family(enum.StrEnum):
+    """Which models a pass is for."""
+
+    ANY = "any"
+    NETWORK = "network"
+    TREES = "trees"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a pass stands; passes with the same `slot` exclude each other."""
+
+    room: Room
+    family: Family
+    slot: str = ""
+
+
+_NETWORK, _TREES = Family.NETWORK, Family.TREES
+_PLACES: Mapping[str, Place] = {
+    "clean_graph": Place(Room.GRAPH, Family.ANY, "clean"),
+    "slim_graph": Place(Room.GRAPH, Family.ANY, "clean"),
+    "merge_splits": Place(Room.GRAPH, _TREES),
+    "distill_network": Place(Room.STRUCTURE, _NETWORK, "shape"),
+    "prune_structured": Place(Room.STRUCTURE, _NETWORK, "shape"),
+    "factorize_dense": Place(Room.STRUCTURE, _NETWORK),
+    "distill_trees": Place(Room.STRUCTURE, _TREES, "shape"),
+    "distill_linear": Place(Room.STRUCTURE, _TREES, "shape"),
+    "shorten_ensemble": Place(Room.STRUCTURE, _TREES),
+    "prune_trees": Place(Room.STRUCTURE, _TREES),
+    "prune_magnitude": Place(Room.WEIGHTS, _NETWORK),
+    "cluster_weights": Place(Room.WEIGHTS, _NETWORK),
+    "refit_leaves": Place(Room.WEIGHTS, _TREES),
+    "share_thresholds": Place(Room.WEIGHTS, _TREES),
+    "train_int8": Place(Room.NUMBERS, _NETWORK, "numbers"),
+    "cast_fp16": Place(Room.STORAGE, _NETWORK, "numbers"),
+    "optimize_graph": Place(Room.LAST, Family.ANY),
+}
+_PREFIXES: Mapping[str, Place] = {
+    "quantize_": Place(Room.NUMBERS, _NETWORK, "numbers"),
+    "store_": Place(Room.STORAGE, _NETWORK, "numbers"),
+    "factorize_": Place(Room.STRUCTURE, _NETWORK),
+}
+_PRODUCTS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul", "LSTM", "GRU", "RNN", "Einsum", "Gather"})
+
+
+def place_of(name: str) -> Place:
+    """Return where the pass called `name` stands; one that an entry point added works on weights of any model."""
+    if name in _PLACES:
+        return _PLACES[name]
+    return next((place for prefix, place in _PREFIXES.items() if name.startswith(prefix)), Place(Room.WEIGHTS, Family.ANY))
+
+
+def family_of(operators: Sequence[str]) -> Family:
+    """Return what kind of model has these operator types; ANY where it is neither a network nor trees."""
+    if any(operator.startswith("TreeEnsemble") for operator in operators):
+        return Family.TREES
+    return Family.NETWORK if _PRODUCTS.intersection(operators) else Family.ANY
+
+
+@dataclass(frozen=True)
+class Supply:
+    """What there is to work with: rows to measure ranges on, rows to train on, whether a requirement says what may be lost, and the extras
+    that are not installed.
+    """
+
+    has_rows: bool = False
+    has_training: bool = False
+    is_lossy_allowed: bool = False
+    missing_extras: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Space:
+    """`values` are the settings worth trying of each pass, the default first, in the order in which passes may follow each other.
+
+    `left_out` are (pass, why) of those that cannot be tried here, `missing` (pass, extra) of those that an extra would bring.
+    """
+
+    values: Mapping[str, Mapping[str, tuple[Setting, ...]]]
+    left_out: tuple[tuple[str, str], ...] = ()
+    missing: tuple[tuple[str, str], ...] = ()
+    trains: frozenset[str] = field(default=frozenset())
+
+    def first(self, name: str) -> PassUse:
+        """The pass with its defaults."""
+        return PassUse(name)
+
+    def singles(self, name: str) -> Iterator[PassUse]:
+        """The pass with its defaults, then with each other value of one setting."""
+        yield PassUse(name)
+        for setting, values in self.values[name].items():
+            for value in values[1:]:
+                yield PassUse(name, {setting: value})
+
+    def grid(self, name: str) -> Iterator[PassUse]:
+        """The pass with every combination of the values that are worth trying."""
+        settings = self.values[name]
+        for chosen in itertools.product(*settings.values()):
+            picked = zip(settings, chosen, strict=True)
+            yield PassUse(name, {setting: value for setting, value in picked if value != settings[setting][0]})
+
+    def joined(self, recipe: Recipe, use: PassUse) -> Recipe | None:
+        """Return `recipe` with `use` in its place; None where the laws of order do not let both stand."""
+        mine = place_of(use.name)
+        for other in recipe:
+            theirs = place_of(other.name)
+            if other.name == use.name or (mine.slot and mine.slot == theirs.slot):
+                return None
+        return in_order((*recipe, use))
+
+    def recipes(self) -> Iterator[Recipe]:
+        """Every recipe of the grid, the short ones first."""
+        names = list(self.values)
+        for count in range(len(names) + 1):
+            for chosen in itertools.combinations(names, count):
+                slots = [place_of(name).slot for name in chosen if place_of(name).slot]
+                if len(slots) == len(set(slots)):
+                    yield from (in_order(uses) for uses in itertools.product(*(tuple(self.grid(name)) for name in chosen)))
+
+    def count(self, limit: int) -> int:
+        """How many recipes the grid has, at most `limit`."""
+        return sum(1 for _ in itertools.islice(self.recipes(), limit))
+
+
+def in_order(uses: Sequence[PassUse]) -> Recipe:
+    """Return the passes in the order of their rooms; within a room they keep theirs."""
+    return tuple(sorted(uses, key=lambda use: place_of(use.name).room))
+
+
+def make_space(operators: Sequence[str], supply: Supply, *, only: Sequence[str] = ()) -> Space:
+    """Return what can be tried on a model with these operators. `only` are the names to choose from, all where there are none."""
+    family = family_of(operators)
+    left_out: list[tuple[str, str]] = []
+    missing: list[tuple[str, str]] = []
+    names = []
+    for name in only or PASSES.names():
+        reason = _why_not(name, family, supply)
+        variant = PASSES.variants.get(name)
+        if reason:
+            left_out.append((name, reason))
+        elif variant is not None and variant.extra in supply.missing_extras:
+            missing.append((name, variant.extra))
+        else:
+            names.append(name)
+    names.sort(key=lambda name: place_of(name).room)
+    values = {name: dict(traits_of(name).settings) for name in names}
+    return Space(values, tuple(left_out), tuple(missing), frozenset(name for name in names if traits_of(name).needs_training))
+
+
+def _why_not(name: str, family: Family, supply: Supply) -> str:
+    place, traits = place_of(name), traits_of(name)
+    if place.family is not Family.ANY and place.family is not family:
+        return f"it is for {'trees' if place.family is Family.TREES else 'networks'}"
+    if traits.kind is PassKind.LOSSY and not supply.is_lossy_allowed:
+        return "no requirement says what may be lost"
+    if traits.needs_training and not supply.has_training:
+        return "it trains, and there are no rows to train on"
+    if traits.needs_rows and not supply.has_rows:
+        return "it measures ranges on rows, and there are none"
+    return ""

@@ -1,0 +1,155 @@
+"""What to try next: ask for a recipe, tell what it showed. Pure and deterministic: the same findings give the same next recipe.
+
+In this order, each as far as there is something new to try:
+1. each pass alone that does not train: seconds each, and most of what a model will bear shows here;
+2. each pass alone that trains, with its defaults; the structure first, since everything after works on what it leaves;
+3. the strength of each of these, by bisection toward the floor;
+4. the best recipes so far, each with one pass more;
+5. the best recipe, one setting after the other;
+6. where all recipes together are few, those that are left.
+
+A pass that refused the model alone is not tried again with others.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from fairlead.core.pass_use import PassUse, Setting
+from fairlead.core.search import Objective
+from fairlead.optimize.search.front import Finding, cost, pareto, ranked
+from fairlead.optimize.search.knob import Tried, is_knob, next_value
+from fairlead.optimize.search.space import Recipe, Space
+
+EXHAUSTIVE = 48  # recipes; a space that is not larger is searched whole
+_BASES = 3
+_FRONT = 4
+_KNOBS = 3  # passes whose strength is sought before they are combined
+_STEPS = 5  # values of it; the best recipe's are sought further in the end
+_GAIN = 0.005  # of cost: a pass that gains less alone is not worth combining
+
+
+@dataclass(frozen=True)
+class Strategy:
+    """What is known: the space, what is wanted, and what was found so far. `tell` gives the next state."""
+
+    space: Space
+    objective: Objective = Objective.LATENCY
+    findings: tuple[Finding, ...] = ()
+
+    def tell(self, finding: Finding) -> Strategy:
+        """Return the strategy that knows `finding`, too."""
+        return replace(self, findings=(*self.findings, finding))
+
+    def ask(self, pending: Sequence[Recipe] = ()) -> Recipe | None:
+        """Return the next recipe that is neither known nor `pending`; None where nothing new is left, or only what is pending can tell."""
+        known = {_key(one.recipe) for one in self.findings} | {_key(recipe) for recipe in pending}
+        return next((recipe for recipe in self._proposals() if _key(recipe) not in known), None)
+
+    def _proposals(self) -> Iterator[Recipe]:
+        yield ()
+        yield from self._alone(trains=False)
+        yield from self._alone(trains=True)
+        yield from self._knobs_alone()
+        yield from self._grown()
+        yield from self._refined()
+        if self.space.count(EXHAUSTIVE + 1) <= EXHAUSTIVE:
+            refused = self._refused()
+            yield from (recipe for recipe in self.space.recipes() if not any(use.name in refused for use in recipe))
+
+    def _alone(self, *, trains: bool) -> Iterator[Recipe]:
+        """The passes alone: with their defaults first, then those that do not train with their other values."""
+        names = [name for name in self.space.values if (name in self.space.trains) is trains]
+        for name in names:
+            yield (self.space.first(name),)
+        if trains:
+            return
+        refused = self._refused()
+        for name in names:
+            if name not in refused:
+                yield from ((use,) for use in itertools.islice(self.space.singles(name), 1, None))
+
+    def _knobs_alone(self) -> Iterator[Recipe]:
+        """A step of the strength of those passes that gain most, or that were too strong for the floor."""
+        order = [use.name for use in self._gaining()]
+        refused = self._refused()
+        broke = {one.recipe[0].name for one in self.findings if len(one.recipe) == 1 and not one.holds_floor and not one.is_failed}
+        order += [name for name in self.space.values if name in broke and name not in order and name not in refused]
+        for name in order[:_KNOBS]:
+            yield from self._turned((self.space.first(name),), 0, _STEPS)
+
+    def _grown(self) -> Iterator[Recipe]:
+        """The best recipes and the front, each with one pass more: as it did best alone, what does not train first."""
+        bases = list(self._best()[:_BASES])
+        bases += [one for one in pareto(self.findings)[:_FRONT] if one not in bases]
+        singles = self._gaining()
+        singles.sort(key=lambda use: use.name in self.space.trains)
+        for base in bases:
+            if base.recipe:
+                for use in singles:
+                    longer = self.space.joined(base.recipe, use)
+                    if longer is not None:
+                        yield longer
+
+    def _refined(self) -> Iterator[Recipe]:
+        """The best recipes with one setting changed: numbers by bisection, everything else value by value."""
+        for base in self._best()[:2]:
+            for place in range(len(base.recipe)):
+                yield from self._turned(base.recipe, place, 2 * _STEPS)
+                yield from self._switched(base.recipe, place)
+
+    def _turned(self, recipe: Recipe, place: int, step_limit: int) -> Iterator[Recipe]:
+        use = recipe[place]
+        for setting, values in self.space.values.get(use.name, {}).items():
+            if is_knob(values):
+                tried = self._line(recipe, place, setting, values[0])
+                value = next_value(setting, values, tried) if len(tried) < step_limit else None
+                if value is not None:
+                    yield _with(recipe, place, setting, value, values[0])
+
+    def _switched(self, recipe: Recipe, place: int) -> Iterator[Recipe]:
+        for setting, values in self.space.values.get(recipe[place].name, {}).items():
+            if not is_knob(values):
+                yield from (_with(recipe, place, setting, value, values[0]) for value in values)
+
+    def _line(self, recipe: Recipe, place: int, setting: str, default: Setting) -> list[Tried]:
+        """What became of the recipe with other values of that setting."""
+        wanted = _key(_with(recipe, place, setting, default, default))
+        found = []
+        for one in self.findings:
+            if len(one.recipe) == len(recipe) and _key(_with(one.recipe, place, setting, default, default)) == wanted:
+                value = one.recipe[place].settings.get(setting, default)
+                found.append(Tried(float(value), one.holds_floor))
+        return found
+
+    def _best(self) -> tuple[Finding, ...]:
+        return ranked(self.findings, self.objective)
+
+    def _gaining(self) -> list[PassUse]:
+        """Each pass as it did best alone, where it held the floor and gained something; the best first."""
+        plain = next((cost(one, self.objective) for one in self.findings if not one.recipe), math.inf)
+        found: dict[str, PassUse] = {}
+        for one in self._best():
+            if len(one.recipe) == 1 and cost(one, self.objective) < plain - _GAIN:
+                found.setdefault(one.recipe[0].name, one.recipe[0])
+        return list(found.values())
+
+    def _refused(self) -> set[str]:
+        """The passes that could not be applied alone."""
+        return {one.recipe[0].name for one in self.findings if len(one.recipe) == 1 and one.is_failed and not one.recipe[0].settings}
+
+
+def _with(recipe: Recipe, place: int, setting: str, value: Setting, default: Setting) -> Recipe:
+    """The recipe with one setting changed; a default is not written."""
+    use = recipe[place]
+    settings = {name: kept for name, kept in use.settings.items() if name != setting}
+    if value != default:
+        settings[setting] = value
+    return (*recipe[:place], PassUse(use.name, settings), *recipe[place + 1 :])
+
+
+def _key(recipe: Recipe) -> tuple[tuple[str, tuple[tuple[str, Setting], ...]], ...]:
+    return tuple((use.name, tuple(sorted(use.settings.items()))) for use in recipe)
