@@ -59,7 +59,7 @@ class Entrant:
 def usable(trial: Trial) -> tuple[Candidate, ...]:
     """Return the candidates that the conversion leaves open: those of its own form, and where that is ONNX what ONNX can become."""
     form, is_onnx = trial.conversion.form.value, trial.conversion.form is RuntimeForm.ONNX
-    originals = (RuntimeForm.TORCH.value, RuntimeForm.PYTHON.value)
+    originals = (RuntimeForm.TORCH.value, RuntimeForm.PYTHON.value, RuntimeForm.BOOSTER.value)
     return tuple(
         candidate
         for candidate in trial.plan.candidates

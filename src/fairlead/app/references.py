@@ -105,4 +105,6 @@ def open_reference(artifact: Artifact, scratch: Path, sandbox: Sandbox) -> Refer
     library = _LIBRARIES.get(artifact.format)
     own = artifact.form in (ArtifactForm.LAYER_GRAPH, ArtifactForm.TREE_ENSEMBLE)
     names = [library, artifact.form.value] if own and library else [artifact.form.value]
+    if artifact.form is ArtifactForm.BOOSTER_FILE and library:  # nothing of ours can stand in for the library here
+        names = [library]
     return Reference(artifact.interface, [opener(name) for name in names])

@@ -16,6 +16,7 @@ CONVERTERS = Catalog(
         ArtifactForm.ESTIMATOR_FILE.value: Variant("fairlead.convert.sklearn_to_onnx:convert_estimator", "sklearn"),
         ArtifactForm.ONNX_FILE.value: Variant("fairlead.convert.onnx_to_canonical:convert_onnx"),
         ArtifactForm.TREE_ENSEMBLE.value: Variant("fairlead.convert.tree_ensemble_to_onnx:convert_tree_ensemble"),
+        ArtifactForm.BOOSTER_FILE.value: Variant("fairlead.convert.booster_to_onnx:convert_booster"),
         ArtifactForm.TORCH_FILE.value: Variant("fairlead.convert.torch_to_onnx:convert_torch_file", "torch"),
         ArtifactForm.SAVED_MODEL.value: Variant("fairlead.convert.saved_model_to_onnx:convert_saved_model", "tensorflow"),
         ArtifactForm.TFLITE_FILE.value: Variant("fairlead.convert.tflite_to_onnx:convert_tflite", "tensorflow"),
@@ -29,6 +30,7 @@ ORIGINALS = Catalog(
     {
         ArtifactForm.TORCH_FILE.value: Variant("fairlead.convert.torch_original:keep_torch", "torch"),
         ArtifactForm.ESTIMATOR_FILE.value: Variant("fairlead.convert.estimator_original:keep_estimator", "sklearn"),
+        ArtifactForm.BOOSTER_FILE.value: Variant("fairlead.convert.booster_original:keep_booster"),
         ArtifactForm.TFLITE_FILE.value: Variant("fairlead.convert.tflite_to_onnx:keep_tflite", "litert"),
     },
 )

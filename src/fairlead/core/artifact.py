@@ -40,6 +40,7 @@ class ArtifactForm(enum.StrEnum):
     ESTIMATOR_FILE = "estimator-file"  # the snapshot itself: a checked pickle, joblib or skops file; opened in the sandbox only
     ONNX_FILE = "onnx-file"  # single-file ONNX, external data folded in
     TREE_ENSEMBLE = "tree-ensemble"  # file of engines.tree_ensemble_file; data only. The snapshot is the library's own file
+    BOOSTER_FILE = "booster-file"  # the snapshot itself: a checked file of a boosting library that is no plain trees; as above
     TORCH_FILE = "torch-file"  # the snapshot itself, checked; opened in the sandbox only
     SAVED_MODEL = "saved-model"  # the snapshot itself (a folder), checked; opened in the sandbox only
     TFLITE_FILE = "tflite-file"  # the snapshot itself, checked; opened in the sandbox only

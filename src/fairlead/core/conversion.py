@@ -23,6 +23,7 @@ class RuntimeForm(enum.StrEnum):
     TREES = "trees"  # a tree ensemble as data, for the compiled kernel
     TORCH = "torch"  # an exported program (.pt2) or TorchScript, run in a process of its own
     PYTHON = "python"  # an estimator without a graph form, run in a process of its own
+    BOOSTER = "booster"  # a boosting library's own file that is no plain trees, run by that library in a process of its own
     ENSEMBLE = "ensemble"  # a graph of registered versions, whose files lie beside it
 
 
@@ -34,6 +35,7 @@ MAIN_FILE: Mapping[RuntimeForm, str] = {
     RuntimeForm.TREES: "model.trees",
     RuntimeForm.TORCH: "model.torch",
     RuntimeForm.PYTHON: "model.estimator",
+    RuntimeForm.BOOSTER: "model.booster",
     RuntimeForm.ENSEMBLE: "ensemble.json",
 }
 ENGINE_OF_FORM: Mapping[RuntimeForm, str] = {
@@ -44,6 +46,7 @@ ENGINE_OF_FORM: Mapping[RuntimeForm, str] = {
     RuntimeForm.TREES: "trees",
     RuntimeForm.TORCH: "torch",
     RuntimeForm.PYTHON: "python",
+    RuntimeForm.BOOSTER: "booster",
     RuntimeForm.ENSEMBLE: "ensemble",
 }
 
@@ -51,7 +54,7 @@ ENGINE_OF_FORM: Mapping[RuntimeForm, str] = {
 @dataclass(frozen=True)
 class Conversion:
     """`path` is a single-file ONNX model with a dynamic batch and exactly the names of `interface`; or, where no route to ONNX exists,
-    the original in another `form` (TORCH, TFLITE or PYTHON), and the last step's notes say why.
+    the original in another `form` (TORCH, TFLITE, PYTHON or BOOSTER), and the last step's notes say why.
 
     `probes` are rows that sit on the model's own decision thresholds and one unit in the last place to each side (None where it has
     none); verify adds them to the rows that it compares. `tolerance` is the largest difference from the original that this route

@@ -42,13 +42,15 @@ class DecisionKind(enum.StrEnum):
 class TensorSpec:
     """One input or output. `shape` has None for a free dimension; the first dimension is the batch.
 
-    `columns` names the features of a (batch, n) table input, in order; empty where features have no names.
+    `columns` names the features of a (batch, n) table input, in order; empty where features have no names. With `is_category`, a whole
+    number stands for its text: 3 is "3".
     """
 
     name: str
     dtype: DType
     shape: tuple[int | None, ...]
     columns: tuple[str, ...] = ()
+    is_category: bool = False
 
     def describe(self) -> str:
         """Return e.g. `x FP32 [batch, 28, 28, 1]`."""

@@ -16,6 +16,7 @@ ENGINES = Catalog(
         "trees": Variant("fairlead.engines.trees_engine:TreesEngine"),
         "torch": Variant("fairlead.engines.torch_engine:TorchEngine", extra="torch"),
         "python": Variant("fairlead.engines.python_engine:PythonEngine", extra="sklearn"),
+        "booster": Variant("fairlead.engines.booster_engine:BoosterEngine"),  # whose extra is that of the file's library
         "ensemble": Variant("fairlead.engines.ensemble_engine:EnsembleEngine"),  # of versions by the others; `compose` makes them
     },
 )

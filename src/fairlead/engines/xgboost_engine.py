@@ -2,14 +2,15 @@
 
 Takes an Artifact of format xgboost-json or xgboost-ubj; gives an `Engine` whose every call is a one-shot sandboxed process. Raises
 MissingExtraError, SandboxError (a crash of XGBoost ends that process and nothing else), SourceError, DataError for rows that XGBoost
-refuses (infinities), RequestError, UnavailableError. Never used for serving.
+refuses (infinities), RequestError, UnavailableError. `open_model` is also what engines.booster_engine runs.
 """
 
 from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
-from collections.abc import Mapping
+import json
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ import msgspec
 import numpy as np
 
 from fairlead.core.artifact import Artifact
-from fairlead.core.interface import Array, Interface
+from fairlead.core.interface import Array, Interface, Tensors
 from fairlead.core.ports import Sandbox
 from fairlead.engines.sandboxed_engine import SandboxedEngine, Worker, write_answers
 from fairlead.engines.tensor_file import read_tensors
@@ -33,36 +34,46 @@ def open_reference(artifact: Artifact, scratch: Path, sandbox: Sandbox) -> Sandb
     if importlib.util.find_spec("xgboost") is None:
         raise MissingExtraError("xgboost", needed_for="Comparing with XGBoost itself")
     arguments = {"path": str(artifact.snapshot), "interface": msgspec.to_builtins(artifact.interface)}
-    worker = Worker(_ENTRY, artifact.snapshot, f"xgboost {_version()} itself, in the sandbox", arguments)
+    worker = Worker(_ENTRY, artifact.snapshot, f"{describe_library()} itself, in the sandbox", arguments)
     return SandboxedEngine(worker, artifact.interface, scratch, sandbox)
 
 
-def _version() -> str:
+def describe_library() -> str:
+    """Return its name and version, without loading it."""
     for package in ("xgboost-cpu", "xgboost"):
         with suppress(importlib.metadata.PackageNotFoundError):
-            return importlib.metadata.version(package)
-    return "of an unknown version"
+            return f"xgboost {importlib.metadata.version(package)}"
+    return "xgboost of an unknown version"
 
 
 def run_once(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Run in the sandbox: answer the rows in arguments["inputs"] with the model in arguments["path"]."""
+    return write_answers(arguments["scratch"], open_model(arguments)(read_tensors(Path(arguments["inputs"]))))
+
+
+def open_model(arguments: Mapping[str, Any]) -> Callable[[Tensors], dict[str, Array]]:
+    """Run in the sandbox: let XGBoost open arguments["path"], and return what answers with it."""
     import xgboost  # noqa: PLC0415 - the sandboxed child alone opens the file
 
     interface = msgspec.convert(arguments["interface"], Interface)
-    rows = read_tensors(Path(arguments["inputs"]))[interface.inputs[0].name]
-    booster = xgboost.Booster({"nthread": 1, "device": "cpu"})
+    booster = xgboost.Booster({"nthread": int(arguments.get("thread_count", 1)), "device": "cpu"})
     try:
         booster.load_model(bytearray(Path(arguments["path"]).read_bytes()))
         rounds = _round_count(booster)
     except (xgboost.core.XGBoostError, ValueError) as error:
         raise SourceError(f"XGBoost does not open the model: {_reason(error)}.", hint="Save the model again.") from None
-    try:
-        # By DMatrix: what DART answers in place differs in the last bits (measured).
-        table = xgboost.DMatrix(rows, feature_names=booster.feature_names, feature_types=booster.feature_types, enable_categorical=True)
-        values = np.asarray(booster.predict(table, iteration_range=(0, rounds)), dtype=np.float32)
-    except (xgboost.core.XGBoostError, ValueError) as error:
-        raise DataError(f"XGBoost refuses these rows: {_reason(error)}.", hint="Give rows as the model was trained with.") from None
-    return write_answers(arguments["scratch"], {spec.name: _answer(interface, spec.name, values) for spec in interface.outputs})
+
+    def answer(tensors: Tensors) -> dict[str, Array]:
+        rows = tensors[interface.inputs[0].name]
+        try:
+            # By DMatrix: what DART answers in place differs in the last bits (measured).
+            table = xgboost.DMatrix(rows, feature_names=booster.feature_names, feature_types=booster.feature_types, enable_categorical=True)
+            values = np.asarray(booster.predict(table, iteration_range=(0, rounds)), dtype=np.float32)
+        except (xgboost.core.XGBoostError, ValueError) as error:
+            raise DataError(f"XGBoost refuses these rows: {_reason(error)}.", hint="Give rows as the model was trained with.") from None
+        return {spec.name: _answer(interface, spec.name, values) for spec in interface.outputs}
+
+    return answer
 
 
 def _reason(error: Exception) -> str:
@@ -71,7 +82,9 @@ def _reason(error: Exception) -> str:
 
 
 def _round_count(booster: Any) -> int:
-    """The rounds that early stopping chose, as XGBoost's scikit-learn classes use them; 0 for all."""
+    """The rounds that early stopping chose, as XGBoost's scikit-learn classes use them; 0 for all. The linear booster knows no rounds."""
+    if json.loads(booster.save_config())["learner"]["gradient_booster"]["name"] == "gblinear":
+        return 0
     best = booster.attr("best_iteration")
     return int(best) + 1 if best is not None else 0
 

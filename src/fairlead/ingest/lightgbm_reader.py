@@ -1,7 +1,8 @@
 """Reads LightGBM's model text (.txt) with a parser of our own; LightGBM is not needed and never sees the file here.
 
-Takes the sandbox job's arguments; leaves the trees as data in scratch and gives interface, facts and notes. Raises SourceError for damage,
-UnsupportedError for linear trees, unknown objectives, and columns of categories whose codes the file does not make plain.
+Takes the sandbox job's arguments; leaves the trees as data in scratch and gives interface, facts and notes. A model with linear leaves
+stays the file that it is. Raises SourceError for damage, UnsupportedError for unknown objectives, and columns of categories whose codes the
+file does not make plain.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from fairlead.core.tree_ensemble import Split, TreeEnsemble
 from fairlead.engines.tree_ensemble_file import TREES_FILE, write_tree_ensemble
 from fairlead.engines.tree_ensemble_outputs import LABEL, PREDICTION, PROBABILITIES
 from fairlead.errors import UnsupportedError
+from fairlead.security.lightgbm_linear import check_linear, has_linear_leaves
 from fairlead.security.lightgbm_text import SIZE_LIMIT_BYTES, LightGbmText, parse_lightgbm
 from fairlead.security.lightgbm_trees import ensemble_of
 from fairlead.stores.document import to_plain
@@ -30,9 +32,21 @@ def read_in_sandbox(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Return form, file, interface, framework, facts and notes of the model in `arguments["path"]`."""
     with Path(arguments["path"]).open("rb") as file:
         model = parse_lightgbm(file.read(SIZE_LIMIT_BYTES + 1))
-    ensemble = ensemble_of(model)
     interface = describe(model)
     notes = notes_of(model)
+    if has_linear_leaves(model):
+        check_linear(model)
+        notes = ["its leaves hold linear models (linear_tree)", *notes]
+        counts = {"leaf_count": sum(tree.leaf_count for tree in model.trees)}
+        counts["parameter_count"] = sum(2 * tree.leaf_count - 1 + tree.array("leaf_coeff").size for tree in model.trees)
+        return {
+            "form": ArtifactForm.BOOSTER_FILE.value,
+            "interface": to_plain(interface),
+            "framework": "LightGBM",
+            "facts": {**_common_facts(model), **counts},
+            "notes": notes,
+        }
+    ensemble = ensemble_of(model)
     write_tree_ensemble(Path(arguments["scratch"]) / TREES_FILE, ensemble)
     return {
         "form": ArtifactForm.TREE_ENSEMBLE.value,
@@ -63,13 +77,15 @@ def describe(model: LightGbmText) -> Interface:
 def facts_of(model: LightGbmText, ensemble: TreeEnsemble) -> dict[str, int | float | str]:
     """Return plain numbers for planning and `inspect`."""
     leaves = int((ensemble.splits == Split.LEAF).sum())
+    return {**_common_facts(model), "leaf_count": leaves, "parameter_count": leaves + int((ensemble.splits != Split.LEAF).sum())}
+
+
+def _common_facts(model: LightGbmText) -> dict[str, int | float | str]:
     facts: dict[str, int | float | str] = {
         "estimator": "LightGBM random forest" if model.is_averaged else "LightGBM",
         "objective": shorten(" ".join(model.objective) or "custom", 100),
-        "feature_count": ensemble.feature_count,
-        "tree_count": ensemble.tree_count,
-        "leaf_count": leaves,
-        "parameter_count": leaves + int((ensemble.splits != Split.LEAF).sum()),
+        "feature_count": len(model.feature_names),
+        "tree_count": len(model.trees),
         "accepts_missing": 1,
     }
     if _objective(model) in _CLASSIFIERS:

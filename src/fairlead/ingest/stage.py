@@ -24,6 +24,7 @@ from fairlead.ingest.taking import take_source
 _SNAPSHOT_FORMS = {
     ArtifactForm.KERAS_FILE,
     ArtifactForm.ESTIMATOR_FILE,
+    ArtifactForm.BOOSTER_FILE,
     ArtifactForm.TORCH_FILE,
     ArtifactForm.SAVED_MODEL,
     ArtifactForm.TFLITE_FILE,

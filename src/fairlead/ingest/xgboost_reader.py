@@ -1,7 +1,7 @@
 """Reads XGBoost's .json and .ubj with a parser of our own; XGBoost is not needed and never sees the file here.
 
-Takes the sandbox job's arguments; leaves the trees as data in scratch and gives interface, facts and notes. Raises SourceError for damage,
-UnsupportedError for boosters that are no trees and objectives that are not known.
+Takes the sandbox job's arguments; leaves the trees as data in scratch and gives interface, facts and notes. A linear booster stays the file
+that it is. Raises SourceError for damage, UnsupportedError for objectives that are not known.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from fairlead.core.tree_ensemble import Split, TreeEnsemble
 from fairlead.engines.tree_ensemble_file import TREES_FILE, write_tree_ensemble
 from fairlead.engines.tree_ensemble_outputs import LABEL, PREDICTION, PROBABILITIES, SCORES
 from fairlead.security.xgboost_model import SIZE_LIMIT_BYTES, XgboostModel, parse_xgboost
-from fairlead.security.xgboost_trees import ensemble_of
+from fairlead.security.xgboost_trees import answering, ensemble_of
 from fairlead.stores.document import to_plain
 
 _PROBABLE = frozenset({"binary:logistic", "multi:softprob"})
@@ -28,17 +28,19 @@ def read_in_sandbox(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Return form, file, interface, framework, facts and notes of the model in `arguments["path"]`."""
     with Path(arguments["path"]).open("rb") as file:
         model = parse_xgboost(file.read(SIZE_LIMIT_BYTES + 1))
-    trees = ensemble_of(model, round_count=model.best_round or None)
-    write_tree_ensemble(Path(arguments["scratch"]) / TREES_FILE, trees)
     version = ".".join(map(str, model.version))
-    return {
-        "form": ArtifactForm.TREE_ENSEMBLE.value,
-        "file": TREES_FILE,
+    common = {
         "interface": to_plain(describe(model)),
         "framework": f"XGBoost {version}" if version else "XGBoost",
-        "facts": facts_of(model, trees),
         "notes": notes_of(model),
     }
+    if model.linear is not None:
+        answering(model)  # raises for objectives that are not known
+        facts = {"estimator": "XGBoost linear", "feature_count": model.feature_count, "parameter_count": model.linear.size}
+        return {"form": ArtifactForm.BOOSTER_FILE.value, "facts": {**facts, **_answer_facts(model)}, **common}
+    trees = ensemble_of(model, round_count=model.best_round or None)
+    write_tree_ensemble(Path(arguments["scratch"]) / TREES_FILE, trees)
+    return {"form": ArtifactForm.TREE_ENSEMBLE.value, "file": TREES_FILE, "facts": facts_of(model, trees), **common}
 
 
 def describe(model: XgboostModel) -> Interface:
@@ -62,15 +64,18 @@ def describe(model: XgboostModel) -> Interface:
 def facts_of(model: XgboostModel, trees: TreeEnsemble) -> dict[str, int | float | str]:
     """Return plain numbers for planning and `inspect`."""
     leaves = int((trees.splits == Split.LEAF).sum())
-    facts: dict[str, int | float | str] = {
+    return {
         "estimator": "XGBoost",
-        "objective": shorten(model.objective, 100),
         "feature_count": trees.feature_count,
         "tree_count": trees.tree_count,
         "leaf_count": leaves,
         "parameter_count": trees.node_count,
-        "accepts_missing": 1,
+        **_answer_facts(model),
     }
+
+
+def _answer_facts(model: XgboostModel) -> dict[str, int | float | str]:
+    facts: dict[str, int | float | str] = {"objective": shorten(model.objective, 100), "accepts_missing": 1}
     if model.objective in _PROBABLE | _LABEL_ONLY:
         facts["class_count"] = max(2, model.output_count)
     return facts
@@ -79,7 +84,9 @@ def facts_of(model: XgboostModel, trees: TreeEnsemble) -> dict[str, int | float 
 def notes_of(model: XgboostModel) -> list[str]:
     """Return what a user has to know."""
     notes = []
-    if model.best_round and model.best_round < len(model.rounds) - 1:
+    if model.linear is not None:
+        notes.append("a linear booster: a missing value adds nothing")
+    elif model.best_round and model.best_round < len(model.rounds) - 1:
         notes.append(f"early stopping: the first {model.best_round} of {len(model.rounds) - 1} rounds answer, as in XGBClassifier.predict")
     coded = [name or str(number) for number, (name, kind) in enumerate(_typed(model)) if kind == "c"]
     if coded:

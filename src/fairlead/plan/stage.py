@@ -21,7 +21,7 @@ _CLEAN = ("clean_graph",)
 # Forms beside ONNX, the artifacts that can have them, and the reason to try them.
 _OTHERS: Mapping[RuntimeForm, tuple[frozenset[ArtifactForm], str]] = {
     RuntimeForm.OPENVINO: (
-        frozenset(ArtifactForm) - {ArtifactForm.TREE_ENSEMBLE, ArtifactForm.ESTIMATOR_FILE},
+        frozenset(ArtifactForm) - {ArtifactForm.TREE_ENSEMBLE, ArtifactForm.ESTIMATOR_FILE, ArtifactForm.BOOSTER_FILE},
         "OpenVINO fuses convolutions and attention in other ways; on some machines it is faster",
     ),
     RuntimeForm.TFLITE: (
@@ -33,6 +33,7 @@ _OTHERS: Mapping[RuntimeForm, tuple[frozenset[ArtifactForm], str]] = {
 _ORIGINALS: Mapping[RuntimeForm, tuple[ArtifactForm, str]] = {
     RuntimeForm.TORCH: (ArtifactForm.TORCH_FILE, "PyTorch itself in a process of its own: only where the model has no ONNX form"),
     RuntimeForm.PYTHON: (ArtifactForm.ESTIMATOR_FILE, "the estimator itself in a process of its own: only where it has no ONNX form"),
+    RuntimeForm.BOOSTER: (ArtifactForm.BOOSTER_FILE, "the library that trained it in a process of its own: only where it has no ONNX form"),
 }
 
 

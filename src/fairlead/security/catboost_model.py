@@ -2,7 +2,7 @@
 
 Takes the bytes of a file, or of the state of a pickled model; gives its features, trees and description as plain values. Every offset lies
 in the file, every index in its range, and what CatBoost would read in two ways (splits, and their packed copies) says the same. Raises
-SourceError for damage, UnsupportedError by name for categorical, text and embedding features. Runs nothing.
+SourceError for damage, UnsupportedError by name for text and embedding features. Runs nothing.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 
 from fairlead.core.interface import Array, shorten
-from fairlead.errors import SourceError, UnsupportedError
+from fairlead.errors import UnsupportedError
+from fairlead.security.catboost_categories import PART, Categories, check_tables, damaged, read_categories
 from fairlead.security.flat_table import FlatTable
 
 SIZE_LIMIT_BYTES = 2**30
@@ -28,8 +29,6 @@ _FORMAT, _TREES, _INFO, _PARTS = range(4)
     _STEPS, _LEAF_IDS, _TEXT_FEATURES, _ESTIMATED_FEATURES, _SCALE, _BIAS, _MULTI_BIAS, _PACKED, _EMBEDDING_FEATURES,
 ) = range(19)  # fmt: skip
 _REFUSED = {
-    _CTR_FEATURES: "categorical features (target statistics)",
-    _ONE_HOT_FEATURES: "categorical features (one-hot)",
     _TEXT_FEATURES: "text features",
     _EMBEDDING_FEATURES: "embedding features",
     _ESTIMATED_FEATURES: "estimated features",
@@ -51,7 +50,8 @@ class Borders:
 
 @dataclass(frozen=True)
 class CatBoostModel:
-    """Splits are numbers into all features' borders, one after the other. Of tree t they are splits[starts[t]:starts[t] + sizes[t]].
+    """Splits are numbers into all features' borders, one after the other, then one-hot values, then borders of target statistics. Of tree t
+    they are splits[starts[t]:starts[t] + sizes[t]].
 
     A symmetric tree has one split per level. Otherwise there is one node per split: `steps` (nodes, 2) are distances to the next node on
     the left (not above the border) and on the right, 0 where the way ends in the values that begin at `leaf_ids`.
@@ -69,6 +69,7 @@ class CatBoostModel:
     scale: float = 1.0
     bias: Array = field(repr=False, default_factory=lambda: np.zeros(1))
     info: Mapping[str, str] = field(default_factory=dict)
+    categories: Categories = field(default_factory=Categories)
 
     @property
     def is_symmetric(self) -> bool:
@@ -99,16 +100,13 @@ def parse_catboost(data: bytes) -> CatBoostModel:
         if root.text(_FORMAT) != _VERSION:
             raise UnsupportedError(f"The CatBoost model has format '{shorten(root.text(_FORMAT), 40)}'.", hint="Save it with CatBoost 1.2.")
         model, parts = _model(root), root.texts(_PARTS)
+        if parts != ([PART] if model.categories.has_tables else []) or (len(data) > 8 + size and not parts):
+            raise damaged("something follows after its trees")
+        if parts:
+            check_tables(model.categories, data[8 + size :])
     except (ValueError, OverflowError) as error:
         raise damaged(str(error)) from None
-    if parts or len(data) > 8 + size:
-        raise damaged("something follows after its trees")
     return model
-
-
-def damaged(problem: str) -> SourceError:
-    """Return the error for a file that CatBoost does not write."""
-    return SourceError(f"The CatBoost model is not sound: {shorten(problem, 200)}.", hint="Save the model again with save_model(path).")
 
 
 def _model(root: FlatTable) -> CatBoostModel:
@@ -117,21 +115,13 @@ def _model(root: FlatTable) -> CatBoostModel:
         if trees.tables(number):
             raise UnsupportedError(
                 f"The CatBoost model uses {name}.",
-                hint="CatBoost hashes them in a way that no other engine knows: encode them as numbers (scikit-learn's OneHotEncoder or "
-                "TargetEncoder in a Pipeline) and train on those.",
+                hint="Encode them as numbers (scikit-learn's TfidfVectorizer in a Pipeline), and train on those.",
             )
-    features = tuple(_feature(table) for table in trees.tables(_FLOAT_FEATURES))
-    columns = [feature.column for feature in features]
-    count = max(columns, default=-1) + 1 + len(trees.tables(_CAT_FEATURES))
-    if columns != sorted(set(columns)) or count > 2**20:
-        raise damaged("its features are not in order")
-    if trees.tables(_CAT_FEATURES):
-        raise UnsupportedError(
-            "The CatBoost model declares categorical columns.", hint="Train it without cat_features; encode these columns as numbers."
-        )
+    features, categories = _features(trees)
+    columns = [*(feature.column for feature in features), *(category.column for category in categories.columns)]
     model = CatBoostModel(
         dimension=int(trees.number(_DIMENSION, "i", 1)),
-        column_count=count,
+        column_count=max(columns, default=-1) + 1,
         features=features,
         splits=trees.array(_SPLITS, "<i4"),
         sizes=trees.array(_SIZES, "<i4"),
@@ -142,10 +132,24 @@ def _model(root: FlatTable) -> CatBoostModel:
         scale=trees.number(_SCALE, "d", 1.0),
         bias=_bias(trees),
         info=_info(root),
+        categories=categories,
     )
     _check(model)
     _check_packed(model, trees.array(_PACKED, "<u4"))
     return model
+
+
+def _features(trees: FlatTable) -> tuple[tuple[Borders, ...], Categories]:
+    """Return the features of numbers and those of categories; each has a column of its own."""
+    tables = trees.tables(_FLOAT_FEATURES)
+    features = tuple(_feature(table) for table in tables)
+    borders = {int(table.number(1, "i", -1)): feature.values for table, feature in zip(tables, features, strict=True)}
+    categories = read_categories(trees.tables(_CAT_FEATURES), trees.tables(_ONE_HOT_FEATURES), trees.tables(_CTR_FEATURES), borders)
+    numbers, texts = [feature.column for feature in features], [category.column for category in categories.columns]
+    is_ordered = numbers == sorted(set(numbers)) and texts == sorted(set(texts)) and not set(numbers) & set(texts)
+    if not is_ordered or not all(0 <= column < 2**20 for column in (*numbers, *texts)):
+        raise damaged("its features are not in order")
+    return features, categories
 
 
 def _feature(table: FlatTable) -> Borders:
@@ -173,6 +177,7 @@ def _info(root: FlatTable) -> dict[str, str]:
 def _check(model: CatBoostModel) -> None:
     """Every index in its range, and every number used once."""
     borders = sum(len(feature.values) for feature in model.features)
+    borders += sum(model.categories.one_hot_counts) + sum(model.categories.border_counts)
     if not 1 <= model.dimension <= 2**16 or len(model.bias) != model.dimension or not len(model.sizes):
         raise damaged("it has no outputs, no trees, or another number of bias values")
     if not (np.isfinite(model.leaf_values).all() and np.isfinite(model.bias).all() and np.isfinite(model.scale)):
@@ -206,16 +211,22 @@ def _check_steps(model: CatBoostModel) -> None:
 
 
 def _check_packed(model: CatBoostModel, packed: Array) -> None:
-    """CatBoost walks by these copies of the splits where they are there: bin, mask of one-hot splits, and place in the bin plus one."""
+    """CatBoost walks by these copies of the splits where they are there: bin, mask of one-hot splits, and place in the bin plus one.
+
+    A one-hot split is met where the bin, changed by the mask, is 255 or more: so the mask is the place's complement.
+    """
     if not len(packed):
         return
+    kinds = [(len(feature.values), False) for feature in model.features]
+    kinds += [(count, True) for count in model.categories.one_hot_counts]
+    kinds += [(count, False) for count in model.categories.border_counts]
     places: list[int] = []
     bins = itertools.count()
-    for feature in model.features:
-        for start in range(0, len(feature.values), _BORDERS_OF_A_BIN):
+    for count, is_one_hot in kinds:
+        for start in range(0, count, _BORDERS_OF_A_BIN):
             number = next(bins)
-            length = min(_BORDERS_OF_A_BIN, len(feature.values) - start)
-            places.extend(number | (place + 1) << 24 for place in range(length))
+            marks = range(1, min(_BORDERS_OF_A_BIN, count - start) + 1)
+            places.extend(number | (~mark & 0xFF) << 16 | 0xFF << 24 if is_one_hot else number | mark << 24 for mark in marks)
     known = np.array([*places, 0], dtype=np.uint32)
     if len(packed) != len(model.splits) or (places and not np.array_equal(packed, known[model.splits])):
         raise damaged("its packed splits are not its splits")

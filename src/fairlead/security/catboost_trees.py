@@ -14,7 +14,8 @@ from fairlead.core.dtype import DType
 from fairlead.core.interface import Array, Label, shorten
 from fairlead.core.tree_ensemble import Missing, Split, Transform, TreeEnsemble
 from fairlead.errors import CorruptError, SourceError, UnsupportedError
-from fairlead.security.catboost_model import AS_TRUE, CatBoostModel, damaged
+from fairlead.security.catboost_categories import damaged
+from fairlead.security.catboost_model import AS_TRUE, CatBoostModel
 
 _NODE_LIMIT = 2**26
 _EXPONENT = frozenset({"Poisson", "Tweedie", "LogLinQuantile"})
@@ -25,6 +26,7 @@ _PLAIN = frozenset({
     "StochasticFilter", "LambdaMart", "Cox",
 })  # fmt: skip
 _BINARY, _MANY, _EACH = frozenset({"Logloss", "CrossEntropy", "Focal"}), frozenset({"MultiClass"}), frozenset({"MultiClassOneVsAll"})
+_CATEGORY_HINT = "Save it with save_model('model.cbm'): CatBoost itself then answers for it, in a process of its own."
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,9 @@ def _labels(model: CatBoostModel, count: int) -> tuple[Label, ...]:
 
 
 def ensemble_of(model: CatBoostModel) -> TreeEnsemble:
-    """Return the trees of `model`."""
+    """Return the trees of `model`. Raises UnsupportedError where they ask for categories: CatBoost hashes their text."""
+    if model.categories.columns:
+        raise UnsupportedError("The CatBoost model takes categories, which CatBoost alone hashes and looks up.", hint=_CATEGORY_HINT)
     nodes = _symmetric(model) if model.is_symmetric else _free(model)
     answers = answers_of(model)
     inner = nodes.splits != Split.LEAF

@@ -98,7 +98,8 @@ _NO_SET = np.empty(0, dtype=np.int32)
 def _fill(columns: _Columns, tree: TextTree, number: int, start: int, feature_count: int) -> None:
     if tree.is_linear:
         raise UnsupportedError(
-            f"The LightGBM model has linear models in its leaves (linear_tree, tree {number}).", hint="Train it with linear_tree=false."
+            f"The LightGBM model has linear models in its leaves (linear_tree, tree {number}).",
+            hint="Save it with booster.save_model(path): LightGBM itself then answers for it.",
         )
     inner = slice(start, start + tree.leaf_count - 1)
     columns.leaf_values[inner.stop : inner.stop + tree.leaf_count] = tree.array("leaf_value")

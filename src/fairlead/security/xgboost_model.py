@@ -1,7 +1,7 @@
 """XGBoost's model files (.json, .ubj), taken apart without XGBoost: what is there has the type and the length that it has to have.
 
-Takes bytes, gives an XgboostModel of plain values. Raises SourceError that says what is damaged, UnsupportedError for boosters that are no
-trees. Nothing is trained, run or imported. https://xgboost.readthedocs.io/en/stable/tutorials/saving_model.html
+Takes bytes, gives an XgboostModel of plain values. Raises SourceError that says what is damaged, UnsupportedError for boosters that are
+neither trees nor linear. Nothing is trained, run or imported. https://xgboost.readthedocs.io/en/stable/tutorials/saving_model.html
 """
 
 from __future__ import annotations
@@ -43,7 +43,8 @@ class XgboostTree:
 class XgboostModel:
     """`rounds` are the first tree of each boosting round, and the end; `groups` the output of each tree. `weights` scale DART's trees.
 
-    `best_round` is the number of rounds that early stopping chose, 0 where it did not run.
+    `best_round` is the number of rounds that early stopping chose, 0 where it did not run. `linear` are the weights of a linear booster,
+    (features + 1, outputs), the last row its biases; it has no trees then, and others have None.
     """
 
     version: tuple[int, ...]
@@ -58,6 +59,7 @@ class XgboostModel:
     best_round: int
     feature_names: tuple[str, ...]
     feature_types: tuple[str, ...]
+    linear: Array | None = field(default=None, repr=False)
 
 
 def damaged(problem: str) -> SourceError:
@@ -105,19 +107,20 @@ def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def model_of(document: Mapping[str, Any]) -> XgboostModel:
-    """Return the model of a decoded document; raises SourceError, UnsupportedError for a booster that is not made of trees."""
+    """Return the model of a decoded document; raises SourceError, UnsupportedError for a booster that is not known."""
     learner = _object(document, "learner")
     booster = _object(learner, "gradient_booster")
     kind = str(booster.get("name"))
-    if kind not in ("gbtree", "dart"):
+    if kind not in ("gbtree", "dart", "gblinear"):
         raise UnsupportedError(f"XGBoost's booster '{shorten(kind)}' is not read.", hint="Train it with booster='gbtree' or 'dart'.")
     forest = _object(_object(booster, "gbtree") if kind == "dart" else booster, "model")
     parameters = _object(learner, "learner_model_param")
     features = _count(parameters, "num_feature", _FEATURE_LIMIT)
     outputs = max(1, _count(parameters, "num_class", _OUTPUT_LIMIT), _count(parameters, "num_target", _OUTPUT_LIMIT, default=1))
-    listed = _list(forest, "trees", _TREE_LIMIT)
+    linear = _weights(forest, features, outputs) if kind == "gblinear" else None
+    listed = _list(forest, "trees", _TREE_LIMIT) if linear is None else []
     trees = tuple(_tree(item, number, features, outputs) for number, item in enumerate(listed))
-    groups = _numbers(forest, "tree_info", len(trees), "i8")
+    groups = _numbers(forest, "tree_info", len(trees), "i8", default=0 if linear is not None else -1)
     if len(groups) and (groups.min() < 0 or groups.max() >= outputs):
         raise damaged("a tree adds to an output that does not exist")
     weights = _numbers(booster, "weight_drop", len(trees), "f4") if kind == "dart" else np.ones(len(trees), np.float32)
@@ -132,12 +135,21 @@ def model_of(document: Mapping[str, Any]) -> XgboostModel:
         feature_count=features,
         trees=trees,
         groups=groups,
-        rounds=_rounds(forest, len(trees), outputs),
+        rounds=_rounds(forest, len(trees), outputs) if linear is None else (0,),
         weights=weights,
         best_round=_best_round(learner),
         feature_names=names,
         feature_types=_texts(learner, "feature_types", features),
+        linear=linear,
     )
+
+
+def _weights(model: Mapping[str, Any], features: int, outputs: int) -> Array:
+    """XGBoost reads the weights by these two counts, whatever there is."""
+    found = _numbers(model, "weights", (features + 1) * outputs, "f4")
+    if not np.isfinite(found).all():
+        raise damaged("a weight is not a number")
+    return found.reshape(features + 1, outputs)
 
 
 def _tree(item: Any, number: int, feature_count: int, output_count: int) -> XgboostTree:

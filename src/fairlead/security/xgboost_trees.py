@@ -18,7 +18,7 @@ from fairlead.core.tree_ensemble import Missing, Split, Transform, TreeEnsemble
 from fairlead.errors import CorruptError, SourceError, UnsupportedError
 from fairlead.security.xgboost_model import XgboostModel, XgboostTree, damaged
 
-_LOG_BASE = frozenset({"count:poisson", "reg:gamma", "reg:tweedie", "survival:cox"})
+_LOG_BASE = frozenset({"count:poisson", "reg:gamma", "reg:tweedie", "survival:cox", "survival:aft"})
 _LOGISTIC = frozenset({"binary:logistic", "reg:logistic"})
 _TRANSFORMS = {
     **dict.fromkeys(_LOGISTIC, Transform.SIGMOID),
@@ -37,7 +37,17 @@ _OF_SEVERAL_TARGETS = ("reg:", "count:")  # others with several outputs say seve
 
 
 def ensemble_of(model: XgboostModel, *, round_count: int | None = None) -> TreeEnsemble:
-    """Return the trees; of the first `round_count` rounds where that is given."""
+    """Return the trees; of the first `round_count` rounds where that is given. Raises UnsupportedError for a booster without trees."""
+    if model.linear is not None:
+        raise UnsupportedError(
+            "XGBoost's booster 'gblinear' is made of weights, not of trees.",
+            hint="Save it with save_model('model.json') and deploy that file.",
+        )
+    return answering(model, round_count=round_count)
+
+
+def answering(model: XgboostModel, *, round_count: int | None = None) -> TreeEnsemble:
+    """Return trees, base and transform of `model`; of a linear booster only the last two, and no tree."""
     if model.objective not in _TRANSFORMS:
         raise UnsupportedError(f"XGBoost's objective '{shorten(model.objective)}' is not known.", hint=f"Known: {', '.join(OBJECTIVES)}.")
     is_several = model.output_count > 1

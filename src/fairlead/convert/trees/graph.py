@@ -25,11 +25,14 @@ from fairlead.errors import UnsupportedError
 _DOUBLE = onnx.TensorProto.DOUBLE
 
 
-def build_model(trees: TreeEnsemble, interface: Interface) -> onnx.ModelProto:
-    """Return the model: one input of rows, the outputs that `interface` names."""
+def build_model(trees: TreeEnsemble, interface: Interface, weights: Array | None = None) -> onnx.ModelProto:
+    """Return the model: one input of rows, the outputs that `interface` names.
+
+    `weights` (features + 1, outputs; the last row are biases) are those of XGBoost's linear booster, whose base and transform `trees` has.
+    """
     nodes = Nodes()
     (spec,) = interface.inputs
-    sums = _sums(nodes, trees, spec)
+    sums = _sums(nodes, trees, spec) if weights is None else _linear_sums(nodes, trees, spec, weights)
     values = _transformed(nodes, trees, sums)
     for output in interface.outputs:
         _add_output(nodes, trees, interface, output, sums, values)
@@ -65,6 +68,23 @@ def _sums(nodes: Nodes, trees: TreeEnsemble, spec: TensorSpec) -> str:
     if trees.is_averaged:
         sums = nodes.add("Div", [sums, nodes.constant(_tree_counts(trees))])
     return sums
+
+
+def _linear_sums(nodes: Nodes, trees: TreeEnsemble, spec: TensorSpec, weights: Array) -> str:
+    """What XGBoost's linear booster adds up to: bias and base first, then feature after feature, each rounded to single precision; what is
+    missing adds nothing. XGBoost takes the first output's base score for all of them (measured with 3.2).
+    """
+    zero = nodes.constant(np.asarray(0, np.float32))
+    rows = nodes.add("Where", [nodes.add("IsNaN", [spec.name]), zero, spec.name])
+    products = nodes.add("Mul", [nodes.add("Unsqueeze", [rows, nodes.constant(np.asarray([2], np.int64))]), nodes.constant(weights[:-1])])
+    first = np.zeros((1, *weights.shape), np.float32)
+    first[0, 0] = weights[-1] + trees.base[0].astype(np.float32)
+    room = nodes.constant(np.asarray([0, 1, 0, 0, 0, 0], np.int64))
+    terms = nodes.add("Add", [nodes.add("Pad", [products, room]), nodes.constant(first)])
+    # CumSum adds in order; ReduceSum and MatMul do not say in which.
+    sums = nodes.add("CumSum", [terms, nodes.constant(np.asarray(1, np.int64))])
+    last = nodes.add("Gather", [sums, nodes.constant(np.asarray([len(weights) - 1], np.int64))], axis=1)
+    return nodes.add("Squeeze", [last, nodes.constant(np.asarray([1], np.int64))])
 
 
 def _tree_counts(trees: TreeEnsemble) -> Array:
