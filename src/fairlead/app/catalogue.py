@@ -6,6 +6,7 @@ SpecError. Never changes a version.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ from fairlead.register import aliases
 from fairlead.register.resolve import resolve
 from fairlead.ship.stage import ship
 from fairlead.stores.document import load
+from fairlead.stores.durable_files import typed_errors
 from fairlead.stores.version_files import materialize, read_file
 
 _ENSEMBLE = MAIN_FILE[RuntimeForm.ENSEMBLE]
@@ -84,6 +86,19 @@ def show(reference: str, house: House) -> VersionView:
         files["report.html"],
         load(files[_ENSEMBLE].read_bytes(), Ensemble) if _ENSEMBLE in files else None,
     )
+
+
+def report(reference: str, house: House, out: Path | None = None) -> Path:
+    """Return where the page with the version's evidence lies: a copy at `out`, or the unpacked version's own file, which is never written
+    to. Raises NoSpaceError, StorageError.
+    """
+    version = resolve(parse_reference(reference), records=house.records)
+    page = materialize(version, house.blobs, house.loaded)["report.html"]
+    if out is None:
+        return page
+    with typed_errors("the report", out.parent):
+        shutil.copyfile(page, out)
+    return out
 
 
 def promote(reference: str, house: House, *, alias: str = PRODUCTION) -> AliasMove:

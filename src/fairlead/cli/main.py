@@ -26,6 +26,7 @@ COMMANDS = {
     "batch": ("fairlead.cli.batch_command:batch", "Ask a registered model for every row of a file of any size; resumable."),
     "models": ("fairlead.cli.registry_commands:models", "List the registered models."),
     "show": ("fairlead.cli.registry_commands:show", "Show a version: its promise, evidence and history."),
+    "report": ("fairlead.cli.report_command:report", "Show a version's evidence as a page: what was measured, tried and rejected."),
     "promote": ("fairlead.cli.registry_commands:promote", "Point @production at a version."),
     "rollback": ("fairlead.cli.registry_commands:rollback", "Take @production back to the version before."),
     "inspect": ("fairlead.cli.inspect_command:inspect", "Say what a model file is and what is unsafe in it, without opening it."),

@@ -13,21 +13,29 @@ from pathlib import Path
 import jinja2
 
 from fairlead.core.interface import shorten
+from fairlead.core.ledger import Ledger
 from fairlead.core.lineage import Lineage
 from fairlead.core.plan import Plan
+from fairlead.core.search import PointStatus, SearchPoint, SearchResult
 from fairlead.core.verdict import Check, Quality, Verdict, decision_sentence
+from fairlead.verify.trial_picture import draw_trials
 
+_ORDER = (PointStatus.KEPT, PointStatus.UNDONE, PointStatus.REJECTED, PointStatus.FAILED, PointStatus.DUPLICATE)
 _MANY = 12  # characters of a digest that a person compares
 
 
 @dataclass(frozen=True)
 class Report:
-    """What the page shows: a model's name, the verdict on a candidate, the plan that it came from, and its lineage."""
+    """What the page shows: a model's name, the verdict on a candidate, the plan that it came from, its lineage; what a search tried, and
+    why the others were not taken, where that is known.
+    """
 
     name: str
     verdict: Verdict
     plan: Plan
     lineage: Lineage
+    search: SearchResult | None = None
+    ledger: Ledger | None = None
 
 
 def write_report(report: Report, path: Path) -> None:
@@ -62,7 +70,19 @@ def render_report(report: Report) -> str:
         decisions=decision_sentence(verdict.parity),
         tried=report.plan.candidates,
         chosen=next((one for one in report.plan.candidates if one.name == verdict.candidate), None),
+        picture=draw_trials(report.search) if report.search else None,
+        listed=ranked(report.search) if report.search else (),
     )
+
+
+def ranked(search: SearchResult) -> tuple[SearchPoint, ...]:
+    """Return the trials as a person wants to read them: the one taken, the one without passes, then by what became of them."""
+    def rank(point: SearchPoint) -> tuple[int, float]:
+        first = (search.best, search.baseline)
+        place = first.index(point.candidate.name) if point.candidate.name in first else len(first) + _ORDER.index(point.status)
+        return place, point.latency_ms or math.inf
+
+    return tuple(sorted(search.points, key=rank))
 
 
 def headline(verdict: Verdict) -> str:

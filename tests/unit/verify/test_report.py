@@ -12,9 +12,12 @@ from pathlib import Path
 import pytest
 
 from fairlead.core.engine_choice import EngineChoice, EngineTiming
+from fairlead.core.ledger import Ledger, LedgerEntry, Relaxation
 from fairlead.core.lineage import Lineage, Step
+from fairlead.core.paired import Comparison, Outcome
 from fairlead.core.plan import Candidate, Plan
 from fairlead.core.requirement import parse_requirement
+from fairlead.core.search import Objective, PointStatus, SearchPoint, SearchResult
 from fairlead.core.target import Machine, Target
 from fairlead.core.verdict import Calibration, Check, Flip, OutputParity, Parity, Quality, Speed, Verdict
 from fairlead.verify.report import Report, interval_marks, number, render_report, size, write_report
@@ -62,6 +65,56 @@ def test_the_engines_that_were_timed_and_those_that_are_absent_are_shown() -> No
     assert "without tflite" in page
     assert HOSTILE not in page
     assert "Which engine?" not in render_report(bare)
+
+
+def searched(text: str) -> SearchResult:
+    base = Candidate("as-converted", (), "onnxruntime", 1, "")
+    half = Candidate(text, ("prune_structured(ratio=0.5)",), "onnxruntime", 1, "")
+    slow = Candidate("int8", ("quantize_static_int8",), "onnxruntime", 1, "")
+    compared = Comparison(0.25, 0.24, 0.26, Outcome.FASTER, 40)
+    points = (
+        SearchPoint(slow, "c", PointStatus.UNDONE, 360_000, 280_000, latency_ms=0.07, reason=f"1.2x slower here {text}"),
+        SearchPoint(base, "a", PointStatus.KEPT, 1_391_775, 1_290_000, latency_ms=0.06),
+        SearchPoint(half, "b", PointStatus.KEPT, 94_323, 83_782, {"accuracy_drop": 0.001}, 0.015, compared, 0.001),
+        SearchPoint(dataclasses.replace(slow, name="crash"), "", PointStatus.FAILED, reason="the runtime crashed"),
+    )
+    return SearchResult(
+        points,
+        base.name,
+        half.name,
+        (half.name,),
+        Objective.LATENCY,
+        7,
+        600.0,
+        123.0,
+        f"Everything was tried. {text}",
+        rows=(f"selected on 500 rows {text}",),
+        undone=(("quantize_static_int8", "8-bit products were slower here"),),
+    )
+
+
+def test_a_search_is_shown_with_its_picture_and_the_one_that_was_taken_first() -> None:
+    page = render_report(replace(report(), search=searched("half")))
+    assert "4 trials in 123 s (budget 600 s, seed 7)" in page
+    assert page.count("<circle") == 3
+    assert "1 of them could not be made or were not timed" in page
+    assert page.index("<td><b>half</b>") < page.index("<td>as-converted") < page.index("<td>int8") < page.index("<td>crash")
+    assert "4x faster (time 0.25, 99% 0.24-0.26, 40 pairs)" in page
+    assert "8-bit products were slower here" in page
+    assert tags(page).open == []
+    assert HOSTILE not in render_report(replace(report(), search=searched(HOSTILE)))
+    assert "<svg" not in render_report(report())
+
+
+def test_the_ledger_says_why_not_and_what_would_have_to_give() -> None:
+    entry = LedgerEntry(f"int8 {HOSTILE}", "accuracy_drop", 0.02, 0.005, f"loses too much {HOSTILE}")
+    relaxation = Relaxation("accuracy_drop", 0.005, 0.0201, "int8", "then int8 fits", "accuracy_drop<=0.0201")
+    page = render_report(replace(report(), ledger=Ledger((entry,), relaxation=relaxation)))
+    assert page.index("Why not the others?") < page.index("accuracy_drop&lt;=0.0201")
+    assert HOSTILE not in page
+    assert tags(page).open == []
+    both = render_report(replace(report(), ledger=Ledger((entry,), together=(relaxation, relaxation))))
+    assert "No single change is enough" in both
 
 
 class Tags(HTMLParser):
