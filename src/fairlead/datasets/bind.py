@@ -63,7 +63,7 @@ def bind_inputs(
         where = _where(spec, raw)
         array = _to_shape(matched[spec.name], spec, where, said)
         _say_dates(array, spec, where, said)
-        inputs[spec.name] = np.ascontiguousarray(cast_to(array, spec.dtype, where, allow_missing=allow_missing))
+        inputs[spec.name] = np.ascontiguousarray(_cast(array, spec, where, allow_missing=allow_missing))
     _check_rows(inputs)
     _say_missing(inputs, said)
     return inputs, answers, said
@@ -176,8 +176,12 @@ def _stack(columns: Mapping[str, Array], spec: TensorSpec, said: list[str], *, a
     """4 for a table: return the columns side by side, (rows, columns), each cast where its name is known."""
     for name, column in columns.items():
         _say_dates(column, spec, _column(name), said)
-    cast = [cast_to(column, spec.dtype, _column(name), allow_missing=allow_missing) for name, column in columns.items()]
+    cast = [_cast(column, spec, _column(name), allow_missing=allow_missing) for name, column in columns.items()]
     return np.stack(cast, axis=1)
+
+
+def _cast(array: Array, spec: TensorSpec, where: str, *, allow_missing: bool) -> Array:
+    return cast_to(array, spec.dtype, where, allow_missing=allow_missing, is_category=spec.is_category)
 
 
 def _say_dates(array: Array, spec: TensorSpec, where: str, said: list[str]) -> None:

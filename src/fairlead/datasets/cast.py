@@ -15,15 +15,15 @@ from fairlead.errors import DataError
 _HOLD_DATES = (DType.INT64, DType.UINT64, DType.FP32, DType.FP64)
 
 
-def cast_to(array: Array, dtype: DType, where: str, *, allow_missing: bool) -> Array:
+def cast_to(array: Array, dtype: DType, where: str, *, allow_missing: bool, is_category: bool = False) -> Array:
     """Return `array` as `dtype` where every value survives; `where` names it in errors, e.g. "Column 'age'".
 
     Floats may be rounded to a narrower float, nothing else is lost. Missing values pass only into floats and with `allow_missing`; infinity
-    never does. Dates become nanoseconds or text (see `datasets.dates`).
+    never does. Dates become nanoseconds or text (see `datasets.dates`). With `is_category`, whole numbers become their text.
     """
     array = settle(array, where, is_for_text=dtype is DType.BYTES)
     if dtype is DType.BYTES:
-        return _to_text(array, where)
+        return _to_text(_category_text(array, where) if is_category else array, where)
     if are_dates(array):
         return _dates_to_number(array, dtype, where, allow_missing=allow_missing)
     if array.dtype.kind in "OUS":
@@ -47,6 +47,13 @@ def check_finite(array: Array, where: str, *, allow_missing: bool) -> None:
         what = "a missing value (NaN)" if np.isnan(value) else "infinity"
         hint = "Fill or drop those rows; this model has no rule for missing values." if np.isnan(value) else "Replace it."
         raise DataError(f"{where} holds {what} in row {row} ({int(bad.sum())} in all).", hint=hint)
+
+
+def _category_text(array: Array, where: str) -> Array:
+    if array.dtype.kind in "fb":
+        what = "fractions or missing values" if array.dtype.kind == "f" else "booleans"
+        raise DataError(f"{where} holds {what}; the model takes categories.", hint="Write them as text or whole numbers, as in training.")
+    return array.astype(np.str_) if array.dtype.kind in "iu" else array
 
 
 def _to_text(array: Array, where: str) -> Array:

@@ -1,6 +1,7 @@
 """The engine for boosters that are no plain trees: the library that trained them, in a sandboxed process of its own.
 
-Takes a library's own file (CatBoost with categories, LightGBM with linear leaves) and its interface; gives an `Engine`. Raises what engines.resident_engine raises, MissingExtraError where that library is absent, DataError for rows that it refuses.
+Takes a library's own file (CatBoost with categories, LightGBM with linear leaves) and its interface; gives an `Engine`. Raises what
+engines.resident_engine raises, MissingExtraError where that library is absent, DataError for rows that it refuses.
 This module never imports a library into the process that serves: only the process that holds the model does, after our own check.
 """
 

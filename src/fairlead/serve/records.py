@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -141,7 +142,7 @@ def assemble(spec: TensorSpec, columns: Mapping[str, Any]) -> Array:
         values = columns[name]
         if not isinstance(values, list):
             raise RequestError(f"Column '{shorten(name)}' is not a list of values.")
-        parts.append(pack(TensorSpec(name, spec.dtype, (None,)), values))
+        parts.append(pack(replace(spec, name=name, shape=(None,), columns=()), values))
     if len({part.shape[0] for part in parts}) != 1:
         raise RequestError("The columns have different lengths.", hint="Give each column one value per row.")
     return np.stack(parts, axis=1)

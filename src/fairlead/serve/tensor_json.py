@@ -89,9 +89,9 @@ def pack(spec: TensorSpec, flat: list[Any]) -> Array:
     """Return a flat list of JSON values as a one-dimensional array; raises RequestError for a value that does not fit."""
     kinds = set(map(type, flat))
     if spec.dtype is DType.BYTES:
-        _check_kinds(spec, kinds, {str}, "strings")
+        _check_kinds(spec, kinds, {str, int} if spec.is_category else {str}, "strings or whole numbers" if spec.is_category else "strings")
         array = np.empty(len(flat), dtype=object)
-        array[:] = flat
+        array[:] = list(map(str, flat)) if int in kinds else flat
         return array
     if spec.dtype is DType.BOOL:
         _check_kinds(spec, kinds, {bool}, "true or false")
