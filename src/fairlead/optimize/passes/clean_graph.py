@@ -8,6 +8,7 @@ never touches the inside of If, Loop and Scan, nor a value that such an inside u
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from typing import Any
 
 import onnx
@@ -18,7 +19,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 from fairlead.optimize.graph_edit import STANDARD_DOMAINS, constants_to_initializers, names_of_surface, names_within
 from fairlead.optimize.job import PassJob, PassResult
 
-_GROWTH_BYTES = 1024  # a folded constant may be this much larger than what it is computed from
+_GROWTH_BYTES = 48  # a folded constant may be this much larger than what nobody else needs: a shape, and no weight stored in few bits
 _RANDOM = frozenset({"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli"})
 _FOLD_ERRORS = (
     ort_errors.Fail,
@@ -89,12 +90,13 @@ def _fold_constants(model: onnx.ModelProto, pinned: set[str]) -> bool:
     graph = model.graph
     stored = {tensor.name: tensor for tensor in graph.initializer}
     overridable = {value.name for value in graph.input}
+    uses = Counter(name for node in graph.node for name in set(node.input))
     changed = False
     for node in list(graph.node):
         if not _can_fold(node, stored, pinned | overridable):
             continue
         values = _evaluate(model, node, stored)
-        given = sum(stored[name].ByteSize() for name in node.input if name)
+        given = sum(stored[name].ByteSize() for name in set(node.input) if name and uses[name] == 1)
         if values is None or sum(value.nbytes for value in values) > given + _GROWTH_BYTES:
             continue
         for name, value in zip(node.output, values, strict=True):

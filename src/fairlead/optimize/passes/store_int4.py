@@ -1,8 +1,8 @@
 """Stores weights in 4 bits, two to a byte, and computes in single precision: a seventh of the size at the same speed. Lossy.
 
-Each large float32 weight with two axes or more is cut into blocks of consecutive elements. A block has one scale in half precision, with the
-sign that lets its largest element be stored as -8, searched for the smallest squared error; elements become whole numbers from -8 to 7.
-Shifts, a Cast and a Mul restore the weight when a runtime loads the model. Setting `block`: how many elements share a scale, an even
+Each large float32 weight with two axes or more is cut into blocks of consecutive elements. A block has one scale in half precision, with
+the sign that lets its largest element be stored as -8, searched for the smallest squared error; elements become whole numbers from -8 to
+7. Shifts, a Cast and a Mul restore the weight when a runtime loads the model. Setting `block`: how many elements share a scale, an even
 number; smaller blocks lose less and take more. Refuses a model without such weights.
 """
 
