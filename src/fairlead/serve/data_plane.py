@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import time
-from asyncio import CancelledError
+from asyncio import CancelledError, InvalidStateError
 from collections.abc import Mapping
 
 import msgspec
@@ -18,11 +18,10 @@ import msgspec
 from fairlead.core.interface import Array, Tensors
 from fairlead.core.observation import Observation
 from fairlead.core.ports import Clock, ObservationSink
-from fairlead.core.version import Version
 from fairlead.errors import FairleadError, RequestError
 from fairlead.serve.admission import check_place
 from fairlead.serve.model_table import ModelTable, ServedModel, ServedVersion
-from fairlead.serve.response_cache import ResponseCache
+from fairlead.serve.response_cache import Key, ResponseCache
 from fairlead.serve.ticket import Ticket
 
 
@@ -84,48 +83,61 @@ class DataPlane:
     async def infer(self, request: InferRequest) -> InferResponse:
         """Return the answer to `request`; see the module for the errors."""
         served = self.table.resolve(request.model, request.version, request.label)
-        model = self.table.models[request.model]
-        rows, error_code, ticket, cache, key, is_missed = 0, "", None, self.cache, None, False
-        try:
-            rows = served.interface.check_inputs(request.inputs)
-            _check_request(served, request)
-            if cache is not None and served.is_deterministic:
-                key = cache.key(served.version.digest, request.inputs, request.outputs)
-            outputs = None if cache is None or key is None else cache.get(key)
-            if outputs is None:
-                is_missed = key is not None
-                if served.is_asleep:
-                    ticket = await self._wake_and_admit(model, served, request, rows)
-                else:
-                    ticket = self._admit(model, served, request, rows)
-                try:
-                    outputs = await ticket
-                finally:
-                    self._let_go(model, served)
-                if cache is not None and key is not None and not served.is_retired:
-                    cache.put(key, outputs)
-        except FairleadError as error:
-            error_code = error.code
-            raise
-        except CancelledError:
-            error_code = "cancelled"
-            raise
-        except BaseException:
-            error_code = "internal"
-            raise
-        finally:
-            self._observe(request, served.version, rows, ticket, error_code, is_missed=is_missed)
-        return InferResponse(request.model, served.version.number, outputs, request.request_id)
+        asked = await self._ask_asleep(request, served) if served.is_asleep else self.ask(request, served)
+        ticket = asked.ticket
+        if ticket is not None:
+            try:
+                await ticket
+            finally:
+                ticket.cancel()  # nothing where it is settled; else nobody waits for it any more
+        return asked.response()
 
-    def _admit(self, model: ServedModel, served: ServedVersion, request: InferRequest, rows: int) -> Ticket:
+    def ask(self, request: InferRequest, served: ServedVersion) -> Asked:
+        """Begin with a request to `served`, which is not asleep; its answer is there once its ticket is settled."""
+        asked = Asked(self, request, served, self.table.models[request.model])
+        try:
+            if not self._find(asked):
+                self._admit(asked)
+        except BaseException as error:
+            self._observe(asked, _code_of(error))
+            raise
+        return asked
+
+    async def _ask_asleep(self, request: InferRequest, served: ServedVersion) -> Asked:
+        """Begin with a request to a version that gave its memory to others, and has to be woken."""
+        asked = Asked(self, request, served, self.table.models[request.model])
+        try:
+            if not self._find(asked):
+                await self._wake(asked)
+        except BaseException as error:
+            self._observe(asked, _code_of(error))
+            raise
+        return asked
+
+    def _find(self, asked: Asked) -> bool:
+        """Check what is asked; returns whether the cache has the answer."""
+        request, served, cache = asked.request, asked.served, self.cache
+        asked.rows = served.interface.check_inputs(request.inputs)
+        _check_request(served, request)
+        if cache is None or not served.is_deterministic:
+            return False
+        asked.key = cache.key(served.version.digest, request.inputs, request.outputs)
+        asked.outputs = None if asked.key is None else cache.get(asked.key)
+        if asked.outputs is None:
+            return False
+        self._observe(asked, "")
+        return True
+
+    def _admit(self, asked: Asked) -> None:
         """Take a place. The counts are exact: one thread touches them, and nothing awaits between test and increment."""
+        request, served, model = asked.request, asked.served, asked.model
         scheduler = served.scheduler
         if model.admitted >= self._queue_limit:
             check_place(model.name, model.admitted, self._queue_limit, scheduler.expected_wait_s())
-        ticket = scheduler.submit(
+        asked.ticket = ticket = scheduler.submit(
             request.inputs,
             request.outputs,
-            rows,
+            asked.rows,
             priority=request.priority,
             deadline=request.deadline,
             timeout_s=self._timeout_s,
@@ -134,17 +146,18 @@ class DataPlane:
         model.admitted += 1
         self.in_flight += 1
         self.table.begin_request(served)
-        return ticket
+        ticket.on_ended = asked.end
 
-    async def _wake_and_admit(self, model: ServedModel, served: ServedVersion, request: InferRequest, rows: int) -> Ticket:
-        """Wait, in a place like others, for a version that gave its memory to others; then take a place in its queue."""
+    async def _wake(self, asked: Asked) -> None:
+        """Wait, in a place like others, for a version that sleeps; then take a place in its queue."""
+        served, model = asked.served, asked.model
         if model.admitted >= self._queue_limit:
             check_place(model.name, model.admitted, self._queue_limit, 0.0)
         model.admitted += 1
         self.in_flight += 1
         self.table.begin_request(served)
         try:
-            await self.table.wake(served, min(request.deadline, self._monotonic() + self._timeout_s))
+            await self.table.wake(served, min(asked.request.deadline, self._monotonic() + self._timeout_s))
         except BaseException:
             self.table.end_request(served)
             raise
@@ -152,37 +165,78 @@ class DataPlane:
             self.in_flight -= 1
             model.admitted -= 1
         try:
-            return self._admit(model, served, request, rows)
+            self._admit(asked)
         finally:
             self.table.end_request(served)
 
-    def _let_go(self, model: ServedModel, served: ServedVersion) -> None:
+    def _end(self, asked: Asked, ticket: Ticket) -> None:
+        """A request's ticket is settled: give its place back, keep its answer, and say how it went."""
+        served, error = asked.served, ticket.error
         self.table.end_request(served)
         self.in_flight -= 1
-        model.admitted -= 1
+        asked.model.admitted -= 1
+        if error is None and asked.key is not None and self.cache is not None and not served.is_retired:
+            self.cache.put(asked.key, ticket.result())
+        self._observe(asked, "" if error is None else _code_of(error))
 
-    def _observe(
-        self, request: InferRequest, version: Version, rows: int, ticket: Ticket | None, error_code: str, *, is_missed: bool
-    ) -> None:
+    def _observe(self, asked: Asked, error_code: str) -> None:
         """Tell the sink; an answer without a ticket came from the cache."""
+        request, version, ticket = asked.request, asked.served.version, asked.ticket
         queue_ms, compute_ms, batch_rows = (0.0, 0.0, 0) if ticket is None else (ticket.queue_ms, ticket.compute_ms, ticket.batch_rows)
+        is_hit = asked.outputs is not None
         self._sink.record(
-            Observation(
-                request.request_id,
-                version.name,
-                version.number,
-                self._clock(),
-                rows,
-                queue_ms,
-                compute_ms,
-                error_code,
-                request.transport,
-                request.trace,
-                ticket is None and not error_code,
-                batch_rows,
-                is_missed,
+            _observation(
+                (
+                    request.request_id,
+                    version.name,
+                    version.number,
+                    self._clock(),
+                    asked.rows,
+                    queue_ms,
+                    compute_ms,
+                    error_code,
+                    request.transport,
+                    request.trace,
+                    is_hit,
+                    batch_rows,
+                    asked.key is not None and not is_hit,
+                )
             )
         )
+
+
+class Asked(msgspec.Struct, eq=False):
+    """A request that has begun. It has a `ticket`, or the `outputs` that the cache had; `response` is for when the ticket is settled."""
+
+    plane: DataPlane
+    request: InferRequest
+    served: ServedVersion
+    model: ServedModel
+    rows: int = 0
+    key: Key | None = None
+    outputs: dict[str, Array] | None = None
+    ticket: Ticket | None = None
+
+    def response(self) -> InferResponse:
+        """Return the answer, or raise what went wrong."""
+        outputs = self.ticket.result() if self.ticket is not None else self.outputs
+        if outputs is None:
+            raise InvalidStateError("The request was not admitted.")
+        return InferResponse(self.request.model, self.served.version.number, outputs, self.request.request_id)
+
+    def end(self, ticket: Ticket) -> None:
+        """Its ticket is settled."""
+        self.plane._end(self, ticket)  # noqa: SLF001 - the half of the plane that has to wait
+
+
+# `_make` takes a third of the time of a call with the same fields.
+_observation = Observation._make
+
+
+def _code_of(error: BaseException) -> str:
+    if isinstance(error, CancelledError):
+        return "cancelled"
+    return error.code if isinstance(error, FairleadError) else "internal"
 
 
 def _check_request(served: ServedVersion, request: InferRequest) -> None:

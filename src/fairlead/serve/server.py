@@ -114,7 +114,7 @@ class Server:
     async def start(self) -> None:
         """Listen, say so, and begin to load what is wanted. A port that is taken is found out before anything is loaded."""
         loop = asyncio.get_running_loop()
-        gate = Gate(self.api.handle, self._job.limits, loop)
+        gate = Gate(self.api.handle, self._job.limits, loop, self.api.direct.begin)
         self._gate = gate
         try:
             self._listener = await loop.create_server(gate.connect, self._job.host, self._job.port, backlog=_BACKLOG)

@@ -10,10 +10,10 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from fairlead.errors import FairleadError
 from fairlead.serve.data_plane import DataPlane
 from fairlead.serve.http.about import AboutHandlers
-from fairlead.serve.http.body import read_body
+from fairlead.serve.http.body import body_form, read_body
+from fairlead.serve.http.direct import DirectInference
 from fairlead.serve.http.encoding import WORTHWHILE_BYTES, encoded
 from fairlead.serve.http.limits import HttpLimits
 from fairlead.serve.http.message import HttpRequest, Reply, error_reply
@@ -64,6 +64,7 @@ class Api:
             metrics=job.metrics,
         )
         self.router = Router(make_routes(handlers))
+        self.direct = DirectInference(job.plane, self.router, job.limits, self.refuse)
 
     async def handle(self, request: HttpRequest) -> Reply:
         """Answer one request."""
@@ -75,22 +76,22 @@ class Api:
             if route.accepts is Accepts.NOTHING:
                 call = Call(request, match.parameters)
             else:
-                body = read_body(request.headers, request.body, self._job.limits, route.accepts)
+                body = read_body(body_form(request.headers, route.accepts), request.body, self._job.limits)
                 call = Call(request, match.parameters, body.text, body.binary, body.is_csv)
             reply = await route.handler(call)
-        except FairleadError as error:
-            reply = reply_to(error)
-            if reply.status == 500:
-                self._report(request)
         except Exception as error:  # noqa: BLE001 - the last resort: a mistake of ours must not end the server, nor show itself
-            self._report(request)
-            reply = reply_to(error)
+            reply = self.refuse(request, error)
         if len(reply.body) > WORTHWHILE_BYTES and b"accept-encoding" in request.headers:
             return await encoded(reply, request.headers[b"accept-encoding"])
         return reply
 
-    def _report(self, request: HttpRequest) -> None:
-        self._job.report(f"Request {request.request_id} failed.\n{traceback.format_exc()}")
+    def refuse(self, request: HttpRequest, error: Exception) -> Reply:
+        """Return the reply to a request that failed; what is our mistake is reported."""
+        reply = reply_to(error)
+        if reply.status == 500:
+            text = "".join(traceback.format_exception(error))
+            self._job.report(f"Request {request.request_id} failed.\n{text}")
+        return reply
 
 
 def _nowhere(match: Match) -> Reply:

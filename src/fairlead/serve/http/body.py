@@ -32,20 +32,36 @@ class Body(msgspec.Struct, frozen=True):
     is_csv: bool = False
 
 
-def read_body(headers: Mapping[bytes, bytes], body: bytes | bytearray, limits: HttpLimits, accepts: Accepts = Accepts.JSON) -> Body:
-    """Return the body, decompressed, divided, and checked for its size and depth."""
+class BodyForm(msgspec.Struct, frozen=True):
+    """What the head says of the body: its encoding, whether it is CSV, whether there may be none, and how many bytes of JSON stand in
+    front of raw tensors: None where none do, -1 where what the head says of that is no number.
+    """
+
+    encoding: bytes = b"identity"
+    is_csv: bool = False
+    is_optional: bool = False
+    json_bytes: int | None = None
+
+
+def body_form(headers: Mapping[bytes, bytes], accepts: Accepts = Accepts.JSON) -> BodyForm:
+    """Return what the head says of the body; raises UnsupportedError for a media type that the route does not take."""
     kind = _check_kind(headers, accepts)
-    if b"content-encoding" in headers:
-        body = decompress(headers[b"content-encoding"].lower(), body, limits.body_bytes)
-    if kind is MediaKind.CSV:
+    encoding = headers.get(b"content-encoding", b"identity").lower()
+    length = headers.get(b"inference-header-content-length") if accepts is Accepts.TENSORS else None
+    json_bytes = None if length is None else int(length) if _LENGTH.fullmatch(length) else -1
+    return BodyForm(encoding, kind is MediaKind.CSV, accepts is Accepts.OPTIONAL_JSON, json_bytes)
+
+
+def read_body(form: BodyForm, body: bytes | bytearray, limits: HttpLimits) -> Body:
+    """Return the body, decompressed, divided, and checked for its size and depth."""
+    body = decompress(form.encoding, body, limits.body_bytes)
+    if form.is_csv:
         check_csv(body, limits.body_bytes)
         return Body(body, is_csv=True)
-    if accepts is Accepts.TENSORS:
-        length = headers.get(b"inference-header-content-length")
-        if length is not None:
-            return _divide(length, body, limits)
+    if form.json_bytes is not None:
+        return _divide(form.json_bytes, body, limits)
     if not body:
-        if accepts is Accepts.OPTIONAL_JSON:
+        if form.is_optional:
             return Body(b"{}")
         raise RequestError("The request has no body.", hint="Send a JSON object.")
     check_json(body, limits.json_depth, limits.body_bytes)
@@ -62,9 +78,8 @@ def _check_kind(headers: Mapping[bytes, bytes], accepts: Accepts) -> MediaKind:
     raise UnsupportedError("The body's Content-Type is not understood.", hint=f"{hint} The only charset is UTF-8.")
 
 
-def _divide(length: bytes, body: bytes | bytearray, limits: HttpLimits) -> Body:
+def _divide(size: int, body: bytes | bytearray, limits: HttpLimits) -> Body:
     """JSON in front, raw tensors behind it; a length of 0 says that all of it is one raw tensor."""
-    size = int(length) if _LENGTH.fullmatch(length) else -1
     if not 0 <= size <= len(body):
         raise RequestError(f"Inference-Header-Content-Length is not the length of JSON in this body of {len(body)} bytes.")
     text = bytes(body[:size])

@@ -14,13 +14,12 @@ from typing import TYPE_CHECKING
 
 import httptools
 
-from fairlead.serve.http.eager import Started, start
 from fairlead.serve.http.head import check_head, too_large
 from fairlead.serve.http.message import HttpRequest, Reply, error_reply, to_bytes
 from fairlead.serve.http.repeat import Repeat, repeat_of
 
 if TYPE_CHECKING:
-    from fairlead.serve.http.gate import Gate
+    from fairlead.serve.http.gate import Gate, Going
 
 _REQUEST_ID = re.compile(rb"[\x21-\x7e]{1,128}")
 # A second one of these would leave open which counts: the start of request smuggling.
@@ -66,7 +65,7 @@ class Connection(asyncio.Protocol):
         self._parser = httptools.HttpRequestParser(self)
         self._queue: deque[HttpRequest | Reply] = deque()
         self._request = HttpRequest(b"", b"", {})
-        self._going: Started | None = None  # the request in flight, while it waits
+        self._going: Going | None = None  # the request in flight, while it waits
         self._repeat: Repeat | None = None  # the head that this peer sent last
         self._header_bytes = self._header_count = self._chunk_count = self._buffered = self._discarded = 0
         self._phase_began = 0.0  # when the headers or the body began to be waited for; 0: not yet waited for
@@ -160,8 +159,7 @@ class Connection(asyncio.Protocol):
             self._queue.append(request)
             self._pump()
         else:
-            self._is_busy = True
-            self._going = start(self._answer(request))
+            self._begin(request)
         return True
 
     # What the parser calls.
@@ -307,8 +305,7 @@ class Connection(asyncio.Protocol):
             if isinstance(item, Reply):
                 self._send(item, None, is_last=True)
                 break
-            self._is_busy = True
-            self._going = start(self._answer(item))
+            self._begin(item)
         self._is_pumping = False
         if self._queue and not self._is_busy:
             self._pump_soon()
@@ -318,8 +315,14 @@ class Connection(asyncio.Protocol):
         """A long line of pipelined requests must not keep other connections waiting."""
         asyncio.get_running_loop().call_soon(self._pump)
 
-    async def _answer(self, request: HttpRequest) -> None:
-        reply = await self._gate.handle(request)
+    def _begin(self, request: HttpRequest) -> None:
+        self._is_busy = True
+        going = self._gate.begin(request, self._finish)
+        if self._is_busy:
+            self._going = going
+
+    def _finish(self, request: HttpRequest, reply: Reply) -> None:
+        """The request in flight is answered."""
         self._is_busy = False
         self._going = None
         if self._transport is None:

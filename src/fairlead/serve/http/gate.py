@@ -9,19 +9,46 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from email.utils import formatdate
+from typing import Protocol, TypeAlias
 
 from fairlead.serve.http.connection import Connection
+from fairlead.serve.http.eager import start
 from fairlead.serve.http.limits import HttpLimits
 from fairlead.serve.http.message import HttpRequest, Reply
 from fairlead.serve.peers import Peers
 
+Finish: TypeAlias = Callable[[HttpRequest, Reply], None]
+
+
+class Going(Protocol):
+    """A request in flight."""
+
+    def cancel(self) -> None:
+        """Nobody waits for the reply any more; nothing where it has been given."""
+        ...
+
+
+Direct: TypeAlias = Callable[[HttpRequest, Finish], Going | None]
+
+
+def nothing_direct(request: HttpRequest, finish: Finish) -> None:
+    """Leave every request to the coroutine."""
+    del request, finish
+
 
 class Gate(Peers[Connection]):
-    """`handle` answers one request and never raises."""
+    """`handle` answers one request and never raises; `direct` may take one for which that need not be a coroutine."""
 
-    def __init__(self, handle: Callable[[HttpRequest], Awaitable[Reply]], limits: HttpLimits, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self,
+        handle: Callable[[HttpRequest], Awaitable[Reply]],
+        limits: HttpLimits,
+        loop: asyncio.AbstractEventLoop,
+        direct: Direct = nothing_direct,
+    ) -> None:
         super().__init__(loop, max(limits.buffered_bytes, limits.body_bytes))
-        self.handle = handle
+        self._handle = handle
+        self._direct = direct
         self.limits = limits
         self.date = b""
         self.status_counts = [0] * 600  # answers by status, for metrics
@@ -30,6 +57,13 @@ class Gate(Peers[Connection]):
     def connect(self) -> Connection:
         """Return the protocol of a new connection."""
         return Connection(self)
+
+    def begin(self, request: HttpRequest, finish: Finish) -> Going | None:
+        """Answer a request: `finish` is given the reply, now or later. Returns what to cancel while it is not."""
+        return self._direct(request, finish) or start(self._answer(request, finish))
+
+    async def _answer(self, request: HttpRequest, finish: Finish) -> None:
+        finish(request, await self._handle(request))
 
     def admit(self, connection: Connection) -> bool:
         """Take a connection in; returns whether there was room for it."""

@@ -6,6 +6,7 @@ Header names are lower-case bytes. Nothing here reads or writes a socket.
 from __future__ import annotations
 
 from http import HTTPStatus
+from typing import Any
 
 import msgspec
 
@@ -15,8 +16,16 @@ _HEAD = b"%bserver: fairlead\r\ndate: %b\r\ncontent-type: %b\r\ncontent-length: 
 _STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
 
 
+class Memo(msgspec.Struct):
+    """What a handler has read in a head that comes again and again: whatever it likes."""
+
+    known: Any = None
+
+
 class HttpRequest(msgspec.Struct):
-    """A whole request. `target` is the raw request target; `is_keep_alive` says whether the connection may stay open."""
+    """A whole request. `target` is the raw request target; `is_keep_alive` says whether the connection may stay open. Requests with one
+    `memo` have one head but for the length.
+    """
 
     method: bytes
     target: bytes
@@ -25,6 +34,7 @@ class HttpRequest(msgspec.Struct):
     is_keep_alive: bool = True
     is_old: bool = False  # HTTP/1.0
     request_id: str = ""
+    memo: Memo | None = None
 
 
 class Reply(msgspec.Struct, frozen=True):

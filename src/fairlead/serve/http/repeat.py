@@ -11,7 +11,7 @@ import re
 
 import msgspec
 
-from fairlead.serve.http.message import HttpRequest
+from fairlead.serve.http.message import HttpRequest, Memo
 
 _LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]+)[ \t]*\r\n", re.IGNORECASE)
 _DIGIT_COUNT = 12
@@ -27,6 +27,7 @@ class Repeat(msgspec.Struct, frozen=True):
     method: bytes
     target: bytes
     headers: dict[bytes, bytes]
+    memo: Memo = msgspec.field(default_factory=Memo)
 
     def read(self, data: bytes, limit_bytes: int) -> HttpRequest | None:
         """Return the request if `data` is one whole request with this head and a body of at most `limit_bytes`; else None."""
@@ -43,7 +44,7 @@ class Repeat(msgspec.Struct, frozen=True):
         headers = self.headers
         if digits != headers[b"content-length"]:
             headers = headers | {b"content-length": digits}
-        return HttpRequest(self.method, self.target, headers, data[start:])
+        return HttpRequest(self.method, self.target, headers, data[start:], memo=self.memo)
 
 
 def repeat_of(data: bytes, request: HttpRequest) -> Repeat | None:

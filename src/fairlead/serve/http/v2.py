@@ -7,6 +7,7 @@ Takes routed calls; gives replies. Raises FairleadErrors, which the api maps to 
 from __future__ import annotations
 
 import re
+from typing import NamedTuple
 
 import msgspec
 
@@ -57,16 +58,8 @@ class V2Handlers:
 
     async def infer(self, call: Call) -> Reply:
         """POST .../infer. Nothing waits between finding the version and asking it, so it cannot be switched in between."""
-        served = self._resolve(call)
-        if call.binary is not None and not call.text:
-            return await self._infer_raw(call, served, call.binary)
-        request, identity, raw = _read(call, served)
-        return answer(await self._plane.infer(request), identity, raw)
-
-    async def _infer_raw(self, call: Call, served: ServedVersion, body: memoryview) -> Reply:
-        """A body without JSON asks for raw outputs, too."""
-        response = await self._plane.infer(infer_request(served, raw_input(served.interface, body), call.request))
-        return answer(response, None, None)
+        reading = read_request(call, self._resolve(call))
+        return answer(await self._plane.infer(reading.request), reading.identity, reading.raw)
 
     async def metadata(self, call: Call) -> Reply:
         """GET /v2/models/{name}[/versions/{version}]."""
@@ -106,11 +99,21 @@ class V2Handlers:
         return self._plane.table.resolve(call.parameters["name"], parse_version(call.parameters.get("version")))
 
 
-def _read(call: Call, served: ServedVersion) -> tuple[InferRequest, str | None, frozenset[str] | None]:
-    """Return what is asked, the request's own id, and which outputs are to be raw.
+class Reading(NamedTuple):
+    """What is asked, the request's own id, and which outputs are to be raw (None: all)."""
+
+    request: InferRequest
+    identity: str | None
+    raw: frozenset[str] | None
+
+
+def read_request(call: Call, served: ServedVersion) -> Reading:
+    """Return what a body asks of `served`; one without JSON is a raw tensor, and asks for raw outputs.
 
     The decoded JSON is let go here: while a request waits, its lists of numbers would push those of others out of the caches.
     """
+    if call.binary is not None and not call.text:
+        return Reading(infer_request(served, raw_input(served.interface, call.binary), call.request), None, None)
     body = decode_request(served.interface, call.text, is_raw=call.binary is not None)
     parameters = NONE if body.parameters is None else read_parameters(body.parameters)
     choices = body.outputs
@@ -126,7 +129,8 @@ def _read(call: Call, served: ServedVersion) -> tuple[InferRequest, str | None, 
         "http",
         trace_of(call.request) if b"traceparent" in call.request.headers else "",
     )
-    return request, body.id, raw_outputs(choices, is_default=parameters.is_binary) if choices or parameters.is_binary else _NONE_RAW
+    raw = raw_outputs(choices, is_default=parameters.is_binary) if choices or parameters.is_binary else _NONE_RAW
+    return Reading(request, body.id, raw)
 
 
 def _tensor_metadata(spec: TensorSpec) -> dict[str, object]:

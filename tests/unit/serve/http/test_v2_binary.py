@@ -10,9 +10,8 @@ from hypothesis import strategies as st
 from fairlead.core.dtype import DType
 from fairlead.core.interface import Interface, TensorSpec
 from fairlead.errors import RequestError
-from fairlead.serve.http.body import read_body
+from fairlead.serve.http.body import BodyForm, read_body
 from fairlead.serve.http.limits import HttpLimits
-from fairlead.serve.http.routes import Accepts
 from fairlead.serve.http.v2_request import decode_request, read_inputs
 
 INFER = "/v2/models/m/infer"
@@ -189,7 +188,7 @@ tensors = st.fixed_dictionaries(
 @given(st.lists(tensors, max_size=4), st.binary(max_size=40))
 def test_any_mixture_is_read_whole_or_refused(inputs, rest) -> None:
     text = json.dumps({"inputs": inputs}).encode()
-    body = read_body({b"inference-header-content-length": str(len(text)).encode()}, text + rest, HttpLimits(), Accepts.TENSORS)
+    body = read_body(BodyForm(json_bytes=len(text)), text + rest, HttpLimits())
     try:
         read = read_inputs(SPECS, decode_request(SPECS, body.text, is_raw=True), body.binary)
     except RequestError:
