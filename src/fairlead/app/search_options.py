@@ -1,0 +1,83 @@
+"""What a search is asked for, and which rows serve for what. Takes datasets, gives them divided; raises DataError where they overlap.
+
+Choosing the best of many models on some rows makes it look better on those rows than it is. So where there are enough, half of the rows
+choose and the others give the verdict, which no choice has seen.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from fairlead.core.dataset import Dataset
+from fairlead.core.interface import Interface
+from fairlead.core.pass_use import PassUse
+from fairlead.core.requirement import MetricKind, Requirement
+from fairlead.core.search import Objective
+from fairlead.datasets.row_choice import check_apart, check_calibration, choose, set_apart
+
+ENOUGH_ROWS = 400  # with fewer, half of them says too little
+SELECTION_ROWS = 4000
+CALIBRATION_ROWS = 512
+_OBJECTIVES = {
+    MetricKind.LATENCY: Objective.LATENCY,
+    MetricKind.THROUGHPUT: Objective.LATENCY,
+    MetricKind.SIZE: Objective.SIZE,
+    MetricKind.MEMORY: Objective.MEMORY,
+}
+
+
+@dataclass(frozen=True)
+class SearchOptions:
+    """`passes` are those to choose from (all where there are none); settings that stand there are fixed. With `is_exact`, they are applied
+    as they stand and nothing is searched. `objective` None: what the requirements name, else latency.
+    """
+
+    budget_s: float = 600.0
+    objective: Objective | None = None
+    training: Dataset | None = field(default=None, repr=False)
+    passes: tuple[PassUse, ...] = ()
+    is_exact: bool = False
+    is_resumed: bool = False
+    allow_lossy: bool = False
+
+    def aim(self, requirements: tuple[Requirement, ...]) -> Objective:
+        """What to have as little of as possible."""
+        named = (_OBJECTIVES[item.kind] for item in requirements if item.kind in _OBJECTIVES)
+        return self.objective or next(named, Objective.LATENCY)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """`selection` rows choose, `verdict` rows judge, `calibration` and `training` rows make. `notes` say which are which."""
+
+    selection: Dataset = field(repr=False)
+    verdict: Dataset = field(repr=False)
+    calibration: Dataset | None = field(repr=False)
+    training: Dataset | None = field(repr=False)
+    notes: tuple[str, ...] = ()
+
+
+def divide_rows(given: Dataset, training: Dataset | None, interface: Interface, seed: int) -> Rows:
+    """Return which rows serve for what."""
+    notes: list[str] = []
+    if training is not None:
+        notes += check_apart(given, training)
+    selection, verdict = given, given
+    if given.is_synthetic:
+        notes.append("rows were drawn: passes that lose something are not tried, since nothing would tell what they lose")
+    elif given.rows >= ENOUGH_ROWS:
+        selection, verdict = set_apart(given, interface, count=given.rows // 2, seed=seed)
+        notes.append(f"{selection.rows} rows choose between the trials, the other {verdict.rows} give the verdict")
+        selection = choose(selection, interface, count=SELECTION_ROWS, seed=seed)
+    else:
+        notes.append(
+            f"the same {given.rows} rows choose and give the verdict: the best of many looks a little better on them than it is "
+            f"(with {ENOUGH_ROWS} rows or more, half of them would be kept apart)"
+        )
+    source = selection if training is None else training
+    calibration = None if given.is_synthetic and training is None else choose(source, interface, count=CALIBRATION_ROWS, seed=seed)
+    if calibration is not None:
+        notes += check_calibration(calibration, selection, interface)
+        whose = "training" if training is not None else "selection"
+        notes.append(f"ranges are measured on {calibration.rows} of the {whose} rows")
+    return Rows(replace(selection, columns=given.columns), verdict, calibration, training, tuple(notes))

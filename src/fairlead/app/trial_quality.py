@@ -1,0 +1,84 @@
+"""What a trial's answers lost against the original's on the selection rows. Pure but for the user's own metrics.
+
+Takes outputs of both and the requirements; gives values by Requirement.name. Raises what `verify.quality` raises.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from fairlead.app.custom_metrics import CustomMetric
+from fairlead.core.dataset import Dataset
+from fairlead.core.interface import Array, Interface, Tensors, decide
+from fairlead.core.requirement import METRICS, Direction, MetricKind, Requirement
+from fairlead.verify.quality import QualityJob, measure_quality, wanted_metrics
+
+
+@dataclass(frozen=True)
+class Judge:
+    """Holds a trial's answers against those of the original on the same rows."""
+
+    interface: Interface
+    rows: Dataset = field(repr=False)
+    original: Tensors = field(repr=False)
+    requirements: tuple[Requirement, ...]
+    metrics: Mapping[str, CustomMetric]
+    seed: int
+
+    def values(self, outputs: Tensors) -> dict[str, float]:
+        """Return what every requirement on answers is about, and how far the task's own metric fell."""
+        return {**self._qualities(outputs), **self._differences(outputs)}
+
+    def broken(self, values: Mapping[str, float]) -> Requirement | None:
+        """Return the first requirement on what may be lost that `values` break."""
+        return next(
+            (one for one in self.requirements if one.is_loss_bound and one.name in values and not one.is_met(values[one.name])), None
+        )
+
+    def loss(self, values: Mapping[str, float]) -> float:
+        """Return what stands for the loss in one number, 0 or more: the first of the user's floors, else the task's metric, else flips."""
+        for item in self.requirements:
+            if item.is_loss_bound and item.name in values:
+                value = values[item.name]
+                return max(value, 0.0) if not item.is_minimum else max(item.bound - value, 0.0)
+        return max(
+            next((value for name, value in values.items() if name.endswith(("_drop", "_rise"))), values.get("decision_flips", 0.0)), 0.0
+        )
+
+    def _qualities(self, outputs: Tensors) -> dict[str, float]:
+        has_target = self.rows.target is not None
+        wanted = wanted_metrics(self.interface, self.requirements, has_target=has_target)
+        if self.rows.target is None or not wanted:
+            return {}
+        job = QualityJob(self.interface, self.rows.target, self.original, outputs, wanted, self.metrics, self.seed)
+        found: dict[str, float] = {}
+        for quality in measure_quality(job):
+            is_minimum = quality.metric not in METRICS or METRICS[quality.metric].better is Direction.HIGHER
+            lost = quality.original - quality.candidate if is_minimum else quality.candidate - quality.original
+            found[f"{quality.metric}{'_drop' if is_minimum else '_rise'}"] = lost
+            found[quality.metric] = quality.candidate
+        for item in self.requirements:  # a user's own metric may be better when it is smaller
+            if item.kind is MetricKind.QUALITY and item.is_custom and item.is_rise:
+                found[item.name] = -found[f"{item.metric}_drop"]
+        return found
+
+    def _differences(self, outputs: Tensors) -> dict[str, float]:
+        found: dict[str, float] = {}
+        numeric = [name for name, tensor in self.original.items() if tensor.dtype.kind in "fiub"]
+        if numeric:
+            found["max_abs_diff"] = max(_largest(self.original[name], outputs[name]) for name in numeric)
+        if self.interface.decision is not None:
+            before, after = decide(self.interface, self.original), decide(self.interface, outputs)
+            if before.dtype.kind != "f":
+                found["decision_flips"] = float((before != after).reshape(len(before), -1).any(axis=1).sum())
+        return found
+
+
+def _largest(before: Array, after: Array) -> float:
+    with np.errstate(invalid="ignore"):
+        difference = np.abs(after.astype(np.float64) - before.astype(np.float64))
+    is_same = (before == after) | (np.isnan(before.astype(np.float64)) & np.isnan(after.astype(np.float64)))
+    return float(np.where(is_same, 0.0, difference).max(initial=0.0))
