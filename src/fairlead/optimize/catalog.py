@@ -47,8 +47,11 @@ PASSES = Catalog(
             "quantize_dynamic_int8",
             "quantize_static_int8",
         )
-    },
+    }
+    | {name: Variant(f"fairlead.optimize.passes.{name}:{name}", "torch") for name in ("prune_structured",)},
 )
+
+_FIT: Mapping[str, tuple[Setting, ...]] = {"epochs": (24,), "teacher": (0.5,)}  # of every pass that trains
 
 _TRAITS: Mapping[str, PassTraits] = {
     "clean_graph": PassTraits(PassKind.EXACT, 0.0),
@@ -58,6 +61,12 @@ _TRAITS: Mapping[str, PassTraits] = {
     "store_int4": PassTraits(PassKind.LOSSY, 0.25, settings={"block": (32, 16, 64)}),
     "quantize_dynamic_int8": PassTraits(PassKind.LOSSY, 0.1),
     "quantize_static_int8": PassTraits(PassKind.LOSSY, 0.25, needs_rows=True),
+    "prune_structured": PassTraits(
+        PassKind.LOSSY,
+        0.25,
+        needs_training=True,
+        settings={"ratio": (0.5, 0.25, 0.75, 0.9), "importance": ("taylor",), "lasso": (0.0,), **_FIT},
+    ),
 }
 
 

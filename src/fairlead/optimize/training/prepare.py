@@ -1,0 +1,94 @@
+"""A model made ready for training, and written back: constants stored, vectors that layers share by accident parted.
+
+Pure: takes and gives models in memory, never changes the one it is given. What it does changes no answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import numpy_helper
+
+from fairlead.core.interface import Array
+from fairlead.optimize.offline_session import write
+
+
+def trainable_copy(source: Path) -> onnx.ModelProto:
+    """Return the model at `source` with each Constant as a stored tensor, and with every vector of weights used in one place only.
+
+    Clean-up stores equal tensors once: two layers whose biases happen to be all zeros would be trained, and cut, as one. Matrices that
+    several operators use stay shared: a model that shares those means it.
+    """
+    model = onnx.load_model(source)
+    _store_constants(model.graph)
+    stored = {tensor.name for tensor in model.graph.initializer}
+    kept = [value for value in model.graph.input if value.name not in stored]
+    del model.graph.input[:]
+    model.graph.input.extend(kept)
+    _part_vectors(model.graph)
+    return model
+
+
+def _store_constants(graph: onnx.GraphProto) -> None:
+    nodes = [node for node in graph.node if node.op_type == "Constant" and [item.name for item in node.attribute] == ["value"]]
+    for node in nodes:
+        tensor = onnx.TensorProto()
+        tensor.CopyFrom(node.attribute[0].t)
+        tensor.name = node.output[0]
+        graph.initializer.append(tensor)
+        graph.node.remove(node)
+
+
+def _part_vectors(graph: onnx.GraphProto) -> None:
+    vectors = {tensor.name: tensor for tensor in graph.initializer if len(tensor.dims) <= 1}
+    taken = names_in(graph)
+    seen: set[str] = set()
+    for node in graph.node:
+        for place, name in enumerate(node.input):
+            if name in vectors and name in seen:
+                twin = onnx.TensorProto()
+                twin.CopyFrom(vectors[name])
+                twin.name = free_name(name, taken)
+                graph.initializer.append(twin)
+                node.input[place] = twin.name
+            seen.add(name)
+
+
+def names_in(graph: onnx.GraphProto) -> set[str]:
+    """Return every name that `graph` uses for a value."""
+    values = [*graph.input, *graph.output, *graph.value_info, *graph.initializer]
+    return {value.name for value in values} | {name for node in graph.node for name in (*node.input, *node.output)}
+
+
+def free_name(wanted: str, taken: set[str]) -> str:
+    """Return a name like `wanted` that is not in `taken`, and add it there."""
+    name, number = wanted, 2
+    while name in taken:
+        name, number = f"{wanted}_{number}", number + 1
+    taken.add(name)
+    return name
+
+
+def with_weights(model: onnx.ModelProto, weights: Mapping[str, Array]) -> onnx.ModelProto:
+    """Return a copy of `model` whose stored tensors are replaced by those of `weights`, by name."""
+    result = onnx.ModelProto()
+    result.CopyFrom(model)
+    for tensor in result.graph.initializer:
+        if tensor.name in weights:
+            tensor.CopyFrom(numpy_helper.from_array(np.ascontiguousarray(weights[tensor.name]), tensor.name))
+    return result
+
+
+def write_model(model: onnx.ModelProto, destination: Path) -> None:
+    """Write `model` without the shapes of values in between, which cutting changes, and without notes of tools."""
+    del model.graph.value_info[:]
+    for part in (model, model.graph):
+        part.ClearField("metadata_props")
+        part.ClearField("doc_string")
+    for node in model.graph.node:
+        node.ClearField("metadata_props")
+        node.ClearField("doc_string")
+    write(model, destination)
