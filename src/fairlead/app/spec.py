@@ -7,6 +7,7 @@ broken. Never follows a path in it and never builds objects from YAML tags.
 from __future__ import annotations
 
 import difflib
+import enum
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
@@ -15,8 +16,10 @@ import msgspec
 import yaml
 from msgspec import Meta
 
+from fairlead.app.plan_spec import BudgetSpec, LoadSpec, StrategySpec
 from fairlead.core.interface import Task
 from fairlead.core.requirement import Requirement, parse_requirements
+from fairlead.core.strategy import Need, Scenario
 from fairlead.errors import SpecError
 
 S = TypeVar("S", bound=msgspec.Struct)
@@ -71,6 +74,13 @@ class Spec(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     engine: Annotated[str | None, Meta(description="The engine to run it; the fastest on this machine unless given.")] = None
     target: Annotated[TargetSpec, Meta(description="What one replica may use.")] = TargetSpec()
     serve: Annotated[ServeSpec, Meta(description="How `fairlead serve` listens.")] = ServeSpec()
+    train: Annotated[str | None, Meta(description="Rows with right answers that passes may train on; never those that prove it.")] = None
+    scenario: Annotated[Scenario | None, Meta(description="A trade whose usual needs are taken: see docs/reference/planning.md.")] = None
+    needs: Annotated[list[Need], Meta(description="What is true of the deployment: user-facing, regulated, offline, edge.")] = []
+    load: Annotated[LoadSpec | None, Meta(description="The load that has to be carried.")] = None
+    budget: Annotated[BudgetSpec | None, Meta(description="What the machines may cost.")] = None
+    strategy: Annotated[StrategySpec, Meta(description="What you want otherwise than scenario and needs bring it.")] = StrategySpec()
+    catalogue: Annotated[str | None, Meta(description="Your own catalogue of machines and prices, relative to this file.")] = None
 
     def data_path(self) -> str | None:
         """Return the data file as written, or None."""
@@ -128,7 +138,8 @@ def parse_as(kind: type[S], text: bytes | str, *, name: str, start: str, hint: C
     try:
         return msgspec.convert(plain, kind)
     except msgspec.ValidationError as error:
-        raise SpecError(f"{name}: {_readable(str(error))}", hint=hint(plain)) from error
+        choices = _choices(kind, str(error))
+        raise SpecError(f"{name}: {_readable(str(error))}", hint=f"Known: {', '.join(choices)}." if choices else hint(plain)) from error
 
 
 class _StrictLoader(yaml.SafeLoader):
@@ -160,15 +171,33 @@ def _check_keys(plain: Mapping[Any, Any], kind: type[msgspec.Struct], name: str,
             near = difflib.get_close_matches(str(key), known, n=1, cutoff=0.5)
             hint = f"Did you mean '{near[0]}'?" if near else f"Known keys: {', '.join(known)}."
             raise SpecError(f"{name}: unknown key '{where}{str(key)[:64]}'.", hint=hint)
-        choices = () if get_origin(hints[key]) is dict else get_args(hints[key])
+        choices = () if get_origin(hints[key]) in (dict, list) else get_args(hints[key])
         nested = [item for item in (hints[key], *choices) if isinstance(item, type) and issubclass(item, msgspec.Struct)]
         if nested and isinstance(value, dict):
             _check_keys(value, nested[0], name, f"{where}{key}.")
-        elif get_origin(hints[key]) is dict and isinstance(value, dict):  # keys of the user's own, each with a mapping of known keys
-            inner = get_args(hints[key])[1]
-            for own, item in value.items():
-                if isinstance(inner, type) and issubclass(inner, msgspec.Struct) and isinstance(item, dict):
+            continue
+        inner = next((item for item in reversed(get_args(hints[key])) if isinstance(item, type) and issubclass(item, msgspec.Struct)), None)
+        if inner is not None and get_origin(hints[key]) in (dict, list):  # keys of the user's own, or a list: each with known keys
+            pairs = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+            for own, item in pairs:
+                if isinstance(item, dict):
                     _check_keys(item, inner, name, f"{where}{key}.{str(own)[:64]}.")
+
+
+def _choices(kind: Any, message: str) -> tuple[str, ...]:
+    """Return the values of the enumeration that msgspec missed one of, () for any other message."""
+    problem, _, place = message.partition(" - at `$")
+    if not problem.startswith("Invalid enum value"):
+        return ()
+    for part in place.strip(".`").split("."):
+        name = part.partition("[")[0]
+        if not (isinstance(kind, type) and issubclass(kind, msgspec.Struct)):
+            return ()
+        hint = get_type_hints(kind).get(name)
+        kind = next(
+            (item for item in (hint, *get_args(hint)) if isinstance(item, type) and issubclass(item, msgspec.Struct | enum.Enum)), None
+        )
+    return tuple(str(item.value) for item in kind) if isinstance(kind, type) and issubclass(kind, enum.Enum) else ()
 
 
 def _hint(plain: Mapping[str, Any]) -> str:
