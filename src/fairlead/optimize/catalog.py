@@ -48,9 +48,11 @@ PASSES = Catalog(
             "quantize_static_int8",
         )
     }
-    | {name: Variant(f"fairlead.optimize.passes.{name}:{name}", "torch") for name in ("prune_structured",)},
+    | {name: Variant(f"fairlead.optimize.passes.{name}:{name}", "torch") for name in ("prune_structured",)}
+    | {"train_tfmot": Variant("fairlead.optimize.passes.train_tfmot:train_tfmot", "tfmot")},
 )
 
+_TFMOT_METHODS = ("prune", "cluster", "quantize", "prune_cluster", "prune_quantize", "cluster_quantize", "prune_cluster_quantize")
 _FIT: Mapping[str, tuple[Setting, ...]] = {"epochs": (24,), "teacher": (0.5,)}  # of every pass that trains
 
 _TRAITS: Mapping[str, PassTraits] = {
@@ -59,13 +61,33 @@ _TRAITS: Mapping[str, PassTraits] = {
     "store_fp16": PassTraits(PassKind.LOSSY, 1e-2),
     "store_int8": PassTraits(PassKind.LOSSY, 0.1),
     "store_int4": PassTraits(PassKind.LOSSY, 0.25, settings={"block": (32, 16, 64)}),
-    "quantize_dynamic_int8": PassTraits(PassKind.LOSSY, 0.1),
-    "quantize_static_int8": PassTraits(PassKind.LOSSY, 0.25, needs_rows=True),
+    "quantize_dynamic_int8": PassTraits(
+        PassKind.LOSSY,
+        0.1,
+        settings={"operators": ("matmul", "embedding", "all"), "per_channel": (True, False), "weight_bits": (7, 8)},
+    ),
+    "quantize_static_int8": PassTraits(
+        PassKind.LOSSY,
+        0.25,
+        needs_rows=True,
+        settings={
+            "method": ("minmax", "percentile", "mse", "entropy"),
+            "operators": ("all", "conv", "matmul"),
+            "per_channel": (True, False),
+            "weight_bits": (7, 8),
+        },
+    ),
     "prune_structured": PassTraits(
         PassKind.LOSSY,
         0.25,
         needs_training=True,
         settings={"ratio": (0.5, 0.25, 0.75, 0.9), "importance": ("taylor",), "lasso": (0.0,), **_FIT},
+    ),
+    "train_tfmot": PassTraits(
+        PassKind.LOSSY,
+        0.25,
+        needs_training=True,
+        settings={"method": _TFMOT_METHODS, "sparsity": (0.8, 0.5, 0.9), "cluster_count": (16, 32), "epochs": (4,), "learning_rate": (1e-3,)},
     ),
 }
 

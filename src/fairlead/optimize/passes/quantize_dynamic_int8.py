@@ -1,7 +1,8 @@
 """Stores the weights of matrix products in 8 bits and quantizes what they are multiplied with at run time. Lossy; needs no rows.
 
-MatMul and Gemm only: dynamic convolutions in 8 bits are slower than in float32. One scale per output channel. Refuses a model without
-matrix products over stored weights, such as trees.
+Settings. `operators`: matmul (MatMul and Gemm), embedding (and tables of Gather), all (and LSTM and Conv; convolutions so quantized are
+slower than in float32). `per_channel`: one scale per output channel. `weight_bits`: 7, or 8 without a sign. Refuses a model without such
+operators over stored weights, such as trees.
 """
 
 from __future__ import annotations
@@ -9,24 +10,38 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
+import onnx
 import onnxruntime
-from onnxruntime.quantization import QuantType, quantize_dynamic
+from onnxruntime.quantization import quantize_dynamic
 
 from fairlead.optimize.job import PassJob, PassResult
-from fairlead.optimize.quantizing import finish, prepared, silent
+from fairlead.optimize.quantizing import chosen, finish, precision_of, prepared, silent
 
-_OPERATORS = ["MatMul", "Gemm"]
-_MADE = frozenset({"MatMulInteger"})
+_NAME = "quantize_dynamic_int8"
+_OPERATORS = {
+    "matmul": ("MatMul", "Gemm"),
+    "embedding": ("MatMul", "Gemm", "Gather"),
+    "all": ("MatMul", "Gemm", "Gather", "LSTM", "Conv"),
+}
+_MADE = frozenset({"MatMulInteger", "ConvInteger", "DynamicQuantizeLSTM", "DequantizeLinear"})
 
 
 def quantize_dynamic_int8(job: PassJob) -> PassResult:
     """Write the quantized model of `job.source` to `job.destination`."""
-    source, destination = job.source, job.destination
-    model = prepared(source)
+    precision = precision_of(_NAME, job.settings)
+    operators = _OPERATORS[str(chosen(_NAME, job.settings, "operators", tuple(_OPERATORS)))]
+    model = prepared(job.source, _NAME)
     with silent(), tempfile.TemporaryDirectory(prefix="fairlead-quantize-") as folder:
         written = Path(folder) / "quantized.onnx"
-        quantize_dynamic(model, written, op_types_to_quantize=_OPERATORS, per_channel=True, reduce_range=True, weight_type=QuantType.QInt8)
-        count = finish(written, source, destination, _MADE)
-    sizes = source.stat().st_size, destination.stat().st_size
-    note = f"{count} matrix products in 8 bits: {sizes[0]} bytes became {sizes[1]}"
-    return PassResult({"onnxruntime": onnxruntime.__version__}, {"weight_bits": 7, "per_channel": True}, (note,))
+        quantize_dynamic(
+            model,
+            written,
+            op_types_to_quantize=list(operators),
+            per_channel=precision.is_per_channel,
+            reduce_range=precision.weight_bits == 7,
+            weight_type=precision.weight_type,
+        )
+        count = finish(onnx.load_model(written), job.source, job.destination, _MADE)
+    sizes = job.source.stat().st_size, job.destination.stat().st_size
+    note = f"{count} operators in 8 bits: {sizes[0]} bytes became {sizes[1]}"
+    return PassResult({"onnxruntime": onnxruntime.__version__}, notes=(note,))
