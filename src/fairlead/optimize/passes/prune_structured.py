@@ -18,7 +18,7 @@ from fairlead.optimize.training.axes import Group
 from fairlead.optimize.training.coupling import Coupling, couple, cuttable
 from fairlead.optimize.training.coupling_layers import RULES
 from fairlead.optimize.training.course import Course, begin, count, fraction
-from fairlead.optimize.training.cutting import cut
+from fairlead.optimize.training.cutting import check_cut, cut
 from fairlead.optimize.training.fit import Schedule, torch_threads
 from fairlead.optimize.training.importance import group_lasso, group_norms, taylor
 from fairlead.optimize.training.network import Network, network_of
@@ -98,7 +98,9 @@ def _without(course: Course, network: Network, coupling: Coupling, groups: Seque
         mask = torch.zeros(group.size, dtype=torch.bool)
         mask[torch.argsort(score, descending=True, stable=True)[:width]] = True
         kept[id(group)] = mask.numpy()
-    return network_of(cut(network, coupling, kept))
+    after = network_of(cut(network, coupling, kept))
+    check_cut(network, coupling, kept, after, course.probe())
+    return after
 
 
 def _shown(widths: Sequence[int]) -> str:

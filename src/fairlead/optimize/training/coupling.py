@@ -29,7 +29,8 @@ OTHER_PROBE_ROWS = 5  # what differs from the first probe depends on the number 
 class Coupling:
     """`axes` of values by name; `counted` the axis that an operator's attribute counts, by (operator's place, attribute's name).
 
-    `reshapes` say where each size of a Reshape comes from, by its place: a "size" of its own, a "copy" of the input's, the "rest".
+    `reshapes` say where each size of a Reshape comes from, by its place: a "size" of its own, a "copy" of the
+    input's, the "rest", or as it is computed in the "old" graph.
     `values` are those of the probe with PROBE_ROWS rows, `other_shapes` the shapes with OTHER_PROBE_ROWS and other free sizes.
     """
 

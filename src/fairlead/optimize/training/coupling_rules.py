@@ -94,17 +94,21 @@ def _windows(coupling: Coupling, call: Call) -> None:
 
 
 def _reshape(coupling: Coupling, call: Call) -> None:
-    """What Reshape is told anew where units are cut: sizes that depend on the rows are copied, or (one of them) left to be worked out."""
+    """What Reshape is told anew where units are cut: its own sizes are counted, those that depend on the rows are copied or worked out.
+
+    Where more than one would have to be worked out, they are computed as before; then no units may be cut from those axes.
+    """
     before, name = coupling.of(call.inputs[0]), call.outputs[0]
-    coupling.axes[name] = regroup(before, coupling.shape(name))
+    after = coupling.axes[name] = regroup(before, coupling.shape(name))
     if call.operator != "Reshape":
         return
     plan: list[str] = []
     for place, (size, other) in enumerate(zip(coupling.shape(name), coupling.other_shapes[name], strict=True)):
-        is_copy = place < len(before) and is_same(before[place], coupling.axes[name][place]) and size != 1
+        is_copy = place < len(before) and is_same(before[place], after[place]) and size != 1
         plan.append("size" if size == other else "copy" if is_copy else "rest")
     if plan.count("rest") > 1:
-        fix(*before, *coupling.axes[name])
+        fix(*(axis for axis, word in zip(after, plan, strict=True) if word != "size"))
+        plan = [word if word == "size" else "old" for word in plan]
     coupling.reshapes[call.place] = plan
 
 

@@ -1,6 +1,7 @@
 """Takes units out of a model: every stored tensor loses the elements that belong to them, sizes that operators carry are counted anew.
 
-Takes a prepared model, its coupling, and which units of each group stay; gives a new model. Pure; never changes the one it is given.
+Takes a network, its coupling, and which units of each group stay; gives a new model. Raises UnsupportedError where the cut network does not
+answer as the whole one with these units silent. Never changes the network or its model.
 """
 
 from __future__ import annotations
@@ -9,14 +10,18 @@ from collections.abc import Mapping
 
 import numpy as np
 import onnx
+import torch
 from onnx import numpy_helper
 
-from fairlead.core.interface import Array
+from fairlead.core.interface import Array, Tensors, shorten
+from fairlead.errors import UnsupportedError
 from fairlead.optimize.training.axes import Axis, kept_elements
 from fairlead.optimize.training.coupling import Coupling
 from fairlead.optimize.training.network import Network
+from fairlead.optimize.training.operation import Call
 from fairlead.optimize.training.prepare import free_name, names_in
 
+_TOLERANCE = 1e-3  # absolute below 1, relative above: sums in another order
 _SPLIT_INPUT = 13  # the operator set from which Split takes its sizes as an input
 
 
@@ -33,13 +38,16 @@ def cut(network: Network, coupling: Coupling, kept: Mapping[int, Array]) -> onnx
             mask = kept_elements(axis, kept)
             if not mask.all():
                 values = np.compress(mask, values, axis=place)
-        tensor.CopyFrom(numpy_helper.from_array(np.ascontiguousarray(values), tensor.name))
+        tensor.CopyFrom(numpy_helper.from_array(np.array(values), tensor.name))
     taken = names_in(result.graph)
+    computed: list[tuple[onnx.NodeProto, list[int], list[str]]] = []
     for call in network.calls:
         node = result.graph.node[call.place]
         if call.operator == "Reshape":
-            sizes = _new_shape(coupling, call.inputs[0], call.outputs[0], coupling.reshapes.get(call.place, []), kept)
-            if sizes:
+            sizes = _new_shape(coupling, call, kept)
+            if sizes and "old" in coupling.reshapes[call.place]:
+                computed.append((node, sizes, coupling.reshapes[call.place]))
+            elif sizes:
                 _give_numbers(result.graph, node, 1, sizes, free_name(f"{call.outputs[0]}_shape", taken))
                 _drop_attribute(node, "allowzero")
         elif call.operator == "Split":
@@ -50,25 +58,65 @@ def cut(network: Network, coupling: Coupling, kept: Mapping[int, Array]) -> onnx
         for attribute in result.graph.node[place].attribute:
             if attribute.name == name:
                 attribute.i = _size(axis, kept)
-    for node in result.graph.node:
-        if node.op_type in ("Conv", "ConvTranspose"):
-            _drop_attribute(node, "output_shape")
+    for node, sizes, plan in computed:  # last: it adds nodes, and the others are known by their places
+        _mix_numbers(result.graph, node, sizes, plan, taken)
     del result.graph.value_info[:]
     _drop_unused(result.graph)
     return result
+
+
+def check_cut(network: Network, coupling: Coupling, kept: Mapping[int, Array], after: Network, rows: Tensors) -> None:
+    """Raise UnsupportedError unless `after` answers as `network` does with every weight of the units that are gone at zero.
+
+    Such units say nothing and nobody listens to them, so that both must agree, whatever lies between: this shows that the cut is whole.
+    """
+    inputs = {name: torch.from_numpy(np.array(rows[name])) for name in network.inputs}
+    state = network.state()
+    silent = {}
+    for name, values in state.items():
+        silent[name] = values.clone()
+        for place, axis in enumerate(coupling.axes.get(name, ()) if name in network.parameters else ()):
+            gone = torch.from_numpy(np.flatnonzero(~kept_elements(axis, kept)))
+            silent[name].index_fill_(place, gone, 0.0)
+    network.restore(silent)
+    try:
+        with torch.no_grad():
+            wanted, got = network.forward(inputs), after.forward(inputs)
+    except (RuntimeError, ValueError, IndexError) as error:
+        raise _not_whole(shorten(str(error), 200)) from None
+    finally:
+        network.restore(state)
+    for name, reference in wanted.items():
+        fits = got[name].shape == reference.shape
+        if not fits or not bool(((got[name] - reference).abs() <= _TOLERANCE * reference.abs().clamp_min(1.0)).all()):
+            raise _not_whole(f"its output '{shorten(name)}' would mean something else")
+
+
+def _not_whole(why: str) -> UnsupportedError:
+    return UnsupportedError(f"Units cannot be taken out of this model: {why}.", hint="Leave the pass out, and please report this model.")
 
 
 def _size(axis: Axis, kept: Mapping[int, Array]) -> int:
     return int(kept_elements(axis, kept).sum())
 
 
-def _new_shape(coupling: Coupling, before: str, after: str, plan: list[str], kept: Mapping[int, Array]) -> list[int]:
+def _new_shape(coupling: Coupling, call: Call, kept: Mapping[int, Array]) -> list[int]:
     """Return what a Reshape is to be told; nothing where nothing that it sees is cut."""
-    masks = [kept_elements(axis, kept) for name in (before, after) for axis in coupling.of(name)]
-    if all(mask.all() for mask in masks):
+    after = coupling.of(call.outputs[0])
+    if all(kept_elements(axis, kept).all() for axis in (*coupling.of(call.inputs[0]), *after)):
         return []
     words = {"copy": 0, "rest": -1}
-    return [words[word] if word in words else _size(axis, kept) for word, axis in zip(plan, coupling.of(after), strict=True)]
+    return [words[word] if word in words else _size(axis, kept) for word, axis in zip(coupling.reshapes[call.place], after, strict=True)]
+
+
+def _mix_numbers(graph: onnx.GraphProto, node: onnx.NodeProto, sizes: list[int], plan: list[str], taken: set[str]) -> None:
+    """Let a Reshape take its own sizes from `sizes`, and the others as they are computed."""
+    is_own, own, mixed = (free_name(f"{node.output[0]}_{what}", taken) for what in ("is_own", "own", "shape"))
+    graph.initializer.append(numpy_helper.from_array(np.array([word == "size" for word in plan]), is_own))
+    graph.initializer.append(numpy_helper.from_array(np.array(sizes, dtype=np.int64), own))
+    where = onnx.helper.make_node("Where", [is_own, own, node.input[1]], [mixed], name=mixed)
+    graph.node.insert(list(graph.node).index(node), where)
+    node.input[1] = mixed
 
 
 def _give_numbers(graph: onnx.GraphProto, node: onnx.NodeProto, place: int, numbers: list[int], name: str) -> None:

@@ -19,6 +19,7 @@ _NEW_SOFTMAX = 13  # before, Softmax took all axes from `axis` on as one
 _CONVOLUTIONS = {1: functional.conv1d, 2: functional.conv2d, 3: functional.conv3d}
 _TRANSPOSED = {1: functional.conv_transpose1d, 2: functional.conv_transpose2d, 3: functional.conv_transpose3d}
 _MAX_POOLS = {1: functional.max_pool1d, 2: functional.max_pool2d, 3: functional.max_pool3d}
+_RESIZES = {("linear", 1): "linear", ("linear", 2): "bilinear", **{("nearest", rank): "nearest" for rank in (1, 2, 3)}}
 _MEAN_POOLS: Mapping[int, Any] = {1: functional.avg_pool1d, 2: functional.avg_pool2d, 3: functional.avg_pool3d}
 
 
@@ -178,16 +179,18 @@ def _arg_max(call: Call, value: Tensor) -> Tensor:
 
 
 def _resize(call: Call, value: Tensor, _roi: Tensor | None = None, scales: Tensor | None = None, sizes: Tensor | None = None) -> Tensor:
-    """Nearest neighbours at whole factors, which all conventions of coordinates agree on."""
-    factors = scales.tolist() if scales is not None and scales.numel() else []
-    if not factors and sizes is not None:
-        factors = [wanted / size for wanted, size in zip(sizes_of(sizes), value.shape, strict=True)]
-    is_plain = call.get("mode", b"nearest") == b"nearest" and len(factors) == value.ndim and not call.get("axes")
-    if not is_plain or any(factor < 1 or factor != int(factor) for factor in factors):
-        raise not_trainable("Resize other than nearest by whole factors")
-    for axis, factor in enumerate(factors):
-        value = value.repeat_interleave(int(factor), axis) if factor != 1 else value
-    return value
+    """The forms that PyTorch has too; `proof` shows whether they round alike."""
+    mode = call.get("mode", b"nearest").decode()
+    points = call.get("coordinate_transformation_mode", b"half_pixel").decode()
+    wanted = sizes_of(sizes) if sizes is not None else []
+    if not wanted and scales is not None:
+        wanted = [int(size * factor) for size, factor in zip(value.shape, scales.tolist(), strict=True)]
+    name = _RESIZES.get((mode, value.ndim - 2))
+    is_known = points in ("half_pixel", "pytorch_half_pixel", "align_corners", "asymmetric") and not call.get("axes")
+    if name is None or not is_known or len(wanted) != value.ndim or wanted[:2] != list(value.shape[:2]) or call.get("antialias", 0):
+        raise not_trainable(f"Resize ({mode}, {points})")
+    corners = None if mode == "nearest" else points == "align_corners"
+    return functional.interpolate(value, wanted[2:], mode=name, align_corners=corners)
 
 
 LAYERS: Mapping[str, Compute] = {

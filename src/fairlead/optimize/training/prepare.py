@@ -15,6 +15,8 @@ from onnx import numpy_helper
 from fairlead.core.interface import Array
 from fairlead.optimize.offline_session import write
 
+_MOVING = frozenset({"Expand", "Slice", "Reshape", "Squeeze", "Unsqueeze", "Transpose", "Tile", "Gather", "Split", "Identity", "Cast"})
+
 
 def trainable_copy(source: Path) -> onnx.ModelProto:
     """Return the model at `source` with each Constant as a stored tensor, and with every vector of weights used in one place only.
@@ -28,6 +30,7 @@ def trainable_copy(source: Path) -> onnx.ModelProto:
     kept = [value for value in model.graph.input if value.name not in stored]
     del model.graph.input[:]
     model.graph.input.extend(kept)
+    _drop_zero_states(model.graph)
     _part_vectors(model.graph)
     return model
 
@@ -40,6 +43,26 @@ def _store_constants(graph: onnx.GraphProto) -> None:
         tensor.name = node.output[0]
         graph.initializer.append(tensor)
         graph.node.remove(node)
+
+
+def _drop_zero_states(graph: onnx.GraphProto) -> None:
+    """Leave out first states of recurrent layers that are zeros of a computed size: zero is what a state is where none is given."""
+    stored = {tensor.name: tensor for tensor in graph.initializer}
+    makers = {name: node for node in graph.node for name in node.output}
+    for node in graph.node:
+        for place in range(5, min(7, len(node.input)) if node.op_type in ("LSTM", "GRU", "RNN") else 5):
+            name = node.input[place]
+            while name in makers and makers[name].op_type in _MOVING:
+                name = makers[name].input[0]
+            maker = makers.get(name)
+            values = stored.get(name)
+            if maker is not None and maker.op_type == "ConstantOfShape":
+                values = maker.attribute[0].t if maker.attribute else None
+                is_zero = values is None or not numpy_helper.to_array(values).any()
+            else:
+                is_zero = values is not None and not numpy_helper.to_array(values).any()
+            if is_zero and node.input[place]:
+                node.input[place] = ""
 
 
 def _part_vectors(graph: onnx.GraphProto) -> None:
@@ -78,7 +101,7 @@ def with_weights(model: onnx.ModelProto, weights: Mapping[str, Array]) -> onnx.M
     result.CopyFrom(model)
     for tensor in result.graph.initializer:
         if tensor.name in weights:
-            tensor.CopyFrom(numpy_helper.from_array(np.ascontiguousarray(weights[tensor.name]), tensor.name))
+            tensor.CopyFrom(numpy_helper.from_array(np.array(weights[tensor.name]), tensor.name))
     return result
 
 
