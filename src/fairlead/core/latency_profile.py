@@ -38,14 +38,20 @@ class ProfilePoint:
 
 @dataclass(frozen=True)
 class LatencyProfile:
-    """Points in ascending order of threads and rows. `is_measured` is False where they were predicted (plan/roofline.py)."""
+    """Points in ascending order of threads and rows. `is_measured` is False where they were predicted (plan/roofline.py).
+
+    `drift`: equally likely factors by which everything is slower or faster for seconds, 1 on average: neighbours on the same processor,
+    clocks. `sample_ms` of the points is free of it. `notes` name what was left out.
+    """
 
     points: tuple[ProfilePoint, ...]
+    drift: tuple[float, ...] = (1.0,)
     engine: str = ""
     processor: str = ""
     measured_at: float = 0.0
     is_measured: bool = True
     versions: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     @property
     def thread_counts(self) -> tuple[int, ...]:
