@@ -64,7 +64,7 @@ _TRAITS: Mapping[str, PassTraits] = {
     "quantize_dynamic_int8": PassTraits(
         PassKind.LOSSY,
         0.1,
-        settings={"operators": ("matmul", "embedding", "all"), "per_channel": (True, False), "weight_bits": (7, 8)},
+        settings={"operators": ("matmul", "embedding", "all"), "per_channel": (True, False), "weight_bits": (7,)},
     ),
     "quantize_static_int8": PassTraits(
         PassKind.LOSSY,
@@ -74,7 +74,7 @@ _TRAITS: Mapping[str, PassTraits] = {
             "method": ("minmax", "percentile", "mse", "entropy"),
             "operators": ("all", "conv", "matmul"),
             "per_channel": (True, False),
-            "weight_bits": (7, 8),
+            "weight_bits": (7,),
         },
     ),
     "prune_structured": PassTraits(

@@ -88,6 +88,7 @@ def prepared(source: Path, name: str) -> Any:
             raise UnsupportedError(f"Operator set {opset} cannot be upgraded: {shorten(str(error), 200)}.") from None
     model.metadata_props.add(key=_READY[0], value=_READY[1])
     _name_nodes(model.graph)
+    del model.graph.value_info[:]  # exporters write shapes of weights there, which the quantizer turns around
     return onnx.shape_inference.infer_shapes(model)
 
 
