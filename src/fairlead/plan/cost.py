@@ -17,18 +17,19 @@ _SECONDS_PER_HOUR = 3600.0
 _MILLION = 1e6
 
 
-def cost_of(capacity: CapacityPlan, offer: HardwareOffer, replica_bytes: int) -> Cost:
-    """Return what `capacity` costs on machines like `offer`, where one replica takes `replica_bytes` of memory.
+def cost_of(capacity: CapacityPlan, offer: HardwareOffer, replica_bytes: int, machine_floor: int = 1) -> Cost:
+    """Return what `capacity` costs on machines like `offer`, where one replica takes `replica_bytes` of memory and `machine_floor` machines
+    run in any case.
 
     per million = price per hour / (predictions per hour) * 10^6, predictions being rows.
     """
     per_machine = replicas_per_machine(capacity, offer, replica_bytes)
-    machines = math.ceil(capacity.replica_count / per_machine)
+    machines = max(math.ceil(capacity.replica_count / per_machine), machine_floor)
     per_hour = machines * offer.price_per_hour
     rows = capacity.demand.rows_per_request
     return Cost(
         machine_count=machines,
-        replica_count=capacity.replica_count,
+        replica_count=max(capacity.replica_count, machine_floor),
         replicas_per_machine=per_machine,
         per_hour=per_hour,
         per_month=per_hour * HOURS_PER_MONTH,

@@ -1,7 +1,8 @@
 """Step 2: facts, requirements and target -> candidates in the order in which they are worth trying, each with its reason.
 
-Pure. Raises RequirementError where no candidate can keep a requirement whatever is measured, UnsupportedError for hardware that no engine
-runs on. It measures nothing, builds nothing, and promises nothing: verify decides.
+Pure. What answers as the original does comes first; compressed forms follow where the promise says what may be lost and `means` say which
+passes there are. Raises RequirementError where no candidate can keep a requirement whatever is measured, UnsupportedError for hardware that
+no engine runs on. It measures nothing, builds nothing, and promises nothing: verify decides.
 """
 
 from __future__ import annotations
@@ -15,9 +16,11 @@ from fairlead.core.plan import Candidate, Plan
 from fairlead.core.requirement import MetricKind, Requirement
 from fairlead.core.target import Target
 from fairlead.errors import RequirementError, UnsupportedError
+from fairlead.plan.families import Means, compressed
 
 _ENGINE = ENGINE_OF_FORM[RuntimeForm.ONNX]
 _CLEAN = ("clean_graph",)
+_FLOAT_BYTES = 4
 # Forms beside ONNX, the artifacts that can have them, and the reason to try them.
 _OTHERS: Mapping[RuntimeForm, tuple[frozenset[ArtifactForm], str]] = {
     RuntimeForm.OPENVINO: (
@@ -37,8 +40,17 @@ _ORIGINALS: Mapping[RuntimeForm, tuple[ArtifactForm, str]] = {
 }
 
 
-def plan(facts: Mapping[str, int | float | str], form: ArtifactForm, requirements: Sequence[Requirement], target: Target) -> Plan:
-    """Return the plan for an artifact of `form` with `facts`; the candidates come out the same for equal arguments."""
+def plan(
+    facts: Mapping[str, int | float | str],
+    form: ArtifactForm,
+    requirements: Sequence[Requirement],
+    target: Target,
+    means: Means | None = None,
+) -> Plan:
+    """Return the plan for an artifact of `form` with `facts`; the candidates come out the same for equal arguments.
+
+    Without `means`, no compressed form is among them.
+    """
     if target.hardware != "cpu":
         raise UnsupportedError(f"No engine runs on '{target.hardware}'.", hint="Use hardware cpu.")
     threads = _thread_limit(requirements, target)
@@ -62,8 +74,25 @@ def plan(facts: Mapping[str, int | float | str], form: ArtifactForm, requirement
         candidates.append(Candidate(name, _CLEAN, _ENGINE, threads, f"{threads} threads for one call, since '{timed[0]}' may need them"))
     elif threads > 1:
         refused.append((name, "no requirement on speed: one thread per call serves more requests at once"))
+    outlooks, ruled_out = compressed(
+        requirements, means or Means(), weight_bytes=_weight_bytes(facts, means), is_trees=_is_trees(form, means)
+    )
+    candidates += [outlook.candidate for outlook in outlooks]
     candidates += [_other(kind, reason) for kind, (original, reason) in _ORIGINALS.items() if form is original]
-    return Plan(tuple(requirements), target, tuple(candidates), tuple(refused))
+    return Plan(tuple(requirements), target, tuple(candidates), (*refused, *ruled_out))
+
+
+def _is_trees(form: ArtifactForm, means: Means | None) -> bool:
+    """Whether the model is an ensemble of trees: as its graph says, or as its form does."""
+    return means.model.tree_count > 0 if means is not None and means.model is not None else form is ArtifactForm.TREE_ENSEMBLE
+
+
+def _weight_bytes(facts: Mapping[str, int | float | str], means: Means | None) -> int:
+    """Return the bytes of the weights: as counted in the graph, else four for each parameter; 0 where neither is known."""
+    if means is not None and means.model is not None:
+        return means.model.parameter_bytes
+    count = facts.get("parameter_count")
+    return count * _FLOAT_BYTES if isinstance(count, int) else 0
 
 
 def _other(form: RuntimeForm, reason: str) -> Candidate:
