@@ -122,16 +122,15 @@ def check_tensor(spec: TensorSpec, tensor: Array) -> None:
     wanted = spec.dtype.numpy
     if tensor.dtype is not wanted and tensor.dtype != wanted:  # numpy takes long to say that two types are equal
         raise RequestError(f"Input '{spec.name}' has type {tensor.dtype}, expected {spec.dtype.value}.")
-    shape = tensor.shape
-    fits = len(shape) == len(spec.shape)
-    if fits:
-        for want, got in zip(spec.shape, shape, strict=True):
-            if want is not None and want != got:
-                fits = False
-    if not fits:
+    shape, wants = tensor.shape, spec.shape
+    if (shape[1:] != wants[1:] or not shape or not wants or wants[0] is not None) and not _fits(shape, wants):
         raise RequestError(f"Input '{spec.name}' has shape {list(tensor.shape)}.", hint=f"Expected {spec.describe()}.")
-    if tensor.shape[0] == 0:
+    if shape[0] == 0:
         raise RequestError(f"Input '{spec.name}' has no rows.", hint="Send at least one row.")
+
+
+def _fits(shape: tuple[int, ...], wants: tuple[int | None, ...]) -> bool:
+    return len(shape) == len(wants) and all(want is None or want == got for want, got in zip(wants, shape, strict=True))
 
 
 def decide(interface: Interface, outputs: Tensors) -> Array:

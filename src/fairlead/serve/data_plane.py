@@ -99,7 +99,7 @@ class DataPlane:
             if not self._find(asked):
                 self._admit(asked)
         except BaseException as error:
-            self._observe(asked, _code_of(error))
+            self.observe(asked, _code_of(error))
             raise
         return asked
 
@@ -110,7 +110,7 @@ class DataPlane:
             if not self._find(asked):
                 await self._wake(asked)
         except BaseException as error:
-            self._observe(asked, _code_of(error))
+            self.observe(asked, _code_of(error))
             raise
         return asked
 
@@ -125,7 +125,7 @@ class DataPlane:
         asked.outputs = None if asked.key is None else cache.get(asked.key)
         if asked.outputs is None:
             return False
-        self._observe(asked, "")
+        self.observe(asked, "")
         return True
 
     def _admit(self, asked: Asked) -> None:
@@ -134,19 +134,23 @@ class DataPlane:
         scheduler = served.scheduler
         if model.admitted >= self._queue_limit:
             check_place(model.name, model.admitted, self._queue_limit, scheduler.expected_wait_s())
-        asked.ticket = ticket = scheduler.submit(
-            request.inputs,
-            request.outputs,
-            asked.rows,
-            priority=request.priority,
-            deadline=request.deadline,
-            timeout_s=self._timeout_s,
-            parameters=request.parameters,
-        )
         model.admitted += 1
         self.in_flight += 1
         self.table.begin_request(served)
-        ticket.on_ended = asked.end
+        try:
+            asked.ticket = scheduler.submit(
+                request.inputs,
+                request.outputs,
+                asked.rows,
+                priority=request.priority,
+                deadline=request.deadline,
+                timeout_s=self._timeout_s,
+                parameters=request.parameters,
+                on_ended=asked.end,
+            )
+        except BaseException:
+            asked.give_back()
+            raise
 
     async def _wake(self, asked: Asked) -> None:
         """Wait, in a place like others, for a version that sleeps; then take a place in its queue."""
@@ -169,17 +173,7 @@ class DataPlane:
         finally:
             self.table.end_request(served)
 
-    def _end(self, asked: Asked, ticket: Ticket) -> None:
-        """A request's ticket is settled: give its place back, keep its answer, and say how it went."""
-        served, error = asked.served, ticket.error
-        self.table.end_request(served)
-        self.in_flight -= 1
-        asked.model.admitted -= 1
-        if error is None and asked.key is not None and self.cache is not None and not served.is_retired:
-            self.cache.put(asked.key, ticket.result())
-        self._observe(asked, "" if error is None else _code_of(error))
-
-    def _observe(self, asked: Asked, error_code: str) -> None:
+    def observe(self, asked: Asked, error_code: str) -> None:
         """Tell the sink; an answer without a ticket came from the cache."""
         request, version, ticket = asked.request, asked.served.version, asked.ticket
         queue_ms, compute_ms, batch_rows = (0.0, 0.0, 0) if ticket is None else (ticket.queue_ms, ticket.compute_ms, ticket.batch_rows)
@@ -225,8 +219,20 @@ class Asked(msgspec.Struct, eq=False):
         return InferResponse(self.request.model, self.served.version.number, outputs, self.request.request_id)
 
     def end(self, ticket: Ticket) -> None:
-        """Its ticket is settled."""
-        self.plane._end(self, ticket)  # noqa: SLF001 - the half of the plane that has to wait
+        """Its ticket is settled: give its place back, keep its answer, and say how it went."""
+        self.ticket = ticket
+        self.give_back()
+        plane, error = self.plane, ticket.error
+        if error is None and self.key is not None and plane.cache is not None and not self.served.is_retired:
+            plane.cache.put(self.key, ticket.result())
+        plane.observe(self, "" if error is None else _code_of(error))
+
+    def give_back(self) -> None:
+        """Give the place back."""
+        plane = self.plane
+        plane.table.end_request(self.served)
+        plane.in_flight -= 1
+        self.model.admitted -= 1
 
 
 # `_make` takes a third of the time of a call with the same fields.

@@ -45,12 +45,15 @@ class Parameters(msgspec.Struct, frozen=True):
 
 
 NONE = Parameters()
+_BINARY = Parameters(is_binary=True)
 
 
 def read_parameters(given: Mapping[str, Value | None]) -> Parameters:
     """Return what a request's parameters ask for; `timeout` is in microseconds from now, 0 for none."""
     if not given:
         return NONE
+    if len(given) == 1 and given.get("binary_data_output") is True:
+        return _BINARY  # what clients say that send raw tensors
     _check(given)
     priority = _whole(given, "priority", PRIORITY_LIMIT)
     timeout_us = _whole(given, "timeout", 2**63 - 1)
@@ -63,9 +66,11 @@ def read_parameters(given: Mapping[str, Value | None]) -> Parameters:
 
 def check_tensor_parameters(given: Mapping[str, Value | None]) -> None:
     """Raise RequestError for a parameter of a tensor that asks for what is not offered. The binary extension's are the transport's."""
-    _check(given)
+    if len(given) != 1 or _BINARY_SIZE not in given:
+        _check(given)
 
 
+_BINARY_SIZE = "binary_data_size"
 _OWN = frozenset({"priority", "timeout", "binary_data_output"})
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from fairlead.core.deciding import undecided
 from fairlead.core.dtype import DType
 from fairlead.core.interface import Array, Interface, Task, TensorSpec, decide, shorten
 from fairlead.core.interface import DecisionKind as Kind
@@ -98,20 +99,29 @@ def prediction(interface: Interface, outputs: Mapping[str, Array]) -> Any:
 
 
 def labels(interface: Interface, outputs: Mapping[str, Array]) -> list[Any] | None:
-    """Return one label per row (a list of labels where several may hold), or None where the model has none to give."""
+    """Return one label per row (a list of labels where several may hold), or None where the model has none to give.
+
+    A row whose scores are NaN has None for its label.
+    """
     rule = interface.decision
     if interface.task is not Task.CLASSIFICATION or rule is None:
         return None
     decided = decide(interface, outputs)
     if rule.kind is Kind.LABEL:
-        result: list[Any] = plain_nested(decided)
-        return result
-    if not interface.labels:
+        found: list[Any] = plain_nested(decided)
+    elif not interface.labels:
         return None
-    if rule.kind is Kind.THRESHOLD and decided.ndim > 1:
-        return [[label for label, is_set in zip(interface.labels, row, strict=False) if is_set] for row in decided.tolist()]
-    found: list[Any] = _named(interface, decided.tolist())
-    return found
+    elif rule.kind is Kind.THRESHOLD and decided.ndim > 1:
+        found = [[label for label, is_set in zip(interface.labels, row, strict=False) if is_set] for row in decided.tolist()]
+    else:
+        found = _named(interface, decided.tolist())
+    return without_undecided(interface, outputs, found)
+
+
+def without_undecided(interface: Interface, outputs: Mapping[str, Array], found: list[Any]) -> list[Any]:
+    """Return `found`, one label per row, with None for the rows whose scores are NaN."""
+    missing = undecided(interface, outputs)
+    return [None if is_missing else label for label, is_missing in zip(found, missing, strict=True)] if missing.any() else found
 
 
 def _named(interface: Interface, indices: Any) -> Any:

@@ -24,13 +24,14 @@ from fairlead.errors import FairleadError, UnavailableError
 from fairlead.serve.admission import DEFAULT_LEVEL, check_deadline, expected_wait_s, level_of, passed
 from fairlead.serve.batching import BatchPolicy, Moment, ServiceTimes, compose, hold_s
 from fairlead.serve.executor import Executor
-from fairlead.serve.ticket import Ticket
+from fairlead.serve.ticket import Release, Ticket
 
 _INLINE_MS = 1.0  # a call that takes longer is made beside the event loop
 _DOUBTFUL_MS = 4.0
 _HELD_MS = 4.0  # how long one batch of shorter calls may hold the loop: it takes less than they would one by one
 _SMOOTHING = 0.2  # weight of the newest in a running mean
 _EXPLORE_EVERY = 32  # calls between two tries of a larger batch than has proved useful
+_ALONE_COUNT = 8  # after so many looks that found one arrival the next ones are not put off, but for every so many-th, which may find more
 _LOOK_S = 0.05  # a slot that comes back unasked, a replaced worker's, is noticed within this
 
 OnBatch = Callable[[int, int, float, str], None]  # rows, requests, milliseconds, code of the error or ""
@@ -52,11 +53,13 @@ class Scheduler:
         self._gap_s = math.inf  # mean time between arrivals
         self._arrived_at = -math.inf
         self._arrived_count = 0
+        self._alone_count = 0  # looks in a row that found one arrival
         self._call_count = 0
         self._waiting: list[Ticket] = []
         self._running: dict[asyncio.Task[dict[str, Array]], list[Ticket]] = {}
         self._open_elements = 0
         self._is_due = False  # a look at the queue is scheduled
+        self._is_looking = False  # whoever is answered may ask again at once
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = math.inf
         self._earliest = math.inf  # no ticket that waits has an earlier deadline
@@ -102,10 +105,12 @@ class Scheduler:
         deadline: float = math.inf,
         timeout_s: float = math.inf,
         parameters: Mapping[str, object] | None = None,
+        on_ended: Release | None = None,
     ) -> Ticket:
         """Return a ticket for inputs that fit the interface, `rows` of them; see the module for the errors.
 
-        It is not begun after `deadline`, nor later than `timeout_s` from now.
+        It is not begun after `deadline`, nor later than `timeout_s` from now. `on_ended` is told when it is settled, which may be at once:
+        where nobody else has come for a while, nobody is waited for.
         """
         now = self._clock()
         if now + timeout_s < deadline:  # noqa: PLR1730 - min() takes three times as long
@@ -118,7 +123,7 @@ class Scheduler:
         loop = asyncio.get_running_loop()
         key = None if self._is_plain and not (outputs or parameters) else self._key(inputs, outputs, parameters)
         level = level_of(priority) if priority else DEFAULT_LEVEL
-        ticket = Ticket(self._release, loop, inputs, outputs, key, rows, elements, level, deadline, now)
+        ticket = Ticket(self._release, loop, inputs, outputs, key, rows, elements, level, deadline, now, on_ended=on_ended)
         self.created_count += 1
         self._open_elements += elements
         self._arrived_count += 1
@@ -131,7 +136,10 @@ class Scheduler:
             self._earliest = deadline
         if not self._is_due:
             self._is_due = True
-            loop.call_soon(self._look)
+            if self._alone_count % _ALONE_COUNT and self._alone_count > _ALONE_COUNT and not self._is_looking:
+                self._look()
+            else:
+                loop.call_soon(self._look)
         return ticket
 
     def close(self) -> None:
@@ -159,7 +167,13 @@ class Scheduler:
 
     def _look(self) -> None:
         """Begin what can begin."""
-        self._is_due = False
+        self._is_due, self._is_looking = False, True
+        try:
+            self._begin_calls()
+        finally:
+            self._is_looking = False
+
+    def _begin_calls(self) -> None:
         began = self._clock()
         self._note_arrivals(began)
         hold = 0.0
@@ -192,6 +206,7 @@ class Scheduler:
 
     def _note_arrivals(self, now: float) -> None:
         if self._arrived_count:
+            self._alone_count = self._alone_count + 1 if self._arrived_count == 1 else 0
             newest = (now - self._arrived_at) / self._arrived_count
             self._gap_s = newest if self._gap_s == math.inf else self._gap_s + _SMOOTHING * (newest - self._gap_s)
             self._arrived_at, self._arrived_count = now, 0
@@ -309,9 +324,9 @@ class Scheduler:
         for ticket in batch:
             rows += ticket.rows
             elements += ticket.elements
-        for ticket in batch:
             ticket.queue_ms = (began - ticket.asked_at) * 1e3
             ticket.compute_ms = call_ms
+        for ticket in batch:
             ticket.batch_rows = rows
         self._call_count += 1
         times.note(elements, call_ms)

@@ -10,7 +10,8 @@ from __future__ import annotations
 import math
 import struct
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import lru_cache
 from itertools import chain
 from typing import Any
 
@@ -45,7 +46,7 @@ _RANGES = {DType.FP32: "±3.4e38", DType.FP64: "±1.8e308"} | {
 
 def shaped(spec: TensorSpec, shape: Sequence[int], values: list[Any], *, is_checked: bool = False) -> Array:
     """Return `values` (flat, or nested in any way) with `shape`. `is_checked` promises a flat list of floats."""
-    size = element_count(spec, shape)
+    size = shape[1] if len(shape) == 2 and shape[0] == 1 and shape[1] > 0 else element_count(spec, shape)
     flat = values if is_checked else flatten(spec, values)[1]
     if len(flat) != size:
         raise RequestError(f"Input '{spec.name}' has {len(flat)} elements; its shape {list(shape)} needs {size}.")
@@ -109,7 +110,10 @@ def pack(spec: TensorSpec, flat: list[Any]) -> Array:
 
 def plain(array: Array) -> list[Any]:
     """Return the elements of `array`, row-major, as a JSON encoder takes them; BYTES become text."""
-    return _plain_text(array.ravel()) if array.dtype.kind in "OUS" else array.ravel().tolist()
+    if array.dtype.kind in "OUS":
+        return _plain_text(array.ravel())
+    values: list[Any] = array.tolist() if array.ndim == 1 else array.ravel().tolist()
+    return values
 
 
 def plain_nested(array: Array) -> Any:
@@ -131,12 +135,17 @@ def _pack(spec: TensorSpec, flat: list[Any], shape: Sequence[int] = ()) -> Array
     if code is None:
         raise RequestError(f"Input '{spec.name}': {spec.dtype.value} has no JSON form.", hint="Send FP32 to a model that takes it.")
     try:
-        packed = struct.pack(f"{_ORDER}{len(flat)}{code}", *flat)
+        packed = _packer(code, len(flat))(*flat)
     except (struct.error, OverflowError):
         raise _out_of_range(spec) from None
     except MemoryError:
         raise TooLargeError(f"Input '{spec.name}' does not fit into memory.", hint="Send fewer rows at once.") from None
     return np.ndarray(tuple(shape) or (len(flat),), spec.dtype.numpy, packed)
+
+
+@lru_cache(maxsize=256)
+def _packer(code: str, count: int) -> Callable[..., bytes]:
+    return struct.Struct(f"{_ORDER}{count}{code}").pack
 
 
 def _out_of_range(spec: TensorSpec) -> RequestError:

@@ -43,18 +43,24 @@ class BodyForm(msgspec.Struct, frozen=True):
     json_bytes: int | None = None
 
 
+_PLAIN = BodyForm()
+
+
 def body_form(headers: Mapping[bytes, bytes], accepts: Accepts = Accepts.JSON) -> BodyForm:
     """Return what the head says of the body; raises UnsupportedError for a media type that the route does not take."""
     kind = _check_kind(headers, accepts)
     encoding = headers.get(b"content-encoding", b"identity").lower()
     length = headers.get(b"inference-header-content-length") if accepts is Accepts.TENSORS else None
     json_bytes = None if length is None else int(length) if _LENGTH.fullmatch(length) else -1
+    if kind is not MediaKind.CSV and accepts is not Accepts.OPTIONAL_JSON and json_bytes is None and encoding == b"identity":
+        return _PLAIN
     return BodyForm(encoding, kind is MediaKind.CSV, accepts is Accepts.OPTIONAL_JSON, json_bytes)
 
 
 def read_body(form: BodyForm, body: bytes | bytearray, limits: HttpLimits) -> Body:
     """Return the body, decompressed, divided, and checked for its size and depth."""
-    body = decompress(form.encoding, body, limits.body_bytes)
+    if form is not _PLAIN:
+        body = decompress(form.encoding, body, limits.body_bytes)
     if form.is_csv:
         check_csv(body, limits.body_bytes)
         return Body(body, is_csv=True)

@@ -64,11 +64,11 @@ class DirectInference:
         except Exception as error:  # noqa: BLE001 - the last resort, as for every request
             finish(request, self.refuse(request, error))
             return _ANSWERED
-        exchange = Exchange(self, request, head.accept_encoding, finish, reading, asked)
-        if asked.ticket is None:
+        exchange, ticket = Exchange(self, request, head.accept_encoding, finish, reading, asked), asked.ticket
+        if ticket is None or ticket.is_settled:
             exchange.go_on()
         else:
-            asked.ticket.on_settled = exchange.go_on
+            ticket.on_settled = exchange.go_on
         return exchange
 
     def _read_head(self, request: HttpRequest) -> _Head | bool:

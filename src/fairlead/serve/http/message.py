@@ -13,6 +13,7 @@ import msgspec
 JSON = b"application/json"
 _ENCODER = msgspec.json.Encoder()
 _HEAD = b"%bserver: fairlead\r\ndate: %b\r\ncontent-type: %b\r\ncontent-length: %d\r\n%b\r\n"
+_USUAL_HEAD = b"%bserver: fairlead\r\ndate: %b\r\ncontent-type: %b\r\ncontent-length: %d\r\nx-request-id: %b\r\n\r\n"
 _STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
 
 
@@ -58,6 +59,9 @@ def error_reply(status: int, message: str, headers: tuple[bytes, ...] = ()) -> R
 
 def to_bytes(reply: Reply, request: HttpRequest | None, *, date: bytes, is_closing: bool) -> tuple[bytes, bytes]:
     """Return head and body as they go on the wire; a HEAD request gets the head of its GET."""
+    if request is not None and not (reply.headers or is_closing or request.is_old or request.method == b"HEAD"):
+        size = len(reply.body)
+        return _USUAL_HEAD % (_STATUS_LINES[reply.status], date, reply.content_type, size, request.request_id.encode()), reply.body
     lines = b"\r\n".join(reply.headers) + b"\r\n" if reply.headers else b""
     if request is not None and request.request_id:
         lines += b"x-request-id: %b\r\n" % request.request_id.encode("ascii")

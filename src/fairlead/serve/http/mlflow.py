@@ -21,7 +21,7 @@ from fairlead.serve.http.message import Reply, json_reply
 from fairlead.serve.http.predict import default_name
 from fairlead.serve.http.routes import Call
 from fairlead.serve.http.v2 import infer_request
-from fairlead.serve.records import from_columns, from_frame, from_rows
+from fairlead.serve.records import from_columns, from_frame, from_rows, without_undecided
 from fairlead.serve.table_text import read_csv
 from fairlead.serve.tensor_json import plain_nested
 
@@ -107,11 +107,15 @@ def read_invocation(interface: Interface, body: Invocation) -> dict[str, Array]:
 
 
 def predictions(interface: Interface, outputs: dict[str, Array]) -> Any:
-    """Return what the model's library would predict: one label or number for each row, or the scores; without a rule, all outputs."""
+    """Return what the model's library would predict: one label or number for each row, or the scores; without a rule, all outputs.
+
+    A row whose scores are NaN has no label: null.
+    """
     rule = interface.decision
     if rule is not None:
-        is_final = rule.kind in (DecisionKind.LABEL, DecisionKind.VALUE)
-        return plain_nested(decide(interface, outputs) if is_final else outputs[rule.output])
+        if rule.kind is DecisionKind.LABEL:
+            return without_undecided(interface, outputs, plain_nested(decide(interface, outputs)))
+        return plain_nested(decide(interface, outputs) if rule.kind is DecisionKind.VALUE else outputs[rule.output])
     if len(outputs) == 1:
         return plain_nested(next(iter(outputs.values())))
     return {name: plain_nested(array) for name, array in outputs.items()}

@@ -27,10 +27,14 @@ class Repeat(msgspec.Struct, frozen=True):
     method: bytes
     target: bytes
     headers: dict[bytes, bytes]
+    whole: bytes  # the head with the length that it had
+    size: int  # which was that
     memo: Memo = msgspec.field(default_factory=Memo)
 
     def read(self, data: bytes, limit_bytes: int) -> HttpRequest | None:
         """Return the request if `data` is one whole request with this head and a body of at most `limit_bytes`; else None."""
+        if data.startswith(self.whole) and len(data) - len(self.whole) == self.size <= limit_bytes:
+            return HttpRequest(self.method, self.target, self.headers, data[len(self.whole) :], memo=self.memo)
         if not data.startswith(self.before):
             return None
         place = len(self.before)
@@ -58,4 +62,5 @@ def repeat_of(data: bytes, request: HttpRequest) -> Repeat | None:
     match = _LENGTH.search(data, 0, head_end)
     if len(found) != 1 or match is None or int(found[0]) != len(request.body):
         return None
-    return Repeat(data[: match.start(1)], data[match.end(1) : head_end], request.method, request.target, request.headers)
+    before, behind = data[: match.start(1)], data[match.end(1) : head_end]
+    return Repeat(before, behind, request.method, request.target, request.headers, data[:head_end], len(request.body))

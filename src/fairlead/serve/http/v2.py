@@ -7,7 +7,6 @@ Takes routed calls; gives replies. Raises FairleadErrors, which the api maps to 
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
 
 import msgspec
 
@@ -99,7 +98,7 @@ class V2Handlers:
         return self._plane.table.resolve(call.parameters["name"], parse_version(call.parameters.get("version")))
 
 
-class Reading(NamedTuple):
+class Reading(msgspec.Struct, frozen=True):
     """What is asked, the request's own id, and which outputs are to be raw (None: all)."""
 
     request: InferRequest

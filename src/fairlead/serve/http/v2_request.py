@@ -73,6 +73,7 @@ InferBody: TypeAlias = FloatRequest | AnyRequest
 _FLOATS = msgspec.json.Decoder(FloatRequest)
 _ANY = msgspec.json.Decoder(AnyRequest)
 _FLOAT_TYPES = (DType.FP32, DType.FP64)
+_FP16 = DType.FP16  # an attribute of an enum costs as much as the comparison
 
 
 def decode_request(interface: Interface, text: bytes | bytearray, *, is_raw: bool = False) -> InferBody:
@@ -96,6 +97,10 @@ def _takes_floats(interface: Interface) -> bool:
 
 def read_inputs(interface: Interface, request: InferBody, binary: memoryview | None = None) -> dict[str, Array]:
     """Return arrays by name. `binary` is what stands behind the JSON: the bytes of the inputs that have binary_data_size, in order."""
+    if binary is None and len(request.inputs) == 1 == len(interface.inputs):  # most models have one input
+        only, spec = request.inputs[0], interface.inputs[0]
+        if only.name == spec.name and not only.parameters:
+            return {spec.name: _read(spec, only, None)}
     inputs: dict[str, Array] = {}
     columns: dict[str, list[Any]] = {}
     specs = {spec.name: spec for spec in interface.inputs}
@@ -161,11 +166,11 @@ def _raw_size(tensor: FloatTensor | AnyTensor, parameters: Given, binary: memory
 def _read(spec: TensorSpec, tensor: FloatTensor | AnyTensor, raw: memoryview | None) -> Array:
     if raw is not None:
         return read_raw(spec, tensor.shape, raw, tensor.datatype)
-    if tensor.datatype != spec.dtype.value or spec.dtype is DType.FP16:
+    if tensor.datatype != spec.dtype or spec.dtype is _FP16:
         check_datatype(spec, tensor.datatype, is_raw=False)
     if tensor.data is None:
         raise _no_data(spec)
-    return shaped(spec, tensor.shape, tensor.data, is_checked=isinstance(tensor, FloatTensor))
+    return shaped(spec, tensor.shape, tensor.data, is_checked=type(tensor) is FloatTensor)
 
 
 def _no_data(spec: TensorSpec) -> RequestError:
