@@ -46,9 +46,13 @@ PASSES = Catalog(
             "store_int4",
             "quantize_dynamic_int8",
             "quantize_static_int8",
+            "quantize_mixed_int8",
         )
     }
-    | {name: Variant(f"fairlead.optimize.passes.{name}:{name}", "torch") for name in ("prune_structured",)}
+    | {
+        name: Variant(f"fairlead.optimize.passes.{name}:{name}", "torch")
+        for name in ("prune_structured", "prune_magnitude", "cluster_weights")
+    }
     | {"train_tfmot": Variant("fairlead.optimize.passes.train_tfmot:train_tfmot", "tfmot")},
 )
 
@@ -66,6 +70,18 @@ _TRAITS: Mapping[str, PassTraits] = {
         0.1,
         settings={"operators": ("matmul", "embedding", "all"), "per_channel": (True, False), "weight_bits": (7,)},
     ),
+    "quantize_mixed_int8": PassTraits(
+        PassKind.LOSSY,
+        0.25,
+        needs_rows=True,
+        settings={
+            "max_error": (0.02, 0.005, 0.05),
+            "float_layers": (-1,),
+            "method": ("minmax", "percentile", "mse", "entropy"),
+            "per_channel": (True,),
+            "weight_bits": (7,),
+        },
+    ),
     "quantize_static_int8": PassTraits(
         PassKind.LOSSY,
         0.25,
@@ -77,6 +93,10 @@ _TRAITS: Mapping[str, PassTraits] = {
             "weight_bits": (7,),
         },
     ),
+    "prune_magnitude": PassTraits(
+        PassKind.LOSSY, 0.25, needs_training=True, settings={"sparsity": (0.8, 0.5, 0.9, 0.95), "scope": ("global",), **_FIT}
+    ),
+    "cluster_weights": PassTraits(PassKind.LOSSY, 0.25, needs_training=True, settings={"k": (16, 8, 32, 64), **_FIT}),
     "prune_structured": PassTraits(
         PassKind.LOSSY,
         0.25,
@@ -87,7 +107,13 @@ _TRAITS: Mapping[str, PassTraits] = {
         PassKind.LOSSY,
         0.25,
         needs_training=True,
-        settings={"method": _TFMOT_METHODS, "sparsity": (0.8, 0.5, 0.9), "cluster_count": (16, 32), "epochs": (4,), "learning_rate": (1e-3,)},
+        settings={
+            "method": _TFMOT_METHODS,
+            "sparsity": (0.8, 0.5, 0.9),
+            "cluster_count": (16, 32),
+            "epochs": (4,),
+            "learning_rate": (1e-3,),
+        },
     ),
 }
 

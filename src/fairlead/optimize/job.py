@@ -28,13 +28,15 @@ class Supplies:
 
     `rows` are those that ranges are measured on, by input name, as they will be asked. `training` are rows with right answers to train on;
     none of them is ever evaluated on. `time_s` is how long it may take (0: as long as it needs); a pass that trains keeps the best so far.
-    `artifact` is the original, for passes that start from the framework's own form. `report` takes a line of progress.
+    `artifact` is the original, for passes that start from the framework's own form; `rebuild` makes canonical ONNX, in a folder, of an
+    artifact that a pass has changed. `report` takes a line of progress.
     """
 
     rows: Tensors | None = field(default=None, repr=False)
     training: Dataset | None = field(default=None, repr=False)
     interface: Interface | None = None
     artifact: Artifact | None = None
+    rebuild: Callable[[Artifact, Path], Path] | None = None
     sandbox: Sandbox | None = None
     seed: int = 0
     thread_count: int = 1
