@@ -15,11 +15,11 @@ from onnx import numpy_helper
 
 from fairlead.core.interface import Array, Tensors, shorten
 from fairlead.errors import UnsupportedError
+from fairlead.optimize.graph_edit import free_name, taken_names
 from fairlead.optimize.training.axes import Axis, kept_elements
 from fairlead.optimize.training.coupling import Coupling
 from fairlead.optimize.training.network import Network
 from fairlead.optimize.training.operation import Call
-from fairlead.optimize.training.prepare import free_name, names_in
 
 _TOLERANCE = 1e-3  # absolute below 1, relative above: sums in another order
 _SPLIT_INPUT = 13  # the operator set from which Split takes its sizes as an input
@@ -39,7 +39,7 @@ def cut(network: Network, coupling: Coupling, kept: Mapping[int, Array]) -> onnx
             if not mask.all():
                 values = np.compress(mask, values, axis=place)
         tensor.CopyFrom(numpy_helper.from_array(np.array(values), tensor.name))
-    taken = names_in(result.graph)
+    taken = taken_names(result.graph)
     computed: list[tuple[onnx.NodeProto, list[int], list[str]]] = []
     for call in network.calls:
         node = result.graph.node[call.place]

@@ -13,6 +13,7 @@ import onnx
 from onnx import numpy_helper
 
 from fairlead.core.interface import Array
+from fairlead.optimize.graph_edit import constants_to_initializers, free_name, taken_names
 from fairlead.optimize.offline_session import write
 
 _MOVING = frozenset({"Expand", "Slice", "Reshape", "Squeeze", "Unsqueeze", "Transpose", "Tile", "Gather", "Split", "Identity", "Cast"})
@@ -25,7 +26,7 @@ def trainable_copy(source: Path) -> onnx.ModelProto:
     several operators use stay shared: a model that shares those means it.
     """
     model = onnx.load_model(source)
-    _store_constants(model.graph)
+    constants_to_initializers(model.graph)
     stored = {tensor.name for tensor in model.graph.initializer}
     kept = [value for value in model.graph.input if value.name not in stored]
     del model.graph.input[:]
@@ -33,16 +34,6 @@ def trainable_copy(source: Path) -> onnx.ModelProto:
     _drop_zero_states(model.graph)
     _part_vectors(model.graph)
     return model
-
-
-def _store_constants(graph: onnx.GraphProto) -> None:
-    nodes = [node for node in graph.node if node.op_type == "Constant" and [item.name for item in node.attribute] == ["value"]]
-    for node in nodes:
-        tensor = onnx.TensorProto()
-        tensor.CopyFrom(node.attribute[0].t)
-        tensor.name = node.output[0]
-        graph.initializer.append(tensor)
-        graph.node.remove(node)
 
 
 def _drop_zero_states(graph: onnx.GraphProto) -> None:
@@ -67,7 +58,7 @@ def _drop_zero_states(graph: onnx.GraphProto) -> None:
 
 def _part_vectors(graph: onnx.GraphProto) -> None:
     vectors = {tensor.name: tensor for tensor in graph.initializer if len(tensor.dims) <= 1}
-    taken = names_in(graph)
+    taken = taken_names(graph)
     seen: set[str] = set()
     for node in graph.node:
         for place, name in enumerate(node.input):
@@ -78,21 +69,6 @@ def _part_vectors(graph: onnx.GraphProto) -> None:
                 graph.initializer.append(twin)
                 node.input[place] = twin.name
             seen.add(name)
-
-
-def names_in(graph: onnx.GraphProto) -> set[str]:
-    """Return every name that `graph` uses for a value."""
-    values = [*graph.input, *graph.output, *graph.value_info, *graph.initializer]
-    return {value.name for value in values} | {name for node in graph.node for name in (*node.input, *node.output)}
-
-
-def free_name(wanted: str, taken: set[str]) -> str:
-    """Return a name like `wanted` that is not in `taken`, and add it there."""
-    name, number = wanted, 2
-    while name in taken:
-        name, number = f"{wanted}_{number}", number + 1
-    taken.add(name)
-    return name
 
 
 def with_weights(model: onnx.ModelProto, weights: Mapping[str, Array]) -> onnx.ModelProto:
