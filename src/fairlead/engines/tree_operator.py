@@ -138,7 +138,7 @@ def _sets(modes: Array, members: Array) -> dict[int, list[float]]:
     ends = np.flatnonzero(np.isnan(members))
     if len(ends) != len(nodes):
         raise UnsupportedError("The trees of the graph have other sets than nodes that ask for them.")
-    starts = [0, *(ends[:-1] + 1)]
+    starts = [0, *(ends + 1)][: len(nodes)]
     return {int(node): members[start:end].tolist() for node, start, end in zip(nodes, starts, ends, strict=True)}
 
 

@@ -47,6 +47,13 @@ PASSES = Catalog(
             "quantize_dynamic_int8",
             "quantize_static_int8",
             "quantize_mixed_int8",
+            "merge_splits",
+            "merge_trees",
+            "share_thresholds",
+            "round_leaves",
+            "prune_trees",
+            "shorten_ensemble",
+            "refit_leaves",
         )
     }
     | {
@@ -103,6 +110,20 @@ _TRAITS: Mapping[str, PassTraits] = {
         needs_training=True,
         settings={"ratio": (0.5, 0.25, 0.75, 0.9), "importance": ("taylor",), "lasso": (0.0,), **_FIT},
     ),
+    "merge_splits": PassTraits(PassKind.EXACT, 0.0),
+    "merge_trees": PassTraits(PassKind.BOUNDED, 1e-5),
+    "share_thresholds": PassTraits(PassKind.LOSSY, 0.1, needs_rows=True, settings={"levels": (0, 64, 16)}),
+    "round_leaves": PassTraits(PassKind.LOSSY, 0.1, settings={"bits": (8, 6, 12)}),
+    "prune_trees": PassTraits(
+        PassKind.LOSSY,
+        0.25,
+        needs_rows=True,
+        settings={"keep": (0.5, 0.25, 0.1, 0.05), "aim": ("size", "speed"), "refit": (True, False)},
+    ),
+    "shorten_ensemble": PassTraits(
+        PassKind.LOSSY, 0.25, needs_rows=True, settings={"keep": (0.5, 0.25, 0.1, 0.05), "refit": (True, False)}
+    ),
+    "refit_leaves": PassTraits(PassKind.LOSSY, 0.25, needs_training=True, settings={"ridge": (1.0, 10.0)}),
     "train_tfmot": PassTraits(
         PassKind.LOSSY,
         0.25,

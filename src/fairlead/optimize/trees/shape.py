@@ -37,14 +37,6 @@ def compact(trees: TreeEnsemble) -> TreeEnsemble:
     return replace(trees, roots=place[trees.roots], **parts)
 
 
-def made_leaves(trees: TreeEnsemble, nodes: Array, values: Array) -> TreeEnsemble:
-    """Return the trees with leaves of `values` (nodes, width) at the inner `nodes`."""
-    splits, leaf_values = trees.splits.copy(), trees.leaf_values.copy()
-    splits[nodes] = Split.LEAF
-    leaf_values[nodes] = values
-    return compact(replace(trees, splits=splits, leaf_values=leaf_values))
-
-
 def chosen_trees(trees: TreeEnsemble, chosen: Array, weights: Array | None = None) -> TreeEnsemble:
     """Return the trees numbered `chosen`, in that order, their leaves multiplied by `weights` (one per tree) and rounded to `sum_dtype`."""
     kept = compact(replace(trees, roots=trees.roots[chosen], groups=trees.groups[chosen]))
@@ -65,10 +57,50 @@ def leaf_count(trees: TreeEnsemble) -> int:
     return int((trees.splits == Split.LEAF).sum())
 
 
-def parents_of(trees: TreeEnsemble) -> Array:
-    """Return each node's parent, -1 for roots."""
-    parents = np.full(trees.node_count, -1, dtype=np.int64)
-    inner = np.flatnonzero(trees.splits != Split.LEAF)
-    parents[trees.left[inner]] = inner
-    parents[trees.right[inner]] = inner
-    return parents
+def is_constant(trees: TreeEnsemble) -> Array:
+    """Whether each tree has one value: bool (trees,)."""
+    roots = trees.roots
+    left, right = trees.left[roots], trees.right[roots]
+    are_leaves = (trees.splits[left] == Split.LEAF) & (trees.splits[right] == Split.LEAF)
+    are_equal = are_leaves & (trees.leaf_values[left] == trees.leaf_values[right]).all(axis=1)
+    return np.asarray((trees.splits[roots] == Split.LEAF) | are_equal)
+
+
+def shifted(trees: TreeEnsemble, shift: Array) -> TreeEnsemble:
+    """Add `shift` (outputs,) to the sums, in the leaves of the first tree of each output."""
+    order, tree = depth_first(trees)
+    unit = trees.tree_count if trees.is_averaged else 1
+    values = trees.leaf_values.copy()
+    if values.shape[1] > 1:
+        values[order[tree == 0]] += shift * unit
+    else:
+        for output in range(trees.output_count):
+            own = np.flatnonzero(trees.groups == output)
+            if own.size:
+                values[order[tree == own[0]]] += shift[output] * unit
+    return with_values(trees, values)
+
+
+def without_constant_trees(trees: TreeEnsemble) -> TreeEnsemble:
+    """Return `trees` without those of one value, whose values go into the first that stays of the same output; one always stays."""
+    idle = is_constant(trees)
+    if trees.leaf_values.shape[1] == 1:
+        for output in range(trees.output_count):
+            own = np.flatnonzero(trees.groups == output)
+            idle[own[:1]] &= not idle[own].all()
+    else:
+        idle[:1] &= not idle.all()
+    if not idle.any():
+        return trees
+    unit = 1.0 / trees.tree_count if trees.is_averaged else 1.0
+    shift = np.zeros(trees.output_count)
+    for tree in np.flatnonzero(idle).tolist():
+        root = int(trees.roots[tree])
+        value = trees.leaf_values[root if trees.splits[root] == Split.LEAF else trees.left[root]]
+        if len(value) > 1:
+            shift += value * unit
+        else:
+            shift[trees.groups[tree]] += value[0] * unit
+    stays = np.flatnonzero(~idle)
+    weights = np.full(len(stays), len(stays) / trees.tree_count) if trees.is_averaged else None
+    return shifted(chosen_trees(trees, stays, weights), shift)
