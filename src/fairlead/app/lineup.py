@@ -6,6 +6,7 @@ that cannot hold the model, is said and left out; the rest goes on. It proves no
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,7 +36,11 @@ _CALIBRATION_ROWS = 512
 
 @dataclass(frozen=True)
 class Trial:
-    """What is tried: `plan.candidates` of `conversion` against `artifact` on `rows`. `engines` are those to choose from, empty for all."""
+    """What is tried: `plan.candidates` of `conversion` against `artifact` on `rows`. `engines` are those to choose from, empty for all.
+
+    `made` are models that a search has made already, by the candidate's passes: file and steps. `choice` is what timing gave where that has
+    been done: the plan's order stands then.
+    """
 
     artifact: Artifact
     conversion: Conversion
@@ -44,6 +49,8 @@ class Trial:
     metrics: Mapping[str, CustomMetric] = field(default_factory=dict)
     command: str = ""
     engines: tuple[str, ...] = ()
+    made: Mapping[tuple[str, ...], tuple[Path, tuple[Step, ...]]] = field(default_factory=dict)
+    choice: EngineChoice | None = None
 
 
 @dataclass(frozen=True)
@@ -71,18 +78,28 @@ def usable(trial: Trial) -> tuple[Candidate, ...]:
 def enter(candidate: Candidate, trial: Trial, house: House, folder: Path) -> Entrant:
     """Apply the candidate's passes, bring the result into its form and open its engine; the caller closes it."""
     conversion = trial.conversion
-    supplies = Supplies(
-        rows=trial.rows.take(0, _CALIBRATION_ROWS).inputs,
-        interface=conversion.interface,
-        artifact=trial.artifact,
-        sandbox=house.sandbox,
-        seed=house.settings.seed,
-    )
-    model, steps = optimize(candidate, conversion.path, folder / "optimize" / candidate.name, supplies)
-    job = BuildJob(trial.artifact, conversion, model, folder / "build" / candidate.name, house.sandbox)
+    name = _folder_name(candidate)
+    if candidate.passes in trial.made:
+        model, steps = trial.made[candidate.passes]
+    else:
+        supplies = Supplies(
+            rows=trial.rows.take(0, _CALIBRATION_ROWS).inputs,
+            interface=conversion.interface,
+            artifact=trial.artifact,
+            sandbox=house.sandbox,
+            seed=house.settings.seed,
+        )
+        model, steps = optimize(candidate, conversion.path, folder / "optimize" / name, supplies)
+    job = BuildJob(trial.artifact, conversion, model, folder / "build" / name, house.sandbox)
     built = build(RuntimeForm(candidate.form), job)
     engine = open_engine(candidate.engine, built.path, conversion.interface, thread_count=candidate.thread_count, sandbox=house.sandbox)
     return Entrant(candidate, built, (*steps, *built.steps), engine)
+
+
+def _folder_name(candidate: Candidate) -> str:
+    """A candidate may be called after its passes and their settings."""
+    plain = candidate.name.isascii() and candidate.name.replace("-", "").replace("_", "").isalnum() and len(candidate.name) < 64
+    return candidate.name if plain else hashlib.sha256(candidate.name.encode()).hexdigest()[:16]
 
 
 def line_up(candidates: Sequence[Candidate], trial: Trial, house: House, folder: Path) -> tuple[dict[str, Entrant], EngineChoice]:

@@ -32,7 +32,10 @@ GOLDEN_ROWS = 4
 
 @dataclass(frozen=True)
 class Proof:
-    """A candidate with its model's files, the steps that made them, the verdict, its golden requests, and how the engines compared."""
+    """A candidate with its model's files, the steps that made them, the verdict, its golden requests, and how the engines compared.
+
+    `before` are the verdicts, all red, of the candidates that were tried before it.
+    """
 
     candidate: Candidate
     model: RuntimeModel
@@ -40,12 +43,13 @@ class Proof:
     verdict: Verdict
     golden: Golden
     choice: EngineChoice
+    before: tuple[Verdict, ...] = ()
 
 
 def prove(trial: Trial, house: House, folder: Path, progress: Progress) -> Proof:
     """Return the proof of the first candidate that is green, or of the last one."""
     candidates = usable(trial)
-    racing = [candidate for candidate in candidates if not candidate.passes and candidate.thread_count == 1]
+    racing = [candidate for candidate in candidates if not candidate.passes and candidate.thread_count == 1 and trial.choice is None]
     if len(racing) > 1:
         progress.step("engines")
     entrants, choice = line_up(racing, trial, house, folder)
@@ -55,7 +59,8 @@ def prove(trial: Trial, house: House, folder: Path, progress: Progress) -> Proof
     proof: Proof | None = None
     try:
         for entrant in _in_turn(candidates, entrants, choice, trial, house, folder):
-            proof = _prove_one(entrant, reference, choice, trial, house, progress)
+            before = () if proof is None else (*proof.before, proof.verdict)
+            proof = replace(_prove_one(entrant, reference, trial.choice or choice, trial, house, progress), before=before)
             if proof.verdict.is_green:
                 return proof
     finally:

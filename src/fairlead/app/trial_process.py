@@ -17,14 +17,16 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from fairlead import errors
+from fairlead.core.interface import shorten
 from fairlead.errors import MissingExtraError
 
 _BOOT = "import sys; sys.path.append(sys.argv[1]); from fairlead.app.trial_child import main; main()"
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _LINE_BYTES = 1 << 16
+_SAID = "stderr.txt"
 _LAST_S = 5.0  # between closing its output and its end
 _CRASHES = {
     signal.SIGKILL: "it was ended by the system: out of memory?",
@@ -57,7 +59,7 @@ class TrialJob:
 
 @dataclass(frozen=True)
 class TrialEnd:
-    """What became of a job. `reason` is "" where everything ran; `is_refused`: a pass or the runtime said so itself; `is_late`: its time was
+    """What became of a job. `reason` is "" where everything ran; `is_refused`: a pass or the runtime said so; `is_late`: its time was
     up. `finished_count` passes were applied.
     """
 
@@ -104,18 +106,22 @@ class TrialPool:
         """Start a trial. Has to be called by the thread that outlives it: the kernel ends children with the thread that made them."""
         job.folder.mkdir(parents=True, exist_ok=True)
         environment = {**os.environ, **dict.fromkeys(_THREADS, str(job.thread_count)), "PYTHONHASHSEED": "0"}
-        process = subprocess.Popen(
-            [sys.executable, "-P", "-c", _BOOT, str(Path(errors.__file__).parent.parent)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env=environment,
-            start_new_session=True,
-        )
+        with (job.folder / _SAID).open("wb") as stderr:
+            process = self._popen(environment, stderr)
         now = time.monotonic()
         self._running.append(_Running(job, process, now, now + job.limit_s))
         with contextlib.suppress(BrokenPipeError), process.stdin as stream:  # type: ignore[union-attr] # a pipe, see above
             stream.write(json.dumps(_described(job)).encode())
+
+    def _popen(self, environment: dict[str, str], stderr: BinaryIO) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            [sys.executable, "-P", "-c", _BOOT, str(Path(errors.__file__).parent.parent)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            env=environment,
+            start_new_session=True,
+        )
 
     def wait(self) -> TrialEnd:
         """Return the next trial that ends; raises ValueError where none runs."""
@@ -212,7 +218,16 @@ def _reason(one: _Running, status: int) -> str:
         return ""
     if status < 0:
         return _CRASHES.get(signal.Signals(-status), f"it was ended by signal {-status}")
-    return f"it ended with status {status} and no answer"
+    return f"it failed: {_last_words(one.job.folder / _SAID)}" if status else "it ended without an answer"
+
+
+def _last_words(path: Path) -> str:
+    """Return the last line that a failed process wrote: the error that nobody caught."""
+    with contextlib.suppress(OSError), path.open("rb") as file:
+        file.seek(max(path.stat().st_size - _LINE_BYTES, 0))
+        lines = file.read().decode(errors="replace").split("\n")
+        return shorten(next((line.strip() for line in reversed(lines) if line.strip()), "it said nothing"), 200)
+    return "it said nothing"
 
 
 def _described(job: TrialJob) -> dict[str, Any]:

@@ -18,6 +18,7 @@ COMMANDS = {
     "deploy": ("fairlead.cli.deploy_command:deploy", "Prove a model, register it and point @production at it."),
     "compose": ("fairlead.cli.ensemble_command:compose", "Make one version of several registered models (ensemble.yaml)."),
     "convert": ("fairlead.cli.convert_command:convert", "Bring a model into another engine's form, compared with the original."),
+    "optimize": ("fairlead.cli.optimize_command:optimize", "Make a model smaller and faster within requirements, found by a search."),
     "serve": ("fairlead.cli.serve_command:serve", "Serve what is in production over HTTP."),
     "top": ("fairlead.cli.top_command:top", "Watch a running server: rates, latencies, queues, memory."),
     "predict": ("fairlead.cli.predict_command:predict", "Ask a registered model, without a server."),

@@ -48,14 +48,19 @@ def cost(finding: Finding, objective: Objective) -> float:
 
 def ranked(findings: Sequence[Finding], objective: Objective) -> tuple[Finding, ...]:
     """Return the findings that hold the floor, best first; what cannot be told apart by time is ordered by size."""
-    holding = sorted((one for one in findings if one.holds_floor), key=lambda one: (cost(one, objective), str(one.recipe)))
+    holding = sorted((one for one in findings if one.holds_floor), key=lambda one: (cost(one, objective), *_plainness(one)))
     if objective is not Objective.LATENCY or len(holding) < 2:
         return tuple(holding)
     first = holding[0]
     level = (first.shortfall, first.is_slower)
     near = [one for one in holding if (one.shortfall, one.is_slower) == level and one.time_ratio <= _fastest(holding, level) * TIE]
-    near.sort(key=lambda one: (one.size_bytes, one.time_ratio, str(one.recipe)))
+    near.sort(key=lambda one: (one.size_bytes, one.time_ratio, *_plainness(one)))
     return (*near, *(one for one in holding if one not in near))
+
+
+def _plainness(finding: Finding) -> tuple[int, int, str]:
+    """Of equals the one with the fewest passes, and with the fewest settings."""
+    return len(finding.recipe), sum(len(use.settings) for use in finding.recipe), str(finding.recipe)
 
 
 def _fastest(holding: Sequence[Finding], level: tuple[float, bool]) -> float:
@@ -67,7 +72,7 @@ def pareto(findings: Sequence[Finding]) -> tuple[Finding, ...]:
 
     Of several that are equal in all three, the one with the fewest passes stays.
     """
-    holding = sorted((one for one in findings if one.holds_floor), key=lambda one: (len(one.recipe), str(one.recipe)))
+    holding = sorted((one for one in findings if one.holds_floor), key=_plainness)
     front = [
         one
         for place, one in enumerate(holding)

@@ -104,31 +104,34 @@ class Supply:
 class Space:
     """`values` are the settings worth trying of each pass, the default first, in the order in which passes may follow each other.
 
-    `left_out` are (pass, why) of those that cannot be tried here, `missing` (pass, extra) of those that an extra would bring.
+    `left_out` are (pass, why) of those that cannot be tried here, `missing` (pass, extra) of those that an extra would bring. `trains` are
+    the passes that train, `fixed` the settings that the user has set.
     """
 
     values: Mapping[str, Mapping[str, tuple[Setting, ...]]]
     left_out: tuple[tuple[str, str], ...] = ()
     missing: tuple[tuple[str, str], ...] = ()
-    trains: frozenset[str] = field(default=frozenset())
+    trains: frozenset[str] = frozenset()
+    fixed: Mapping[str, Mapping[str, Setting]] = field(default_factory=dict)
 
     def first(self, name: str) -> PassUse:
-        """The pass with its defaults."""
-        return PassUse(name)
+        """The pass with its defaults, and what is fixed."""
+        return PassUse(name, self.fixed.get(name, {}))
 
     def singles(self, name: str) -> Iterator[PassUse]:
         """The pass with its defaults, then with each other value of one setting."""
-        yield PassUse(name)
+        fixed = self.fixed.get(name, {})
+        yield PassUse(name, fixed)
         for setting, values in self.values[name].items():
             for value in values[1:]:
-                yield PassUse(name, {setting: value})
+                yield PassUse(name, {**fixed, setting: value})
 
     def grid(self, name: str) -> Iterator[PassUse]:
         """The pass with every combination of the values that are worth trying."""
-        settings = self.values[name]
+        settings, fixed = self.values[name], self.fixed.get(name, {})
         for chosen in itertools.product(*settings.values()):
             picked = zip(settings, chosen, strict=True)
-            yield PassUse(name, {setting: value for setting, value in picked if value != settings[setting][0]})
+            yield PassUse(name, {**fixed, **{setting: value for setting, value in picked if value != settings[setting][0]}})
 
     def joined(self, recipe: Recipe, use: PassUse) -> Recipe | None:
         """Return `recipe` with `use` in its place; None where the laws of order do not let both stand."""
@@ -158,13 +161,16 @@ def in_order(uses: Sequence[PassUse]) -> Recipe:
     return tuple(sorted(uses, key=lambda use: place_of(use.name).room))
 
 
-def make_space(operators: Sequence[str], supply: Supply, *, only: Sequence[str] = ()) -> Space:
-    """Return what can be tried on a model with these operators. `only` are the names to choose from, all where there are none."""
+def make_space(operators: Sequence[str], supply: Supply, *, only: Sequence[PassUse] = ()) -> Space:
+    """Return what can be tried on a model with these operators. `only` are the passes to choose from, all where there are none; a setting
+    that stands there is fixed.
+    """
+    pinned = {use.name: use.settings for use in only}
     family = family_of(operators)
     left_out: list[tuple[str, str]] = []
     missing: list[tuple[str, str]] = []
     names = []
-    for name in only or PASSES.names():
+    for name in pinned or PASSES.names():
         reason = _why_not(name, family, supply)
         variant = PASSES.variants.get(name)
         if reason:
@@ -174,8 +180,13 @@ def make_space(operators: Sequence[str], supply: Supply, *, only: Sequence[str] 
         else:
             names.append(name)
     names.sort(key=lambda name: place_of(name).room)
-    values = {name: dict(traits_of(name).settings) for name in names}
-    return Space(values, tuple(left_out), tuple(missing), frozenset(name for name in names if traits_of(name).needs_training))
+    values = {name: _values(name, pinned.get(name, {})) for name in names}
+    return Space(values, tuple(left_out), tuple(missing), frozenset(name for name in names if traits_of(name).needs_training), pinned)
+
+
+def _values(name: str, pinned: Mapping[str, Setting]) -> dict[str, tuple[Setting, ...]]:
+    """The values worth trying, but for the settings that are fixed."""
+    return {**traits_of(name).settings, **{setting: (value,) for setting, value in pinned.items()}}
 
 
 def _why_not(name: str, family: Family, supply: Supply) -> str:

@@ -112,7 +112,7 @@ class Strategy:
 
     def _switched(self, recipe: Recipe, place: int) -> Iterator[Recipe]:
         for setting, values in self.space.values.get(recipe[place].name, {}).items():
-            if not is_knob(values):
+            if len(values) > 1 and not is_knob(values):
                 yield from (_with(recipe, place, setting, value, values[0]) for value in values)
 
     def _line(self, recipe: Recipe, place: int, setting: str, default: Setting) -> list[Tried]:
@@ -139,7 +139,11 @@ class Strategy:
 
     def _refused(self) -> set[str]:
         """The passes that could not be applied alone."""
-        return {one.recipe[0].name for one in self.findings if len(one.recipe) == 1 and one.is_failed and not one.recipe[0].settings}
+        return {
+            one.recipe[0].name
+            for one in self.findings
+            if len(one.recipe) == 1 and one.is_failed and one.recipe[0] == self.space.first(one.recipe[0].name)
+        }
 
 
 def _with(recipe: Recipe, place: int, setting: str, value: Setting, default: Setting) -> Recipe:

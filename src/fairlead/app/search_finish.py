@@ -1,0 +1,163 @@
+"""The end of a search: the best recipes in other forms and on more threads, what did not pay undone, and the order for the verdict.
+
+Takes the Trials; gives contenders, best first. A pass stays only where pairs show that the model is faster with it, or where it is smaller
+with it and not slower; a model that is slower than the baseline comes last, and only counts where a bound leaves no other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from fairlead.app.lineup import enter
+from fairlead.app.search_measure import Meter
+from fairlead.app.search_setup import Setup, answers_of
+from fairlead.app.search_trials import Trials, name_of
+from fairlead.app.wiring import House
+from fairlead.core.conversion import RuntimeForm
+from fairlead.core.paired import Comparison, Outcome
+from fairlead.core.plan import Candidate
+from fairlead.core.search import Objective, PointStatus, SearchPoint
+from fairlead.errors import EnvironmentalError, InputError
+from fairlead.optimize.search.front import Finding, pareto, ranked
+from fairlead.optimize.search.space import Recipe
+from fairlead.security.digests import digest_file
+
+_CLOSE = 1.15  # times that lie within are compared with each other once more
+_SMALLER = 0.995
+_FORMS = (RuntimeForm.OPENVINO.value,)  # that take passes, beside ONNX
+_DEEP_S = 4.0
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A model that could be taken: what runs it and what is known of it. `path` is its main file."""
+
+    candidate: Candidate
+    finding: Finding
+    point: SearchPoint
+    path: Path
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it keeps everything that was measured."""
+        return self.finding.holds_floor and self.finding.shortfall == 0
+
+
+def plain_contenders(setup: Setup, trials: Trials) -> list[Contender]:
+    """Return the models that no pass has touched, measured like any other; the strategy is told what ONNX Runtime showed."""
+    found = []
+    for name, entrant in setup.plain.items():
+        values = setup.judge.values(answers_of(entrant, setup.rows))
+        digest = digest_file(entrant.model.path)
+        holds = setup.judge.broken(values) is None
+        point, finding = trials.judged(entrant.candidate, (), entrant.model, values, digest=digest, holds=holds)
+        found.append(Contender(entrant.candidate, finding, point, entrant.model.path))
+        trials.points.append(point)
+        if name == name_of(()):
+            trials.strategy = trials.strategy.tell(finding)
+    return found
+
+
+def trial_contenders(trials: Trials) -> list[Contender]:
+    """Return what the search found that holds the floor, each model once."""
+    points = {point.candidate.name: point for point in trials.points}
+    found = []
+    for finding in trials.best:
+        point = points[name_of(finding.recipe)]
+        if finding.recipe and point.status is not PointStatus.DUPLICATE:
+            found.append(Contender(point.candidate, finding, point, trials.made[point.candidate.passes][0]))
+    return found
+
+
+def variants(best: Sequence[Contender], setup: Setup, trials: Trials, house: House, folder: Path) -> list[Contender]:
+    """Return the best recipes in the other forms that run here, and on all threads that one call may take."""
+    wanted = []
+    for one in best:
+        forms = [entrant.candidate for entrant in setup.plain.values() if entrant.candidate.form in _FORMS]
+        for plain in forms:
+            name = f"{one.candidate.name} on {plain.engine}"
+            wanted.append((one, replace(one.candidate, name=name, form=plain.form, engine=plain.engine)))
+        threads = setup.trial.plan.target.core_count
+        if threads > 1 and one is best[0]:
+            wanted.append((one, replace(one.candidate, name=f"{one.candidate.name}, {threads} threads", thread_count=threads)))
+    trial = replace(setup.trial, made={passes: made for passes, made in trials.made.items() if passes})
+    found = []
+    for one, candidate in wanted:
+        try:
+            entrant = enter(candidate, trial, house, folder)
+        except (InputError, EnvironmentalError) as error:
+            trials.points.append(SearchPoint(candidate, "", PointStatus.FAILED, reason=error.message))
+            continue
+        try:
+            values = setup.judge.values(answers_of(entrant, setup.rows))
+        except (InputError, EnvironmentalError) as error:
+            trials.points.append(SearchPoint(candidate, "", PointStatus.FAILED, reason=error.message))
+            continue
+        finally:
+            entrant.engine.close()
+        digest = digest_file(entrant.model.path)
+        holds = setup.judge.broken(values) is None
+        point, finding = trials.judged(candidate, one.finding.recipe, entrant.model, values, digest=digest, holds=holds)
+        trials.points.append(point)
+        if holds:
+            found.append(Contender(candidate, finding, point, entrant.model.path))
+    return found
+
+
+def in_order(contenders: Sequence[Contender], objective: Objective) -> list[Contender]:
+    """Return the contenders, best first: those that keep every bound, of these first those that are not slower than the baseline."""
+    places = {id(one.finding): place for place, one in enumerate(contenders)}
+    order = [contenders[places[id(finding)]] for finding in ranked([one.finding for one in contenders], objective)]
+    return sorted(order, key=lambda one: (not one.is_whole, one.finding.is_slower))
+
+
+def settled(order: Sequence[Contender], objective: Objective, meter: Meter) -> list[Contender]:
+    """Compare the first with those that are about as good, and put the winner first: their times so far are each from pairs of its own."""
+    best, *others = order
+    if objective is not Objective.LATENCY:
+        return [best, *others]
+    for other in [one for one in others[:3] if one.is_whole == best.is_whole and not one.finding.is_slower]:
+        if other.finding.time_ratio <= best.finding.time_ratio * _CLOSE:
+            compared = meter.compare(other.candidate, other.path, best.candidate, best.path, _DEEP_S)
+            is_smaller = other.finding.size_bytes < best.finding.size_bytes * _SMALLER
+            if compared.outcome is Outcome.FASTER or (compared.outcome is Outcome.EQUAL and is_smaller):
+                best = other
+    return [best, *(one for one in order if one is not best)]
+
+
+def undo(best: Contender, trials: Trials, contenders: Sequence[Contender], meter: Meter) -> tuple[Contender, list[tuple[str, str]]]:
+    """Take back what does not pay, the last pass first; return what is left, and why each was undone."""
+    undone: list[tuple[str, str]] = []
+    for use in reversed(best.finding.recipe):
+        shorter: Recipe = tuple(one for one in best.finding.recipe if one != use)
+        finding = trials.try_now(shorter)
+        known = _contender(shorter, best, [*contenders, *trial_contenders(trials)])
+        if finding is None or known is None or known.is_whole < best.is_whole:
+            continue
+        compared = meter.compare(best.candidate, best.path, known.candidate, known.path, _DEEP_S)
+        is_smaller = best.finding.size_bytes < known.finding.size_bytes * _SMALLER
+        if compared.outcome is Outcome.FASTER or (is_smaller and compared.outcome is not Outcome.SLOWER):
+            continue
+        undone.append((str(use), _why(compared, is_smaller=is_smaller)))
+        best = known
+    return best, undone
+
+
+def _contender(recipe: Recipe, like: Contender, among: Sequence[Contender]) -> Contender | None:
+    """The contender with that recipe which runs as `like` does."""
+    same = [one for one in among if one.finding.recipe == recipe and one.candidate.form == like.candidate.form]
+    return next((one for one in same if one.candidate.thread_count == like.candidate.thread_count), None)
+
+
+def _why(compared: Comparison, *, is_smaller: bool) -> str:
+    size = "smaller with it" if is_smaller else "not smaller with it"
+    return f"{compared} with it than without, and {size}"
+
+
+def front_of(contenders: Sequence[Contender]) -> tuple[str, ...]:
+    """Return the names of those that keep everything and that no other beats in time, size and loss at once."""
+    whole = [one for one in contenders if one.is_whole and not one.finding.is_slower]
+    front = pareto([one.finding for one in whole])
+    return tuple(next(one.candidate.name for one in whole if one.finding is finding) for finding in front)

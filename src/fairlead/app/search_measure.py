@@ -1,0 +1,142 @@
+"""What a search measures of a model: its size, its time against the baseline's in pairs, and what requirements bound beside.
+
+Takes an Entrant-like model and the Setup; gives a Measured. Nothing else may run while it measures time: the caller sees to that.
+"""
+
+from __future__ import annotations
+
+import gzip
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fairlead.app.search_setup import Setup
+from fairlead.app.wiring import House
+from fairlead.core.conversion import RuntimeModel
+from fairlead.core.paired import Comparison, Outcome
+from fairlead.core.plan import Candidate
+from fairlead.core.ports import Engine
+from fairlead.core.requirement import MetricKind, Requirement
+from fairlead.core.search import Objective
+from fairlead.engines.memory_probe import measure_memory
+from fairlead.engines.opening import open_engine
+from fairlead.engines.paired import Opener, PairLimits, decide_faster
+from fairlead.engines.stopwatch import Timing, TimingLimits, time_engine
+from fairlead.plan.ledger import broken_sentence
+from fairlead.verify.run_rows import repeat_rows
+
+_TIMED = (MetricKind.LATENCY, MetricKind.THROUGHPUT)
+_PAIR_S = 2.0
+_CALLS = TimingLimits(500, 0.3)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Bytes, time over the baseline's, and the values of the requirements on size, time, memory and hardware by their names."""
+
+    size_bytes: int
+    compressed_bytes: int
+    values: Mapping[str, float] = field(default_factory=dict)
+    against_baseline: Comparison | None = None
+    memory_bytes: int = 0
+
+
+class Meter:
+    """Measures models against one baseline, whose own time is taken once."""
+
+    def __init__(self, setup: Setup, house: House) -> None:
+        self._setup, self._house = setup, house
+        self._rows = repeat_rows(setup.rows.selection.inputs, setup.batch)
+        entrant = setup.plain[setup.baseline]
+        self.baseline_ms = time_engine(entrant.engine, self._rows, _CALLS).percentile_ms(50)
+
+    def opener(self, candidate: Candidate, path: Path) -> Opener:
+        """Return what opens the model of `candidate` that lies at `path`."""
+        interface, sandbox = self._setup.trial.conversion.interface, self._house.sandbox
+
+        def open_it() -> Engine:
+            return open_engine(candidate.engine, path, interface, thread_count=candidate.thread_count, sandbox=sandbox)
+
+        return open_it
+
+    def compare(self, candidate: Candidate, path: Path, other: Candidate, other_path: Path, time_s: float = _PAIR_S) -> Comparison:
+        """Return how fast one model is against another."""
+        limits = PairLimits(time_s=time_s, seed=self._house.settings.seed)
+        return decide_faster(self.opener(candidate, path), self.opener(other, other_path), self._rows, limits)
+
+    def measure(self, candidate: Candidate, model: RuntimeModel, *, is_timed: bool = True) -> Measured:
+        """Return what is known of `candidate`, which runs `model`."""
+        sizes = [path.read_bytes() for path in model.files.values()]
+        size = sum(map(len, sizes))
+        values = {"size_mb": size / 1e6, "cores": float(candidate.thread_count)}
+        compressed = sum(len(gzip.compress(data, 9, mtime=0)) for data in sizes)
+        if not is_timed:
+            return Measured(size, compressed, values)
+        baseline = self._setup.plain[self._setup.baseline]
+        comparison = None
+        if model.path != baseline.model.path or candidate != baseline.candidate:
+            comparison = self.compare(candidate, model.path, baseline.candidate, baseline.model.path)
+        values |= self._required_times(candidate, model.path)
+        memory = self._memory_bytes(candidate, model.path)
+        if memory:
+            values["memory_mb"] = memory / 1e6
+        return Measured(size, compressed, values, comparison, memory)
+
+    def _required_times(self, candidate: Candidate, path: Path) -> dict[str, float]:
+        wanted = [item for item in self._setup.trial.plan.requirements if item.kind in _TIMED]
+        if not wanted:
+            return {}
+        engine = self.opener(candidate, path)()
+        try:
+            timings = {batch: self._time(engine, batch) for batch in {item.batch for item in wanted}}
+        finally:
+            engine.close()
+        return {item.name: _figure(item, timings[item.batch]) for item in wanted}
+
+    def _time(self, engine: Engine, batch: int) -> Timing:
+        return time_engine(engine, repeat_rows(self._setup.rows.selection.inputs, batch), _CALLS)
+
+    def _memory_bytes(self, candidate: Candidate, path: Path) -> int:
+        is_bounded = any(item.kind is MetricKind.MEMORY for item in self._setup.trial.plan.requirements)
+        if not is_bounded and self._setup.objective is not Objective.MEMORY:
+            return 0
+        interface = self._setup.trial.conversion.interface
+        engine = self.opener(candidate, path)()
+        try:
+            reading = measure_memory(
+                path, interface, self._rows, engine=candidate.engine, thread_count=candidate.thread_count, running=engine
+            )
+        finally:
+            engine.close()
+        return max(reading.model_bytes, 1)
+
+
+def _figure(item: Requirement, timing: Timing) -> float:
+    if item.metric == "throughput_rps":
+        return timing.throughput_rps
+    return timing.percentile_ms(float(item.metric.removeprefix("p").removesuffix("_ms")))
+
+
+def shortfall(values: Mapping[str, float], requirements: tuple[Requirement, ...]) -> float:
+    """Return by how much bounds on size, time and memory are missed: the sum of logarithms of how many times they are exceeded."""
+    total = 0.0
+    for item in requirements:
+        value = values.get(item.name)
+        if item.is_loss_bound or value is None or item.is_met(value) or item.bound <= 0:
+            continue
+        total += abs(math.log(max(value, 1e-12) / item.bound))
+    return total
+
+
+def first_broken(values: Mapping[str, float], requirements: tuple[Requirement, ...]) -> str:
+    """Say which requirement is missed first and by how much; "" where none is that was measured."""
+    for item in requirements:
+        if item.name in values and not item.is_met(values[item.name]):
+            return broken_sentence(item, values[item.name])
+    return ""
+
+
+def is_slower(comparison: Comparison | None) -> bool:
+    """Whether pairs show it."""
+    return comparison is not None and comparison.outcome is Outcome.SLOWER

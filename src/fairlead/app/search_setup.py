@@ -1,0 +1,148 @@
+"""What a search begins with: the fastest model that no pass has touched, the original's answers, the space, and a folder that trials share.
+
+Takes a Trial with the rows divided; gives a Setup. Raises what the engines and the original raise, UnsupportedError where no engine runs
+the model, SpecError where ONNX Runtime, with which trials are run, is not among the engines that may be taken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
+from pathlib import Path
+
+import onnx
+
+from fairlead.app.lineup import Entrant, Trial, line_up, usable
+from fairlead.app.references import open_reference
+from fairlead.app.search_options import Rows, SearchOptions
+from fairlead.app.trial_quality import Judge
+from fairlead.app.wiring import House
+from fairlead.core.conversion import ENGINE_OF_FORM, RuntimeForm
+from fairlead.core.engine_choice import EngineChoice
+from fairlead.core.interface import Array
+from fairlead.core.requirement import MetricKind
+from fairlead.core.search import Objective
+from fairlead.engines.tensor_file import write_tensors
+from fairlead.errors import SpecError, UnsupportedError
+from fairlead.optimize.search.space import Space, Supply, make_space
+from fairlead.stores.document import dump
+from fairlead.verify.run_rows import run_in_pieces, run_reference
+
+_TIMED = (MetricKind.LATENCY, MetricKind.THROUGHPUT)
+ONNX_ENGINE = ENGINE_OF_FORM[RuntimeForm.ONNX]
+# What each extra brings that a pass could need; one that is not here is looked for when the pass is loaded.
+_MODULES: Mapping[str, tuple[str, ...]] = {
+    "torch": ("torch",),
+    "sklearn": ("sklearn",),
+    "keras": ("keras", "torch"),
+    "tensorflow": ("tensorflow",),
+    "slim": ("onnxslim",),
+}
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What every trial is held against. `plain` are the models that no pass has touched by name, `baseline` the fastest of them."""
+
+    trial: Trial
+    rows: Rows
+    plain: Mapping[str, Entrant] = field(repr=False)
+    choice: EngineChoice
+    baseline: str
+    judge: Judge = field(repr=False)
+    space: Space
+    objective: Objective
+    batch: int
+    shared: Path
+
+    def close(self) -> None:
+        """Close the engines."""
+        for entrant in self.plain.values():
+            entrant.engine.close()
+
+
+def set_up(trial: Trial, rows: Rows, options: SearchOptions, house: House, folder: Path) -> Setup:
+    """Return what the search begins with; the caller closes it."""
+    if trial.engines and ONNX_ENGINE not in trial.engines:
+        raise SpecError(
+            f"A search tries its models with {ONNX_ENGINE}, which is not among the engines to choose from.",
+            hint=f"Add {ONNX_ENGINE}, or leave the choice open.",
+        )
+    choosing = replace(trial, rows=rows.selection)
+    plain = [candidate for candidate in usable(choosing) if not candidate.passes and candidate.thread_count == 1]
+    entrants, choice = line_up(plain, choosing, house, folder / "plain")
+    if not entrants:
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in choice.absent)
+        raise UnsupportedError(f"No engine can run this model here: {reasons or 'none was asked for'}", hint="See `fairlead doctor`.")
+    try:
+        judge = _judge(choosing, house, folder)
+        timed = [item.batch for item in trial.plan.requirements if item.kind in _TIMED]
+        return Setup(
+            trial=choosing,
+            rows=rows,
+            plain=entrants,
+            choice=choice,
+            baseline=choice.order[0],
+            judge=judge,
+            space=_space(trial, rows, options),
+            objective=options.aim(trial.plan.requirements),
+            batch=timed[0] if timed else 1,
+            shared=_share(trial, rows, folder / "shared"),
+        )
+    except BaseException:
+        for entrant in entrants.values():
+            entrant.engine.close()
+        raise
+
+
+def _judge(trial: Trial, house: House, folder: Path) -> Judge:
+    reference = open_reference(trial.artifact, folder / "reference", house.sandbox)
+    try:
+        original = run_reference(reference, trial.rows.inputs)
+    finally:
+        reference.close()
+    return Judge(trial.conversion.interface, trial.rows, original, trial.plan.requirements, trial.metrics, house.settings.seed)
+
+
+def _space(trial: Trial, rows: Rows, options: SearchOptions) -> Space:
+    """What can be tried; nothing for a model without an ONNX form."""
+    if trial.conversion.form is not RuntimeForm.ONNX:
+        return Space({}, (("every pass", "the model has no ONNX form"),))
+    operators = _operators(onnx.load_model(trial.conversion.path).graph)
+    supply = Supply(
+        has_rows=rows.calibration is not None,
+        has_training=rows.training is not None,
+        is_lossy_allowed=not rows.selection.is_synthetic
+        and (options.allow_lossy or any(one.is_loss_bound for one in trial.plan.requirements)),
+        missing_extras=frozenset(extra for extra, modules in _MODULES.items() if any(find_spec(module) is None for module in modules)),
+    )
+    return make_space(operators, supply, only=options.passes)
+
+
+def _operators(graph: onnx.GraphProto) -> list[str]:
+    """The operator types of a graph and of the graphs within it."""
+    found: list[str] = []
+    for node in graph.node:
+        found.append(node.op_type)
+        for attribute in node.attribute:
+            found += [name for inner in (attribute.g, *attribute.graphs) for name in _operators(inner)]
+    return found
+
+
+def _share(trial: Trial, rows: Rows, folder: Path) -> Path:
+    """Write what trials read."""
+    folder.mkdir(parents=True)
+    (folder / "interface.json").write_bytes(dump(trial.conversion.interface))
+    write_tensors(folder / "selection.npz", rows.selection.inputs)
+    if rows.calibration is not None:
+        write_tensors(folder / "calibration.npz", rows.calibration.inputs)
+    if rows.training is not None:
+        answers: dict[str, Array] = {} if rows.training.target is None else {"": rows.training.target}
+        write_tensors(folder / "training.npz", {**rows.training.inputs, **answers})
+    return folder
+
+
+def answers_of(entrant: Entrant, rows: Rows) -> dict[str, Array]:
+    """Return an entrant's answers on the selection rows."""
+    return run_in_pieces(entrant.engine, rows.selection.inputs)
