@@ -30,14 +30,13 @@ from fairlead.optimize.graph_edit import free_name, opset_of, refuse_other_float
 from fairlead.optimize.offline_session import keep_surface, optimized, write
 
 HEAVY = frozenset({"Conv", "Gemm", "MatMul"})  # operators with weights that 8 bits are worth
-_AROUND = (
-    "Add", "Mul", "Relu", "LeakyRelu", "Clip", "MaxPool", "AveragePool", "GlobalAveragePool", "Concat", "Reshape", "Transpose", "Squeeze",
-    "Unsqueeze", "Resize", "Split",
-)  # fmt: skip
+_PASSING = ("Relu", "LeakyRelu", "Clip", "MaxPool", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Split")  # they only hand values on
+_AROUND = ("Add", "Mul", *_PASSING, "AveragePool", "GlobalAveragePool", "Concat", "Resize")
 OPERATORS: Mapping[str, tuple[str, ...]] = {
     "all": ("Conv", "Gemm", "MatMul", *_AROUND),
     "conv": ("Conv", *_AROUND),
     "matmul": ("Gemm", "MatMul"),
+    "layers": (*sorted(HEAVY), *_PASSING),
 }
 _OLDEST_OPSET = 13  # per-channel QuantizeLinear
 _READY = ("onnx.quant.pre_process", "onnxruntime.quant")  # tells the quantizer that it need not ask for what `prepared` did

@@ -34,7 +34,7 @@ _MADE = frozenset({"QuantizeLinear"})
 def quantize_static_int8(job: PassJob) -> PassResult:
     """Write the quantized model of `job.source` to `job.destination`."""
     precision, method = precision_of(_NAME, job.settings), chosen_method(_NAME, job.settings)
-    operators = OPERATORS[str(chosen(_NAME, job.settings, "operators", tuple(OPERATORS)))]
+    operators = OPERATORS[str(chosen(_NAME, job.settings, "operators", ("all", "conv", "matmul", "layers")))]
     rows = first_rows(job.rows)
     model = prepared(job.source, _NAME)
     if not weighted_nodes(model.graph, operators):
