@@ -2,9 +2,9 @@
 
     python benchmarks/optimize/tfmot_recipe.py FOLDER [--search search.json]
 
-Run it where the extra `tfmot` is installed. Each recipe is the pass `train_tfmot` (pruning to 80 and 90 %, clustering to 16 values, training
-for 8 bits, and all of them), stored as it is, in 8 bits, and computed in 8 bits; accuracy is measured on 1,000 digits that none of them
-trained on, size after gzip -9. Prints a table; with the search's result, whether its point is no larger at equal accuracy.
+Run it where the extra `tfmot` is installed. Each recipe is the pass `train_tfmot` (pruning to 80 and 90 %, clustering to 16 values,
+training for 8 bits, and all of them), stored as it is, in 8 bits, and computed in 8 bits; accuracy is measured on 1,000 digits that none
+of them trained on, size after gzip -9. Prints a table; with the search's result, whether its point is no larger at equal accuracy.
 """
 
 from __future__ import annotations
