@@ -22,3 +22,16 @@ class Outlook:
     latency_ms: float | None = None
     is_latency_measured: bool = False
     speed: str = ""
+
+
+@dataclass(frozen=True)
+class PromiseOutlook:
+    """What is known of a requirement before any candidate was made: the value of the model as converted (`measured`, None where it was not
+    looked at), whether it keeps the bound, and a sentence. `is_impossible`: nothing that runs here can keep it.
+    """
+
+    requirement: str
+    sentence: str
+    measured: float | None = None
+    is_kept: bool | None = None
+    is_impossible: bool = False

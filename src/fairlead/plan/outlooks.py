@@ -1,0 +1,53 @@
+"""What is expected of every candidate of a plan, in its order. Pure.
+
+Takes a Plan, the Means that it was made with, and what was measured of the model as converted; gives core Outlooks. What was not measured
+is an estimate and says so.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from fairlead.core.latency_profile import LatencyProfile
+from fairlead.core.outlook import Outlook
+from fairlead.core.plan import Candidate, Plan
+from fairlead.plan.families import Means, compressed
+
+_TIMED_LATER = "timed beside the others when it is deployed"
+
+
+def outlooks_of(found: Plan, means: Means, *, size_bytes: int, profile: LatencyProfile | None, form: str) -> tuple[Outlook, ...]:
+    """Return the outlook of each candidate. `size_bytes`, `profile` and `form` are those of the model as converted."""
+    weight_bytes = means.model.parameter_bytes if means.model is not None else size_bytes
+    is_trees = means.model is not None and means.model.tree_count > 0
+    families, _ = compressed(found.requirements, means, weight_bytes=weight_bytes, is_trees=is_trees)
+    by_name = {outlook.candidate.name: outlook for outlook in families}
+    usual = _median(profile, 1)
+    told = []
+    for candidate in found.candidates:
+        family = by_name.get(candidate.name)
+        if family is not None:
+            is_same = family.speed.startswith("as fast as before")
+            size = None if family.size_bytes is None else family.size_bytes + max(size_bytes - weight_bytes, 0)
+            told.append(replace(family, size_bytes=size, latency_ms=usual if is_same else None))
+        else:
+            told.append(_exact(candidate, size_bytes, profile, form))
+    return tuple(told)
+
+
+def _exact(candidate: Candidate, size_bytes: int, profile: LatencyProfile | None, form: str) -> Outlook:
+    """Return the outlook of a candidate that answers as the original does."""
+    if candidate.form != form:
+        return Outlook(candidate, speed=_TIMED_LATER)
+    median = _median(profile, candidate.thread_count)
+    is_itself = not candidate.passes
+    speed = "" if median is not None else _TIMED_LATER
+    return Outlook(candidate, "", size_bytes, median, is_latency_measured=median is not None and is_itself, speed=speed)
+
+
+def _median(profile: LatencyProfile | None, thread_count: int) -> float | None:
+    """Return the measured median of a call with one row."""
+    if profile is None or thread_count not in profile.thread_counts:
+        return None
+    first = profile.at(thread_count)[0]
+    return first.p50_ms if first.batch == 1 else None
