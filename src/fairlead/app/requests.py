@@ -56,12 +56,12 @@ def find_spec(given: Path | None, *, is_needed: bool) -> tuple[Spec, Path]:
     return Spec(), Path()
 
 
-def build_request(flags: Flags) -> DeployRequest:
-    """Return the deployment that flags and fairlead.yaml describe together."""
+def build_request(flags: Flags, *, command: str = "deploy") -> DeployRequest:
+    """Return the deployment that flags and fairlead.yaml describe together. `command` is what the user typed."""
     spec, folder = find_spec(flags.spec, is_needed=flags.model is None)
     model = flags.model or _model_of(spec, folder)
     if model is None:
-        raise SpecError("Which model?", hint="Name its file: fairlead deploy model.h5, or write `model: model.h5` into fairlead.yaml.")
+        raise SpecError("Which model?", hint=f"Name its file: fairlead {command} model.h5, or write `model: model.h5` into fairlead.yaml.")
     data = flags.data or (folder / path if (path := spec.data_path()) else None)
     requirements = parse_requirements(flags.require) if flags.require else spec.requirements()
     cores = _core_bound(requirements) or flags.cores or spec.target.cores
