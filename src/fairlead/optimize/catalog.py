@@ -47,6 +47,7 @@ PASSES = Catalog(
             "quantize_dynamic_int8",
             "quantize_static_int8",
             "quantize_mixed_int8",
+            "quantize_weights_nbits",
             "merge_splits",
             "merge_trees",
             "share_thresholds",
@@ -76,6 +77,11 @@ _TRAITS: Mapping[str, PassTraits] = {
         PassKind.LOSSY,
         0.1,
         settings={"operators": ("matmul", "embedding", "all"), "per_channel": (True, False), "weight_bits": (7,)},
+    ),
+    "quantize_weights_nbits": PassTraits(
+        PassKind.LOSSY,
+        0.25,
+        settings={"bits": (8, 4), "block": (128, 32), "least_elements": (2**18,)},
     ),
     "quantize_mixed_int8": PassTraits(
         PassKind.LOSSY,
