@@ -14,9 +14,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fairlead.app.load import labels_of
+from fairlead.core.deciding import named, undecided
 from fairlead.core.dtype import DType
-from fairlead.core.interface import Array, DecisionKind, Interface, Tensors, TensorSpec, shorten
+from fairlead.core.interface import Array, Interface, Tensors, TensorSpec, shorten
 from fairlead.errors import SpecError
 
 PREDICTION, SCORES = "prediction", "scores"
@@ -70,9 +70,7 @@ def to_table(plan: ColumnPlan, outputs: Tensors) -> pa.Table:
     """Return the columns for `outputs`, which has what `plan.needed` says."""
     columns: dict[str, Any] = {}
     if plan.has_decision:
-        decided = _column(labels_of(plan.interface, outputs))
-        missing = undecided(plan.interface, outputs)
-        columns[PREDICTION] = pc.if_else(pa.array(missing), pa.scalar(None, decided.type), decided) if missing.any() else decided
+        columns[PREDICTION] = _decided(plan.interface, outputs)
     if plan.classes:
         scores = outputs[plan.scores]
         columns |= {f"score_{label}": pa.array(np.ascontiguousarray(scores[:, place])) for place, label in enumerate(plan.classes)}
@@ -82,13 +80,11 @@ def to_table(plan: ColumnPlan, outputs: Tensors) -> pa.Table:
     return pa.table(columns)
 
 
-def undecided(interface: Interface, outputs: Tensors) -> Array:
-    """Return which rows have a NaN among what decides, (rows,): the largest of such scores says nothing."""
-    rule = interface.decision
-    deciding = outputs[rule.output] if rule is not None else next(iter(outputs.values()))
-    if rule is None or rule.kind not in (DecisionKind.ARGMAX, DecisionKind.THRESHOLD) or deciding.dtype.kind != "f":
-        return np.zeros(len(deciding), np.bool_)
-    return np.asarray(np.isnan(deciding).reshape(len(deciding), -1).any(axis=1))
+def _decided(interface: Interface, outputs: Tensors) -> pa.Array:
+    """The decision of each row, null where it has none; the column's type does not depend on that."""
+    decided = _column(named(interface, outputs))
+    missing = undecided(interface, outputs)
+    return pc.if_else(pa.array(missing), pa.scalar(None, decided.type), decided) if missing.any() else decided
 
 
 def no_rows(plan: ColumnPlan) -> pa.Table:

@@ -18,6 +18,7 @@ from fairlead.core.ensemble import REQUEST, Ensemble, EnsembleStep, Source, Step
 from fairlead.core.interface import Array, Decision, DecisionKind, Interface, Label, Tensors
 from fairlead.core.ports import LoadedModel
 from fairlead.core.version import Version
+from fairlead.errors import DataError
 from fairlead.serve.golden_check import answer_rightly
 
 
@@ -78,8 +79,10 @@ def _combined(step: EnsembleStep, tensors: Sequence[Array]) -> Array:
     return np.asarray(chosen, dtype=object if isinstance(step.classes[0], str) else np.int64)
 
 
-def _said(rule: Decision, row: Array, classes: Sequence[Label]) -> Label:
-    """Return the label that one row of an output says."""
+def _said(rule: Decision, row: Array, classes: Sequence[Label]) -> Label | None:
+    """Return the label that one row of an output says; None where its scores are NaN."""
+    if row.dtype.kind == "f" and rule.kind is not DecisionKind.LABEL and np.isnan(row).any():
+        return None
     if rule.kind is DecisionKind.ARGMAX:
         return classes[int(np.argmax(row))]
     value = np.asarray(row).reshape(-1)[0]
@@ -89,8 +92,11 @@ def _said(rule: Decision, row: Array, classes: Sequence[Label]) -> Label:
     return label
 
 
-def _most(said: Sequence[Label], weights: Sequence[float], classes: Sequence[Label]) -> Label:
+def _most(said: Sequence[Label | None], weights: Sequence[float], classes: Sequence[Label]) -> Label:
     counts: dict[Label, float] = dict.fromkeys(classes, 0.0)
     for label, weight in zip(said, weights, strict=True):
-        counts[label] += weight
+        if label is not None:
+            counts[label] += weight
+    if all(label is None for label in said):
+        raise DataError("No model of the vote decides a row: their scores are NaN.", hint="Give rows that the models can answer.")
     return max(classes, key=lambda label: counts[label])

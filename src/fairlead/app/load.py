@@ -19,8 +19,9 @@ import numpy as np
 from fairlead.app.model import open_version
 from fairlead.app.rows import Rows, raw_rows
 from fairlead.app.wiring import House
+from fairlead.core.deciding import labelled
 from fairlead.core.golden import Golden
-from fairlead.core.interface import Array, DecisionKind, Interface, Tensors, decide
+from fairlead.core.interface import Array, Interface, Tensors
 from fairlead.core.ports import Engine, LoadedModel
 from fairlead.core.version import Version, parse_reference
 from fairlead.datasets.bind import bind_inputs
@@ -88,12 +89,15 @@ class Model:
         return await self._scheduler().submit(inputs, (), count)
 
     def predict_labels(self, rows: Rows) -> Array:
-        """Return one decision per row: the class's label where the model has labels, else its index, or the number of a regression."""
-        return labels_of(self.interface, self.predict_all(rows))
+        """Return one decision per row: the class's label where the model has labels, else its index, or the number of a regression.
+
+        A row whose scores are NaN has none: the array is of objects then, with None there.
+        """
+        return labelled(self.interface, self.predict_all(rows))
 
     async def apredict_labels(self, rows: Rows) -> Array:
         """Return what `predict_labels` returns, while the event loop goes on; see `apredict_all`."""
-        return labels_of(self.interface, await self.apredict_all(rows))
+        return labelled(self.interface, await self.apredict_all(rows))
 
     def predict_file(self, path: Path) -> tuple[Tensors, dict[str, Array]]:
         """Return the rows in a .csv, .parquet, .npz, .npy or .json file, and every output for them."""
@@ -188,17 +192,6 @@ def open_model(reference: str, house: House) -> Model:
         model.close()
         raise
     return model
-
-
-def labels_of(interface: Interface, outputs: Tensors) -> Array:
-    """Return the decision of each row, as its label where the interface has labels."""
-    rule = interface.decision
-    if rule is None:
-        return outputs[interface.outputs[0].name]
-    decisions = decide(interface, outputs)
-    if rule.kind in (DecisionKind.ARGMAX, DecisionKind.THRESHOLD) and interface.labels:
-        return np.asarray(interface.labels, dtype=object)[decisions]
-    return decisions
 
 
 def _fits_as_it_is(rows: Array, interface: Interface) -> bool:

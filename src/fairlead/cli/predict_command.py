@@ -9,9 +9,10 @@ from pathlib import Path
 import click
 import numpy as np
 
-from fairlead.app.load import Model, labels_of, open_model
+from fairlead.app.load import Model, open_model
 from fairlead.app.wiring import build_house
 from fairlead.cli.printing import emit_json, home_option, json_option
+from fairlead.core.deciding import labelled, undecided
 from fairlead.core.interface import Array, Tensors
 
 
@@ -31,8 +32,11 @@ def predict(version: str, source: Path, output: Path | None, home: str | None, *
     """
     with open_model(version, build_house(home)) as model:
         _, outputs = model.predict_file(source)
+        missing = undecided(model.interface, outputs)
+        if missing.any():
+            click.echo(f"{int(missing.sum())} of {len(missing)} rows have no decision: the model's scores are NaN there.", err=True)
         if as_json:
-            labels = labels_of(model.interface, outputs).tolist()
+            labels = labelled(model.interface, outputs).tolist()
             emit_json(
                 {"version": model.version.label, "predictions": labels, "outputs": {name: out.tolist() for name, out in outputs.items()}}
             )
@@ -46,8 +50,8 @@ def predict(version: str, source: Path, output: Path | None, home: str | None, *
 
 
 def _as_csv(model: Model, outputs: Tensors) -> str:
-    """Return a line per row: the decision, and the score of each class where there are scores."""
-    decided = labels_of(model.interface, outputs)
+    """Return a line per row: the decision (empty where there is none), and the score of each class where there are scores."""
+    decided = labelled(model.interface, outputs)
     scores = _scores(model, outputs)
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")

@@ -1,6 +1,7 @@
 """How the answers of several models become one: what may be averaged or voted on, and the vote itself. Pure.
 
-Raises SpecError where models do not decide between the same classes. A rule is carried as the Interface that has it.
+Raises SpecError where models do not decide between the same classes, DataError where none decides a row. A rule is carried as the
+Interface that has it.
 """
 
 from __future__ import annotations
@@ -10,11 +11,13 @@ from dataclasses import replace
 
 import numpy as np
 
+from fairlead.core.deciding import undecided
 from fairlead.core.dtype import DType
 from fairlead.core.ensemble import COMBINED, Source
 from fairlead.core.interface import Array, Decision, DecisionKind, Interface, Label, Task, TensorSpec, decide
-from fairlead.errors import SpecError
+from fairlead.errors import DataError, SpecError
 
+ABSTAINS = -2  # the vote of a model whose scores are NaN
 _LABEL = COMBINED["vote"]
 
 
@@ -68,12 +71,16 @@ def classes_of(interface: Interface, spec: TensorSpec) -> tuple[Label, ...]:
 
 
 def votes(rule: Interface, output: Array, classes: Sequence[Label]) -> Array:
-    """Return the place among `classes` that `output` decides for by the decision of `rule`, (rows,); -1 for a label not among them."""
+    """Return the place among `classes` that `output` decides for by the decision of `rule`, (rows,).
+
+    It is -1 for a label not among them, and ABSTAINS where the scores are NaN.
+    """
     if rule.decision is None:
         raise ValueError("nothing says how the output decides")
-    flat = decide(rule, {rule.decision.output: output}).reshape(len(output))
+    outputs = {rule.decision.output: output}
+    flat = decide(rule, outputs).reshape(len(output))
     if rule.decision.kind is not DecisionKind.LABEL:
-        return flat
+        return np.where(undecided(rule, outputs), ABSTAINS, flat)
     places = {label: place for place, label in enumerate(classes)}
     return np.asarray([places.get(label, -1) for label in flat.tolist()], dtype=np.int64)
 
@@ -84,9 +91,17 @@ def class_array(classes: Sequence[Label]) -> Array:
 
 
 def majority(ballots: Sequence[Array], weights: Sequence[float], classes: Array) -> Array:
-    """Return the label with the largest weight of votes in each row; of several, the first among `classes`."""
+    """Return the label with the largest weight of votes in each row; of several, the first among `classes`.
+
+    Raises DataError for a row in which all abstain.
+    """
     rows = np.arange(len(ballots[0]))
     counts = np.zeros((len(rows), len(classes)))
     for ballot, weight in zip(ballots, weights or [1.0] * len(ballots), strict=True):
-        counts[rows, ballot] += weight
+        counts[rows, np.maximum(ballot, 0)] += np.where(ballot == ABSTAINS, 0.0, weight)
+    silent = np.all([ballot == ABSTAINS for ballot in ballots], axis=0)
+    if silent.any():
+        raise DataError(
+            f"No model of the vote decides row {int(silent.argmax())}: their scores are NaN.", hint="Send rows that the models can answer."
+        )
     return np.asarray(classes[counts.argmax(axis=1)])

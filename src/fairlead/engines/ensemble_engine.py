@@ -196,7 +196,7 @@ def _combining(step: EnsembleStep) -> Callable[[Sequence[Array]], Array]:
 
     def vote(tensors: Sequence[Array]) -> Array:
         ballots = [votes(rule, tensor, step.classes) for rule, tensor in zip(rules, tensors, strict=True)]
-        if any(ballot.min() < 0 for ballot in ballots):
+        if any((ballot == -1).any() for ballot in ballots):
             raise CorruptError("A model decided for a label that it is not known to have.", hint="Verify that model again.")
         return majority(ballots, step.weights, known)
 

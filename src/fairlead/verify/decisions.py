@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fairlead.core.deciding import undecided
 from fairlead.core.interface import Array, DecisionKind, Interface, Label, Tensors, decide, shorten
 from fairlead.core.verdict import Flip
 from fairlead.verify.differences import differences
@@ -51,6 +52,8 @@ def compare_decisions(interface: Interface, original: Tensors, candidate: Tensor
         differs = _by_row(unequal)
         if rule.kind is DecisionKind.LABEL:
             differs |= _by_row(_contradicts(interface, original) != _contradicts(interface, candidate))
+        nothing = undecided(interface, original), undecided(interface, candidate)
+        differs = np.where(nothing[0] | nothing[1], nothing[0] != nothing[1], differs)
         shown = [
             Flip(
                 int(row) if row < row_count else int(row) - row_count,
@@ -98,6 +101,8 @@ def _as_array(labels: tuple[Label, ...]) -> Array:
 
 def _shown(interface: Interface, outputs: Tensors, said: Array, row: int) -> str:
     rule = interface.decision
+    if undecided(interface, outputs)[row]:
+        return "no decision (NaN)"
     decision = np.asarray(said[row])  # one row of text labels is a plain str
     if decision.size != 1:
         return str(decision.tolist())[:80]

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from fairlead.core.deciding import undecided
 from fairlead.core.interface import Array, DecisionKind, Interface, Task, Tensors, decide
 from fairlead.core.requirement import MetricKind, Requirement
 from fairlead.core.verdict import Calibration, Quality
@@ -22,6 +23,7 @@ from fairlead.verify.intervals import bootstrap, wilson
 
 CustomMetric = Callable[[Array, Array], float]
 _BY_TASK = {Task.CLASSIFICATION: ("accuracy", "f1", "auc", "ece"), Task.REGRESSION: ("rmse", "mae")}
+_NOTHING = np.iinfo(np.int64).min  # stands for no decision: no class has this number
 _DEFAULT = {Task.CLASSIFICATION: ("accuracy",), Task.REGRESSION: ("rmse", "mae")}
 
 
@@ -118,7 +120,11 @@ def align(interface: Interface, target: Array, outputs: Tensors) -> Answers:
     if interface.decision is not None and interface.decision.kind is DecisionKind.VALUE:
         return Answers(target.reshape(-1).astype(np.float64), said.reshape(-1).astype(np.float64), None, is_binary=False)
     right, said = _numbered(interface, target), _numbered(interface, said)
-    return Answers(right, said, scores, _is_binary(interface, right, said, scores))
+    is_binary = _is_binary(interface, right, said, scores)
+    missing = undecided(interface, outputs)
+    if missing.any():  # no decision is a wrong one
+        said = np.where(np.repeat(missing, len(said) // len(missing)), _NOTHING, said)
+    return Answers(right, said, scores, is_binary)
 
 
 def _measure_one(job: QualityJob, name: str, before: Answers, after: Answers) -> Quality:
@@ -162,7 +168,7 @@ def _function(name: str, answers: Answers) -> Callable[[Array], float]:
 def _measure_custom(job: QualityJob, name: str) -> Quality:
     function = job.custom[name]
     right = _labelled(job.interface, job.target)
-    said = [_labelled(job.interface, decide(job.interface, outputs)) for outputs in (job.original, job.candidate)]
+    said = [_said(job.interface, outputs) for outputs in (job.original, job.candidate)]
     values = [_call(name, function, right, decisions) for decisions in said]
     intervals = [bootstrap(_on_draws(function, right, decisions), len(right), seed=job.seed) for decisions in said]
     return Quality(name, values[0], values[1], intervals[0], intervals[1], len(right))
@@ -220,6 +226,16 @@ def _labelled(interface: Interface, decisions: Array) -> Array:
     rule = interface.decision
     if interface.labels and rule is not None and rule.kind in (DecisionKind.ARGMAX, DecisionKind.THRESHOLD):
         return np.asarray(interface.labels)[decisions]
+    return decisions
+
+
+def _said(interface: Interface, outputs: Tensors) -> Array:
+    """What the user's own metric sees of an answer; None in rows without a decision."""
+    decisions = _labelled(interface, decide(interface, outputs))
+    missing = undecided(interface, outputs)
+    if missing.any():
+        decisions = decisions.astype(object)
+        decisions[missing] = None
     return decisions
 
 

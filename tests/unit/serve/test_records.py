@@ -106,3 +106,27 @@ def test_names_and_an_example_for_documentation() -> None:
     assert column_names(TABLE) == ("age", "height", "weight")
     assert example(IMAGE.inputs[0]) == [[0.0, 0.0], [0.0, 0.0]]
     assert example(MIXED.inputs[1]) == [""]
+
+
+def test_a_row_whose_scores_are_nan_has_no_label() -> None:
+    scores = {"y": np.array([[0.1, 0.9], [np.nan, np.nan]])}
+    rule = Decision(DecisionKind.ARGMAX, "y", "y")
+    assert labels(Interface(IMAGE.inputs, IMAGE.outputs, Task.CLASSIFICATION, rule, ("cat", "dog")), scores) == ["dog", None]
+    both = Interface(IMAGE.inputs, IMAGE.outputs, Task.CLASSIFICATION, Decision(DecisionKind.THRESHOLD, "y", "y"), ("cat", "dog"))
+    assert labels(both, scores) == [["dog"], None]
+
+
+CATEGORY = Interface((TensorSpec("zip", DType.BYTES, (None, 1), ("zip",), is_category=True),), (TensorSpec("y", DType.FP32, (None, 1)),))
+
+
+def test_a_category_is_its_text_and_a_whole_number_stands_for_its_own() -> None:
+    assert from_rows(CATEGORY, [{"zip": 3}, {"zip": "3"}, {"zip": "03"}])["zip"].tolist() == [["3"], ["3"], ["03"]]
+    assert from_columns(CATEGORY, {"zip": [7]})["zip"].tolist() == [["7"]]
+
+
+@pytest.mark.parametrize("value", [3.0, 3.5, None, True])
+def test_what_is_neither_text_nor_a_whole_number_is_no_category(value: object) -> None:
+    with pytest.raises(RequestError, match="strings or whole numbers"):
+        from_rows(CATEGORY, [{"zip": value}])
+    with pytest.raises(RequestError, match="strings are needed"):
+        from_rows(MIXED, [{"age": 1, "city": 3}])

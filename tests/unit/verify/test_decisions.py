@@ -117,3 +117,11 @@ def test_the_count_is_that_of_the_rows_that_differ(classes: Array, data: st.Data
 )
 def test_the_count_is_said_in_one_sentence(parity: Parity, sentence: str) -> None:
     assert decision_sentence(parity) == sentence
+
+
+def test_a_row_without_a_decision_flips_only_where_the_other_model_decides_it() -> None:
+    nothing = np.full(3, np.nan)
+    before, after = np.stack([nothing, np.eye(3)[0], nothing, np.eye(3)[0]]), np.stack([np.eye(3)[0], nothing, nothing, np.eye(3)[0]])
+    found = decided(interface(DecisionKind.ARGMAX, labels=LABELS), {"p": before}, {"p": after})
+    assert found.flip_count == 2
+    assert found.first == (Flip(0, False, "no decision (NaN)", "nein"), Flip(1, False, "nein", "no decision (NaN)"))
