@@ -203,6 +203,53 @@ def _python(kind: str, folder: Path) -> Engine | None:
     return PythonEngine(path, interface, sandbox=OneShotSandbox())
 
 
+BOOSTERS = Path(__file__).parents[1] / "data" / "trees"
+CATEGORIES, LEAVES = BOOSTERS / "categories.cbm", BOOSTERS / "linear.txt"
+TEXTS = ("Rome", "Köln", "", "Atlantis", "非常")
+
+
+def _booster(kind: str, _: Path) -> Engine | None:
+    """CatBoost with categories, and LightGBM with linear leaves, each in a process of its own."""
+    if kind not in ("floats", "texts"):
+        return None
+    library = "lightgbm" if kind == "floats" else "catboost"
+    pytest.importorskip(library, reason=f"{library} is not installed")
+    from fairlead.engines.booster_engine import BoosterEngine
+    from fairlead.ingest.catboost_reader import read_in_sandbox
+
+    if kind == "floats":
+        outputs = (TensorSpec("prediction", DType.FP64, (None, 1)),)
+        return BoosterEngine(LEAVES, Interface((TensorSpec("x", DType.FP64, (None, 4)),), outputs), sandbox=OneShotSandbox())
+    described = read_in_sandbox({"path": str(CATEGORIES), "scratch": ""})
+    return BoosterEngine(CATEGORIES, msgspec.convert(described["interface"], Interface), sandbox=OneShotSandbox())
+
+
+def _leaves_answers(rows: Tensors) -> dict[str, np.ndarray]:
+    booster = importlib.import_module("lightgbm").Booster(model_file=str(LEAVES))
+    return {"prediction": booster.predict(rows["x"], num_threads=1)[:, np.newaxis]}
+
+
+def _booster_rows(rows: int) -> dict[str, np.ndarray]:
+    texts = np.array([[TEXTS[row % len(TEXTS)]] for row in range(rows)], dtype=object)
+    kinds = np.array([["ab"[row % 2]] for row in range(rows)], dtype=object)
+    return {
+        "city": texts,
+        "age": 40 + 30 * _floats(rows, 1),
+        "kind": kinds,
+        "zip": np.array([[str(row)] for row in range(rows)], dtype=object),
+    }
+
+
+def _booster_answers(rows: Tensors) -> dict[str, np.ndarray]:
+    catboost = importlib.import_module("catboost")
+    table = [
+        [part.item() if isinstance(part, np.generic) else part for part in row]
+        for row in np.hstack([rows[name].astype(object) for name in rows])
+    ]
+    pool, model = catboost.Pool(table, cat_features=[0, 2, 3]), catboost.CatBoostClassifier().load_model(str(CATEGORIES))
+    return {"label": model.predict(pool).reshape(-1).astype(object), "probabilities": model.predict_proba(pool)}
+
+
 STUMP_LEAVES = np.array([0.25, -2.0], dtype=np.float32)
 
 
@@ -234,6 +281,8 @@ OWN: Mapping[tuple[str, str], Kind] = {
         lambda rows: {"prediction": 0.5 + np.where(rows["x"][:, [0, 3]] < np.float32(0.1), *STUMP_LEAVES)},
     ),
     ("litert", "floats"): Kind(lambda path: (path, LINEAR), _litert_rows, _litert_answers),
+    ("booster", "floats"): Kind(lambda path: (path, LINEAR), lambda rows: {"x": _floats(rows, 4).astype(np.float64)}, _leaves_answers),
+    ("booster", "texts"): Kind(lambda path: (path, LINEAR), _booster_rows, _booster_answers),
     ("python", "floats"): Kind(
         lambda path: (path, LINEAR),
         lambda rows: {"x": _floats(rows, 4).astype(np.float64)},
@@ -254,9 +303,10 @@ EXAMINEES: Mapping[str, Callable[[str, Path], Engine | None]] = {
     "litert": _litert,
     "trees": _trees,
     "python": _python,
+    "booster": _booster,
     "ensemble": _ensemble,
     "in a process of its own": _resident,
     "onnx in the sandbox": _original,
 }
 ONE_SHOT = frozenset({"onnx in the sandbox"})  # a process per call: asked less often
-SLOW_START = ONE_SHOT | {"python"}  # a process per engine: opened less often
+SLOW_START = ONE_SHOT | {"python", "booster"}  # a process per engine: opened less often

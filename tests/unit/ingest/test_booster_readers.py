@@ -48,6 +48,25 @@ def test_a_regression_of_catboost_gives_a_value(tmp_path: Path):
     assert answer(read_catboost, DATA / "lossguide.cbm", tmp_path).interface.task is Task.REGRESSION
 
 
+def test_a_model_with_categories_keeps_its_file_and_takes_a_column_each(tmp_path: Path):
+    found = answer(read_catboost, DATA / "categories.cbm", tmp_path)
+    assert (found.form, found.file, found.interface.labels) == (ArtifactForm.BOOSTER_FILE, "", ("maybe", "no", "yes"))
+    assert [(spec.name, spec.dtype, spec.is_category) for spec in found.interface.inputs] == [
+        ("city", DType.BYTES, True),
+        ("age", DType.FP32, False),
+        ("kind", DType.BYTES, True),
+        ("zip", DType.BYTES, True),
+    ]
+    assert (found.facts["category_column_count"], found.facts["tree_count"], found.facts["accepts_missing"]) == (3, 4, 1)
+    assert any("3 is '3'" in note and "city, kind, zip" in note for note in found.notes)
+
+
+def test_a_model_with_linear_leaves_keeps_its_file(tmp_path: Path):
+    found = answer(read_lightgbm, DATA / "linear.txt", tmp_path)
+    assert (found.form, found.interface.labels, found.facts["leaf_count"]) == (ArtifactForm.BOOSTER_FILE, (0, 1), 12)
+    assert any("linear_tree" in note for note in found.notes)
+
+
 def with_categories(tmp_path: Path, categories: str) -> Path:
     text = (DATA / "binary.txt").read_text(encoding="utf-8").replace("pandas_categorical:null", f"pandas_categorical:{categories}")
     path = tmp_path / "model.txt"

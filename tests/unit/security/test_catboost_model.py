@@ -170,10 +170,3 @@ def test_every_kind_of_model_answers_as_catboost(name: str, tmp_path: Path, catb
         assert [str(labels[place]) for place in index] == wanted
 
 
-def test_categorical_features_are_refused_by_name(tmp_path: Path, catboost) -> None:
-    table = np.array([[f"c{place % 7}", str(place)] for place in range(400)], dtype=object)
-    for size, reason in ((1, "target statistics"), (100, "one-hot")):
-        model = catboost.CatBoostClassifier(iterations=5, one_hot_max_size=size + 1, verbose=0, thread_count=1, allow_writing_files=False)
-        model.fit(table[:, :1], BINARY, cat_features=[0]).save_model(tmp_path / "model.cbm")
-        with pytest.raises(UnsupportedError, match=reason):
-            parse_catboost((tmp_path / "model.cbm").read_bytes())

@@ -16,6 +16,7 @@ from xgboost_files import JSON, UBJ, document, encoded, forest, tree
 
 from fairlead.errors import SourceError, UnsupportedError
 from fairlead.security.xgboost_model import decode_xgboost, model_of, parse_xgboost
+from fairlead.security.xgboost_trees import ensemble_of
 
 
 def test_both_forms_give_the_same_model() -> None:
@@ -108,8 +109,8 @@ def test_weights_of_dart_are_one_per_tree() -> None:
             model_of(model)
 
 
-@pytest.mark.parametrize("name", ["gblinear", "", None, "x" * 5000])
-def test_a_booster_that_is_not_made_of_trees_is_refused_by_name(name: object) -> None:
+@pytest.mark.parametrize("name", ["", None, "x" * 5000])
+def test_a_booster_that_is_not_known_is_refused_by_name(name: object) -> None:
     model = document()
     model["learner"]["gradient_booster"]["name"] = name
     with pytest.raises(UnsupportedError, match="booster") as caught:
@@ -216,3 +217,30 @@ def test_bytes_that_xgboost_does_not_write_are_refused(data: bytes, reason: str)
 def test_names_with_escapes_are_the_same_in_json_of_other_writers() -> None:
     assert b"gr\\u00f6\\u00dfe" in json.dumps(document()).encode()
     assert parse_xgboost(json.dumps(document()).encode()).feature_names == parse_xgboost(encoded(document())).feature_names
+
+
+MODEL = parse_xgboost(JSON)
+
+
+def linear(weights: object) -> dict[str, Any]:
+    model = document()
+    model["learner"]["gradient_booster"] = {"name": "gblinear", "model": {"boosted_rounds": 3, "weights": weights}}
+    return model
+
+
+def test_a_linear_booster_has_weights_for_each_feature_and_a_bias() -> None:
+    sizes = MODEL.feature_count + 1, MODEL.output_count
+    weights = np.arange(np.prod(sizes), dtype=np.float32)
+    found = model_of(linear(weights.tolist()))
+    assert found.linear is not None
+    assert np.array_equal(found.linear, weights.reshape(sizes))
+    assert (found.trees, found.rounds, len(found.groups)) == ((), (0,), 0)
+    with pytest.raises(UnsupportedError, match="not of trees"):
+        ensemble_of(found)
+
+
+@pytest.mark.parametrize("change", [lambda w: w[:-1], lambda w: [*w, 0.0], lambda w: [float("nan"), *w[1:]], lambda w: "w", lambda w: None])
+def test_weights_of_another_number_or_that_are_none_are_refused(change: Any) -> None:
+    whole = [0.5] * ((MODEL.feature_count + 1) * MODEL.output_count)
+    with pytest.raises(SourceError):
+        model_of(linear(change(whole)))

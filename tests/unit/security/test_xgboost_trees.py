@@ -81,7 +81,7 @@ def _only_first(trees: Any) -> dict[str, Any]:
     return {"roots": trees.roots[:1], "groups": trees.groups[:1]}
 
 
-@pytest.mark.parametrize("name", ["survival:aft", "custom", "", "multi:softprob2", "x" * 5000, "None"])
+@pytest.mark.parametrize("name", ["survival:aftt", "custom", "", "multi:softprob2", "x" * 5000, "None"])
 def test_an_objective_that_is_not_known_is_refused_by_name(name: str) -> None:
     with pytest.raises(UnsupportedError, match="objective") as caught:
         ensemble_of(replace(MODEL, objective=name))
