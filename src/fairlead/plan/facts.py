@@ -21,7 +21,7 @@ from onnx import helper, shape_inference
 from fairlead.core.facts import ModelFacts
 from fairlead.core.interface import Interface
 from fairlead.errors import SourceError
-from fairlead.plan.operator_work import VIEWS, Operator, Shape, UncountableError, work_of
+from fairlead.plan.operator_work import SHAPE_KEEPERS, VIEWS, Operator, Shape, UncountableError, work_of
 from fairlead.plan.tree_facts import OPERATORS as TREE_OPERATORS
 from fairlead.plan.tree_facts import TreeFacts, tree_facts
 
@@ -95,6 +95,7 @@ class _Count:
     activation_bytes: int = 0
     trees: list[TreeFacts] = field(default_factory=list)
     sizes: dict[str, int] = field(default_factory=dict)
+    unsized_count: int = 0
     unknown: Counter[str] = field(default_factory=Counter)
     notes: list[str] = field(default_factory=list)
 
@@ -102,6 +103,9 @@ class _Count:
         """Count a graph whose operators see `outer` values, too."""
         weights = {tensor.name: _Value(tuple(tensor.dims), _item_bytes(tensor.data_type)) for tensor in graph.initializer}
         values = {**outer, **_values(graph), **weights}
+        for node in graph.node:
+            if node.op_type in SHAPE_KEEPERS and node.input[0] in values:
+                values[node.output[0]] = values[node.input[0]]
         for name, value in values.items():
             if name not in weights and value.byte_count is not None:
                 self.sizes[name] = value.byte_count
@@ -120,10 +124,14 @@ class _Count:
                 if node.op_type in _REPEATED:
                     self.notes.append(f"what a {node.op_type} repeats is counted once")
         self.weight_bytes += sum(weights[name].byte_count or 0 for name in read)
+        given = {name for node in graph.node for name in node.output if name}
+        self.unsized_count += sum(1 for name in given if name not in values or values[name].byte_count is None)
 
     def facts(self, peak_bytes: int, notes: Sequence[str]) -> ModelFacts:
         """Return the sums."""
         left_out = [f"{count} x {reason}" for reason, count in self.unknown.most_common(_NOTE_LIMIT)]
+        if self.unsized_count:
+            left_out.append(f"{self.unsized_count} values of unknown shape are not in the bytes")
         trees, nodes = sum(item.tree_count for item in self.trees), sum(item.node_count for item in self.trees)
         return ModelFacts(
             parameter_count=self.parameter_count,

@@ -171,6 +171,8 @@ MOVES = frozenset(
 )
 # What gives its input's bytes another shape, without a copy.
 VIEWS = frozenset({"Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze", "Dropout"})
+# What gives as much as it takes, though shape inference does not say so.
+SHAPE_KEEPERS = frozenset({"Scaler", "Normalizer", "Imputer", "Binarizer"})
 
 _ONE_EACH = _words(
     "Abs Acos Acosh Add And Asin Asinh Atan Atanh BitShift BitwiseAnd BitwiseNot BitwiseOr BitwiseXor Ceil Clip Cos Cosh "
@@ -193,10 +195,10 @@ _LAWS: Mapping[str, tuple[str, Callable[[Operator], float]]] = {
         for name in ("LayerNormalization", "InstanceNormalization", "GroupNormalization", "MeanVarianceNormalization")
     },
     "SkipLayerNormalization": (NORMALIZATION, _per_output(8)),
-    **{
-        name: (NORMALIZATION, _per_output(4))
-        for name in ("RMSNormalization", "SimplifiedLayerNormalization", "LpNormalization", "Normalizer")
-    },
+    **{name: (NORMALIZATION, _per_output(4)) for name in ("RMSNormalization", "SimplifiedLayerNormalization", "LpNormalization")},
+    "Normalizer": (NORMALIZATION, _per_input(4)),
+    "Scaler": (ELEMENTWISE, _per_input(2)),
+    **{name: (ELEMENTWISE, _per_input(1)) for name in ("Binarizer", "Imputer")},
     "LRN": (NORMALIZATION, lambda operator: _size(operator.result) * (2.0 * operator.attributes.get("size", 1) + 3)),
     **dict.fromkeys(("AveragePool", "MaxPool", "LpPool"), (POOLING, _pool)),
     **{name: (POOLING, _per_input(1)) for name in ("GlobalAveragePool", "GlobalMaxPool", "GlobalLpPool")},
