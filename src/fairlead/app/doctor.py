@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
+from fairlead.core.facts import Ceilings
 from fairlead.core.ports import Sandbox
 from fairlead.core.target import Machine
 from fairlead.engines.machine import describe_machine
@@ -47,6 +48,7 @@ class Diagnosis:
     home: Path
     free_bytes: int
     advice: tuple[str, ...]
+    ceilings: Ceilings | None = None
 
 
 # name -> (purpose, alternatives: one of these sets of modules has to be there)
@@ -74,8 +76,8 @@ _PACKAGES: Mapping[str, tuple[str, ...]] = {
 _ENGINES = {"onnxruntime": "onnxruntime", "openvino": "openvino", "litert": "ai_edge_litert", "torch": "torch", "python": "sklearn"}
 
 
-def examine(home: Path, sandbox: Sandbox) -> Diagnosis:
-    """Look at this machine."""
+def examine(home: Path, sandbox: Sandbox, *, is_measured: bool = False) -> Diagnosis:
+    """Look at this machine; with `is_measured`, time what it can do at most."""
     machine = describe_machine()
     extras = tuple(_extra(name, *_EXTRAS[name]) for name in _EXTRAS)
     layers = sandbox.layers()
@@ -83,7 +85,14 @@ def examine(home: Path, sandbox: Sandbox) -> Diagnosis:
     engines = {name: version for name, module in _ENGINES.items() if (version := _version(module))}
     if shutil.which("cc"):
         engines["trees"] = "compiled by cc"
-    return Diagnosis(machine, engines, extras, layers, home, free_bytes, _advice(layers, free_bytes, home))
+    ceilings = _measure() if is_measured else None
+    return Diagnosis(machine, engines, extras, layers, home, free_bytes, _advice(layers, free_bytes, home), ceilings)
+
+
+def _measure() -> Ceilings:
+    from fairlead.engines.ceilings import measure_ceilings  # noqa: PLC0415 - without it, the doctor starts no runtime
+
+    return measure_ceilings()
 
 
 def _extra(name: str, purpose: str, alternatives: tuple[tuple[str, ...], ...]) -> Extra:

@@ -9,20 +9,23 @@ import click
 from fairlead.app.doctor import Diagnosis, examine
 from fairlead.app.wiring import build_sandbox, settings_for
 from fairlead.cli.printing import emit_json, home_option, json_option, mark, sections
+from fairlead.core.facts import Ceilings
 
 
 @click.command()
+@click.option("--measure", "is_measured", is_flag=True, help="Time what the machine can do at most (2 seconds).")
 @home_option
 @json_option
-def doctor(home: str | None, *, as_json: bool) -> None:
+def doctor(home: str | None, *, is_measured: bool, as_json: bool) -> None:
     """Say what this machine has, what is missing, and the cure.
 
     \b
-    Example:
+    Examples:
       fairlead doctor
+      fairlead doctor --measure
     """
     settings = settings_for(home)
-    diagnosis = examine(settings.home, build_sandbox(settings))
+    diagnosis = examine(settings.home, build_sandbox(settings), is_measured=is_measured)
     if as_json:
         emit_json(diagnosis)
         return
@@ -41,6 +44,7 @@ def _text(diagnosis: Diagnosis) -> str:
                 f"GPU: {', '.join(machine.gpus) or 'none'}",
             ],
         ),
+        *([("At most", _ceilings(diagnosis.ceilings))] if diagnosis.ceilings else []),
         ("Engines", [f"{mark(is_good=bool(version))} {name} {version}" for name, version in diagnosis.engines.items()]),
         (
             "Extras",
@@ -55,6 +59,25 @@ def _text(diagnosis: Diagnosis) -> str:
         ("What to do", list(diagnosis.advice) or ["Nothing; everything is here."]),
     ]
     return sections(parts)
+
+
+def _ceilings(ceilings: Ceilings) -> list[str]:
+    names = {"FP32": "10^9 operations/s in fp32", "INT8": "10^9 operations/s in int8", "TREES": "10^9 comparisons/s in trees"}
+    threads = sorted({item.thread_count for item in ceilings.arithmetic})
+    lines = [
+        f"{name}: " + ", ".join(f"{ceilings.flops_per_s(dtype, count) / 1e9:,.3g} on {_threads(count)}" for count in threads)
+        for dtype, name in names.items()
+    ]
+    for item in ceilings.memory:
+        block = f"{item.block_bytes / 2**20:,.3g} MiB"
+        lines.append(f"copies blocks of {block} at {item.bytes_per_s / 1e9:,.3g} GB/s on {_threads(item.thread_count)}")
+    caches = ", ".join(f"{level} {size / 1024:,.0f} KiB" for level, size in ceilings.cache_bytes.items())
+    calls = f"a call takes {ceilings.call_ms * 1e3:.3g} us, each operator more {ceilings.operator_ms * 1e3:.2g} us"
+    return [*lines, calls, f"caches of a core: {caches or 'unknown'}"]
+
+
+def _threads(count: int) -> str:
+    return "1 thread" if count == 1 else f"{count} threads"
 
 
 def _listed(versions: Mapping[str, str]) -> str:

@@ -56,7 +56,9 @@ class ModelFacts:
 
 @dataclass(frozen=True)
 class ArithmeticCeiling:
-    """Operations per second of the runtime's own matrix product with elements of `dtype` ("FP32", "INT8") on `thread_count` threads."""
+    """Operations per second on `thread_count` threads: of the runtime's own matrix product with elements of `dtype` ("FP32", "INT8"), or
+    comparisons per second of its trees ("TREES").
+    """
 
     dtype: str
     thread_count: int
@@ -65,9 +67,10 @@ class ArithmeticCeiling:
 
 @dataclass(frozen=True)
 class MemoryCeiling:
-    """Bytes per second, read and written, that `thread_count` threads move when they copy blocks far larger than the caches."""
+    """Bytes per second, read and written, that `thread_count` threads move when they copy blocks of `block_bytes` again and again."""
 
     thread_count: int
+    block_bytes: int
     bytes_per_s: float
 
 
@@ -93,7 +96,12 @@ class Ceilings:
         known = [item for item in self.arithmetic if item.dtype == dtype and item.thread_count <= thread_count]
         return max(known, key=lambda item: item.thread_count).flops_per_s if known else 0.0
 
-    def memory_bytes_per_s(self, thread_count: int) -> float:
-        """Return the ceiling on as many threads, or on the most that is known below; 0.0 where none is known."""
+    def bytes_per_s(self, thread_count: int, working_bytes: int) -> float:
+        """Return the ceiling for data of `working_bytes`: that of the smallest block that is as large, else of the largest one; 0.0 where
+        none is known.
+        """
         known = [item for item in self.memory if item.thread_count <= thread_count]
-        return max(known, key=lambda item: item.thread_count).bytes_per_s if known else 0.0
+        most = max((item.thread_count for item in known), default=0)
+        blocks = sorted((item for item in known if item.thread_count == most), key=lambda item: item.block_bytes)
+        fitting = [item for item in blocks if item.block_bytes >= working_bytes] or blocks[-1:]
+        return fitting[0].bytes_per_s if fitting else 0.0
