@@ -48,6 +48,7 @@ PASSES = Catalog(
             "quantize_static_int8",
             "quantize_mixed_int8",
             "quantize_weights_nbits",
+            "factorize_dense",
             "merge_splits",
             "merge_trees",
             "share_thresholds",
@@ -59,7 +60,7 @@ PASSES = Catalog(
     }
     | {
         name: Variant(f"fairlead.optimize.passes.{name}:{name}", "torch")
-        for name in ("prune_structured", "prune_magnitude", "cluster_weights")
+        for name in ("prune_structured", "prune_magnitude", "cluster_weights", "distill_network")
     }
     | {"train_tfmot": Variant("fairlead.optimize.passes.train_tfmot:train_tfmot", "tfmot")},
 )
@@ -83,6 +84,7 @@ _TRAITS: Mapping[str, PassTraits] = {
         0.25,
         settings={"bits": (8, 4), "block": (128, 32), "least_elements": (2**18,)},
     ),
+    "factorize_dense": PassTraits(PassKind.LOSSY, 0.25, settings={"energy": (0.99, 0.999, 0.95, 0.9), "rank_ratio": (0.0,)}),
     "quantize_mixed_int8": PassTraits(
         PassKind.LOSSY,
         0.25,
@@ -110,6 +112,12 @@ _TRAITS: Mapping[str, PassTraits] = {
         PassKind.LOSSY, 0.25, needs_training=True, settings={"sparsity": (0.8, 0.5, 0.9, 0.95), "scope": ("global",), **_FIT}
     ),
     "cluster_weights": PassTraits(PassKind.LOSSY, 0.25, needs_training=True, settings={"k": (16, 8, 32, 64), **_FIT}),
+    "distill_network": PassTraits(
+        PassKind.LOSSY,
+        0.25,
+        needs_training=True,
+        settings={"width": (0.5, 0.25, 0.75), "student": ("same",), "start": ("pruned",), "hidden": (32,), **_FIT},
+    ),
     "prune_structured": PassTraits(
         PassKind.LOSSY,
         0.25,

@@ -23,6 +23,8 @@ from fairlead.optimize.training.operation import Call
 
 PROBE_ROWS = 7  # a size that layers seldom have
 OTHER_PROBE_ROWS = 5  # what differs from the first probe depends on the number of rows
+# Free sizes of the second probe, the first that the model takes: networks that halve a picture several times take few.
+_SMALLER: tuple[Callable[[int], int], ...] = (lambda size: size - 1, lambda size: size // 2, lambda size: size - 8)
 
 
 @dataclass
@@ -60,8 +62,8 @@ def couple(network: Network, rows: Tensors, rules: Mapping[str, Rule]) -> Coupli
     """Return how the units of `network` belong together; `rows` are at least PROBE_ROWS rows that it takes."""
     names = [name for call in network.calls for name in call.outputs if name]
     stored = {**network.parameters, **network.statistics, **network.constants}
-    probes = [_probe(network, inputs, names) for inputs in _probe_inputs(network, rows)]
-    coupling = Coupling(probes[0], {name: tuple(value.shape) for name, value in probes[1].items()})
+    first, second = _probes(network, rows, names)
+    coupling = Coupling(first, {name: tuple(value.shape) for name, value in second.items()})
     for name, value in stored.items():
         is_fixed = not value.is_floating_point()
         coupling.axes[name] = [new_axis(size, is_fixed=is_fixed) for size in value.shape]
@@ -74,31 +76,34 @@ def couple(network: Network, rows: Tensors, rules: Mapping[str, Rule]) -> Coupli
     return coupling
 
 
-def _probe_inputs(network: Network, rows: Tensors) -> list[dict[str, Tensor]]:
-    """Return rows for two probes: the second has fewer rows, and where a size is free, one less of it."""
-    first, second = {}, {}
-    for value in network.model.graph.input:
-        tensor = torch.from_numpy(np.array(rows[value.name]))
-        if tensor.shape[0] < PROBE_ROWS:
-            raise DataError(f"{tensor.shape[0]} rows are too few to see shapes with.", hint=f"Give at least {PROBE_ROWS}.")
-        first[value.name] = tensor[:PROBE_ROWS]
-        second[value.name] = tensor[:OTHER_PROBE_ROWS]
-        for axis, size in enumerate(value.type.tensor_type.shape.dim):
-            if axis and not size.dim_value and tensor.shape[axis] > 1:
-                second[value.name] = second[value.name].narrow(axis, 0, tensor.shape[axis] - 1)
-    return [first, second]
+def _probes(network: Network, rows: Tensors, names: list[str]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Return all values for some rows, and for fewer rows in which free sizes are smaller as well."""
+    whole = {name: torch.from_numpy(np.array(rows[name])) for name in network.inputs}
+    if min(value.shape[0] for value in whole.values()) < PROBE_ROWS:
+        raise DataError("There are too few rows to see shapes with.", hint=f"Give at least {PROBE_ROWS}.")
+    first = _probe(network, {name: value[:PROBE_ROWS] for name, value in whole.items()}, names)
+    problem = ""
+    for smaller in _SMALLER:
+        inputs = {name: value[:OTHER_PROBE_ROWS] for name, value in whole.items()}
+        for value in network.model.graph.input:
+            for axis, size in enumerate(value.type.tensor_type.shape.dim):
+                if axis and not size.dim_value:
+                    length = inputs[value.name].shape[axis]
+                    inputs[value.name] = inputs[value.name].narrow(axis, 0, max(1, smaller(length)))
+        try:
+            return first, _probe(network, inputs, names)
+        except (RuntimeError, ValueError, IndexError) as error:
+            problem = str(error)
+    raise UnsupportedError(
+        f"The model does not run with other free sizes than those of the rows: {shorten(problem, 200)}.",
+        hint="Leave the pass out, or export the model with fixed sizes.",
+    )
 
 
 def _probe(network: Network, inputs: Mapping[str, Tensor], names: list[str]) -> dict[str, Tensor]:
     stored = {**network.parameters, **network.statistics, **network.constants}
-    try:
-        with torch.no_grad():
-            return {**stored, **inputs, **network.forward(inputs, names)}
-    except (RuntimeError, ValueError, IndexError) as error:
-        raise UnsupportedError(
-            f"The model does not run with other free sizes than those of the rows: {shorten(str(error), 200)}.",
-            hint="Leave the pass out, or export the model with fixed sizes.",
-        ) from None
+    with torch.no_grad():
+        return {**stored, **inputs, **(network.forward(inputs, names) if names else {})}
 
 
 def fix_everything(coupling: Coupling, call: Call) -> None:

@@ -7,7 +7,7 @@ can be learned from, SpecError for settings without a meaning. Writes nothing be
 from __future__ import annotations
 
 import gzip
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 
@@ -19,7 +19,7 @@ from fairlead.errors import SpecError
 from fairlead.optimize.job import PassJob, PassResult
 from fairlead.optimize.training.deadline import Deadline
 from fairlead.optimize.training.fit import Fit, Schedule, fit
-from fairlead.optimize.training.lessons import Lessons, lessons_for
+from fairlead.optimize.training.lessons import Lessons, lessons_for, training_rows
 from fairlead.optimize.training.network import Network, network_of
 from fairlead.optimize.training.objective import Objective, objective_of, target_of
 from fairlead.optimize.training.prepare import trainable_copy, write_model
@@ -73,14 +73,20 @@ class Course:
         return PassResult(versions, parameters, (*said, sizes))
 
 
-def begin(job: PassJob) -> Course:
-    """Return the course of `job`; its setting `teacher` weighs the original's answers beside the right ones, from 0 to 1."""
+def begin(job: PassJob, student: Callable[[onnx.ModelProto, Lessons], onnx.ModelProto] | None = None) -> Course:
+    """Return the course of `job`; its setting `teacher` weighs the original's answers beside the right ones, from 0 to 1.
+
+    `student` makes another network of the same inputs and outputs, to be trained on what the job's model answers.
+    """
     deadline = Deadline(job.time_s)
     teacher_ratio = fraction(job.settings, "teacher", default=0.5, is_open=False)
     model = trainable_copy(job.source)
+    if student is None:
+        network_of(model)  # whether it can be trained at all is said before anything is asked
+    lessons = lessons_for(job, model, target_of(training_rows(job), job.interface))
+    if student is not None:
+        model = student(model, lessons)
     network = network_of(model)
-    data = job.training
-    lessons = lessons_for(job, model, None if data is None else target_of(data, job.interface))
     objective = objective_of(model, job.interface, lessons.teacher, teacher_ratio, has_target=lessons.target is not None)
     course = Course(job, model, network, lessons, objective, deadline)
     prove(network, model, course.probe())

@@ -81,7 +81,7 @@ def _split(call: Call, value: Tensor, sizes: Tensor | None = None) -> tuple[Tens
 
 
 def slice_bounds(call: Call, value: Tensor, given: tuple[Tensor | None, ...]) -> list[tuple[int, int, int, int]]:
-    """Return (axis, start, end, step) of a Slice, counted from the front; raises UnsupportedError for steps backwards."""
+    """Return (axis, start, end, step) of a Slice, counted from the front."""
     if given:
         starts, ends = sizes_of_given(given[0]), sizes_of_given(given[1])
         axes = sizes_of_given(given[2] if len(given) > 2 else None) or list(range(len(starts)))
@@ -91,8 +91,6 @@ def slice_bounds(call: Call, value: Tensor, given: tuple[Tensor | None, ...]) ->
         axes, steps = list(call.get("axes", range(len(starts)))), [1] * len(starts)
     bounds = []
     for axis, start, end, step in zip(axes, starts, ends, steps, strict=True):
-        if step < 1:
-            raise not_trainable("Slice with a step backwards")
         place = axis % value.ndim
         bounds.append((place, *slice(start, end, step).indices(value.shape[place])))
     return bounds
@@ -104,10 +102,14 @@ def sizes_of_given(tensor: Tensor | None) -> list[int]:
 
 
 def _slice(call: Call, value: Tensor, *given: Tensor | None) -> Tensor:
-    taken: list[slice] = [slice(None)] * value.ndim
     for axis, start, end, step in slice_bounds(call, value, given):
-        taken[axis] = slice(start, max(start, end), step)
-    return value[tuple(taken)]
+        if step == 1:
+            value = value.narrow(axis, start, max(0, end - start))
+        else:
+            value = value.index_select(
+                axis, torch.arange(start, end, step) if (end - start) * step > 0 else torch.zeros(0, dtype=torch.int64)
+            )
+    return value
 
 
 def _gather(call: Call, data: Tensor, indices: Tensor) -> Tensor:

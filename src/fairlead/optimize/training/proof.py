@@ -44,8 +44,8 @@ def prove(network: Network, model: onnx.ModelProto, rows: Tensors, *, tolerance:
         got = network.forward({name: torch.from_numpy(np.array(rows[name])) for name in network.inputs})
     network.is_training = was_training
     worst = 0.0
-    for name, reference in wanted.items():
-        answer = got[name].numpy()
+    for name in network.outputs:
+        reference, answer = wanted[name], got[name].numpy()
         if answer.shape != reference.shape:
             raise _differs(name, f"has the shape {list(answer.shape)} instead of {list(reference.shape)}")
         difference = np.abs(answer.astype(np.float64) - reference) / np.maximum(1.0, np.abs(reference))
