@@ -56,6 +56,8 @@ PASSES = Catalog(
             "prune_trees",
             "shorten_ensemble",
             "refit_leaves",
+            "distill_trees",
+            "distill_linear",
         )
     }
     | {
@@ -138,6 +140,10 @@ _TRAITS: Mapping[str, PassTraits] = {
         PassKind.LOSSY, 0.25, needs_rows=True, settings={"keep": (0.5, 0.25, 0.1, 0.05), "refit": (True, False)}
     ),
     "refit_leaves": PassTraits(PassKind.LOSSY, 0.25, needs_training=True, settings={"ridge": (1.0, 10.0)}),
+    "distill_trees": PassTraits(
+        PassKind.LOSSY, 0.25, needs_rows=True, settings={"trees": (50, 20, 100, 200), "depth": (4, 3, 6), "mixed": (2, 0, 4)}
+    ),
+    "distill_linear": PassTraits(PassKind.LOSSY, 0.25, needs_rows=True, settings={"ridge": (1e-3, 1e-2, 1e-4), "mixed": (2, 0)}),
     "train_tfmot": PassTraits(
         PassKind.LOSSY,
         0.25,

@@ -9,11 +9,14 @@ outputs that are more than one answer and its label.
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import numpy as np
 from onnx import helper
 
-from fairlead.engines.tree_attributes import legacy_attributes
+from fairlead.core.interface import Array
+from fairlead.core.tree_ensemble import TreeEnsemble
+from fairlead.engines.tree_attributes import legacy_attributes, modern_attributes
 from fairlead.engines.tree_operator import DOMAIN
 from fairlead.errors import SpecError
 from fairlead.optimize.job import PassJob, PassResult
@@ -44,12 +47,22 @@ def distill_trees(job: PassJob) -> PassResult:
     judged = lesson.objective.only(lesson.is_judging).loss(sums_from(trees, leaves))
     graph = StudentGraph(lesson.surface)
     features = graph.features()
-    attributes = legacy_attributes(trees, "target") | {"n_targets": trees.output_count}
-    graph.nodes.append(helper.make_node("TreeEnsembleRegressor", [features], ["student_sums"], domain=DOMAIN, **attributes))
-    write(graph.finished("student_sums", "student of trees"), job.destination)
+    node, opset = _node(trees, features)
+    graph.nodes.append(node)
+    write(graph.finished(node.output[0], "student of trees", opset), job.destination)
     note = f"{trees.tree_count} trees of {leaf_count(trees):,} leaves, from {len(lesson.table):,} rows ({lesson.real_count:,} real)"
     loss = f"loss against the model's own answers on judging rows: {judged:.5g}"
     return PassResult({"numpy": np.__version__}, {"loss": judged}, (f"{note}; {loss}",))
+
+
+def _node(trees: TreeEnsemble, features: str) -> tuple[Any, int]:
+    """Return the node that makes the sums, and the operator set that it is of: the newer one takes less room for leaves of one value."""
+    names = [features], ["student_sums"]
+    if trees.output_count == 1:
+        attributes = modern_attributes(trees) | {"n_targets": 1, "aggregate_function": 1, "post_transform": 0}
+        return helper.make_node("TreeEnsemble", *names, domain=DOMAIN, **attributes), 5
+    attributes = legacy_attributes(trees, "target") | {"n_targets": trees.output_count}
+    return helper.make_node("TreeEnsembleRegressor", *names, domain=DOMAIN, **attributes), 3
 
 
 def _rate(count: int) -> float:
@@ -57,7 +70,7 @@ def _rate(count: int) -> float:
     return min(0.5, max(0.1, 8 / count))
 
 
-def _scale(lesson: Lesson) -> tuple[np.ndarray, np.ndarray]:
+def _scale(lesson: Lesson) -> tuple[Array, Array]:
     """Numbers are taught with mean 0 and spread 1, so that the ridge means the same for all."""
     wanted = lesson.objective.wanted
     if lesson.objective.link.function is not Function.NUMBER:

@@ -1,8 +1,8 @@
 """What a student has to look like: the teacher's inputs and outputs, and how each output comes from a student's sums.
 
-Takes an ONNX model and its answers on rows; gives a Surface. Inputs are tables of numbers (anything else is refused by name); outputs are one
-of probabilities, a score or numbers, and the label that follows from it. Writes the student's graph around nodes that make sums from one
-table of features. Raises UnsupportedError that names what does not fit.
+Takes an ONNX model and its answers on rows; gives a Surface. Inputs are tables of numbers (anything else is refused by name); outputs are
+one of probabilities, a score or numbers, and the label that follows from it. Writes the student's graph around nodes that make sums from
+one table of features. Raises UnsupportedError that names what does not fit.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from fairlead.errors import UnsupportedError
 from fairlead.optimize.trees.link import Function, Link
 
 FEATURE_LIMIT = 4096
-_OPSETS = (("", 17), ("ai.onnx.ml", 3))
-_IR_VERSION = 8
+_OPSET = 21
+_IR_VERSION = 10
 _CLOSE = 1e-3
 _AGREEING = 0.99  # of the rows: ties may fall otherwise
 _NUMBERS = {
@@ -203,8 +203,8 @@ class StudentGraph:
             parts.append(name)
         return self.add("Concat", parts, axis=1) if len(parts) > 1 else parts[0]
 
-    def finished(self, sums: str, title: str) -> Any:
-        """Return the model whose outputs come from `sums`, float [batch, sums]."""
+    def finished(self, sums: str, title: str, opset_ml: int = 0) -> Any:
+        """Return the model whose outputs come from `sums`, float [batch, sums]; `opset_ml` is that of ai.onnx.ml where a node is of it."""
         surface, function = self._surface, self._surface.link.function
         answer = sums
         if function is Function.SIGMOID:
@@ -218,8 +218,7 @@ class StudentGraph:
                 both = function is Function.SIGMOID and role is Role.PROBABILITIES
                 self._add_main(value, self._both(answer) if both else answer)
         graph = helper.make_graph(self.nodes, title, list(surface.inputs), list(surface.outputs), self.constants)
-        used = {node.domain for node in self.nodes} | {""}
-        opsets = [helper.make_opsetid(domain, version) for domain, version in _OPSETS if domain in used]
+        opsets = [helper.make_opsetid("", _OPSET), *([helper.make_opsetid("ai.onnx.ml", opset_ml)] if opset_ml else [])]
         model = helper.make_model(graph, opset_imports=opsets, ir_version=_IR_VERSION, producer_name="fairlead")
         onnx.checker.check_model(model)
         return model
