@@ -7,24 +7,27 @@ FairleadError of the steps. Whatever happens, nothing half-made is left: the wor
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from fairlead.app.choose import Wish, choose
 from fairlead.app.custom_metrics import load_metrics
 from fairlead.app.evidence import Evidence, write_evidence
-from fairlead.app.intake import Intake, check_quality_has_data, take_in, to_onnx
+from fairlead.app.intake import Intake, check_quality_has_data, take_in, take_training, to_onnx
 from fairlead.app.lineup import Trial
 from fairlead.app.mlflow_source import is_mlflow_uri, suggested_name
-from fairlead.app.prove import Proof, prove
+from fairlead.app.prove import Proof
 from fairlead.app.wiring import House
 from fairlead.app.workspace import workspace
 from fairlead.core.artifact import Artifact, SourceOptions
 from fairlead.core.conversion import ENGINE_OF_FORM, RuntimeForm
 from fairlead.core.interface import Task
+from fairlead.core.ledger import Ledger
 from fairlead.core.plan import Plan
 from fairlead.core.ports import Progress
 from fairlead.core.requirement import Requirement
+from fairlead.core.search import Objective, SearchResult
 from fairlead.core.target import Target
 from fairlead.core.verdict import Verdict
 from fairlead.core.version import PRODUCTION, Version, check_name
@@ -46,7 +49,8 @@ class DeployRequest:
     """What to deploy. `data` is a file, or a pair (rows, answers) that is in memory; `target_column` holds the right answers in a table.
 
     `report` is where a copy of the HTML report goes, also when the verdict is red. `command` is kept with the evidence. `options` say what
-    the model's file does not say itself. `engine` is the only engine wanted; "" takes the one that is measured to be fastest.
+    the model's file does not say itself. `engine` is the only engine wanted; "" takes the one that is measured to be fastest. `train` (rows
+    with answers), `budget_s` and `objective` ask for a search for a compressed model; a budget of 0 forbids it.
     """
 
     model: Path
@@ -62,6 +66,9 @@ class DeployRequest:
     options: SourceOptions = field(default_factory=SourceOptions)
     engine: str = ""
     tracking_uri: str = ""
+    train: Path | None = None
+    budget_s: float | None = None
+    objective: Objective | None = None
 
     @property
     def intake(self) -> Intake:
@@ -71,12 +78,13 @@ class DeployRequest:
 
 @dataclass(frozen=True)
 class Deployed:
-    """A version in production: its verdict, and the version number that the alias pointed at before (0: none)."""
+    """A version in production: its verdict, the version number that the alias pointed at before (0: none), and what a search tried."""
 
     version: Version
     verdict: Verdict
     alias: str
     previous: int
+    search: SearchResult | None = None
 
 
 def deploy(request: DeployRequest, house: House, progress: Progress) -> Deployed:
@@ -95,27 +103,31 @@ def deploy(request: DeployRequest, house: House, progress: Progress) -> Deployed
         conversion = to_onnx(artifact, house, folder, progress)
         # 4. Make candidates and prove them, until one keeps every requirement.
         trial = Trial(artifact, conversion, rows, strategy, metrics, command=request.command, engines=engines)
-        proof = prove(trial, house, folder, progress)
-        strategy = replace(strategy, choice=proof.choice)
+        wish = Wish(take_training(request.train, request.intake, artifact), request.budget_s, request.objective)
+        chosen = choose(trial, wish, house, folder, progress)
+        proof = chosen.proof
         # 5. Register the proven one with its evidence, or say what failed.
-        evidence = Evidence(request.name, artifact, conversion, rows, strategy, proof)
+        evidence = Evidence(request.name, artifact, conversion, rows, chosen.plan, proof, chosen.search, chosen.ledger)
         files = write_evidence(evidence, folder / "evidence")
         _copy_report(files["report.html"], request.report)
         if not proof.verdict.is_green:
-            raise rejection(proof.verdict)
+            raise rejection(proof.verdict, chosen.ledger)
         version = _register(request, files, proof, house, progress)
     # 6. Point the alias at it, unless somebody else moved it meanwhile.
     _release(request, version, expected, house, progress)
-    return Deployed(version, proof.verdict, request.alias, expected)
+    return Deployed(version, proof.verdict, request.alias, expected, chosen.search)
 
 
-def rejection(verdict: Verdict) -> RejectedError:
-    """Return the error that says what failed and by how much."""
+def rejection(verdict: Verdict, ledger: Ledger | None = None) -> RejectedError:
+    """Return the error that says what failed and by how much, and the smallest change that would make it possible, where that is known."""
     failed = "; ".join(f"{check.name} is {check.measured:.6g}, needed {check.bound}" for check in verdict.failures)
-    return RejectedError(
-        f"The verdict is red: {failed}.",
-        hint="Nothing was registered. Relax the requirement, or look into the report (--report report.html).",
-    )
+    way = "Relax the requirement, or look into the report (--report report.html)."
+    if ledger is not None and ledger.relaxation is not None:
+        way = f"The smallest change that makes it possible: --require '{ledger.relaxation.text}' ({ledger.relaxation.candidate})."
+    elif ledger is not None and ledger.together:
+        needed = " and ".join(f"'{one.text}'" for one in ledger.together)
+        way = f"No single change makes it possible; together these do: {needed}."
+    return RejectedError(f"The verdict is red: {failed}.", hint=f"Nothing was registered. {way}")
 
 
 def name_from(model: Path) -> str:

@@ -13,8 +13,10 @@ from fairlead.app.prove import Proof
 from fairlead.core.artifact import Artifact
 from fairlead.core.conversion import MAIN_FILE, Conversion, RuntimeForm
 from fairlead.core.dataset import Dataset
+from fairlead.core.ledger import Ledger
 from fairlead.core.lineage import Lineage, Step
 from fairlead.core.plan import Plan
+from fairlead.core.search import SearchResult
 from fairlead.explain.stage import write_card
 from fairlead.stores.document import dump
 from fairlead.stores.golden_rows import write_golden
@@ -23,7 +25,7 @@ from fairlead.verify.report import Report, write_report
 
 @dataclass(frozen=True)
 class Evidence:
-    """All that one deployment knows."""
+    """All that one deployment knows; `search` and `ledger` say what else was tried and why it was not taken."""
 
     name: str
     artifact: Artifact
@@ -31,6 +33,8 @@ class Evidence:
     rows: Dataset
     plan: Plan
     proof: Proof
+    search: SearchResult | None = None
+    ledger: Ledger | None = None
 
     @property
     def lineage(self) -> Lineage:
@@ -65,20 +69,7 @@ def write_evidence(evidence: Evidence, folder: Path) -> dict[str, Path]:
     """Write every file of the version into `folder`."""
     folder.mkdir(mode=0o700)
     proof = evidence.proof
-    files = {
-        name: folder / name
-        for name in (
-            "interface.json",
-            "engine.json",
-            "verdict.json",
-            "plan.json",
-            "lineage.json",
-            "golden.npz",
-            "report.html",
-            "card.md",
-        )
-    }
-    files |= _models(evidence, folder)
+    files = {name: folder / name for name in ("golden.npz", "report.html", "card.md")} | _models(evidence, folder)
     documents = {
         "interface.json": evidence.conversion.interface,
         "engine.json": proof.candidate,
@@ -86,9 +77,12 @@ def write_evidence(evidence: Evidence, folder: Path) -> dict[str, Path]:
         "plan.json": evidence.plan,
         "lineage.json": evidence.lineage,
     }
+    documents |= {name: value for name, value in (("search.json", evidence.search), ("ledger.json", evidence.ledger)) if value is not None}
     for name, value in documents.items():
+        files[name] = folder / name
         files[name].write_bytes(dump(value))
     write_golden(files["golden.npz"], proof.golden)
-    write_report(Report(evidence.name, proof.verdict, evidence.plan, evidence.lineage), files["report.html"])
+    page = Report(evidence.name, proof.verdict, evidence.plan, evidence.lineage, evidence.search, evidence.ledger)
+    write_report(page, files["report.html"])
     write_card(evidence.name, evidence.conversion.interface, proof.verdict, evidence.plan, evidence.lineage, files["card.md"])
     return files

@@ -108,6 +108,15 @@ def _rows(request: Intake, artifact: Artifact, house: House) -> Dataset:
     return rows
 
 
+def take_training(path: Path | None, request: Intake, artifact: Artifact) -> Dataset | None:
+    """Read the rows that passes may train on; None where none were given."""
+    if path is None:
+        return None
+    allow_missing = bool(artifact.facts.get("accepts_missing", 0))
+    dataset = load_dataset(path, artifact.interface, target=request.target_column, allow_missing=allow_missing)
+    return replace(dataset, description=f"training rows: {dataset.description}")
+
+
 def to_onnx(artifact: Artifact, house: House, folder: Path, progress: Progress) -> Conversion:
     """Convert to canonical ONNX, or keep the original where no route leads there."""
     progress.step("convert")

@@ -16,6 +16,7 @@ from fairlead.app.spec import Spec, read_spec
 from fairlead.core.artifact import SourceOptions
 from fairlead.core.interface import Task
 from fairlead.core.requirement import METRICS, MetricKind, Requirement, parse_requirements
+from fairlead.core.search import Objective
 from fairlead.core.target import Target
 from fairlead.core.version import PRODUCTION
 from fairlead.errors import SpecError
@@ -45,6 +46,9 @@ class Flags:
     signature: str | None = None
     engine: str | None = None
     tracking_uri: str | None = None
+    train: Path | None = None
+    budget: float | None = None
+    objective: str | None = None
 
 
 def find_spec(given: Path | None, *, is_needed: bool) -> tuple[Spec, Path]:
@@ -79,6 +83,9 @@ def build_request(flags: Flags, *, command: str = "deploy") -> DeployRequest:
         options=_options(flags, spec, folder),
         engine=flags.engine or spec.engine or "",
         tracking_uri=flags.tracking_uri or spec.source.tracking_uri or "",
+        train=flags.train or (folder / spec.train if spec.train else None),
+        budget_s=flags.budget,
+        objective=Objective(flags.objective) if flags.objective else None,
     )
 
 

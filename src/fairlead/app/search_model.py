@@ -36,9 +36,8 @@ from fairlead.errors import SpecError, UnsupportedError
 from fairlead.plan.ledger import account
 from fairlead.security.digests import digest_file
 
-_RESERVED = 0.1  # of the budget, for other forms, undoing and the verdict
-_RESERVED_S = 30.0
-_VERDICTS = 3  # red ones after which the baseline is taken: each further look at the verdict rows would be a choice on them
+_RESERVED, _MOST_RESERVED = 0.1, 0.3  # of the budget, for other forms, undoing and the verdict
+_VERDICTS = 4  # red ones after which the baseline is taken: each further look at the verdict rows would be a choice on them
 _MEMORY_SHARE = 0.6
 _CACHE = "trials"
 
@@ -96,7 +95,9 @@ class _State:
 
 
 def _limits(rows: Rows, options: SearchOptions, house: House, machine: Machine, started: float) -> Limits:
-    reserved_s = min(options.budget_s * _RESERVED, _RESERVED_S)
+    """What is left after setting up, less what the end takes: a verdict asks the original again, which setting up has just done."""
+    setting_up_s = time.monotonic() - started
+    reserved_s = min(options.budget_s * _MOST_RESERVED, options.budget_s * _RESERVED + _VERDICTS / 2 * setting_up_s)
     width = max(machine.core_count, 1)
     facts = {
         "calibration": _identity(rows.calibration),

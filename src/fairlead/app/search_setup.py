@@ -71,6 +71,8 @@ def set_up(trial: Trial, rows: Rows, options: SearchOptions, house: House, folde
         )
     choosing = replace(trial, rows=rows.selection)
     plain = [candidate for candidate in usable(choosing) if not candidate.passes and candidate.thread_count == 1]
+    if options.is_exact:  # nothing is chosen: one model to compare with is enough
+        plain = [candidate for candidate in plain if candidate.engine == ONNX_ENGINE] or plain
     entrants, choice = line_up(plain, choosing, house, folder / "plain")
     if not entrants:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in choice.absent)

@@ -26,6 +26,7 @@ from fairlead.errors import MissingExtraError
 _BOOT = "import sys; sys.path.append(sys.argv[1]); from fairlead.app.trial_child import main; main()"
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _LINE_BYTES = 1 << 16
+_NAP_S = 60.0  # a selector takes no longer time-out than the system's clock type
 _SAID = "stderr.txt"
 _LAST_S = 5.0  # between closing its output and its end
 _CRASHES = {
@@ -132,7 +133,7 @@ class TrialPool:
                 selector.register(one.process.stdout, selectors.EVENT_READ, one)  # type: ignore[arg-type] # a pipe
             while True:
                 left = min(one.deadline for one in self._running) - time.monotonic()
-                for key, _ in selector.select(max(left, 0.0)):
+                for key, _ in selector.select(min(max(left, 0.0), _NAP_S)):
                     if self._read(key.data):
                         return self._end(key.data)
                 for one in self._running:
