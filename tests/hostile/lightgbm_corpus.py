@@ -18,9 +18,15 @@ _ASK = "import numpy; model.predict(numpy.array([[4.0] * 4, [-4.0] * 4] * 32))"
 CONTROLS = {
     "lightgbm": f"import lightgbm\nmodel = lightgbm.Booster(model_file=path)\n{_ASK}",
     "catboost": f"import catboost\nmodel = catboost.CatBoost().load_model(path)\n{_ASK}",
+    "catboost-categories": (
+        "import catboost\nmodel = catboost.CatBoost().load_model(path)\n"
+        "rows = [[city, 30.0, 'a', '3'] for city in ('Rome', 'Oslo', 'Köln', '', 'Bern')]\n"
+        "model.predict(catboost.Pool(rows, cat_features=[0, 2, 3]))"
+    ),
     "lightgbm-in-a-pickle": f"import pickle\nmodel = pickle.load(open(path, 'rb'))\n{_ASK}",
 }
 _ROWS = np.random.default_rng(0).normal(size=(200, 4))
+_BUCKETS = 1  # TCtrValueTable.IndexHashRaw
 _NO_CONTROL = "the installed LightGBM reads it without dying, what it answers is not defined"
 
 
@@ -107,6 +113,25 @@ def _cbm(field: int, value: int) -> Callable[[Path, Path], Path]:
     return build
 
 
+def _tables(number: int, value: int, place: int = 0, width: int = 4) -> Callable[[Path, Path], Path]:
+    """A .cbm whose first table of categories has another number at `place` of all its buckets (field 1), or another field."""
+
+    def build(folder: Path, _: Path) -> Path:
+        data = bytearray((Path(__file__).parents[1] / "data" / "trees" / "categories.cbm").read_bytes())
+        start = 8 + int.from_bytes(data[4:8], "little") + 8
+        table = start + int.from_bytes(data[start : start + 4], "little")
+        field = table + _offset(bytes(data), table, number)
+        first, count = (field, 1) if number != _BUCKETS else (_follow(bytes(data), field) + 4, 8)
+        for bucket in range(count):
+            spot = first + bucket * 12 + place
+            data[spot : spot + width] = value.to_bytes(width, "little")
+        path = folder / "model.cbm"
+        path.write_bytes(data)
+        return path
+
+    return build
+
+
 def _follow(data: bytes, place: int) -> int:
     return place + int.from_bytes(data[place : place + 4], "little")
 
@@ -134,6 +159,10 @@ def hostile_cases() -> Iterator[Case]:
     refused = "CatBoost 1.2.10 checks this itself, or answers something undefined"
     for field, name in ((1, "split"), (2, "size"), (3, "start"), (17, "packed-split")):
         yield Case("O10", f"catboost-{name}", _cbm(field, 2**31 - 1), why_not=refused)
+    for name, build in (("index", _tables(_BUCKETS, 2**31 - 1, 8)), ("classes", _tables(4, 2**30))):
+        yield Case("O10", f"catboost-table-{name}", build, "catboost-categories", library="catboost", control_kind="crash")
+    endless = "CatBoost 1.2.10 searches a table without an empty bucket for ever"
+    yield Case("O10", "catboost-table-full", _tables(_BUCKETS, 7, 0, 8), why_not=endless)
     yield Case("F11", "partial-of-system", _partial("os:system"), "pickle")
     allowed = "sklearn.linear_model._logistic:LogisticRegression"
     kept = "no code: it only shows that not even what is allowed may be kept"
