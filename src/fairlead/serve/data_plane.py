@@ -80,9 +80,10 @@ class DataPlane:
         self._monotonic = monotonic
         self.in_flight = 0
 
-    async def infer(self, request: InferRequest) -> InferResponse:
-        """Return the answer to `request`; see the module for the errors."""
-        served = self.table.resolve(request.model, request.version, request.label)
+    async def infer(self, request: InferRequest, served: ServedVersion | None = None) -> InferResponse:
+        """Return the answer to `request`; see the module for the errors. `served` is the version where that was found already, and kept."""
+        if served is None:
+            served = self.table.resolve(request.model, request.version, request.label)
         asked = await self._ask_asleep(request, served) if served.is_asleep else self.ask(request, served)
         ticket = asked.ticket
         if ticket is not None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from fairlead.serve.data_plane import DataPlane
 from fairlead.serve.http.about import AboutHandlers
-from fairlead.serve.http.body import body_form, read_body
+from fairlead.serve.http.body import body_form, is_long, read_body, read_long_body
 from fairlead.serve.http.direct import DirectInference
 from fairlead.serve.http.encoding import WORTHWHILE_BYTES, encoded
 from fairlead.serve.http.limits import HttpLimits
@@ -76,7 +76,9 @@ class Api:
             if route.accepts is Accepts.NOTHING:
                 call = Call(request, match.parameters)
             else:
-                body = read_body(body_form(request.headers, route.accepts), request.body, self._job.limits)
+                form, limits = body_form(request.headers, route.accepts), self._job.limits
+                is_short = not is_long(form, request.body)
+                body = read_body(form, request.body, limits) if is_short else await read_long_body(form, request.body, limits)
                 call = Call(request, match.parameters, body.text, body.binary, body.is_csv)
             reply = await route.handler(call)
         except Exception as error:  # noqa: BLE001 - the last resort: a mistake of ours must not end the server, nor show itself

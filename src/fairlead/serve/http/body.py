@@ -6,6 +6,7 @@ TooLargeError, RequestError (damaged, too deep, not JSON). Depth and size are me
 
 from __future__ import annotations
 
+import asyncio
 import re
 import zlib
 from collections.abc import Mapping
@@ -14,13 +15,15 @@ from typing import TypeVar
 import msgspec
 
 from fairlead.errors import RequestError, TooLargeError, UnsupportedError
-from fairlead.serve.http.decoded_size import check_csv, check_json
+from fairlead.serve.http.decoded_size import check_csv, check_json, check_json_in_steps
 from fairlead.serve.http.limits import HttpLimits
 from fairlead.serve.http.media_type import MediaKind, media_kind
 from fairlead.serve.http.routes import Accepts
+from fairlead.serve.http.steps import LONG_BYTES, in_turn
 
 T = TypeVar("T")
 _WINDOW_BITS = {b"gzip": 31, b"x-gzip": 31, b"deflate": 15}  # deflate in HTTP is zlib's format (RFC 9110, 8.4.1.2)
+_LONG_ENCODED_BYTES = 2**12  # it may become a thousand times as much
 _LENGTH = re.compile(rb"[0-9]{1,12}")
 
 
@@ -72,6 +75,22 @@ def read_body(form: BodyForm, body: bytes | bytearray, limits: HttpLimits) -> Bo
         raise RequestError("The request has no body.", hint="Send a JSON object.")
     check_json(body, limits.json_depth, limits.body_bytes)
     return Body(body)
+
+
+async def read_long_body(form: BodyForm, body: bytes | bytearray, limits: HttpLimits) -> Body:
+    """Return what `read_body` returns, while others in the event loop have their turns."""
+    if form.encoding != b"identity":
+        body = await asyncio.to_thread(decompress, form.encoding, body, limits.body_bytes)
+        form = BodyForm(is_csv=form.is_csv, is_optional=form.is_optional, json_bytes=form.json_bytes)
+    if form.is_csv or form.json_bytes is not None or not body:
+        return read_body(form, body, limits)
+    await in_turn(check_json_in_steps(body, limits.json_depth, limits.body_bytes))
+    return Body(body)
+
+
+def is_long(form: BodyForm, body: bytes | bytearray) -> bool:
+    """Whether reading the body takes so long that others must have their turns meanwhile."""
+    return len(body) > (LONG_BYTES if form.encoding == b"identity" else _LONG_ENCODED_BYTES)
 
 
 def _check_kind(headers: Mapping[bytes, bytes], accepts: Accepts) -> MediaKind:

@@ -6,9 +6,12 @@ itself takes no more memory than the bytes and a few MiB. For bytes that are not
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 
 from fairlead.errors import RequestError, TooLargeError
+from fairlead.serve.http.steps import Steps, at_once
 
 GROWTH = 4  # JSON may take this many times the limit of a body: for numbers, that is the limit exactly once they are FP64
 _NOT_STRUCTURE = bytes(byte for byte in range(256) if byte not in b'[]{}",')
@@ -23,14 +26,20 @@ _FIELD_BYTES, _LINE_BYTES = 64, 128  # what a field and a line of CSV take, as t
 _DEAREST = 80  # bytes in memory per byte of JSON, at most: `{},{},...`
 _PIECE_BYTES = 2**18
 _SHORT_BYTES = 1024
+_NO_BACKSLASH = re.compile(rb"[^\\]")
 
 
 def check_json(text: bytes | bytearray, depth_limit: int, body_limit: int) -> None:
     """Raise RequestError for JSON that is too deep, TooLargeError for JSON that grows to more than GROWTH times `body_limit`."""
+    at_once(check_json_in_steps(text, depth_limit, body_limit))
+
+
+def check_json_in_steps(text: bytes | bytearray, depth_limit: int, body_limit: int) -> Steps[None]:
+    """Do what `check_json` does."""
     size_limit = GROWTH * body_limit
     if len(text) * _DEAREST <= size_limit and _has_few_brackets(text, depth_limit):
         return
-    depth, size = measure(text, depth_limit, size_limit)
+    depth, size = yield from measure(text, depth_limit, size_limit)
     if depth > depth_limit:
         raise RequestError(f"The JSON is nested more than {depth_limit} levels deep, the limit.")
     if size > size_limit:
@@ -46,15 +55,21 @@ def check_csv(text: bytes | bytearray, body_limit: int) -> None:
         )
 
 
-def measure(text: bytes | bytearray, depth_limit: int, size_limit: int) -> tuple[int, int]:
+def measure(text: bytes | bytearray, depth_limit: int, size_limit: int) -> Steps[tuple[int, int]]:
     """Return the depth and the size in bytes once decoded; looks no further than to where one is above its limit."""
-    if b"\\" in text:
-        text = text.replace(b"\\\\", b"").replace(b'\\"', b"")
-    structure = np.frombuffer(text.translate(None, _NOT_STRUCTURE), dtype=np.uint8)
-    level = depth = size = 0
+    level = depth = size = place = 0
     is_inside = 0  # of a text: what stands there is no structure
-    for place in range(0, structure.size, _PIECE_BYTES):
-        piece = structure[place : place + _PIECE_BYTES]
+    while place < len(text):
+        end = place + _PIECE_BYTES
+        if text[end - 1 : end] == b"\\":  # a backslash and what it escapes belong to one piece
+            other = _NO_BACKSLASH.search(text, end)
+            end = len(text) if other is None else other.end()
+        part, place = text[place:end], end
+        if b"\\" in part:
+            part = part.replace(b"\\\\", b"").replace(b'\\"', b"")
+        piece = np.frombuffer(part.translate(None, _NOT_STRUCTURE), dtype=np.uint8)
+        if not piece.size:
+            continue
         inside = (np.cumsum(piece == ord('"'), dtype=np.uint8) + is_inside) & 1
         is_inside = int(inside[-1])
         piece = piece[inside == 0]
@@ -64,6 +79,7 @@ def measure(text: bytes | bytearray, depth_limit: int, size_limit: int) -> tuple
             size += int(_COSTS[piece].sum())
         if depth > depth_limit or size > size_limit:
             break
+        yield
     return depth, size
 
 

@@ -13,16 +13,17 @@ from typing import TypeAlias
 import msgspec
 
 from fairlead.errors import FairleadError
-from fairlead.serve.data_plane import Asked, DataPlane
-from fairlead.serve.http.body import BodyForm, body_form, read_body
+from fairlead.serve.data_plane import Asked, DataPlane, InferResponse
+from fairlead.serve.http.body import BodyForm, body_form, is_long, read_body
 from fairlead.serve.http.eager import start
 from fairlead.serve.http.encoding import WORTHWHILE_BYTES, encoded
 from fairlead.serve.http.gate import Finish, Going
 from fairlead.serve.http.limits import HttpLimits
 from fairlead.serve.http.message import HttpRequest, Memo, Reply
 from fairlead.serve.http.routes import Accepts, Call, Router
+from fairlead.serve.http.steps import in_turn
 from fairlead.serve.http.v2 import Reading, parse_version, read_request
-from fairlead.serve.http.v2_answer import answer
+from fairlead.serve.http.v2_answer import answer, answer_in_steps, is_long_answer
 
 Refuse: TypeAlias = Callable[[HttpRequest, Exception], Reply]
 
@@ -52,7 +53,7 @@ class DirectInference:
         head = memo.known
         if head is None:
             head = memo.known = self._read_head(request)
-        if head is False:
+        if head is False or is_long(head.form, request.body):
             return None
         try:
             served = self.plane.table.resolve(head.name, head.number)
@@ -112,7 +113,11 @@ class Exchange(msgspec.Struct, eq=False):
     def go_on(self) -> None:
         """The engine has answered, or the request failed."""
         try:
-            reply = answer(self.asked.response(), self.reading.identity, self.reading.raw)
+            response = self.asked.response()
+            if is_long_answer(response, self.reading.raw):
+                start(self._finish_long(response))
+                return
+            reply = answer(response, self.reading.identity, self.reading.raw)
         except CancelledError:
             return
         except Exception as error:  # noqa: BLE001 - the last resort, as for every request
@@ -121,6 +126,9 @@ class Exchange(msgspec.Struct, eq=False):
             start(self._finish_encoded(reply))
         else:
             self.finish(self.request, reply)
+
+    async def _finish_long(self, response: InferResponse) -> None:
+        await self._finish_encoded(await in_turn(answer_in_steps(response, self.reading.identity, self.reading.raw)))
 
     async def _finish_encoded(self, reply: Reply) -> None:
         self.finish(self.request, await encoded(reply, self.accept_encoding))

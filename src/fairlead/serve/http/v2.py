@@ -6,16 +6,19 @@ Takes routed calls; gives replies. Raises FairleadErrors, which the api maps to 
 
 from __future__ import annotations
 
+import asyncio
 import re
 
 import msgspec
 
 from fairlead.core.interface import Tensors, TensorSpec, shorten
 from fairlead.errors import NotFoundError
-from fairlead.serve.data_plane import DataPlane, InferRequest
+from fairlead.serve.data_plane import DataPlane, InferRequest, InferResponse
+from fairlead.serve.http.long_lists import Cut, cut_request
 from fairlead.serve.http.message import HttpRequest, Reply, json_reply
 from fairlead.serve.http.routes import Call
-from fairlead.serve.http.v2_answer import answer, raw_outputs
+from fairlead.serve.http.steps import LONG_BYTES, in_turn
+from fairlead.serve.http.v2_answer import answer, answer_in_steps, is_long_answer, raw_outputs
 from fairlead.serve.http.v2_request import decode_request, raw_input, read_inputs
 from fairlead.serve.model_table import ServedVersion
 from fairlead.serve.parameters import NONE, read_parameters
@@ -23,6 +26,7 @@ from fairlead.serve.records import column_names
 from fairlead.serve.trace_context import read_trace
 
 _NONE_RAW: frozenset[str] = frozenset()
+_NO_ARRAYS: Tensors = {}
 _VERSION = re.compile(r"v?([1-9][0-9]{0,8})")
 
 
@@ -54,11 +58,31 @@ class V2Handlers:
 
     def __init__(self, plane: DataPlane) -> None:
         self._plane = plane
+        self._turn = asyncio.Lock()
 
     async def infer(self, call: Call) -> Reply:
         """POST .../infer. Nothing waits between finding the version and asking it, so it cannot be switched in between."""
-        reading = read_request(call, self._resolve(call))
-        return answer(await self._plane.infer(reading.request), reading.identity, reading.raw)
+        served = self._resolve(call)
+        if call.binary is None and len(call.text) > LONG_BYTES:
+            reading, response = await self._infer_long(call, served)
+        else:
+            reading = read_request(call, served)
+            response = await self._plane.infer(reading.request)
+        if is_long_answer(response, reading.raw):
+            return await in_turn(answer_in_steps(response, reading.identity, reading.raw))
+        return answer(response, reading.identity, reading.raw)
+
+    async def _infer_long(self, call: Call, served: ServedVersion) -> tuple[Reading, InferResponse]:
+        """Read a long body while others have their turns, one at a time, and ask the version that it was read for."""
+        table = self._plane.table
+        table.begin_request(served)  # it is not let go meanwhile
+        try:
+            async with self._turn:
+                cut = await in_turn(cut_request(served.interface, call.text))
+            reading = read_request(call, served, cut)
+            return reading, await self._plane.infer(reading.request, served)
+        finally:
+            table.end_request(served)
 
     async def metadata(self, call: Call) -> Reply:
         """GET /v2/models/{name}[/versions/{version}]."""
@@ -106,19 +130,19 @@ class Reading(msgspec.Struct, frozen=True):
     raw: frozenset[str] | None
 
 
-def read_request(call: Call, served: ServedVersion) -> Reading:
-    """Return what a body asks of `served`; one without JSON is a raw tensor, and asks for raw outputs.
+def read_request(call: Call, served: ServedVersion, cut: Cut | None = None) -> Reading:
+    """Return what a body asks of `served`; one without JSON is a raw tensor, and asks for raw outputs. `cut` is what was read of it.
 
     The decoded JSON is let go here: while a request waits, its lists of numbers would push those of others out of the caches.
     """
     if call.binary is not None and not call.text:
         return Reading(infer_request(served, raw_input(served.interface, call.binary), call.request), None, None)
-    body = decode_request(served.interface, call.text, is_raw=call.binary is not None)
+    body = decode_request(served.interface, call.text, is_raw=call.binary is not None) if cut is None else cut.request
     parameters = NONE if body.parameters is None else read_parameters(body.parameters)
     choices = body.outputs
     request = InferRequest(
         served.version.name,
-        read_inputs(served.interface, body, call.binary),
+        read_inputs(served.interface, body, call.binary, _NO_ARRAYS if cut is None else cut.arrays),
         served.version.number,
         tuple(choice.name for choice in choices) if choices else (),
         call.request.request_id,

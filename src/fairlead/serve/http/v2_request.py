@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 import msgspec
 
 from fairlead.core.dtype import DType
-from fairlead.core.interface import Array, Interface, TensorSpec, shorten
+from fairlead.core.interface import Array, Interface, Tensors, TensorSpec, shorten
 from fairlead.errors import RequestError
 from fairlead.serve.http.body import decode, unreadable
 from fairlead.serve.parameters import check_tensor_parameters
@@ -69,6 +69,7 @@ class AnyRequest(msgspec.Struct):
     parameters: Given | None = None
 
 
+_NONE: Tensors = {}
 InferBody: TypeAlias = FloatRequest | AnyRequest
 _FLOATS = msgspec.json.Decoder(FloatRequest)
 _ANY = msgspec.json.Decoder(AnyRequest)
@@ -95,9 +96,11 @@ def _takes_floats(interface: Interface) -> bool:
     return True
 
 
-def read_inputs(interface: Interface, request: InferBody, binary: memoryview | None = None) -> dict[str, Array]:
-    """Return arrays by name. `binary` is what stands behind the JSON: the bytes of the inputs that have binary_data_size, in order."""
-    if binary is None and len(request.inputs) == 1 == len(interface.inputs):  # most models have one input
+def read_inputs(interface: Interface, request: InferBody, binary: memoryview | None = None, ready: Tensors = _NONE) -> dict[str, Array]:
+    """Return arrays by name. `binary` is what stands behind the JSON: the bytes of the inputs that have binary_data_size, in order; `ready`
+    holds the elements of inputs that were decoded before, flat, as many as their shapes say.
+    """
+    if binary is None and not ready and len(request.inputs) == 1 == len(interface.inputs):  # most models have one input
         only, spec = request.inputs[0], interface.inputs[0]
         if only.name == spec.name and not only.parameters:
             return {spec.name: _read(spec, only, None)}
@@ -115,8 +118,11 @@ def read_inputs(interface: Interface, request: InferBody, binary: memoryview | N
                 place += size
         if tensor.name in inputs or tensor.name in columns:
             raise RequestError(f"Input '{shorten(tensor.name)}' is given twice.")
-        if tensor.name in specs:
+        if tensor.name in ready:
+            inputs[tensor.name] = ready[tensor.name].reshape(tensor.shape)
+        elif tensor.name in specs:
             inputs[tensor.name] = _read(specs[tensor.name], tensor, raw)
+        if tensor.name in inputs:
             continue
         tables = tables or {column: spec for spec in interface.inputs for column in spec.columns}
         if tensor.name not in tables:

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from fairlead.errors import RequestError, TooLargeError
 from fairlead.serve.http.decoded_size import check_json, measure
+from fairlead.serve.http.steps import at_once
 
 ANY = 2**40
 
@@ -29,7 +30,7 @@ values = st.recursive(
 @given(values, st.integers(0, 6), st.booleans())
 def test_the_depth_on_the_bytes_is_the_depth_of_the_value(value, limit, is_ascii) -> None:
     text = json.dumps(value, ensure_ascii=is_ascii).encode()
-    assert measure(text, 1000, ANY)[0] == depth_of(value)
+    assert at_once(measure(text, 1000, ANY))[0] == depth_of(value)
     assert is_taken(text, limit) == (depth_of(value) <= limit)
 
 
@@ -37,7 +38,7 @@ def test_the_depth_on_the_bytes_is_the_depth_of_the_value(value, limit, is_ascii
 @example(b"")
 def test_any_bytes_can_be_measured(data) -> None:
     check_json(data, 200, 2**20)
-    measure(data, 0, 0)
+    at_once(measure(data, 0, 0))
 
 
 def is_taken(text: bytes, limit: int) -> bool:
@@ -56,8 +57,8 @@ def test_a_depth_of_exactly_the_limit_is_taken() -> None:
 @pytest.mark.parametrize("filler", [b"", b"0" * 300_000, b'"' + b"x" * 300_000 + b'"', b'"",' * 100_000, b'"\\\\\\"[",' * 50_000])
 def test_what_is_measured_in_pieces_is_measured_right(filler) -> None:
     deep = b"[" * 50 + filler + b"[" * 60
-    assert measure(deep, 1000, ANY)[0] == 110
-    assert measure(filler + b'"[[["' + filler + b"[{}]", 1000, ANY)[0] == 2
+    assert at_once(measure(deep, 1000, ANY))[0] == 110
+    assert at_once(measure(filler + b'"[[["' + filler + b"[{}]", 1000, ANY))[0] == 2
 
 
 GROWING = {
@@ -74,7 +75,7 @@ GROWING = {
 @pytest.mark.parametrize("item", GROWING.values(), ids=GROWING)
 def test_nothing_takes_more_memory_than_was_measured(item) -> None:
     text = b"[" + item * 50_000 + b"0]"
-    size = measure(text, 1000, ANY)[1]
+    size = at_once(measure(text, 1000, ANY))[1]
     tracemalloc.start()
     value = msgspec.json.decode(text)
     taken = tracemalloc.get_traced_memory()[0]
