@@ -1,8 +1,8 @@
-"""The ranges of a network's activations, measured on rows: what 8 bits have to cover.
+"""What a network's activations look like on rows: ranges, which 8 bits have to cover, and second moments.
 
-Takes a float32 model and rows by input name; gives (lowest, highest) by value name. Rows pass twice, in small batches: once for the
-extremes, once for a histogram where the method asks for one, so that memory does not grow with the rows. Raises UnsupportedError without
-rows, DataError where an activation is not finite. Deterministic; changes nothing.
+Takes a float32 model and rows by input name; gives (lowest, highest) or a matrix by value name. Rows pass in small batches, and for ranges
+twice: once for the extremes, once for a histogram where the method asks for one, so that memory does not grow with the rows. Raises
+UnsupportedError without rows, DataError where an activation is not finite. Deterministic; changes nothing.
 
 Methods. minmax: everything seen. percentile: without the 0.01 % of values at either end. mse: the cut of both ends that loses the smallest
 sum of squares when 256 levels cover the rest. entropy: the cut whose levels keep most of the information, by the Kullback-Leibler
@@ -12,6 +12,7 @@ neighbours do.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -26,6 +27,7 @@ METHODS = ("minmax", "percentile", "mse", "entropy")
 ROW_LIMIT = 512  # more rows widen ranges and take longer
 _BATCH = 32
 _BATCH_BYTES = 2**26  # of activations at a time
+_WIDEST = 4096  # channels with a second moment
 _BINS = 2048
 _LEVELS = 256
 _TAIL = 1e-4  # of the values, at either end
@@ -57,6 +59,23 @@ def measure_ranges(model: Any, rows: Tensors | None, operators: Sequence[str], m
             if name in counts:
                 counts[name] += np.histogram(values, _BINS, range=_wide(extremes[name]))[0]
     return {name: _cut(method, counts[name], _wide(extremes[name])) for name in extremes}
+
+
+def second_moments(model: Any, channels: Mapping[str, int], rows: Tensors) -> dict[str, Array]:
+    """Return x x^T averaged over `rows` for the values named in `channels`, x along the axis given there: (channels, channels) each.
+
+    Left out are values with more than 4096 channels, which would not fit, and those that are not finite or not float32.
+    """
+    names = list(channels)
+    sums: dict[str, Array] = {}
+    counts: Counter[str] = Counter()
+    for outputs in _run(_session(model, names), names, rows):
+        for name, values in outputs.items():
+            flat = np.moveaxis(values, channels[name], -1).reshape(-1, values.shape[channels[name]]).astype(np.float64)
+            if flat.shape[1] <= _WIDEST and len(flat):
+                sums[name] = sums.get(name, 0.0) + flat.T @ flat
+                counts[name] += len(flat)
+    return {name: total / counts[name] for name, total in sums.items() if np.isfinite(total).all()}
 
 
 def first_rows(rows: Tensors | None, limit: int = ROW_LIMIT) -> dict[str, Array]:

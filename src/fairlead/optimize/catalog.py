@@ -86,7 +86,7 @@ _TRAITS: Mapping[str, PassTraits] = {
         0.25,
         settings={"bits": (8, 4), "block": (128, 32), "least_elements": (2**18,)},
     ),
-    "factorize_dense": PassTraits(PassKind.LOSSY, 0.25, settings={"energy": (0.99, 0.999, 0.95, 0.9), "rank_ratio": (0.0,)}),
+    "factorize_dense": PassTraits(PassKind.LOSSY, 0.25, settings={"energy": (0.99, 0.999, 0.995, 0.98), "rank_ratio": (0.0,)}),
     "quantize_mixed_int8": PassTraits(
         PassKind.LOSSY,
         0.25,

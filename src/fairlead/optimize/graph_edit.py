@@ -101,6 +101,14 @@ def put_first(graph: Any, nodes: Sequence[Any]) -> None:
     graph.node.extend(behind)
 
 
+def drop_unused_weights(graph: Any) -> None:
+    """Forget the initializers that no node uses, neither inside of control flow."""
+    used = {name for node in graph.node for name in node.input} | set(names_within(graph)) | names_of_surface(graph)
+    kept = [tensor for tensor in graph.initializer if tensor.name in used]
+    del graph.initializer[:]
+    graph.initializer.extend(kept)
+
+
 def refuse_other_floats(graph: Any, name: str) -> None:
     """Raise UnsupportedError where the model's weights are floats, and none of 32 bits."""
     kinds = {tensor.data_type for tensor in graph.initializer if tensor.data_type in _OTHER_FLOATS and element_count(tensor) > 1}

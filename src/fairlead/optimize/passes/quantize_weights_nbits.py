@@ -22,9 +22,8 @@ from fairlead.errors import SpecError, UnsupportedError
 from fairlead.optimize.graph_edit import (
     STANDARD_DOMAINS,
     constants_to_initializers,
+    drop_unused_weights,
     free_name,
-    names_of_surface,
-    names_within,
     refuse_other_floats,
     taken_names,
     weights_of,
@@ -58,7 +57,7 @@ def quantize_weights_nbits(job: PassJob) -> PassResult:
         )
     del graph.node[:]
     graph.node.extend(nodes)
-    maker.drop_unused()
+    drop_unused_weights(graph)
     if not any(item.domain == _DOMAIN for item in model.opset_import):
         model.opset_import.append(helper.make_opsetid(_DOMAIN, 1))
     keep_surface(model, original)
@@ -119,13 +118,6 @@ class _Maker:
             self._graph.initializer.extend(numpy_helper.from_array(one, name) for one, name in zip((packed, scales), names, strict=True))
             self._stored[key] = names[0], names[1]
         return self._stored[key]
-
-    def drop_unused(self) -> None:
-        """Forget the weights that nobody uses any more."""
-        used = {name for node in self._graph.node for name in node.input} | set(names_within(self._graph)) | names_of_surface(self._graph)
-        kept = [tensor for tensor in self._graph.initializer if tensor.name in used]
-        del self._graph.initializer[:]
-        self._graph.initializer.extend(kept)
 
 
 def _packed(weight: Array, bits: int, block: int) -> tuple[Array, Array]:
