@@ -23,7 +23,7 @@ from fairlead.optimize.training.lessons import Lessons, lessons_for, training_ro
 from fairlead.optimize.training.network import Network, network_of
 from fairlead.optimize.training.objective import Objective, objective_of, target_of
 from fairlead.optimize.training.prepare import trainable_copy, write_model
-from fairlead.optimize.training.proof import prove
+from fairlead.optimize.training.proof import TOLERANCE, prove
 
 _PROOF_ROWS = 16
 
@@ -49,10 +49,12 @@ class Course:
         """Return a few training rows."""
         return self.lessons.sample(_PROOF_ROWS)
 
-    def finish(self, network: Network, model: onnx.ModelProto, fits: list[Fit], notes: tuple[str, ...]) -> PassResult:
+    def finish(
+        self, network: Network, model: onnx.ModelProto, fits: list[Fit], notes: tuple[str, ...], *, tolerance: float = TOLERANCE
+    ) -> PassResult:
         """Write `model`, show that it answers as the trained `network`, and say what was done."""
         write_model(model, self.job.destination)
-        prove(network, onnx.load_model(self.job.destination), self.probe())
+        prove(network, onnx.load_model(self.job.destination), self.probe(), tolerance=tolerance)
         trained = sum(item.epoch_count for item in fits)
         seconds = sum(item.seconds for item in fits)
         last = fits[-1]

@@ -1,6 +1,6 @@
 """A model made ready for training, and written back: constants stored, vectors that layers share by accident parted.
 
-Pure: takes and gives models in memory, never changes the one it is given. What it does changes no answer.
+Takes and gives models in memory. What it does changes no answer.
 """
 
 from __future__ import annotations
@@ -20,12 +20,16 @@ _MOVING = frozenset({"Expand", "Slice", "Reshape", "Squeeze", "Unsqueeze", "Tran
 
 
 def trainable_copy(source: Path) -> onnx.ModelProto:
-    """Return the model at `source` with each Constant as a stored tensor, and with every vector of weights used in one place only.
+    """Return the model at `source`, readied for training."""
+    return readied(onnx.load_model(source))
+
+
+def readied(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return `model` with each Constant as a stored tensor, and with every vector of weights used in one place only; changes it.
 
     Clean-up stores equal tensors once: two layers whose biases happen to be all zeros would be trained, and cut, as one. Matrices that
     several operators use stay shared: a model that shares those means it.
     """
-    model = onnx.load_model(source)
     constants_to_initializers(model.graph)
     stored = {tensor.name for tensor in model.graph.initializer}
     kept = [value for value in model.graph.input if value.name not in stored]
