@@ -62,6 +62,9 @@ class Settings:
     verify_call_count: int = _setting(1000, "Timed calls per batch size, at most.")
     verify_time_s: float = _setting(1.0, "Time spent on timed calls per batch size, at most.")
     engines: str = _setting("", "Engines that `deploy` may choose from, separated by commas; empty: all that are installed.")
+    search_time_s: float = _setting(
+        60.0, "Time that `deploy` spends on finding a compressed model where the converted one does not keep the promise; 0: none."
+    )
     engine_choice_time_s: float = _setting(0.3, "Time spent per engine and batch size on finding out which one is fastest.")
 
 

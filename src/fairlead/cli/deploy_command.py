@@ -12,8 +12,9 @@ from fairlead.app.deploy import Deployed
 from fairlead.app.deploy import deploy as run_deploy
 from fairlead.app.requests import Flags, build_request
 from fairlead.app.wiring import House, build_house
-from fairlead.cli.printing import StepProgress, check_mark, emit_json, home_option, json_option, source_options, table
+from fairlead.cli.printing import Duration, StepProgress, check_mark, emit_json, home_option, json_option, source_options, table
 from fairlead.core.interface import Task
+from fairlead.core.search import Objective
 from fairlead.core.verdict import Verdict
 
 
@@ -28,6 +29,9 @@ from fairlead.core.verdict import Verdict
 @click.option("--cores", type=click.IntRange(1, 1024), help="CPU cores that one replica may use.  [default: 1]")
 @click.option("--engine", metavar="NAME", help="Run it by this engine only; the fastest here unless given. See fairlead doctor.")
 @source_options
+@click.option("--train", type=click.Path(path_type=Path), help="Rows with right answers that passes may train on; none of --data's.")
+@click.option("--budget", type=Duration(), help="Time for finding a compressed model: 90s, 10m; 0: do not look for one.")
+@click.option("--objective", type=click.Choice([one.value for one in Objective]), help="What a compressed model should have little of.")
 @click.option("--alias", help="Alias to point at the new version.  [default: production]")
 @click.option("--report", type=click.Path(path_type=Path), help="Also write the HTML report here, green or red.")
 @click.option("--serve", "stays", is_flag=True, help="Stay and serve it.")
@@ -38,10 +42,15 @@ def deploy(*, stays: bool, home: str | None, as_json: bool, **flags: object) -> 
 
     Without --data, rows are drawn from the interface: shapes, speed and agreement with the original are proven then, quality is not.
 
+    Where the converted model does not keep the promise and a requirement says what may be lost (accuracy_drop<=0.005), a compressed one is
+    looked for; with --train, --budget or --objective always.
+
     \b
     Examples:
       fairlead deploy model.h5 --name digits --data digits.npz \\
           --require "accuracy>=0.95" --require "accuracy_drop<=0.005" --require "p99_ms<=10"
+      fairlead deploy model.h5 --data digits.npz --train train.npz \\
+          --require "p99_ms<=1" --require "size_mb<=0.1" --require "accuracy_drop<=0.005"
       fairlead deploy churn.joblib --data churn.csv --target churned --require "f1>=0.8"
       fairlead deploy net.pt --model-class net:Net --data rows.npz
       fairlead deploy                      # everything from ./fairlead.yaml
@@ -49,7 +58,7 @@ def deploy(*, stays: bool, home: str | None, as_json: bool, **flags: object) -> 
     \b
     Promises: accuracy f1 auc ece rmse mae (also accuracy_drop, rmse_rise: against the original)
               p50_ms p95_ms p99_ms throughput_rps (also at a batch: p99_ms@32) size_mb memory_mb cores
-              decision_flips max_abs_diff, or your own: package.module:function
+              decision_flips max_abs_diff explanation_agreement, or your own: package.module:function
     """
     request = build_request(Flags(command=shlex.join(["fairlead", *sys.argv[1:]]), **flags))  # type: ignore[arg-type]
     house = build_house(home)
@@ -69,7 +78,7 @@ def _describe(deployed: Deployed) -> str:
     label, name = deployed.version.label, deployed.version.name
     commands = [
         ("serve it", f"fairlead serve {name}"),
-        ("look at it", f"fairlead show {label}"),
+        ("look at it", f"fairlead report {label} --open"),
         ("take it back", f"fairlead rollback {name}"),
     ]
     lines = [f"  {what + ':':<14} {command}" for what, command in commands]

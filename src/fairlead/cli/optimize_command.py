@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 import sys
 from pathlib import Path
@@ -15,7 +14,7 @@ from fairlead.app.optimize_model import Optimized, OptimizeRequest, optimize_mod
 from fairlead.app.source_options import parse_options
 from fairlead.app.wiring import build_house
 from fairlead.cli.deploy_command import checks_table
-from fairlead.cli.printing import StepProgress, emit_json, home_option, json_option, source_options, table
+from fairlead.cli.printing import Duration, StepProgress, emit_json, home_option, json_option, source_options, table
 from fairlead.core.interface import Task
 from fairlead.core.manifest import readable_size
 from fairlead.core.pass_use import parse_passes
@@ -24,21 +23,6 @@ from fairlead.core.search import Objective, PointStatus, SearchPoint, SearchResu
 from fairlead.core.target import Target
 
 _SHOWN = 12
-
-
-class Duration(click.ParamType[float]):
-    """A time as a person writes it: 90s, 10m, 1h, or seconds."""
-
-    name = "time"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Return seconds."""
-        if isinstance(value, float):
-            return value
-        match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(s|m|min|h|)\s*", str(value))
-        if match is None or float(match[1]) <= 0:
-            self.fail(f"'{value}' is not a time. Write it like 90s, 10m or 1h.", param, ctx)
-        return float(match[1]) * {"h": 3600, "m": 60, "min": 60}.get(match[2], 1)
 
 
 @click.command()

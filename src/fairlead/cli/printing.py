@@ -34,6 +34,21 @@ class ByteSize(click.ParamType[int]):
         return int(float(match[1]) * self._UNITS[match[2].lower()])
 
 
+class Duration(click.ParamType[float]):
+    """A time as a person writes it: 90s, 10m, 1h, or seconds."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return seconds."""
+        if isinstance(value, float):
+            return value
+        match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(s|m|min|h|)\s*", str(value))
+        if match is None:
+            self.fail(f"'{value}' is not a time. Write it like 90s, 10m or 1h.", param, ctx)
+        return float(match[1]) * {"h": 3600, "m": 60, "min": 60}.get(match[2], 1)
+
+
 def json_option(function: F) -> F:
     """Add --json to a command."""
     return click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")(function)
