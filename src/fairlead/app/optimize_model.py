@@ -21,6 +21,7 @@ from fairlead.app.intake import Intake, check_quality_has_data, take_in, to_onnx
 from fairlead.app.lineup import Trial
 from fairlead.app.search_model import Found, search
 from fairlead.app.search_options import SearchOptions
+from fairlead.app.search_trials import is_shortened
 from fairlead.app.wiring import House
 from fairlead.app.workspace import workspace
 from fairlead.core.conversion import MAIN_FILE, RuntimeForm
@@ -200,6 +201,7 @@ def _script(request: OptimizeRequest, found: Found, evidence: Evidence) -> str:
     digest = result.digests["best"]
     steps = evidence.lineage.steps
     digest = next((step.output_digest for step in reversed(steps) if step.room in ("optimize", "convert") and passes), digest)
+    is_cut = any(is_shortened(step) for step in steps)
     versions = ", ".join(f"{name} {version}" for name, version in result.versions.items())
     lines = [
         "#!/bin/sh",
@@ -208,6 +210,7 @@ def _script(request: OptimizeRequest, found: Found, evidence: Evidence) -> str:
         f"# source {result.digests['source']}",
         *(f"# {name} {result.digests[name]}" for name in ("data", "training") if result.digests.get(name)),
         f"# versions: {versions}",
+        *(["# Training was shortened by the time limit: the bytes will differ. A longer --budget lets it end."] if is_cut else []),
         "set -eu",
         'out="${1:-reproduced}"',
         f"export FAIRLEAD_SEED={result.seed}",

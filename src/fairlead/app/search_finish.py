@@ -145,6 +145,14 @@ def undo(best: Contender, trials: Trials, contenders: Sequence[Contender], meter
     return best, undone
 
 
+def trained_to_the_end(best: Contender, trials: Trials) -> Contender | None:
+    """Return the best made again where its training was shortened: only that can be reproduced. None where it was not, or is worse then."""
+    if not best.finding.recipe or trials.remake(best.finding.recipe) is None:
+        return None
+    again = _contender(best.finding.recipe, best, trial_contenders(trials))
+    return again if again is not None and again.is_whole >= best.is_whole else None
+
+
 def _contender(recipe: Recipe, like: Contender, among: Sequence[Contender]) -> Contender | None:
     """The contender with that recipe which runs as `like` does."""
     same = [one for one in among if one.finding.recipe == recipe and one.candidate.form == like.candidate.form]

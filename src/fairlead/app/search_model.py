@@ -16,7 +16,17 @@ from pathlib import Path
 from fairlead._version import __version__
 from fairlead.app.lineup import Trial
 from fairlead.app.prove import Proof, prove
-from fairlead.app.search_finish import Contender, front_of, in_order, plain_contenders, settled, trial_contenders, undo, variants
+from fairlead.app.search_finish import (
+    Contender,
+    front_of,
+    in_order,
+    plain_contenders,
+    settled,
+    trained_to_the_end,
+    trial_contenders,
+    undo,
+    variants,
+)
 from fairlead.app.search_measure import Meter
 from fairlead.app.search_options import Rows, SearchOptions, divide_rows
 from fairlead.app.search_setup import Setup, set_up
@@ -179,8 +189,8 @@ def _finish(
     contenders = in_order([*found, *variants(tried, setup, trials, house, folder / "variants")], setup.objective)
     order = settled(contenders, setup.objective, meter)
     best, undone = undo(order[0], trials, order, meter)
-    every = [best, *(one for one in order if one.candidate.name != best.candidate.name)]
-    return every, undone
+    best = trained_to_the_end(best, trials) or best
+    return [best, *(one for one in order if one.candidate.name != best.candidate.name)], undone
 
 
 def _conclude(state: _State, house: House, folder: Path, progress: Progress) -> Found:

@@ -136,6 +136,7 @@ def _share(trial: Trial, rows: Rows, folder: Path) -> Path:
     """Write what trials read."""
     folder.mkdir(parents=True)
     (folder / "interface.json").write_bytes(dump(trial.conversion.interface))
+    (folder / "artifact.json").write_bytes(dump(trial.artifact))
     write_tensors(folder / "selection.npz", rows.selection.inputs)
     if rows.calibration is not None:
         write_tensors(folder / "calibration.npz", rows.calibration.inputs)

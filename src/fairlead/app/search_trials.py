@@ -20,6 +20,7 @@ from fairlead.app.trial_cache import TrialCache, key_of
 from fairlead.app.trial_process import TrialEnd, TrialJob, TrialPool
 from fairlead.core.conversion import MAIN_FILE, RuntimeForm, RuntimeModel
 from fairlead.core.lineage import Step
+from fairlead.core.pass_use import PassUse
 from fairlead.core.plan import Candidate
 from fairlead.core.search import PointStatus, SearchPoint
 from fairlead.engines.tensor_file import read_tensors
@@ -31,10 +32,11 @@ from fairlead.optimize.search.strategy import Strategy
 from fairlead.security.digests import digest_file
 from fairlead.stores.document import load
 
-_SHARE = 8  # of the budget that one trial may train for, at most
+_SHARE = 4  # of the budget that one trial may train for, at most
 _LEAST_S = 10.0
 _STARTING_S = 30.0  # of a trial's process, its libraries and its selection rows, beside what its passes may take
 _FOREVER_S = 30 * 86_400.0
+_SHORTENED = "shortened"
 Made = tuple[Path, tuple[Step, ...]]
 
 
@@ -53,6 +55,11 @@ class Limits:
 def name_of(recipe: Recipe) -> str:
     """What a person reads."""
     return " + ".join(map(str, recipe)) or "as-converted"
+
+
+def is_shortened(step: Step) -> bool:
+    """Whether the pass says that its time was too short for all that it would have done: it cannot be made again to the same bytes."""
+    return any("time limit" in note for note in step.notes)
 
 
 def texts(recipe: Recipe) -> tuple[str, ...]:
@@ -118,6 +125,25 @@ class Trials:
         self._conclude(recipe, end)
         return self.strategy.findings[-1]
 
+    def remake(self, recipe: Recipe) -> Finding | None:
+        """Make `recipe` again without a limit on its passes, where its training was shortened; None where that is not done."""
+        _, steps = self.made[texts(recipe)]
+        if not any(map(is_shortened, steps)) or self._left_s() <= 0:
+            return None
+        pool = TrialPool(1)
+        try:
+            pool.start(self._job(recipe, is_free=True))
+            end = pool.wait()
+        finally:
+            pool.close()
+        if end.is_late or end.reason:
+            return None
+        name = name_of(recipe)
+        self.points = [point for point in self.points if point.candidate.name != name]
+        self.strategy = replace(self.strategy, findings=tuple(one for one in self.strategy.findings if one.recipe != recipe))
+        self._conclude(recipe, end)
+        return self.strategy.findings[-1]
+
     def _left_s(self) -> float:
         return self.limits.ends_at - time.monotonic()
 
@@ -125,14 +151,14 @@ class Trials:
         """The candidate that a recipe stands for."""
         return Candidate(name_of(recipe), texts(recipe), ONNX_ENGINE, 1, "found by the search")
 
-    def _job(self, recipe: Recipe) -> TrialJob:
-        """Begin where an earlier trial has been: passes that it shares with one are not applied again."""
-        source, steps, done = self._prefix(recipe)
+    def _job(self, recipe: Recipe, *, is_free: bool = False) -> TrialJob:
+        """Begin where an earlier trial has been: what it shares with one is not done again. `is_free`: without a limit for each."""
+        left_s = max(self._left_s(), 0.0)
+        is_free = is_free or math.isinf(left_s)
+        source, steps, done = self._prefix(recipe, is_whole=is_free)
         self._cached_count[name_of(recipe)] = done
         self.made[texts(recipe[:done])] = (source, steps)
         self._number += 1
-        left_s = max(self._left_s(), 0.0)
-        is_free = math.isinf(left_s)
         time_s = 0.0 if is_free else min(max(self.limits.budget_s / _SHARE, _LEAST_S), left_s)
         return TrialJob(
             name=name_of(recipe),
@@ -143,30 +169,32 @@ class Trials:
             shared=self.setup.shared,
             seed=self.limits.seed,
             time_s=time_s,
-            limit_s=_FOREVER_S if is_free else min(1.5 * time_s + _STARTING_S, left_s),
+            limit_s=min(_FOREVER_S if is_free else 1.5 * time_s + _STARTING_S, left_s),
             memory_bytes=self.limits.memory_bytes,
         )
 
-    def _prefix(self, recipe: Recipe) -> tuple[Path, tuple[Step, ...], int]:
+    def _prefix(self, recipe: Recipe, *, is_whole: bool = False) -> tuple[Path, tuple[Step, ...], int]:
         source: Path = self.setup.trial.conversion.path
         steps: tuple[Step, ...] = ()
         for count, use in enumerate(recipe):
-            found = self._cache.get(self._key(source, use))
+            found = self._cache.get(self._key(source, use)) or (None if is_whole else self._cache.get(self._key(source, use, _SHORTENED)))
             if found is None:
                 return source, steps, count
             source, steps = found[0], (*steps, found[1])
         return source, steps, len(recipe)
 
-    def _key(self, source: Path, use: object) -> str:
-        settings = complete_settings(use)  # type: ignore[arg-type] # a PassUse
-        return key_of({"model": digest_file(source), "pass": use.name, "settings": settings, "release": __version__, **self.limits.facts})  # type: ignore[attr-defined]
+    def _key(self, source: Path, use: PassUse, kind: str = "") -> str:
+        """What decides the bytes; a pass that was shortened by its time is of another `kind`."""
+        facts = {"model": digest_file(source), "pass": use.name, "settings": complete_settings(use), "release": __version__, "kind": kind}
+        return key_of({**facts, **self.limits.facts})
 
     def _keep(self, recipe: Recipe, end: TrialEnd) -> Made:
         """Keep what the trial's passes made; return the last model and the steps to it."""
         source, steps = self.made[texts(recipe[: end.job.first])]
         for number in range(end.job.first, end.job.first + end.finished_count):
             step = load((end.job.folder / f"{number}.json").read_bytes(), Step)
-            source = self._cache.put(self._key(source, recipe[number]), end.job.folder / f"{number}.onnx", step)
+            kind = _SHORTENED if is_shortened(step) else ""
+            source = self._cache.put(self._key(source, recipe[number], kind), end.job.folder / f"{number}.onnx", step)
             steps = (*steps, step)
             self.made[texts(recipe[: number + 1])] = (source, steps)
         return source, steps

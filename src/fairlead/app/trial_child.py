@@ -18,6 +18,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from fairlead.app.wiring import build_sandbox
+from fairlead.core.artifact import Artifact
 from fairlead.core.dataset import Dataset
 from fairlead.core.interface import Interface
 from fairlead.core.plan import Candidate
@@ -27,6 +29,7 @@ from fairlead.errors import FairleadError
 from fairlead.optimize.job import Supplies
 from fairlead.optimize.stage import optimize
 from fairlead.security import kernel
+from fairlead.settings import load_settings
 from fairlead.stores.document import dump, load
 from fairlead.verify.run_rows import run_in_pieces
 
@@ -70,6 +73,8 @@ def _work(job: Mapping[str, Any]) -> None:
         rows=_tensors(shared / "calibration.npz"),
         training=_dataset(shared / "training.npz"),
         interface=interface,
+        artifact=load((shared / "artifact.json").read_bytes(), Artifact),
+        sandbox=build_sandbox(load_settings()),
         seed=job["seed"],
         thread_count=job["thread_count"],
         time_s=job["time_s"],

@@ -51,6 +51,8 @@ _PLACES: Mapping[str, Place] = {
     "clean_graph": Place(Room.GRAPH, Family.ANY, "clean"),
     "slim_graph": Place(Room.GRAPH, Family.ANY, "clean"),
     "merge_splits": Place(Room.GRAPH, _TREES),
+    "merge_trees": Place(Room.GRAPH, _TREES),
+    "train_tfmot": Place(Room.STRUCTURE, _NETWORK, "shape"),  # starts from the Keras model: nothing can stand before it
     "distill_network": Place(Room.STRUCTURE, _NETWORK, "shape"),
     "prune_structured": Place(Room.STRUCTURE, _NETWORK, "shape"),
     "factorize_dense": Place(Room.STRUCTURE, _NETWORK),
@@ -61,6 +63,7 @@ _PLACES: Mapping[str, Place] = {
     "prune_magnitude": Place(Room.WEIGHTS, _NETWORK),
     "cluster_weights": Place(Room.WEIGHTS, _NETWORK),
     "refit_leaves": Place(Room.WEIGHTS, _TREES),
+    "round_leaves": Place(Room.NUMBERS, _TREES),
     "share_thresholds": Place(Room.WEIGHTS, _TREES),
     "train_int8": Place(Room.NUMBERS, _NETWORK, "numbers"),
     "cast_fp16": Place(Room.STORAGE, _NETWORK, "numbers"),

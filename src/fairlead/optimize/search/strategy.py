@@ -1,9 +1,9 @@
 """What to try next: ask for a recipe, tell what it showed. Pure and deterministic: the same findings give the same next recipe.
 
 In this order, each as far as there is something new to try:
-1. each pass alone that does not train: seconds each, and most of what a model will bear shows here;
+1. each pass alone that does not train, with its defaults: seconds each, and what a model will bear shows here;
 2. each pass alone that trains, with its defaults; the structure first, since everything after works on what it leaves;
-3. the strength of each of these, by bisection toward the floor;
+3. the other settings of what gained something, and the strength of what gained most, by bisection toward the floor;
 4. the best recipes so far, each with one pass more;
 5. the best recipe, one setting after the other;
 6. where all recipes together are few, those that are left.
@@ -51,8 +51,9 @@ class Strategy:
 
     def _proposals(self) -> Iterator[Recipe]:
         yield ()
-        yield from self._alone(trains=False)
-        yield from self._alone(trains=True)
+        for trains in (False, True):
+            yield from ((self.space.first(name),) for name in self.space.values if (name in self.space.trains) is trains)
+        yield from self._varied()
         yield from self._knobs_alone()
         yield from self._grown()
         yield from self._refined()
@@ -60,24 +61,17 @@ class Strategy:
             refused = self._refused()
             yield from (recipe for recipe in self.space.recipes() if not any(use.name in refused for use in recipe))
 
-    def _alone(self, *, trains: bool) -> Iterator[Recipe]:
-        """The passes alone: with their defaults first, then those that do not train with their other values."""
-        names = [name for name in self.space.values if (name in self.space.trains) is trains]
-        for name in names:
-            yield (self.space.first(name),)
-        if trains:
-            return
-        refused = self._refused()
-        for name in names:
-            if name not in refused:
+    def _varied(self) -> Iterator[Recipe]:
+        """The other values of passes that do not train, where the default gained something or was too much for the floor."""
+        worth = {use.name for use in self._gaining()} | self._broke()
+        for name in self.space.values:
+            if name in worth and name not in self.space.trains:
                 yield from ((use,) for use in itertools.islice(self.space.singles(name), 1, None))
 
     def _knobs_alone(self) -> Iterator[Recipe]:
         """A step of the strength of those passes that gain most, or that were too strong for the floor."""
         order = [use.name for use in self._gaining()]
-        refused = self._refused()
-        broke = {one.recipe[0].name for one in self.findings if len(one.recipe) == 1 and not one.holds_floor and not one.is_failed}
-        order += [name for name in self.space.values if name in broke and name not in order and name not in refused]
+        order += [name for name in self.space.values if name in self._broke() and name not in order]
         for name in order[:_KNOBS]:
             yield from self._turned((self.space.first(name),), 0, _STEPS)
 
@@ -136,6 +130,10 @@ class Strategy:
             if len(one.recipe) == 1 and cost(one, self.objective) < plain - _GAIN:
                 found.setdefault(one.recipe[0].name, one.recipe[0])
         return list(found.values())
+
+    def _broke(self) -> set[str]:
+        """The passes that were too much for the floor alone."""
+        return {one.recipe[0].name for one in self.findings if len(one.recipe) == 1 and not one.holds_floor and not one.is_failed}
 
     def _refused(self) -> set[str]:
         """The passes that could not be applied alone."""

@@ -1,0 +1,100 @@
+"""What can be tried on a model, and in which order."""
+
+from __future__ import annotations
+
+import pytest
+
+from fairlead.core.pass_use import PassUse, parse_passes
+from fairlead.optimize.catalog import PASSES, traits_of
+from fairlead.optimize.search.space import Family, Room, Space, Supply, family_of, in_order, make_space, place_of
+
+EVERYTHING = Supply(has_rows=True, has_training=True, is_lossy_allowed=True)
+
+
+def test_the_structure_comes_before_weights_numbers_and_storage() -> None:
+    uses = parse_passes("optimize_graph,store_int8,train_int8,prune_magnitude,prune_structured,clean_graph")
+
+    rooms = [place_of(use.name).room for use in in_order(uses)]
+
+    assert rooms == [Room.GRAPH, Room.STRUCTURE, Room.WEIGHTS, Room.NUMBERS, Room.STORAGE, Room.LAST]
+
+
+@pytest.mark.parametrize("name", PASSES.variants)
+def test_every_pass_has_its_place(name: str) -> None:
+    place = place_of(name)
+
+    assert isinstance(place.room, Room)
+    if name not in ("clean_graph", "slim_graph", "optimize_graph"):
+        assert place.family is not Family.ANY, "say whether it is for networks or for trees"
+
+
+@pytest.mark.parametrize(
+    ("operators", "family"),
+    [
+        (["Conv", "Relu"], Family.NETWORK),
+        (["Gemm"], Family.NETWORK),
+        (["TreeEnsembleClassifier", "MatMul"], Family.TREES),
+        (["Identity"], Family.ANY),
+    ],
+)
+def test_the_operators_say_what_kind_of_model_it_is(operators: list[str], family: Family) -> None:
+    assert family_of(operators) is family
+
+
+def test_a_network_is_not_offered_passes_for_trees() -> None:
+    space = make_space(["Conv", "Gemm"], EVERYTHING)
+
+    assert not [name for name in space.values if place_of(name).family is Family.TREES]
+    assert "quantize_static_int8" in space.values
+
+
+def test_nothing_lossy_is_tried_where_no_requirement_says_what_may_be_lost() -> None:
+    space = make_space(["Conv"], Supply(has_rows=True, has_training=True))
+
+    assert all(traits_of(name).kind.value != "lossy" for name in space.values)
+    assert ("quantize_static_int8", "no requirement says what may be lost") in space.left_out
+
+
+def test_what_lacks_rows_or_training_rows_or_an_extra_is_left_out_and_said() -> None:
+    bare = make_space(["Conv"], Supply(is_lossy_allowed=True))
+    without = make_space(["Conv"], Supply(True, True, True, frozenset({"torch"})))
+
+    assert dict(bare.left_out)["quantize_static_int8"] == "it measures ranges on rows, and there are none"
+    assert dict(bare.left_out)["prune_structured"] == "it trains, and there are no rows to train on"
+    assert ("prune_structured", "torch") in without.missing
+    assert "prune_structured" not in without.values
+
+
+def test_a_setting_that_the_user_gives_is_fixed() -> None:
+    space = make_space(["Conv"], EVERYTHING, only=parse_passes("quantize_static_int8(per_channel=false),store_fp16"))
+
+    assert list(space.values) == ["quantize_static_int8", "store_fp16"]
+    assert all(use.settings["per_channel"] is False for use in space.grid("quantize_static_int8"))
+    assert all(use.settings["per_channel"] is False for use in space.singles("quantize_static_int8"))
+
+
+def test_two_ways_to_quantize_do_not_stand_together() -> None:
+    space = make_space(["Conv"], EVERYTHING, only=parse_passes("quantize_static_int8,store_fp16,clean_graph"))
+
+    assert space.joined((PassUse("quantize_static_int8"),), PassUse("store_fp16")) is None
+    assert space.joined((PassUse("store_fp16"),), PassUse("clean_graph")) == (PassUse("clean_graph"), PassUse("store_fp16"))
+    assert not [recipe for recipe in space.recipes() if {"quantize_static_int8", "store_fp16"} <= {use.name for use in recipe}]
+
+
+def test_the_grid_has_every_recipe_once() -> None:
+    space = Space({"clean_graph": {}, "store_int4": {"block": (32, 16)}})
+
+    recipes = [tuple(map(str, recipe)) for recipe in space.recipes()]
+
+    assert sorted(recipes) == sorted(
+        [
+            (),
+            ("clean_graph",),
+            ("store_int4",),
+            ("store_int4(block=16)",),
+            ("clean_graph", "store_int4"),
+            ("clean_graph", "store_int4(block=16)"),
+        ]
+    )
+    assert space.count(100) == 6
+    assert space.count(3) == 3
