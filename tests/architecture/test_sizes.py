@@ -82,6 +82,7 @@ BROAD_EXCEPTS = {
     "src/fairlead/engines/tensorflow_worker.py": "TensorFlow raises whatever a node raises; all of it means that it cannot run the model",
     "src/fairlead/engines/torch_rows.py": "a model's own code raises whatever it likes for rows that it does not take; the next are tried",
     "src/fairlead/monitor/meter.py": "a mistake in what is counted or told of requests must not fail one of them; it is reported",
+    "src/fairlead/optimize/passes/slim_graph.py": "onnxslim raises whatever a graph that it cannot follow makes it; the pass is refused",
     "src/fairlead/security/estimator_file.py": "an estimator's __setstate__ may raise anything for the state of another release",
     "src/fairlead/security/resident_child.py": "the same, for what a model that stays is asked",
     "src/fairlead/security/sandbox_child.py": "a library may raise anything for foreign bytes; it is reported by kind, never swallowed",

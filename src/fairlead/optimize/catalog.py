@@ -64,6 +64,7 @@ PASSES = Catalog(
         name: Variant(f"fairlead.optimize.passes.{name}:{name}", "torch")
         for name in ("prune_structured", "prune_magnitude", "cluster_weights", "distill_network", "train_int8")
     }
+    | {"slim_graph": Variant("fairlead.optimize.passes.slim_graph:slim_graph", "slim")}
     | {"train_tfmot": Variant("fairlead.optimize.passes.train_tfmot:train_tfmot", "tfmot")},
 )
 
@@ -73,6 +74,7 @@ _FIT: Mapping[str, tuple[Setting, ...]] = {"epochs": (24,), "teacher": (0.5,)}  
 _TRAITS: Mapping[str, PassTraits] = {
     "clean_graph": PassTraits(PassKind.EXACT, 0.0),
     "optimize_graph": PassTraits(PassKind.BOUNDED, 1e-5),
+    "slim_graph": PassTraits(PassKind.BOUNDED, 1e-5),
     "store_fp16": PassTraits(PassKind.LOSSY, 1e-2),
     "store_int8": PassTraits(PassKind.LOSSY, 0.1),
     "store_int4": PassTraits(PassKind.LOSSY, 0.25, settings={"block": (32, 16, 64)}),

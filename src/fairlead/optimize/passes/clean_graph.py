@@ -1,8 +1,9 @@
 """The exact clean-up: takes parts out of an ONNX graph that change no answer.
 
 Removes identities and inference dropouts, computes constant parts once (with the kernels of ONNX Runtime that would compute them at every
-load, so the bits are the same), stores equal weights once, and drops what nobody uses. Idempotent; writes standard operators only. It
-never touches the inside of If, Loop and Scan, nor a value that such an inside uses.
+load, so the bits are the same), takes the branch of an If whose condition is constant, stores equal weights once, and drops what nobody
+uses and what exporters note for people: where in whose source a node comes from. Idempotent; writes standard operators only. It never
+touches the inside of an If, Loop or Scan that stays, nor a value that such an inside uses.
 """
 
 from __future__ import annotations
@@ -16,7 +17,15 @@ import onnxruntime
 from onnx import numpy_helper
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
-from fairlead.optimize.graph_edit import STANDARD_DOMAINS, constants_to_initializers, names_of_surface, names_within
+from fairlead.optimize.graph_edit import (
+    STANDARD_DOMAINS,
+    constants_to_initializers,
+    free_name,
+    inner_graphs,
+    names_of_surface,
+    names_within,
+    taken_names,
+)
 from fairlead.optimize.job import PassJob, PassResult
 
 _GROWTH_BYTES = 48  # a folded constant may be this much larger than what nobody else needs: a shape, and no weight stored in few bits
@@ -34,12 +43,14 @@ def clean_graph(job: PassJob) -> PassResult:
     """Write the cleaned model of `job.source` to `job.destination`."""
     source, destination = job.source, job.destination
     model = onnx.load(source)
+    _drop_notes(model)
     before = len(model.graph.node), source.stat().st_size
-    pinned = names_of_surface(model.graph) | set(names_within(model.graph))
     changed = True
     while changed:
+        pinned = names_of_surface(model.graph) | set(names_within(model.graph))
         changes = (
             constants_to_initializers(model.graph),
+            _take_known_branches(model.graph),
             _remove_identities(model.graph, pinned),
             _fold_constants(model, pinned),
             _merge_equal_weights(model.graph, pinned),
@@ -50,6 +61,54 @@ def clean_graph(job: PassJob) -> PassResult:
     after = len(model.graph.node), destination.stat().st_size
     note = f"{before[0]} operators became {after[0]}, {before[1]} bytes became {after[1]}"
     return PassResult({"onnx": onnx.__version__, "onnxruntime": onnxruntime.__version__}, notes=(note,))
+
+
+def _drop_notes(model: onnx.ModelProto) -> None:
+    """Clear documentation and metadata of the model, its graph, nodes and tensors."""
+    graph = model.graph
+    for part in (model, graph, *graph.node, *graph.initializer, *graph.value_info):
+        part.ClearField("doc_string")
+        del part.metadata_props[:]
+
+
+def _take_known_branches(graph: onnx.GraphProto) -> bool:
+    """Put the nodes of the branch that is taken in the place of an If whose condition is stored."""
+    stored = {tensor.name: tensor for tensor in graph.initializer}
+    overridable = {value.name for value in graph.input}
+    for place, node in enumerate(graph.node):
+        is_known = node.op_type == "If" and node.domain in STANDARD_DOMAINS and node.input[0] in stored.keys() - overridable
+        if not is_known:
+            continue
+        wanted = "then_branch" if numpy_helper.to_array(stored[node.input[0]]).all() else "else_branch"
+        branch = next(attribute.g for attribute in node.attribute if attribute.name == wanted)
+        if branch.sparse_initializer or any(True for one in branch.node for _ in inner_graphs(one)):
+            continue  # names deeper inside would have to follow
+        made = _inlined(branch, node, graph)
+        behind = [*graph.node[:place], *made, *graph.node[place + 1 :]]
+        del graph.node[:]
+        graph.node.extend(behind)
+        return True
+    return False
+
+
+def _inlined(branch: onnx.GraphProto, node: onnx.NodeProto, graph: onnx.GraphProto) -> list[onnx.NodeProto]:
+    """Return the branch's nodes with names that are free in `graph`, its outputs under the If's own; its weights go to `graph`."""
+    taken = taken_names(graph)
+    own = [tensor.name for tensor in branch.initializer] + [name for one in branch.node for name in one.output if name]
+    names = {name: free_name(f"{node.output[0]}/{name}", taken) for name in dict.fromkeys(own)}
+    for tensor in branch.initializer:
+        tensor.name = names[tensor.name]
+        graph.initializer.append(tensor)
+    made = []
+    for one in branch.node:
+        copy = onnx.NodeProto()
+        copy.CopyFrom(one)
+        for field in (copy.input, copy.output):
+            for place, name in enumerate(field):
+                field[place] = names.get(name, name)
+        made.append(copy)
+    results = [(names.get(value.name, value.name), name) for value, name in zip(branch.output, node.output, strict=True) if name]
+    return [*made, *(onnx.helper.make_node("Identity", [source], [name]) for source, name in results)]
 
 
 def _remove_identities(graph: onnx.GraphProto, pinned: set[str]) -> bool:
