@@ -12,11 +12,12 @@ import numpy as np
 from fairlead.convert.stage import convert
 from fairlead.core.artifact import Artifact
 from fairlead.core.conversion import ENGINE_OF_FORM, Conversion
-from fairlead.core.interface import Array
+from fairlead.core.interface import Array, Interface
 from fairlead.core.ports import Sandbox
 from fairlead.engines.opening import open_engine
 from fairlead.errors import FairleadError, MissingExtraError
 from fairlead.ingest.stage import ingest
+from fairlead.security.sandbox import OneShotSandbox
 
 LIMIT = 1e-6
 _ROW_LIMIT = 20_000
@@ -78,18 +79,18 @@ def check(model: Model, sandbox: Sandbox) -> Line:
 
 def compare(model: Model, artifact: Artifact, conversion: Conversion) -> Line:
     """Compare in batches of all rows, 7 and 1."""
-    spec = artifact.interface.inputs[0]
-    probes = conversion.probes[spec.name] if conversion.probes else model.ordinary[:0]
+    specs = artifact.interface.inputs
+    probes = conversion.probes[specs[0].name] if conversion.probes else model.ordinary[:0]
     found = asked(model.ordinary, probes) if model.takes_missing else np.concatenate([model.ordinary, probes])
-    rows = np.ascontiguousarray(found, dtype=spec.dtype.numpy)
+    rows = found if len(specs) > 1 else np.ascontiguousarray(found, dtype=specs[0].dtype.numpy)
     if not model.takes_infinity:
         rows = rows[~np.isinf(rows).any(axis=1)]
     expected = model.ask(rows)
-    engine = open_engine(ENGINE_OF_FORM[conversion.form], conversion.path, artifact.interface)
+    engine = open_engine(ENGINE_OF_FORM[conversion.form], conversion.path, artifact.interface, sandbox=OneShotSandbox())
     flips, largest = 0, 0.0
     for size in (len(rows), 7, 1):
         count = len(rows) if size == len(rows) else min(len(rows), 700)
-        answers = [engine.run({spec.name: rows[start : start + size]}) for start in range(0, count, size)]
+        answers = [engine.run(tensors_of(artifact.interface, rows[start : start + size])) for start in range(0, count, size)]
         for name, want in expected.items():
             got = np.concatenate([answer[name or artifact.interface.outputs[0].name] for answer in answers])[:count]
             differs, distance = _differences(got, want[:count].reshape(got.shape))
@@ -99,10 +100,24 @@ def compare(model: Model, artifact: Artifact, conversion: Conversion) -> Line:
     return Line(model.name, outcome, f"{largest:.1e}", len(rows), flips, largest)
 
 
+def tensors_of(interface: Interface, rows: Array) -> dict[str, Array]:
+    """Return a table as the interface takes it: whole, or a column for each input, where whole numbers stand for their text."""
+    if len(interface.inputs) == 1:
+        return {interface.inputs[0].name: rows}
+    tensors = {}
+    for place, spec in enumerate(interface.inputs):
+        column = rows[:, place : place + 1]
+        tensors[spec.name] = np.vectorize(str, otypes=[object])(column) if spec.is_category else column.astype(spec.dtype.numpy)
+    return tensors
+
+
 def _differences(got: Array, want: Array) -> tuple[int, float]:
     if got.dtype.kind != "f":
         return int((got.astype(str) != want.astype(str)).sum()), 0.0
-    distance = np.abs(got.astype(np.float64) - want) / np.maximum(np.abs(want), 1.0)
+    is_same = (got == want) | (np.isnan(got) & np.isnan(want))
+    with np.errstate(invalid="ignore"):
+        distance = np.where(is_same, 0.0, np.abs(got.astype(np.float64) - want) / np.maximum(np.abs(want), 1.0))
+    distance[np.isnan(distance)] = np.inf
     far = (distance > LIMIT).reshape(len(distance), -1).any(axis=1)
     return int(far.sum()), float(distance.max(initial=0.0))
 

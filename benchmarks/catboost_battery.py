@@ -28,6 +28,7 @@ from fairlead.security.sandbox import OneShotSandbox
 TITLE, FAMILY = "CatBoost", "trees"
 _COUNT = 800
 _EXPONENT = ("Poisson", "Tweedie")
+_COLUMNS = ("cat_features", "text_features")
 
 
 @cache
@@ -52,7 +53,6 @@ def _targets() -> dict[str, Array]:
         "number": number,
         "positive": np.abs(number),
         "two numbers": np.stack([number, -number], axis=1),
-        "categories": (np.arange(_COUNT) % 7 < 3).astype(int),
     }
 
 
@@ -65,14 +65,16 @@ def model(name: str, target: str, *, refusal: str = "", rows: Array | None = Non
         return folder / "model.cbm"
 
     def ask(rows: Array) -> dict[str, Array]:
+        pool = catboost.Pool(rows, cat_features=parameters.get("cat_features"))
         if "class" in _kind(parameters):
-            labels = trained().predict(rows, prediction_type="Class").reshape(-1)
-            return {"label": labels, "probabilities": trained().predict(rows, prediction_type="Probability")}
+            labels = trained().predict(pool, prediction_type="Class").reshape(-1)
+            return {"label": labels, "probabilities": trained().predict(pool, prediction_type="Probability")}
         loss = str(parameters["loss_function"]).partition(":")[0]
         chosen = "Exponent" if loss in _EXPONENT else "RawFormulaVal"
-        return {"prediction": trained().predict(rows, prediction_type=chosen).reshape(len(rows), -1)}
+        return {"prediction": trained().predict(pool, prediction_type=chosen).reshape(len(rows), -1)}
 
-    return Model(f".cbm: {name}", save, ask, table(), refusal)
+    ordinary = table() if rows is None else _strange()
+    return Model(f".cbm: {name}", save, ask, ordinary, refusal, takes_missing=rows is None)
 
 
 def _kind(parameters: dict[str, Any]) -> str:
@@ -83,10 +85,11 @@ def _trainer(target: str, rows: Array | None, parameters: dict[str, Any]) -> Cal
     @cache
     def trained() -> catboost.CatBoost:
         common = {"iterations": 40, "depth": 4, "verbose": 0, "thread_count": 1, "allow_writing_files": False}
-        chosen = {name: value for name, value in parameters.items() if name != "cat_features"}
+        columns = {name: value for name, value in parameters.items() if name in _COLUMNS}
+        chosen = {name: value for name, value in parameters.items() if name not in _COLUMNS}
         data = table() if rows is None else rows
         group = np.repeat(np.arange(_COUNT // 20), 20) if parameters["loss_function"] == "YetiRank" else None
-        pool = catboost.Pool(data, _targets()[target], cat_features=parameters.get("cat_features"), group_id=group)
+        pool = catboost.Pool(data, _targets()[target], group_id=group, **columns)
         return catboost.CatBoost({**common, **chosen}).fit(pool)
 
     return trained
@@ -121,10 +124,26 @@ def exported(name: str, target: str, **parameters: Any) -> Model:
     return Model(f".onnx: {name}", save, ask, table())
 
 
-def _categories(width: int) -> Array:
-    return np.array([[f"c{place % 7}", str(place % 200)] for place in range(_COUNT)], dtype=object)[:, :width]
+def _categories() -> Array:
+    """Two columns of text, one of whole numbers, two of numbers with gaps."""
+    generator = np.random.default_rng(7)
+    towns = np.array(["Rome", "Köln", "Oslo", "", "non-Latin 非常", "New York, NY"])
+    kinds = np.array([f"kind {number}" for number in range(40)])
+    rows = np.empty((_COUNT, 5), dtype=object)
+    rows[:, 0], rows[:, 1] = generator.choice(towns, _COUNT), table()[:, 0]
+    rows[:, 2], rows[:, 3], rows[:, 4] = generator.choice(kinds, _COUNT), table()[:, 3], generator.integers(0, 200, _COUNT)
+    return rows
 
 
+def _strange() -> Array:
+    """The same with categories, infinities and gaps that no training saw."""
+    rows = _categories()
+    for column, value in ((0, "Atlantis"), (2, "kind 99"), (4, -5), (1, np.inf), (3, -np.inf), (1, np.nan)):
+        rows[column * 7 + 3 :: 23, column] = value
+    return rows
+
+
+_TEXTS: dict[str, Any] = {"rows": _categories(), "cat_features": [0, 2, 4]}
 MODELS = [
     model("binary, gaps", "binary", loss_function="Logloss"),
     model("binary, text labels", "text", loss_function="Logloss"),
@@ -145,10 +164,21 @@ MODELS = [
     model("Poisson", "positive", loss_function="Poisson"),
     model("Tweedie", "positive", loss_function="Tweedie:variance_power=1.5"),
     model("ranking", "binary", loss_function="YetiRank"),
-    model("categories, one-hot", "categories", loss_function="Logloss", rows=_categories(1), cat_features=[0], one_hot_max_size=10,
-          refusal="one-hot"),
-    model("categories, target statistics", "categories", loss_function="Logloss", rows=_categories(2), cat_features=[0, 1],
-          refusal="categorical features"),
+    model("categories, one-hot", "binary", loss_function="Logloss", one_hot_max_size=255, **_TEXTS),
+    model("categories, target statistics", "binary", loss_function="Logloss", **_TEXTS),
+    model("categories, combined", "binary", loss_function="Logloss", iterations=120, depth=6, max_ctr_complexity=4, **_TEXTS),
+    model("categories, text labels", "text", loss_function="Logloss", **_TEXTS),
+    model("categories, 3 text labels", "several texts", loss_function="MultiClass", **_TEXTS),
+    model("categories, 3 classes, one against all", "several", loss_function="MultiClassOneVsAll", **_TEXTS),
+    model("categories, regression", "number", loss_function="RMSE", **_TEXTS),
+    model("categories, every kind of statistic", "number", loss_function="RMSE", one_hot_max_size=2, simple_ctr=[
+        "Borders:TargetBorderCount=3", "Buckets:TargetBorderCount=2", "BinarizedTargetMeanValue:TargetBorderCount=2", "Counter"], **_TEXTS),
+    model("categories, regression of two numbers", "two numbers", loss_function="MultiRMSE", **_TEXTS),
+    model("categories, Poisson", "positive", loss_function="Poisson", **_TEXTS),
+    model("categories, ranking", "binary", loss_function="YetiRank", **_TEXTS),
+    model("categories, lossguide", "binary", loss_function="Logloss", grow_policy="Lossguide", **_TEXTS),
+    model("categories, depthwise", "binary", loss_function="Logloss", grow_policy="Depthwise", **_TEXTS),
+    model("texts", "binary", loss_function="Logloss", rows=_categories(), cat_features=[0, 4], text_features=[2], refusal="text features"),
     exported("binary", "binary", loss_function="Logloss"),
     exported("3 classes", "several", loss_function="MultiClass"),
     exported("3 text labels", "several texts", loss_function="MultiClass"),

@@ -132,7 +132,9 @@ MODELS = [
     model("one leaf", "number", objective="regression", min_data_in_leaf=10_000),
     _of("text categories of a data frame", cache(lambda: _of_a_frame("text")), classifies=True, rows=table()[:, [0, 4]]),
     _of("numbers as categories of a data frame", cache(lambda: _of_a_frame("numbers")), classifies=True, refusal="data frame"),
-    model("linear models in the leaves", "number", objective="regression", linear_tree=True, refusal="linear_tree"),
+    model("linear models in the leaves", "number", objective="regression", linear_tree=True),
+    model("linear models in the leaves, binary", "binary", objective="binary", linear_tree=True),
+    model("linear models in the leaves, 3 classes", "several", objective="multiclass", num_class=3, linear_tree=True),
 ]
 
 

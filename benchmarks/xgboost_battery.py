@@ -64,6 +64,10 @@ def model(
         data = xgboost.DMatrix(table(), _targets()[target], **options)
         if objective.startswith("rank"):
             data.set_group([50] * (_COUNT // 50))
+        if objective == "survival:aft":
+            times = _targets()[target]
+            data.set_float_info("label_lower_bound", times)
+            data.set_float_info("label_upper_bound", np.where(np.arange(_COUNT) % 3 == 0, np.inf, times))
         common = {"objective": objective, "nthread": 1, "seed": 0, **({"num_class": 3} if objective.startswith("multi") else {})}
         return xgboost.train({**common, **parameters}, data, rounds)
 
@@ -89,6 +93,8 @@ def _of(name: str, booster: Callable[[], xgboost.Booster], kind: str = "json", r
 
 def _named(objective: str, values: Array) -> dict[str, Array]:
     """XGBoost's own answer by the names of the interface's outputs."""
+    if objective == "binary:logistic" and values.ndim == 2:
+        return {"scores": values}
     if objective in _PROBABLE:
         sure = np.stack([1 - values, values], axis=1) if values.ndim == 1 else values
         label = values > 0.5 if values.ndim == 1 else np.argmax(values, axis=1)
@@ -154,8 +160,12 @@ MODELS = [
     model("ranking", "several", "rank:ndcg"),
     model("ranking, pairs", "several", "rank:pairwise", kind="ubj"),
     model("no split", "binary", "binary:logistic", rounds=3, gamma=1e9),
-    model("linear booster", "binary", "binary:logistic", booster="gblinear", refusal="gblinear"),
-    model("3 labels at once", "labels", "binary:logistic", refusal="'binary:logistic' with 3 outputs"),
+    model("survival, accelerated failure time", "positive", "survival:aft", aft_loss_distribution="logistic"),
+    model("linear booster", "binary", "binary:logistic", booster="gblinear"),
+    model("linear booster, 3 classes", "several", "multi:softprob", booster="gblinear"),
+    model("linear booster, regression", "number", "reg:squarederror", booster="gblinear"),
+    model("linear booster, Poisson", "positive", "count:poisson", booster="gblinear"),
+    model("3 labels at once", "labels", "binary:logistic"),
 ]
 
 

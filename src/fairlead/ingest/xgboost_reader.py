@@ -21,6 +21,7 @@ from fairlead.security.xgboost_trees import answering, ensemble_of
 from fairlead.stores.document import to_plain
 
 _PROBABLE = frozenset({"binary:logistic", "multi:softprob"})
+_SEVERAL_LABELS = "binary:logistic"  # with several outputs: a probability for each label, of which any number may hold
 _LABEL_ONLY = frozenset({"multi:softmax", "binary:hinge"})
 
 
@@ -48,6 +49,10 @@ def describe(model: XgboostModel) -> Interface:
     inputs = (TensorSpec("x", DType.FP32, (None, model.feature_count), model.feature_names),)
     classes = max(2, model.output_count)
     label = TensorSpec(LABEL, DType.INT64, (None,))
+    if model.objective == _SEVERAL_LABELS and model.output_count > 1:
+        scores = TensorSpec(SCORES, DType.FP32, (None, model.output_count))
+        rule = Decision(DecisionKind.THRESHOLD, SCORES, SCORES)
+        return Interface(inputs, (scores,), Task.CLASSIFICATION, rule, tuple(range(model.output_count)))
     if model.objective in _PROBABLE:
         outputs: tuple[TensorSpec, ...] = (label, TensorSpec(PROBABILITIES, DType.FP32, (None, classes)))
         decision = Decision(DecisionKind.LABEL, LABEL, scores=PROBABILITIES)
@@ -91,6 +96,8 @@ def notes_of(model: XgboostModel) -> list[str]:
     coded = [name or str(number) for number, (name, kind) in enumerate(_typed(model)) if kind == "c"]
     if coded:
         notes.append(f"takes a category's number in: {', '.join(shorten(name) for name in coded[:8])}{', ...' if len(coded) > 8 else ''}")
+    if model.objective == _SEVERAL_LABELS and model.output_count > 1:
+        notes.append(f"{model.output_count} labels at once: each has a probability, and holds above 0.5")
     if model.objective.startswith("rank:"):
         notes.append("ranks rows: the prediction is a score, larger is better")
     return notes

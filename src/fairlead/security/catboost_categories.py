@@ -21,8 +21,8 @@ _BORDERS, _BUCKETS, _MEAN, _FLOAT_MEAN, _COUNTER, _FREQUENCY = range(6)  # ECtrT
 _BUCKET = np.dtype([("hash", "<u8"), ("index", "<u4")])
 _EMPTY_HASH = 2**64 - 1
 _TABLE_LIMIT = 2**16
-# What a table is of: columns of categories, splits of numbers, one-hot splits, ECtrType.
-Base = tuple[tuple[int, ...], tuple[tuple[int, float], ...], tuple[tuple[int, int], ...], int]
+# What a table is of: columns of categories, splits of numbers, one-hot splits, ECtrType, and which target where there are several.
+Base = tuple[tuple[int, ...], tuple[tuple[int, float], ...], tuple[tuple[int, int], ...], int, int]
 
 
 @dataclass(frozen=True)
@@ -107,16 +107,17 @@ def _statistic(item: FlatTable) -> tuple[Base, int]:
 
 
 def _base(base: FlatTable) -> Base:
-    """Return a TModelCtrBase as a key: categories, splits of numbers, one-hot splits, kind."""
+    """Return a TModelCtrBase as a key."""
     combination, kind = base.table(0), int(base.number(1, "b", 0))
     if not _BORDERS <= kind <= _FREQUENCY:
         raise damaged("a target statistic is of a kind that is not known")
     numbers, one_hot = combination.array(1, "<i4,<f4").tolist(), combination.array(2, "<i4,<i4").tolist()
-    return tuple(combination.array(0, "<i4").tolist()), tuple(map(tuple, numbers)), tuple(map(tuple, one_hot)), kind
+    columns, target = tuple(combination.array(0, "<i4").tolist()), int(base.number(2, "i", 0))
+    return columns, tuple(map(tuple, numbers)), tuple(map(tuple, one_hot)), kind, target
 
 
 def _check_combination(base: Base, columns: tuple[Category, ...], values: dict[int, frozenset[int]], borders: dict[int, Array]) -> None:
-    categories, numbers, one_hot, _ = base
+    categories, numbers, one_hot, _, _ = base
     _check_used(categories, columns)
     for index, border in numbers:
         if index not in borders or np.float32(border) not in borders[index]:

@@ -33,7 +33,7 @@ _TRANSFORMS = {
     **dict.fromkeys(("rank:pairwise", "rank:ndcg", "rank:map"), Transform.IDENTITY),
 }
 OBJECTIVES = tuple(_TRANSFORMS)
-_OF_SEVERAL_TARGETS = ("reg:", "count:")  # others with several outputs say several labels at once, which no single label can answer
+_OF_SEVERAL_TARGETS = ("reg:", "count:", "binary:logistic")  # others with several outputs say something that nobody has defined
 
 
 def ensemble_of(model: XgboostModel, *, round_count: int | None = None) -> TreeEnsemble:
