@@ -24,6 +24,7 @@ from fairlead.optimize.training.objective import Objective
 
 _JUDGED_ROWS = 256  # of the held-out rows at once
 _TIMED_STEPS = 5  # after which the schedule is fitted into the time that is left
+_LEAST_BATCH_ROWS, _WANTED_STEPS = 16, 50  # few rows make small batches, so that an epoch has steps enough
 _RISE = 4.0  # times the first held-out loss: training goes the wrong way
 _CLIP = 5.0  # the gradient's largest norm
 _REPORT_S = 1.0
@@ -148,7 +149,8 @@ class _Run:
     ) -> None:
         self._network, self._lessons, self._objective = network, lessons, objective
         self._schedule, self._deadline, self._report = schedule, deadline, report
-        self._batch_rows = max(2, min(schedule.batch_rows, len(lessons.learned) // 4))
+        rows = len(lessons.learned)
+        self._batch_rows = max(2, min(schedule.batch_rows, max(_LEAST_BATCH_ROWS, rows // _WANTED_STEPS), rows // 4))
         self._per_epoch = max(1, len(lessons.learned) // self._batch_rows)
         self._total = self._per_epoch * schedule.epoch_count
         self._step = 0
