@@ -20,7 +20,7 @@ from fairlead.app.evidence import Evidence
 from fairlead.app.intake import Intake, check_quality_has_data, take_in, to_onnx
 from fairlead.app.lineup import Trial
 from fairlead.app.search_model import Found, search
-from fairlead.app.search_options import SearchOptions
+from fairlead.app.search_options import SearchOptions, check_passes
 from fairlead.app.search_trials import is_shortened
 from fairlead.app.wiring import House
 from fairlead.app.workspace import workspace
@@ -84,6 +84,7 @@ def optimize_model(request: OptimizeRequest, house: House, progress: Progress) -
     if request.out.exists() and (not request.out.is_dir() or any(request.out.iterdir())):
         raise SpecError(f"'{request.out}' is there already and not an empty folder.", hint="Name a new folder: --out DIR.")
     check_quality_has_data(intake)
+    check_passes(request.passes)
     metrics = load_metrics(intake.requirements)
     with workspace(house) as folder:
         artifact, rows = take_in(intake, house, folder, progress)

@@ -145,9 +145,10 @@ def _run(trials: Trials, options: SearchOptions, cache: TrialCache, progress: Pr
         if not point.is_cached or point.candidate.name not in known:
             cache.note(journal, point)
         progress.done(_point_text(point, trials))
-        progress.step(f"trial {len(trials.points) + 1}: ...")
+        progress.step(f"trial {len(trials.points) - first}: ...")
 
-    progress.step(f"trial {len(trials.points) + 1}: ...")
+    first = len(trials.points) - 1
+    progress.step("trial 1: ...")
     try:
         stopped = trials.run(on_point, lambda _name, _line: None, known.get)
     except KeyboardInterrupt:
@@ -158,7 +159,8 @@ def _run(trials: Trials, options: SearchOptions, cache: TrialCache, progress: Pr
             f"The budget of {trials.limits.budget_s:g} s is too short for one trial.",
             hint=f"A pass that does not train takes seconds, one that trains half a minute or more: --budget {needed / 60:.0f}m",
         )
-    progress.done(f"{stopped}: {len(trials.points)} models tried")
+    progress.step("search")
+    progress.done(f"{stopped}; {len(trials.points) - first - 1} trials")
     return stopped
 
 
@@ -236,12 +238,23 @@ def _result(state: _State, proof: Proof, house: House) -> SearchResult:
         seconds=time.monotonic() - state.started,
         stopped=state.stopped,
         rows=setup.rows.notes,
-        undone=state.undone,
+        undone=(*state.undone, *_slower_alone(points, state.undone)),
         missing_extras=setup.space.missing,
         digests=digests,
         versions={"fairlead": __version__, **state.machine.versions},
         command=trial.command,
     )
+
+
+def _slower_alone(points: tuple[SearchPoint, ...], undone: tuple[tuple[str, str], ...]) -> list[tuple[str, str]]:
+    """The passes that were undone since the model is slower with them, each as it was tried first, and why."""
+    found = dict(undone)
+    for point in points:
+        if point.status is PointStatus.UNDONE and len(point.candidate.passes) == 1:
+            name = point.candidate.passes[0].partition("(")[0]
+            if not any(known.partition("(")[0] == name for known in found):
+                found[point.candidate.passes[0]] = point.reason
+    return [(name, why) for name, why in found.items() if name not in dict(undone)]
 
 
 def _after_verdict(point: SearchPoint, red: Mapping[str, object]) -> SearchPoint:

@@ -1,4 +1,5 @@
-"""What a search is asked for, and which rows serve for what. Takes datasets, gives them divided; raises DataError where they overlap.
+"""What a search is asked for, and which rows serve for what. Takes datasets, gives them divided; raises DataError where they overlap,
+or show one class only, and UnsupportedError for a pass that does not exist.
 
 Choosing the best of many models on some rows makes it look better on those rows than it is. So where there are enough, half of the rows
 choose and the others give the verdict, which no choice has seen.
@@ -6,14 +7,17 @@ choose and the others give the verdict, which no choice has seen.
 
 from __future__ import annotations
 
+import difflib
 from dataclasses import dataclass, field, replace
 
 from fairlead.core.dataset import Dataset
-from fairlead.core.interface import Interface
+from fairlead.core.interface import DecisionKind, Interface, shorten
 from fairlead.core.pass_use import PassUse
 from fairlead.core.requirement import MetricKind, Requirement
 from fairlead.core.search import Objective
 from fairlead.datasets.row_choice import check_apart, check_calibration, choose, set_apart
+from fairlead.errors import DataError, UnsupportedError
+from fairlead.optimize.catalog import PASSES, complete_settings
 
 ENOUGH_ROWS = 400  # with fewer, half of them says too little
 SELECTION_ROWS = 4000
@@ -60,7 +64,9 @@ class Rows:
 def divide_rows(given: Dataset, training: Dataset | None, interface: Interface, seed: int) -> Rows:
     """Return which rows serve for what."""
     notes: list[str] = []
+    _check_classes(given, interface, "rows")
     if training is not None:
+        _check_classes(training, interface, "training rows")
         notes += check_apart(given, training)
     selection, verdict = given, given
     if given.is_synthetic:
@@ -81,3 +87,28 @@ def divide_rows(given: Dataset, training: Dataset | None, interface: Interface, 
         whose = "training" if training is not None else "selection"
         notes.append(f"ranges are measured on {calibration.rows} of the {whose} rows")
     return Rows(replace(selection, columns=given.columns), verdict, calibration, training, tuple(notes))
+
+
+def _check_classes(rows: Dataset, interface: Interface, called: str) -> None:
+    """Rows of one class say nothing about the others: a model that always answers it would be the best."""
+    rule = interface.decision
+    if rows.target is None or rule is None or rule.kind is DecisionKind.VALUE or rows.rows < 2:
+        return
+    classes = set(rows.target.reshape(-1).tolist())
+    if len(classes) == 1:
+        raise DataError(
+            f"All {rows.rows} {called} are of one class, {shorten(str(classes.pop()))}: they do not show what the others lose.",
+            hint="Give rows of every class; a file that is sorted by class has to be shuffled before it is cut.",
+        )
+
+
+def check_passes(passes: tuple[PassUse, ...]) -> None:
+    """Raise UnsupportedError for a pass that does not exist, SpecError for a setting that it does not have."""
+    known = PASSES.names()
+    for use in passes:
+        if use.name not in known:
+            near = difflib.get_close_matches(use.name, known, n=1)
+            raise UnsupportedError(
+                f"There is no pass '{shorten(use.name)}'.", hint=f"Did you mean '{near[0]}'?" if near else f"Known: {', '.join(known)}."
+            )
+        complete_settings(use)

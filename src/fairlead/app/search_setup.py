@@ -24,8 +24,8 @@ from fairlead.core.interface import Array
 from fairlead.core.requirement import MetricKind
 from fairlead.core.search import Objective
 from fairlead.engines.tensor_file import write_tensors
-from fairlead.errors import SpecError, UnsupportedError
-from fairlead.optimize.search.space import Space, Supply, make_space
+from fairlead.errors import MissingExtraError, SpecError, UnsupportedError
+from fairlead.optimize.search.space import NO_FLOOR, Space, Supply, make_space
 from fairlead.stores.document import dump
 from fairlead.verify.run_rows import run_in_pieces, run_reference
 
@@ -119,7 +119,21 @@ def _space(trial: Trial, rows: Rows, options: SearchOptions) -> Space:
         and (options.allow_lossy or any(one.is_loss_bound for one in trial.plan.requirements)),
         missing_extras=frozenset(extra for extra, modules in _MODULES.items() if any(find_spec(module) is None for module in modules)),
     )
-    return make_space(operators, supply, only=options.passes)
+    space = make_space(operators, supply, only=options.passes)
+    if options.passes and not options.is_exact:
+        _check_named(space, is_drawn=rows.selection.is_synthetic)
+    return space
+
+
+def _check_named(space: Space, *, is_drawn: bool) -> None:
+    """Passes that the user names are tried, or it is said at once why they cannot be."""
+    for name, extra in space.missing:
+        raise MissingExtraError(extra, needed_for=f"The pass '{name}'")
+    for name, reason in space.left_out:
+        why = "it loses something, and without rows nothing tells how much" if is_drawn and reason == NO_FLOOR else reason
+        raise UnsupportedError(
+            f"The pass '{name}' cannot be tried here: {why}.", hint="Give --data and --train, or leave it out of --passes."
+        )
 
 
 def _operators(graph: onnx.GraphProto) -> list[str]:

@@ -120,7 +120,7 @@ def _points_table(result: SearchResult) -> str:
 
 def _row(point: SearchPoint, marking: str) -> tuple[str, ...]:
     is_built = bool(point.size_bytes)
-    said = marking if point.status is PointStatus.KEPT else f"{point.status.value}: {point.reason}"
+    said = {PointStatus.KEPT: marking, PointStatus.UNDONE: "undone"}.get(point.status, f"{point.status.value}: {point.reason}")
     mark = click.style({"best": "★", "front": "•"}.get(marking, " "), fg="green")
     return (
         mark,

@@ -16,6 +16,7 @@ from fairlead.core.pass_use import PassUse, Setting
 from fairlead.optimize.catalog import PASSES, PassKind, traits_of
 
 Recipe = tuple[PassUse, ...]
+NO_FLOOR = "no requirement says what may be lost"
 
 
 class Room(enum.IntEnum):
@@ -197,7 +198,7 @@ def _why_not(name: str, family: Family, supply: Supply) -> str:
     if place.family is not Family.ANY and place.family is not family:
         return f"it is for {'trees' if place.family is Family.TREES else 'networks'}"
     if traits.kind is PassKind.LOSSY and not supply.is_lossy_allowed:
-        return "no requirement says what may be lost"
+        return NO_FLOOR
     if traits.needs_training and not supply.has_training:
         return "it trains, and there are no rows to train on"
     if traits.needs_rows and not supply.has_rows:

@@ -58,8 +58,7 @@ class Strategy:
         yield from self._grown()
         yield from self._refined()
         if self.space.count(EXHAUSTIVE + 1) <= EXHAUSTIVE:
-            refused = self._refused()
-            yield from (recipe for recipe in self.space.recipes() if not any(use.name in refused for use in recipe))
+            yield from self._left()
 
     def _varied(self) -> Iterator[Recipe]:
         """The other values of passes that do not train, where the default gained something or was too much for the floor."""
@@ -121,6 +120,14 @@ class Strategy:
 
     def _best(self) -> tuple[Finding, ...]:
         return ranked(self.findings, self.objective)
+
+    def _left(self) -> Iterator[Recipe]:
+        """Every other recipe but those with a pass that could not be applied alone, or broke the floor alone."""
+        bad = [one.recipe[0] for one in self.findings if len(one.recipe) == 1 and not one.holds_floor]
+        refused = self._refused()
+        for recipe in self.space.recipes():
+            if not any(use.name in refused or use in bad for use in recipe):
+                yield recipe
 
     def _gaining(self) -> list[PassUse]:
         """Each pass as it did best alone, where it held the floor and gained something; the best first."""
