@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from fairlead.errors import DataError
+from fairlead.optimize.training.adam import Adam
 from fairlead.optimize.training.deadline import Deadline
 from fairlead.optimize.training.lessons import Lessons
 from fairlead.optimize.training.network import Network
@@ -159,15 +160,14 @@ class _Run:
     def train(self, seed: int) -> Fit:
         """Run the schedule; raises _DivergedError where nothing came of it."""
         started = time.monotonic()
-        weights = list(self._network.parameters.values())
-        optimizer = torch.optim.Adam(weights, lr=self._schedule.learning_rate, fused=True)
+        optimizer = Adam(list(self._network.parameters.values()))
         generator = torch.Generator().manual_seed(seed)
         first = last = self._judge()
         best = _Best(first, self._network.state()) if self._schedule.judge_from <= 0 else _Best()
         epoch, reported = 0, started
         try:
             while self._step < self._total and not self._deadline.is_over() and best.waited < self._schedule.patience:
-                self._epoch(optimizer, weights, generator)
+                self._epoch(optimizer, generator)
                 epoch += 1
                 last = self._judge()
                 _check_loss(first, last)
@@ -185,7 +185,7 @@ class _Run:
         self._network.restore(best.state or {})
         return Fit(first, best.loss, epoch, time.monotonic() - started, tuple(self._notes))
 
-    def _epoch(self, optimizer: torch.optim.Optimizer, weights: list[Tensor], generator: torch.Generator) -> None:
+    def _epoch(self, optimizer: Adam, generator: torch.Generator) -> None:
         learned = self._lessons.learned
         order = learned[torch.randperm(len(learned), generator=generator)]
         started, first_step = time.monotonic(), self._step
@@ -194,26 +194,23 @@ class _Run:
             for start in range(0, self._per_epoch * self._batch_rows, self._batch_rows):
                 if self._step >= self._total or self._deadline.is_over():
                     return
-                self._learn(order[start : start + self._batch_rows], optimizer, weights)
+                self._learn(order[start : start + self._batch_rows], optimizer)
                 if self._step == first_step + _TIMED_STEPS:
                     self._fit_into_time((time.monotonic() - started) / _TIMED_STEPS)
         finally:
             self._network.is_training = False
 
-    def _learn(self, rows: Tensor, optimizer: torch.optim.Optimizer, weights: list[Tensor]) -> None:
+    def _learn(self, rows: Tensor, optimizer: Adam) -> None:
         rate = 0.5 * self._schedule.learning_rate * (1 + math.cos(math.pi * min(1.0, self._step / self._total)))
-        for group in optimizer.param_groups:
-            group["lr"] = rate
         inputs, teacher, target = self._lessons.batch(rows)
         loss = self._objective.loss(self._network.forward(inputs, self._objective.wanted), teacher, target)
         penalty = self._schedule.penalty(self._network)
         total = loss if penalty is None else loss + penalty
         if not math.isfinite(float(total.detach())):
             raise _DivergedError(f"the loss became {float(total.detach())}")
-        optimizer.zero_grad(set_to_none=True)
+        optimizer.forget_gradients()
         total.backward()  # type: ignore[no-untyped-call] # so PyTorch declares it
-        torch.nn.utils.clip_grad_norm_(weights, _CLIP)
-        optimizer.step()
+        optimizer.step(rate, _CLIP)
         self._step += 1
         self._schedule.after_step(self._step / self._total)
 
