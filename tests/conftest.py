@@ -11,7 +11,7 @@ import pytest
 os.environ.setdefault("KERAS_BACKEND", "jax")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # What needs seconds to build (TensorFlow for .tflite, OpenVINO) is only built where a test is about it.
-ENGINES = "onnxruntime,trees,torch,python"
+ENGINES = "onnxruntime,trees,torch,python,booster"
 os.environ["FAIRLEAD_ENGINES"] = ENGINES  # for what is built once per module or session, before the fixture below
 # A busy machine makes no property wrong: time is bounded by the suite, not by each example.
 hypothesis.settings.register_profile("fairlead", deadline=None)

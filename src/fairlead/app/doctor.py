@@ -74,6 +74,7 @@ _PACKAGES: Mapping[str, tuple[str, ...]] = {
 }
 # engine -> the module that it needs
 _ENGINES = {"onnxruntime": "onnxruntime", "openvino": "openvino", "litert": "ai_edge_litert", "torch": "torch", "python": "sklearn"}
+_BOOSTERS = ("catboost", "lightgbm")  # one engine runs the files of either
 
 
 def examine(home: Path, sandbox: Sandbox, *, is_measured: bool = False) -> Diagnosis:
@@ -83,6 +84,9 @@ def examine(home: Path, sandbox: Sandbox, *, is_measured: bool = False) -> Diagn
     layers = sandbox.layers()
     free_bytes = shutil.disk_usage(_nearest_folder(home)).free
     engines = {name: version for name, module in _ENGINES.items() if (version := _version(module))}
+    boosters = [f"{name} {version}" for name in _BOOSTERS if (version := _version(name))]
+    if boosters:
+        engines["booster"] = ", ".join(boosters)
     if shutil.which("cc"):
         engines["trees"] = "compiled by cc"
     ceilings = _measure() if is_measured else None

@@ -137,6 +137,7 @@ MODELS = {
             "Counter",
         ],
     },
+    "two numbers": {"loss_function": "MultiRMSE"},
     "leaf-wise": {"grow_policy": "Lossguide"},
     "level-wise": {"grow_policy": "Depthwise", "one_hot_max_size": 4},
 }
@@ -146,7 +147,9 @@ MODELS = {
 def test_what_catboost_writes_is_sound(name: str, tmp_path: Path) -> None:
     catboost = pytest.importorskip("catboost", reason="the extra 'catboost' is not installed")
     fixed = {"iterations": 8, "depth": 3, "thread_count": 1, "allow_writing_files": False, "random_seed": 0}
-    model = catboost.CatBoostRegressor(**fixed | MODELS[name]).fit(TABLE, NUMBER, cat_features=[0, 2, 3], verbose=0)
+    model = catboost.CatBoostRegressor(**fixed | MODELS[name]).fit(
+        TABLE, np.stack([NUMBER, -NUMBER], 1) if name == "two numbers" else NUMBER, cat_features=[0, 2, 3], verbose=0
+    )
     model.save_model(tmp_path / "model.cbm")
     found = parse_catboost((tmp_path / "model.cbm").read_bytes())
     assert [item.column for item in found.categories.columns] == [0, 2, 3]
