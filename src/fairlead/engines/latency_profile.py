@@ -28,6 +28,7 @@ _ROUND_COUNT = 12  # wanted; fewer where calls are long
 _SLICE_CALLS = 50
 _DRIFT_COUNT = 3
 _WARM_CALLS = 3
+_COLD_AMONG = 5
 
 
 @dataclass(frozen=True)
@@ -97,8 +98,13 @@ def _rounds(places: Sequence[_Place], time_s: float, clock: Clock) -> list[list[
     while not rounds or clock() < deadline:
         warm = 1 if rounds else _WARM_CALLS
         limits = TimingLimits(call_count=_SLICE_CALLS, time_s=share_s, warm_up_count=warm)
-        rounds.append([time_engine(place.engine, place.inputs, limits, clock=clock).calls_ms for place in places])
+        rounds.append([_settled(time_engine(place.engine, place.inputs, limits, clock=clock).calls_ms) for place in places])
     return rounds
+
+
+def _settled(calls_ms: tuple[float, ...]) -> tuple[float, ...]:
+    """The first call of a slice finds the caches as the garbage collector left them."""
+    return calls_ms[1:] if len(calls_ms) >= _COLD_AMONG else calls_ms
 
 
 def _speeds(rounds: Sequence[Sequence[tuple[float, ...]]]) -> list[float]:
