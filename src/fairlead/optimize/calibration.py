@@ -31,7 +31,7 @@ _WIDEST = 4096  # channels with a second moment
 _BINS = 2048
 _LEVELS = 256
 _TAIL = 1e-4  # of the values, at either end
-_CUTS = np.linspace(1.0, 0.3, 57)  # of the range that is kept
+_CUTS = np.geomspace(1.0, 0.13, 60)  # of the range that is kept
 Range = tuple[float, float]
 
 

@@ -149,7 +149,9 @@ def finish(model: Any, source: Path, destination: Path, operators: frozenset[str
     keep_surface(model, onnx.load_model(source))
     write(model, destination)
     if destination.stat().st_size >= source.stat().st_size:
-        raise UnsupportedError("The model does not get smaller in 8 bits: its weights are too small.", hint="Leave the pass out.")
+        raise UnsupportedError(
+            "The model does not get smaller in 8 bits: its weights are too small, or also used in other ways.", hint="Leave the pass out."
+        )
     return count
 
 

@@ -63,8 +63,8 @@ def convolutional(path: Path, opset: int = 17) -> Path:
         helper.make_node("Flatten", ["p"], ["f"]),
         helper.make_node("Gemm", ["f", "w", "d"], ["y"]),
     ]
-    tensors = [weight("k1", 16, 3, 3, 3), weight("c1", 16), weight("k2", 32, 8, 3, 3), weight("w", 32, 10), weight("d", 10)]
-    return save(path, nodes, [value("x", "batch", 3, 12, 12)], [value("y", "batch", 10)], tensors, opset)
+    tensors = [weight("k1", 16, 3, 3, 3), weight("c1", 16), weight("k2", 32, 8, 3, 3), weight("w", 32, 64), weight("d", 64)]
+    return save(path, nodes, [value("x", "batch", 3, 12, 12)], [value("y", "batch", 64)], tensors, opset)
 
 
 def several(path: Path, opset: int = 17) -> Path:
@@ -87,19 +87,19 @@ def several(path: Path, opset: int = 17) -> Path:
 
 
 def branching(path: Path, opset: int = 17) -> Path:
-    """An If whose branches use an outer weight; a dense layer with the same weight outside."""
+    """A dense layer, and an If whose branches use an outer weight and an outer value."""
 
     def branch(name: str, operator: str) -> Any:
         made = [helper.make_node("MatMul", ["m", "w"], [f"{name}_p"]), helper.make_node(operator, [f"{name}_p"], [f"{name}_y"])]
         return helper.make_graph(made, name, [], [value(f"{name}_y", "batch", 32)])
 
     nodes = [
-        helper.make_node("MatMul", ["x", "w"], ["m"]),
+        helper.make_node("MatMul", ["x", "v"], ["m"]),
         helper.make_node("ReduceMax", ["x"], ["largest"], keepdims=0),
         helper.make_node("Greater", ["largest", "limit"], ["is_large"]),
         helper.make_node("If", ["is_large"], ["y"], then_branch=branch("then", "Neg"), else_branch=branch("else", "Relu")),
     ]
-    tensors = [weight("w", 32, 32), numpy_helper.from_array(np.float32(2.5), "limit")]
+    tensors = [weight("v", 32, 64), weight("w", 64, 32, seed=1), numpy_helper.from_array(np.float32(2.5), "limit")]
     return save(path, nodes, [value("x", "batch", 32)], [value("y", "batch", 32)], tensors, opset)
 
 
