@@ -30,6 +30,7 @@ _BATCH_BYTES = 2**26  # of activations at a time
 _WIDEST = 4096  # channels with a second moment
 _BINS = 2048
 _LEVELS = 256
+_NARROWEST = 1e-6  # of the values themselves: nothing to cut
 _TAIL = 1e-4  # of the values, at either end
 _CUTS = np.geomspace(1.0, 0.13, 60)  # of the range that is kept
 Range = tuple[float, float]
@@ -51,14 +52,14 @@ def measure_ranges(model: Any, rows: Tensors | None, operators: Sequence[str], m
             low, high = extremes.get(name, (np.inf, -np.inf))
             extremes[name] = min(low, float(values.min(initial=np.inf))), max(high, float(values.max(initial=-np.inf)))
     extremes = {name: found for name, found in extremes.items() if found[0] <= found[1]}
-    if method == "minmax":
+    spread = {name for name, (low, high) in extremes.items() if high - low > _NARROWEST * max(abs(low), abs(high))}
+    if method == "minmax" or not spread:
         return extremes
-    counts = {name: np.zeros(_BINS, np.int64) for name in extremes}
+    counts = {name: np.zeros(_BINS, np.int64) for name in spread}
     for outputs in _run(session, names, used):
-        for name, values in outputs.items():
-            if name in counts:
-                counts[name] += np.histogram(values, _BINS, range=_wide(extremes[name]))[0]
-    return {name: _cut(method, counts[name], _wide(extremes[name])) for name in extremes}
+        for name in spread & outputs.keys():
+            counts[name] += np.histogram(outputs[name].astype(np.float64), _BINS, range=extremes[name])[0]
+    return {name: _cut(method, counts[name], found) if name in spread else found for name, found in extremes.items()}
 
 
 def second_moments(model: Any, channels: Mapping[str, int], rows: Tensors) -> dict[str, Array]:
@@ -119,12 +120,6 @@ def _run(session: Any, names: Sequence[str], rows: Tensors) -> Iterator[Mapping[
     for batch in batches(rows, size):
         values = session.run(None, batch)
         yield {name: value for name, value in zip(names, values, strict=True) if value.dtype == np.float32}
-
-
-def _wide(found: Range) -> Range:
-    """The range itself, or one of some width around a single value."""
-    low, high = found
-    return found if high > low else (low - max(abs(low), 1.0) * 1e-6, high + max(abs(high), 1.0) * 1e-6)
 
 
 def _cut(method: str, counts: Array, found: Range) -> Range:
