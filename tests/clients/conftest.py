@@ -115,15 +115,15 @@ def statistics(name: str, number: int) -> dict[str, object]:
 
 @pytest.fixture(scope="session")
 def run_client(tmp_path_factory) -> Callable[..., list[dict[str, object]]]:
-    """Return what runs one of the programs in the clients' environment and gives what it says of each of its checks."""
-    python = ROOT / ".venv-clients" / "bin" / "python"
-    if not python.exists():
-        pytest.skip("the clients' environment is not there: scripts/environment.sh .venv-clients clients")
+    """Return what runs one of the programs in the clients' environment (`python`: in another) and gives what it says of its checks."""
 
-    def run(program: str, *arguments: str) -> list[dict[str, object]]:
+    def run(program: str, *arguments: str, python: str = "") -> list[dict[str, object]]:
+        own = ROOT / ".venv-clients" / "bin" / "python"
+        if not python and not own.exists():
+            pytest.skip("the clients' environment is not there: scripts/environment.sh .venv-clients clients")
         folder = tmp_path_factory.mktemp("client")
         environment = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "FAIRLEAD", "COV"))}
-        command = [str(python), "-W", "ignore", str(PROGRAMS / program), *arguments]
+        command = [python or str(own), "-W", "ignore", str(PROGRAMS / program), *arguments]
         done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, cwd=folder, env=environment)
         assert done.returncode == 0, done.stderr
         return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
+import sys
+
 import pytest
 
 
@@ -22,3 +25,10 @@ def test_the_kserve_client_works_unchanged(server, run_client) -> None:
 
 def test_mlservers_codecs_and_command_line_work_unchanged(server, run_client) -> None:
     check(run_client("mlserver_rest.py", server.url))
+
+
+@pytest.mark.slow  # MLflow takes seconds to import
+def test_mlflows_scoring_client_works_unchanged(server, run_client) -> None:
+    if importlib.util.find_spec("mlflow") is None or importlib.util.find_spec("pandas") is None:  # as with mlflow-skinny
+        pytest.skip("MLflow is not installed")
+    check(run_client("mlflow_scoring.py", server.url, python=sys.executable))
