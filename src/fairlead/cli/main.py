@@ -15,6 +15,7 @@ from fairlead.errors import FairleadError
 
 # name -> (module:attribute, one line of help). The help stands here so that `fairlead --help` imports no command.
 COMMANDS = {
+    "plan": ("fairlead.cli.plan_command:plan", "Say what would be tried, where, at what cost; builds nothing."),
     "deploy": ("fairlead.cli.deploy_command:deploy", "Prove a model, register it and point @production at it."),
     "compose": ("fairlead.cli.ensemble_command:compose", "Make one version of several registered models (ensemble.yaml)."),
     "convert": ("fairlead.cli.convert_command:convert", "Bring a model into another engine's form, compared with the original."),

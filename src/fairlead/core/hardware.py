@@ -16,6 +16,17 @@ HOURS_PER_YEAR = 8766.0  # 365.25 days
 HOURS_PER_MONTH = HOURS_PER_YEAR / 12
 
 
+class Obstacle(enum.StrEnum):
+    """What speaks against an offer."""
+
+    PLACE = "place"  # a need rules it out
+    CURRENCY = "currency"
+    TYPE = "type"  # it does not compute what the model computes
+    SPEED = "speed"
+    ROOM = "room"  # cores or memory
+    BUDGET = "budget"
+
+
 class HardwareKind(enum.StrEnum):
     """What computes."""
 
@@ -94,14 +105,15 @@ class Cost:
 
 @dataclass(frozen=True)
 class HardwareOption:
-    """What an offer would mean. `refused` is the first thing that speaks against it ("" where it fits). `is_predicted` says that its
-    latency was computed and not measured. Without a capacity there is no cost.
+    """What an offer would mean. `refused` is the first thing that speaks against it ("" where it fits), `obstacle` of which kind.
+    `is_predicted` says that its latency was computed and not measured. Without a capacity there is no cost.
     """
 
     offer: HardwareOffer
     capacity: CapacityPlan | None = None
     cost: Cost | None = None
     refused: str = ""
+    obstacle: Obstacle | None = None
     is_predicted: bool = True
 
     @property

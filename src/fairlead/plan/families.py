@@ -25,13 +25,16 @@ _ROWS = "the rows decide whether that is little enough"
 
 @dataclass(frozen=True)
 class Means:
-    """What there is to compress with. `passes` are the names of those that are installed; `model` is None where it was not looked into."""
+    """What there is to compress with. `passes` are the names of those that are installed; `model` is None where it was not looked into.
+    `kept` are names of requirements that the model keeps as it is: they press for nothing.
+    """
 
     passes: frozenset[str] = frozenset()
     has_rows: bool = True
     has_training: bool = False
     model: ModelFacts | None = None
     instruction_sets: tuple[str, ...] = ()
+    kept: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -147,7 +150,7 @@ def compressed(
         why = "nothing in the promise says what may be lost; say it, for example accuracy_drop<=0.005"
         return (), (("compressed forms", why),) if suiting else ()
     size_bounds = [item for item in requirements if item.kind is MetricKind.SIZE]
-    is_timed = any(item.kind in (MetricKind.LATENCY, MetricKind.THROUGHPUT) for item in requirements)
+    is_timed = any(item.kind in (MetricKind.LATENCY, MetricKind.THROUGHPUT) and item.name not in means.kept for item in requirements)
     has_int8 = bool(_INT8_SETS & set(means.instruction_sets))
     kept, refused = [], []
     for family in suiting:
