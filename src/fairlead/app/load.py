@@ -222,5 +222,5 @@ def _close_in(loop: asyncio.AbstractEventLoop, scheduler: Scheduler) -> None:
         scheduler.close()
 
 
-def _ignore(rows: int, requests: int, compute_ms: float, error_code: str) -> None:
+def _ignore(_run: object) -> None:
     """Nobody watches the calls of a model in this process."""

@@ -11,7 +11,8 @@ class Observation(NamedTuple):
 
     `trace` is the W3C traceparent that came with it, and behind a space its tracestate; "" for none. `transport` is "http", "grpc" or ""
     for a call in this process. `batch_rows` are the rows of the engine's call that answered it, its own and others'; 0 where none did.
-    Neither a cache hit nor a miss: nobody looked into the cache.
+    Of `compute_ms`, `input_ms` went into joining the rows of several requests, `output_ms` into parting their answers; `cache_ms` is what
+    the response cache took. Neither a cache hit nor a miss: nobody looked into the cache.
     """
 
     request_id: str
@@ -27,10 +28,16 @@ class Observation(NamedTuple):
     is_cache_hit: bool = False
     batch_rows: int = 0
     is_cache_miss: bool = False
+    input_ms: float = 0.0
+    output_ms: float = 0.0
+    cache_ms: float = 0.0
 
 
 class BatchObservation(NamedTuple):
-    """One call of an engine: the rows and requests that it took together, the milliseconds, and "" or the code of its error."""
+    """One call of an engine: the rows and requests that it took together, the milliseconds, and "" or the code of its error.
+
+    `input_ms` and `output_ms` are the parts of the milliseconds in which rows were joined and the answer was parted.
+    """
 
     model: str
     version: int
@@ -39,3 +46,5 @@ class BatchObservation(NamedTuple):
     requests: int
     compute_ms: float
     error_code: str = ""
+    input_ms: float = 0.0
+    output_ms: float = 0.0

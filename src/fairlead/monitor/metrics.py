@@ -109,7 +109,7 @@ _COUNTED: tuple[tuple[Family, Callable[[Labels, Tally], list[Sample]]], ...] = (
     (show.BATCH_ROWS, lambda key, tally: [(key, tally.size.read())]),
     (show.ROWS, lambda key, tally: [(key, tally.row_count)]),
     (show.CACHE_HITS, lambda key, tally: [(key, tally.cache_hit.count)]),
-    (show.CACHE_MISSES, lambda key, tally: [(key, tally.cache_miss)]),
+    (show.CACHE_MISSES, lambda key, tally: [(key, tally.cache_miss.count)]),
 )
 _HELD: tuple[tuple[Family, Callable[[VersionReading], Value]], ...] = (
     (show.READY_VERSIONS, lambda item: int(item.is_ready)),

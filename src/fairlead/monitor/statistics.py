@@ -1,8 +1,9 @@
 """A version's numbers in the form of the statistics extension of the V2 protocol.
 
 Takes a tally; gives JSON data: counts since the version was first asked, durations in nanoseconds, `last_inference` in Unix milliseconds.
-What an engine does is not divided into input, computing and output: it is all `compute_infer`, and the other two count the same calls
-with 0 ns. What each means: github.com/triton-inference-server/server, docs/protocol/extension_statistics.md.
+`compute_input` is joining the rows of several requests, `compute_output` parting their answers: 0 ns where a request runs alone. What
+an engine does by itself is all `compute_infer`. What each means:
+github.com/triton-inference-server/server, docs/protocol/extension_statistics.md.
 """
 
 from __future__ import annotations
@@ -18,25 +19,24 @@ def statistics(model: str, version: int, tally: Tally | None) -> dict[str, objec
     """Return the entry of `model_stats`; all zeros for a version that nobody asked."""
     if tally is None:
         return _entry(model, version, 0.0, 0, 0, dict.fromkeys(_PHASES, _duration(0, 0.0)), [])
-    infer = tally.infer
     phases = {
         "success": _spent(tally.success),
         "fail": _spent(tally.fail),
         "queue": _spent(tally.queue),
-        "compute_input": _duration(infer.count, 0.0),
-        "compute_infer": _spent(infer),
-        "compute_output": _duration(infer.count, 0.0),
+        "compute_input": _spent(tally.input),
+        "compute_infer": _spent(tally.infer),
+        "compute_output": _spent(tally.output),
         "cache_hit": _spent(tally.cache_hit),
-        "cache_miss": _duration(tally.cache_miss, 0.0),
+        "cache_miss": _spent(tally.cache_miss),
     }
     batches = [
         {
             "batch_size": rows,
-            "compute_input": _duration(spent.count, 0.0),
-            "compute_infer": _spent(spent),
-            "compute_output": _duration(spent.count, 0.0),
+            "compute_input": _duration(calls.count, calls.input_ms),
+            "compute_infer": _duration(calls.count, calls.infer_ms),
+            "compute_output": _duration(calls.count, calls.output_ms),
         }
-        for rows, spent in sorted(tally.batch_sizes.items())
+        for rows, calls in sorted(tally.batch_sizes.items())
     ]
     return _entry(model, version, tally.last_at, tally.run_row_count, tally.batch_outcomes[""], phases, batches)
 

@@ -38,8 +38,26 @@ class Spent:
         self.ms += float(times_ms.sum())
 
 
+class Calls:
+    """How often an engine was called with batches of one size, and the milliseconds in joining rows, computing and parting answers."""
+
+    __slots__ = ("count", "infer_ms", "input_ms", "output_ms")
+
+    def __init__(self) -> None:
+        self.count, self.input_ms, self.infer_ms, self.output_ms = 0, 0.0, 0.0, 0.0
+
+    def take(self, call_ms: float, input_ms: float, output_ms: float) -> None:
+        """Count a call."""
+        self.count += 1
+        self.input_ms += input_ms
+        self.infer_ms += call_ms - input_ms - output_ms
+        self.output_ms += output_ms
+
+
 class Tally:
-    """The numbers of one version. `success` and `fail` are of all requests; `queue` and `infer` of answers that an engine gave."""
+    """The numbers of one version. `success` and `fail` are of all requests; `queue`, `input`, `infer` and `output` of answers that an
+    engine gave; `cache_hit` is what hits took, `cache_miss` what looking in vain and keeping the answer did.
+    """
 
     __slots__ = (
         "_batches",
@@ -52,8 +70,10 @@ class Tally:
         "duration",
         "fail",
         "infer",
+        "input",
         "last_at",
         "outcomes",
+        "output",
         "queue",
         "queue_seconds",
         "row_count",
@@ -67,9 +87,9 @@ class Tally:
         self.window = window
         self.outcomes: Counter[tuple[str, str]] = Counter()  # (transport, error code) -> requests
         self.batch_outcomes: Counter[str] = Counter()  # error code -> engine calls
-        self.batch_sizes: dict[int, Spent] = {}
+        self.batch_sizes: dict[int, Calls] = {}
         self.success, self.fail, self.queue, self.infer, self.cache_hit = Spent(), Spent(), Spent(), Spent(), Spent()
-        self.cache_miss = 0
+        self.cache_miss, self.input, self.output = Spent(), Spent(), Spent()
         self.row_count = self.run_row_count = 0  # answered rows: all; without those from the cache
         self.last_at = 0.0
         self.duration, self.queue_seconds, self.compute = Histogram(SECONDS, _MS), Histogram(SECONDS, _MS), Histogram(SECONDS, _MS)
@@ -101,13 +121,15 @@ class Tally:
 
     def _add(self, columns: Columns) -> None:
         """Count requests whose fields come as columns."""
-        _, _, _, ended, row_counts, queue_times, compute_times, codes, transports, _, hits, _, misses = columns
+        _, _, _, ended, row_counts, queue_times, compute_times, codes, transports, _, hits, _, misses, *parts = columns
         queue, compute = _times(queue_times), _times(compute_times)
-        spent, rows, at = queue + compute, np.array(row_counts), np.array(ended)
+        joining, parting, caching = map(_times, parts)
+        spent, rows, at = queue + compute + caching, np.array(row_counts), np.array(ended)
         has_errors = any(codes)
         is_error = np.array([code != "" for code in codes]) if has_errors else np.zeros(len(codes), np.bool_)
         self.window.add(at, spent, rows, is_error)
-        self.cache_miss += sum(misses)
+        if True in misses:
+            self.cache_miss.add(caching[np.array(misses)])
         if not has_errors and transports.count(transports[0]) == len(transports):  # the usual case, ten times as fast
             self.outcomes[transports[0], ""] += len(transports)
         else:
@@ -116,6 +138,7 @@ class Tally:
             self.fail.add(spent[is_error])
             is_answer = ~is_error
             queue, compute, spent, rows = queue[is_answer], compute[is_answer], spent[is_answer], rows[is_answer]
+            joining, parting = joining[is_answer], parting[is_answer]
             hits = tuple(hit for hit, code in zip(hits, codes, strict=True) if not code)
         self.success.add(spent)
         self.duration.add(spent)
@@ -124,32 +147,34 @@ class Tally:
             is_hit = np.array(hits)
             self.cache_hit.add(spent[is_hit])
             queue, compute, rows = queue[~is_hit], compute[~is_hit], rows[~is_hit]
+            joining, parting = joining[~is_hit], parting[~is_hit]
         self.queue.add(queue)
         self.queue_seconds.add(queue)
-        self.infer.add(compute)
+        self.input.add(joining)
+        self.infer.add(compute - joining - parting)
+        self.output.add(parting)
         self.run_row_count += int(rows.sum())
 
     def _add_batches(self, columns: Columns) -> None:
         """Count engine calls whose fields come as columns; those that failed only as such."""
-        _, _, _, row_counts, _, compute_times, codes = columns
+        _, _, _, row_counts, _, compute_times, codes, *parts = columns
         compute, rows = _times(compute_times), np.array(row_counts)
+        joining, parting = map(_times, parts)
         if any(codes):
             is_done = np.array([code == "" for code in codes])
-            compute, rows = compute[is_done], rows[is_done]
+            compute, rows, joining, parting = compute[is_done], rows[is_done], joining[is_done], parting[is_done]
             self.batch_outcomes.update(codes)
         else:
             self.batch_outcomes[""] += len(codes)
         self.compute.add(compute)
         self.size.add(rows)
-        for size, ms in zip(rows.tolist(), compute.tolist(), strict=True):
-            spent = self.batch_sizes.get(size) or self._new_size(size)
-            spent.count += 1
-            spent.ms += ms
+        for size, *times in zip(*(column.tolist() for column in (rows, compute, joining, parting)), strict=True):
+            (self.batch_sizes.get(size) or self._new_size(size)).take(*times)
 
-    def _new_size(self, rows: int) -> Spent:
+    def _new_size(self, rows: int) -> Calls:
         if len(self.batch_sizes) >= _SIZE_LIMIT:
             rows = 1 << max(rows - 1, 0).bit_length()
-        return self.batch_sizes.setdefault(rows, Spent())
+        return self.batch_sizes.setdefault(rows, Calls())
 
 
 def _times(values: Sequence[float]) -> Numbers:

@@ -17,7 +17,7 @@ from fairlead.serve.batching import BatchPolicy
 from fairlead.serve.engine_executor import EngineExecutor
 from fairlead.serve.executor import Executor
 from fairlead.serve.model_table import ServedVersion
-from fairlead.serve.scheduler import OnBatch, Scheduler
+from fairlead.serve.scheduler import OnBatch, Run, Scheduler
 from fairlead.serve.workers.host import WorkerHost
 from fairlead.serve.workers.resident_executor import ResidentExecutor
 
@@ -59,7 +59,7 @@ class Assembly:
         """Return what tells the sink of each call of that version."""
         sink, clock, name, number = self.sink, self.clock, version.name, version.number
 
-        def tell(rows: int, requests: int, call_ms: float, error_code: str) -> None:
-            sink.record_batch(_observation((name, number, clock(), rows, requests, call_ms, error_code)))
+        def tell(run: Run) -> None:
+            sink.record_batch(_observation((name, number, clock(), *run)))
 
         return tell

@@ -111,6 +111,36 @@ def hold_s(policy: BatchPolicy, moment: Moment) -> float:
     return min(max(2 * moment.gap_s, _TIMER_S), remaining_s)
 
 
+LONG_MS = 20.0  # a call that held the event loop for longer was a mistake
+_QUICK_MS = 4.0
+_CAUTION_COUNTS = (32, 4096)
+
+
+class Caution:
+    """Whether calls must not be made in the event loop although they should be short: one was not. What takes long may lie in the values,
+    which no time that was measured before tells. It is on until so many quick calls were made beside the loop; each time twice as many.
+    """
+
+    __slots__ = ("_left", "_span")
+
+    def __init__(self) -> None:
+        self._left, self._span = 0, _CAUTION_COUNTS[0]
+
+    @property
+    def is_on(self) -> bool:
+        """Whether calls must be made beside the loop."""
+        return self._left > 0
+
+    def held(self) -> None:
+        """A call has held the loop for longer than LONG_MS."""
+        self._left, self._span = self._span, min(2 * self._span, _CAUTION_COUNTS[1])
+
+    def ran_beside(self, call_ms: float) -> None:
+        """A call was made beside the loop."""
+        if self._left:
+            self._left = self._left - 1 if call_ms <= _QUICK_MS else max(self._left, _CAUTION_COUNTS[0])
+
+
 class ServiceTimes:
     """What calls take, learned by size: milliseconds per input element, for each power of two of elements.
 

@@ -77,7 +77,7 @@ class DataPlane:
         self._queue_limit = queue_limit
         self._timeout_s = timeout_s or math.inf
         self._clock = clock
-        self._monotonic = monotonic
+        self.monotonic = monotonic
         self.in_flight = 0
 
     async def infer(self, request: InferRequest, served: ServedVersion | None = None) -> InferResponse:
@@ -122,8 +122,10 @@ class DataPlane:
         _check_request(served, request)
         if cache is None or not served.is_deterministic:
             return False
+        began = self.monotonic()
         asked.key = cache.key(served.version.digest, request.inputs, request.outputs)
         asked.outputs = None if asked.key is None else cache.get(asked.key)
+        asked.cache_ms = (self.monotonic() - began) * 1e3
         if asked.outputs is None:
             return False
         self.observe(asked, "")
@@ -162,7 +164,7 @@ class DataPlane:
         self.in_flight += 1
         self.table.begin_request(served)
         try:
-            await self.table.wake(served, min(asked.request.deadline, self._monotonic() + self._timeout_s))
+            await self.table.wake(served, min(asked.request.deadline, self.monotonic() + self._timeout_s))
         except BaseException:
             self.table.end_request(served)
             raise
@@ -177,7 +179,11 @@ class DataPlane:
     def observe(self, asked: Asked, error_code: str) -> None:
         """Tell the sink; an answer without a ticket came from the cache."""
         request, version, ticket = asked.request, asked.served.version, asked.ticket
-        queue_ms, compute_ms, batch_rows = (0.0, 0.0, 0) if ticket is None else (ticket.queue_ms, ticket.compute_ms, ticket.batch_rows)
+        queue_ms = compute_ms = input_ms = output_ms = 0.0
+        batch_rows = 0
+        if ticket is not None:
+            queue_ms, compute_ms, batch_rows = ticket.queue_ms, ticket.compute_ms, ticket.batch_rows
+            input_ms, output_ms = ticket.input_ms, ticket.output_ms
         is_hit = asked.outputs is not None
         self._sink.record(
             _observation(
@@ -195,6 +201,9 @@ class DataPlane:
                     is_hit,
                     batch_rows,
                     asked.key is not None and not is_hit,
+                    input_ms,
+                    output_ms,
+                    asked.cache_ms,
                 )
             )
         )
@@ -209,6 +218,7 @@ class Asked(msgspec.Struct, eq=False):
     model: ServedModel
     rows: int = 0
     key: Key | None = None
+    cache_ms: float = 0.0
     outputs: dict[str, Array] | None = None
     ticket: Ticket | None = None
 
@@ -225,7 +235,9 @@ class Asked(msgspec.Struct, eq=False):
         self.give_back()
         plane, error = self.plane, ticket.error
         if error is None and self.key is not None and plane.cache is not None and not self.served.is_retired:
+            began = plane.monotonic()
             plane.cache.put(self.key, ticket.result())
+            self.cache_ms += (plane.monotonic() - began) * 1e3
         plane.observe(self, "" if error is None else _code_of(error))
 
     def give_back(self) -> None:

@@ -11,8 +11,8 @@ from typing import Any
 from fairlead.core.aspired import Aspired
 from fairlead.core.dtype import DType
 from fairlead.core.interface import TensorSpec
+from fairlead.serve.joining import has_free_batch
 from fairlead.serve.model_table import ServedVersion
-from fairlead.serve.scheduler import has_free_batch
 
 _TYPE_NAMES = {DType.BYTES: "TYPE_STRING"}
 

@@ -15,15 +15,15 @@ import time
 from bisect import bisect_right
 from collections.abc import Callable, Hashable, Mapping
 from functools import partial
+from typing import NamedTuple
 
-import numpy as np
-
-from fairlead.core.interface import Array, Interface, Tensors
+from fairlead.core.interface import Array, Tensors
 from fairlead.core.ports import Clock
 from fairlead.errors import FairleadError, UnavailableError
 from fairlead.serve.admission import DEFAULT_LEVEL, check_deadline, expected_wait_s, level_of, passed
-from fairlead.serve.batching import BatchPolicy, Moment, ServiceTimes, compose, hold_s
+from fairlead.serve.batching import LONG_MS, BatchPolicy, Caution, Moment, ServiceTimes, compose, hold_s
 from fairlead.serve.executor import Executor
+from fairlead.serve.joining import has_free_batch, join, part
 from fairlead.serve.ticket import Release, Ticket
 
 _INLINE_MS = 1.0  # a call that takes longer is made beside the event loop
@@ -32,9 +32,24 @@ _HELD_MS = 4.0  # how long one batch of shorter calls may hold the loop: it take
 _SMOOTHING = 0.2  # weight of the newest in a running mean
 _EXPLORE_EVERY = 32  # calls between two tries of a larger batch than has proved useful
 _ALONE_COUNT = 8  # after so many looks that found one arrival the next ones are not put off, but for every so many-th, which may find more
+_MANY_ELEMENTS = 2**13  # a request with more is counted by what calls of its size take
 _LOOK_S = 0.05  # a slot that comes back unasked, a replaced worker's, is noticed within this
 
-OnBatch = Callable[[int, int, float, str], None]  # rows, requests, milliseconds, code of the error or ""
+
+class Run(NamedTuple):
+    """One call of the engine: its rows, requests and milliseconds, the code of its error or "", and what of the time went into joining the
+    rows and into parting the answer.
+    """
+
+    rows: int
+    requests: int
+    call_ms: float
+    error_code: str
+    input_ms: float
+    output_ms: float
+
+
+OnBatch = Callable[[Run], None]
 
 
 class Scheduler:
@@ -49,6 +64,7 @@ class Scheduler:
         self._is_plain = all(size is not None for spec in executor.interface.inputs for size in spec.shape[1:])
         self._here = ServiceTimes()  # of calls in the event loop
         self._beside = ServiceTimes()  # of those beside it, which wait for a thread, a process, a processor
+        self._caution = Caution()
         self._element_ms = 0.0  # what an input element took lately, in batches as they came
         self._gap_s = math.inf  # mean time between arrivals
         self._arrived_at = -math.inf
@@ -120,12 +136,13 @@ class Scheduler:
         elements = 0
         for tensor in inputs.values():
             elements += tensor.size
+        weight = elements if elements <= _MANY_ELEMENTS else self._weight(elements)
         loop = asyncio.get_running_loop()
         key = None if self._is_plain and not (outputs or parameters) else self._key(inputs, outputs, parameters)
         level = level_of(priority) if priority else DEFAULT_LEVEL
-        ticket = Ticket(self._release, loop, inputs, outputs, key, rows, elements, level, deadline, now, on_ended=on_ended)
+        ticket = Ticket(self._release, loop, inputs, outputs, key, rows, elements, level, deadline, now, weight, on_ended=on_ended)
         self.created_count += 1
-        self._open_elements += elements
+        self._open_elements += weight
         self._arrived_count += 1
         waiting = self._waiting
         if not waiting or waiting[-1].level <= level:
@@ -156,9 +173,14 @@ class Scheduler:
         shapes = () if self._is_plain else tuple(sorted((name, tensor.shape[1:]) for name, tensor in inputs.items()))
         return shapes, outputs, tuple(sorted((name, repr(value)) for name, value in parameters.items())) if parameters else ()
 
+    def _weight(self, elements: int) -> int:
+        """Return what a large request counts for those who wait: its elements take less time than those of small ones."""
+        expected = self._beside.expect_ms(elements)
+        return elements if expected is None or not self._element_ms else min(elements, int(expected / self._element_ms) + 1)
+
     def _release(self, ticket: Ticket) -> None:
         self.released_count += 1
-        self._open_elements -= ticket.elements
+        self._open_elements -= ticket.weight
         if ticket.is_waiting:
             ticket.is_waiting = False
             self._waiting.remove(ticket)
@@ -214,7 +236,7 @@ class Scheduler:
     def _next_batch(self) -> tuple[list[Ticket], list[Ticket], bool]:
         """Return the next batch, what is left, and whether it is short enough to hold the event loop."""
         first = self._waiting[0]
-        is_inline = not self._executor.is_blocking and self._is_short(first.elements)
+        is_inline = not (self._executor.is_blocking or self._caution.is_on) and self._is_short(first.elements)
         if len(self._waiting) == 1:
             return [first], [], is_inline
         limit = self._row_limit
@@ -256,13 +278,16 @@ class Scheduler:
     def _run_here(self, batch: list[Ticket]) -> None:
         began = self._clock()
         try:
-            outputs = self._executor.run_now(_join(batch), batch[0].outputs)
+            outputs = self._executor.run_now(join(batch, self._clock), batch[0].outputs)
         except Exception as error:  # noqa: BLE001 - whatever an engine raises belongs to those who asked it
-            self._note_call(batch, began, _code_of(error), self._here)
+            call_ms, _ = self._note_call(batch, began, _code_of(error), self._here)
             self._failed(batch, error)
         else:
-            self._note_call(batch, began, "", self._here)
-            self._answered(batch, outputs)
+            parts = part(batch, outputs, self._clock)
+            call_ms, _ = self._note_call(batch, began, "", self._here)
+            self._answered(batch, parts)
+        if call_ms > LONG_MS:
+            self._caution.held()
 
     def _run_beside(self, batch: list[Ticket]) -> None:
         began = self._clock()
@@ -271,34 +296,28 @@ class Scheduler:
         task.add_done_callback(partial(self._ended, batch, began))
 
     async def _run(self, batch: list[Ticket]) -> dict[str, Array]:
-        return await self._executor.run(_join(batch), batch[0].outputs)
+        return await self._executor.run(join(batch, self._clock), batch[0].outputs)
 
     def _ended(self, batch: list[Ticket], began: float, task: asyncio.Task[dict[str, Array]]) -> None:
         del self._running[task]
         error = UnavailableError("The call was cut off.") if task.cancelled() else task.exception()
+        parts = [] if error is not None else part(batch, task.result(), self._clock)
         call_ms, elements = self._note_call(batch, began, "" if error is None else _code_of(error), self._beside)
         self._here.note_at_most(elements, call_ms)
+        self._caution.ran_beside(call_ms)
         if error is None:
-            self._answered(batch, task.result())
+            self._answered(batch, parts)
         else:
             self._failed(batch, error)
         if self._waiting:
             self._look()
 
-    def _answered(self, batch: list[Ticket], outputs: dict[str, Array]) -> None:
-        rows = batch[0].batch_rows
-        if len(batch) == 1:
-            batch[0].answer(outputs)
-            return
-        if any(array.shape[:1] != (rows,) for array in outputs.values()):
+    def _answered(self, batch: list[Ticket], parts: list[dict[str, Array]]) -> None:
+        if not parts:
             self._row_limit = 1  # the answers cannot be told apart by rows: never ask like this again
             self._run_alone(batch)
-            return
-        start = 0
-        for ticket in batch:
-            end = start + ticket.rows
-            ticket.answer({name: array[start:end] for name, array in outputs.items()})
-            start = end
+        for ticket, outputs in zip(batch, parts, strict=False):
+            ticket.answer(outputs)
 
     def _failed(self, batch: list[Ticket], error: BaseException) -> None:
         if len(batch) == 1 or isinstance(error, UnavailableError):
@@ -331,7 +350,7 @@ class Scheduler:
         self._call_count += 1
         times.note(elements, call_ms)
         self._element_ms += (_SMOOTHING if self._element_ms else 1.0) * (call_ms / elements - self._element_ms)
-        self._on_batch(rows, len(batch), call_ms, error_code)
+        self._on_batch(Run(rows, len(batch), call_ms, error_code, batch[0].input_ms, batch[0].output_ms))
         return call_ms, elements
 
     # Deadlines.
@@ -364,21 +383,9 @@ class Scheduler:
             self._look()
 
 
-def has_free_batch(interface: Interface) -> bool:
-    """Whether every input and output has a free first dimension, so that rows can be joined and told apart."""
-    return all(spec.shape[:1] == (None,) for spec in (*interface.inputs, *interface.outputs))
-
-
 def _code_of(error: BaseException) -> str:
     return error.code if isinstance(error, FairleadError) else "internal"
 
 
 def _level(ticket: Ticket) -> int:
     return ticket.level
-
-
-def _join(batch: list[Ticket]) -> Tensors:
-    """Return the rows of all tickets, one after the other."""
-    if len(batch) == 1:
-        return batch[0].inputs
-    return {name: np.concatenate([ticket.inputs[name] for ticket in batch]) for name in batch[0].inputs}

@@ -68,5 +68,7 @@ def _succeed(future: asyncio.Future[Any], outcome: Any) -> None:
 
 
 def _fail(future: asyncio.Future[Any], outcome: BaseException) -> None:
+    if isinstance(outcome, StopIteration):  # a future takes everything but that, and its caller would wait for ever
+        outcome = RuntimeError("The call raised StopIteration.")
     if not future.done():
         future.set_exception(outcome)

@@ -21,10 +21,12 @@ Release = Callable[["Ticket"], None]
 
 # A Struct is made in less than half of the time that a class of Python's takes, and one is made for every request.
 class Ticket(msgspec.Struct, eq=False):
-    """Await it for the outputs by name. `queue_ms`, `compute_ms` and `batch_rows` (the rows of the engine's call) are true afterwards.
+    """Await it for the outputs by name. `queue_ms`, `compute_ms`, what of it went into joining the rows of several requests and parting
+    their answers (`input_ms`, `output_ms`), and `batch_rows` (the rows of the engine's call) are true afterwards.
 
     `level` is its place in the order of service, `deadline` the time in monotonic seconds after which it is not begun, `is_waiting` whether
-    it stands in the queue. `release` and `on_ended` are told once when it is settled, whatever becomes of it: the scheduler, and who asked.
+    it stands in the queue, `weight` how many elements it counts for those behind it. `release` and `on_ended` are told once when it is
+    settled, whatever becomes of it: the scheduler, and who asked.
 
     It is awaited by the protocol that asyncio.isfuture describes. A Future would do; it takes as long to make as a small model to run.
     """
@@ -39,12 +41,15 @@ class Ticket(msgspec.Struct, eq=False):
     level: int = 0
     deadline: float = math.inf
     asked_at: float = 0.0
+    weight: int = 0
     is_settled: bool = False
     is_waiting: bool = True
     on_settled: Callable[[], None] | None = None
     on_ended: Release | None = None
     queue_ms: float = 0.0
     compute_ms: float = 0.0
+    input_ms: float = 0.0
+    output_ms: float = 0.0
     batch_rows: int = 0
     _asyncio_future_blocking: bool = False
     _callbacks: list[tuple[Callable[[Any], object], Context | None]] | None = None
