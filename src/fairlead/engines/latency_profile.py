@@ -20,15 +20,13 @@ from fairlead.core.interface import Tensors
 from fairlead.core.latency_profile import SAMPLE_COUNT, LatencyProfile, ProfilePoint
 from fairlead.core.ports import Clock, Engine
 from fairlead.engines.machine import describe_machine
-from fairlead.engines.stopwatch import TimingLimits, nearest_rank, time_engine
+from fairlead.engines.stopwatch import collector_off, nearest_rank, time_calls
 from fairlead.errors import SpecError
 
 _CALL_SHARE = 0.05  # a call that takes more of all the time than this leaves too few of them
 _ROUND_COUNT = 12  # wanted; fewer where calls are long
 _SLICE_CALLS = 50
 _DRIFT_COUNT = 3
-_WARM_CALLS = 3
-_COLD_AMONG = 5
 
 
 @dataclass(frozen=True)
@@ -90,24 +88,25 @@ def _places(job: ProfileJob, engines: dict[int, Engine], sizes: Sequence[int], c
     return places, notes
 
 
-def _rounds(places: Sequence[_Place], time_s: float, clock: Clock) -> list[list[tuple[float, ...]]]:
+def _rounds(places: Sequence[_Place], time_s: float, clock: Clock) -> list[list[list[float]]]:
     """Return, for each round, the milliseconds of the calls at each place."""
-    deadline = clock() + time_s
     share_s = time_s / _ROUND_COUNT / len(places)
-    rounds: list[list[tuple[float, ...]]] = []
-    while not rounds or clock() < deadline:
-        warm = 1 if rounds else _WARM_CALLS
-        limits = TimingLimits(call_count=_SLICE_CALLS, time_s=share_s, warm_up_count=warm)
-        rounds.append([_settled(time_engine(place.engine, place.inputs, limits, clock=clock).calls_ms) for place in places])
+    rounds: list[list[list[float]]] = []
+    with collector_off():
+        deadline = clock() + time_s
+        while not rounds or clock() < deadline:
+            rounds.append([_slice(place, share_s, clock) for place in places])
     return rounds
 
 
-def _settled(calls_ms: tuple[float, ...]) -> tuple[float, ...]:
-    """The first call of a slice finds the caches as the garbage collector left them."""
-    return calls_ms[1:] if len(calls_ms) >= _COLD_AMONG else calls_ms
+def _slice(place: _Place, share_s: float, clock: Clock) -> list[float]:
+    """Return the times of as many calls as fit; the first, which finds the caches as another size left them, tells how many."""
+    (first_ms,) = time_calls(place.engine, place.inputs, 1, clock)
+    count = min(int(share_s * 1e3 / max(first_ms, 1e-3)), _SLICE_CALLS)
+    return time_calls(place.engine, place.inputs, count, clock) if count > 1 else [first_ms]
 
 
-def _speeds(rounds: Sequence[Sequence[tuple[float, ...]]]) -> list[float]:
+def _speeds(rounds: Sequence[Sequence[Sequence[float]]]) -> list[float]:
     """Return how slow each round was against all of them: the median over the places of the round's median to the place's."""
     usual = [statistics.median(statistics.median(times[place]) for times in rounds) for place in range(len(rounds[0]))]
     return [statistics.median(statistics.median(calls) / usual[place] for place, calls in enumerate(times)) for times in rounds]
@@ -120,7 +119,7 @@ def _drift(speeds: Sequence[float]) -> tuple[float, ...]:
     return tuple((means / means.mean()).tolist())
 
 
-def _point(place: _Place, rounds: Sequence[tuple[float, ...]], speeds: Sequence[float]) -> ProfilePoint:
+def _point(place: _Place, rounds: Sequence[Sequence[float]], speeds: Sequence[float]) -> ProfilePoint:
     calls = sorted(call for times in rounds for call in times)
     mean = statistics.fmean(calls)
     steady = np.sort(np.concatenate([np.array(times) / speed for times, speed in zip(rounds, speeds, strict=True)]))
