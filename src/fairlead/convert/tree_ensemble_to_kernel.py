@@ -1,45 +1,49 @@
 """A tree ensemble -> model.trees, the data that the compiled kernel walks.
 
-Takes a BuildJob, gives a RuntimeModel. Raises UnsupportedError for a model that was no tree ensemble, or whose ONNX form a pass has changed
-(the kernel runs the trees as they were read), and EnvironmentalError where the kernel cannot be compiled on this machine; both before
-anything is written. The kernel's sums are compared with the numpy walk's, bit for bit, on rows at the model's own thresholds.
+Takes a BuildJob, gives a RuntimeModel. A booster's own trees, where no pass has touched its ONNX form; else the trees that the ONNX form
+holds: after passes, and of scikit-learn's forests. Raises UnsupportedError for a model that is anything beside one tree ensemble, and
+EnvironmentalError where the kernel cannot be compiled on this machine; both before anything is written. The kernel's sums are compared with
+the numpy walk's, bit for bit, on rows at the model's own thresholds; where the trees were read from ONNX, its answers are compared with
+ONNX Runtime's too.
 """
 
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
 
 import numpy as np
 
 from fairlead._version import __version__
+from fairlead.convert.onnx_to_trees import ensemble_of
 from fairlead.core.artifact import ArtifactForm
 from fairlead.core.conversion import MAIN_FILE, BuildJob, RuntimeForm, RuntimeModel
 from fairlead.core.interface import Array
 from fairlead.core.lineage import Step
 from fairlead.core.tree_ensemble import TreeEnsemble
+from fairlead.engines.onnxruntime_engine import OnnxRuntimeEngine
 from fairlead.engines.tree_ensemble_engine import sums_of
-from fairlead.engines.tree_ensemble_file import read_tree_ensemble
+from fairlead.engines.tree_ensemble_file import read_tree_ensemble, write_tree_ensemble
 from fairlead.engines.trees_build import find_recipe, kernel
+from fairlead.engines.trees_engine import TreesEngine
 from fairlead.engines.trees_program import Program
 from fairlead.errors import CorruptError, UnsupportedError
 from fairlead.security.digests import digest_file
 
 _ROW_LIMIT = 2048  # compared: the numpy walk is slow
+_CLOSE = 1e-5
 
 
 def build_trees(job: BuildJob) -> RuntimeModel:
-    """Return model.trees in a folder of the workspace: the artifact's own trees."""
-    if job.artifact.form is not ArtifactForm.TREE_ENSEMBLE:
+    """Return model.trees in a folder of the workspace."""
+    if job.artifact.form not in (ArtifactForm.TREE_ENSEMBLE, ArtifactForm.ESTIMATOR_FILE):
         raise UnsupportedError(
             f"The form 'trees' holds tree ensembles; this model is a {job.artifact.form.value}.",
-            hint="It takes models of XGBoost, LightGBM and CatBoost in their own files.",
+            hint="It takes models of XGBoost, LightGBM and CatBoost, and scikit-learn's forests.",
         )
-    if job.model != job.conversion.path:
-        raise UnsupportedError(
-            "The form 'trees' takes no passes: its trees are those of the file.", hint="Use the candidate without passes."
-        )
+    is_untouched = job.artifact.form is ArtifactForm.TREE_ENSEMBLE and job.model == job.conversion.path
+    trees = read_tree_ensemble(job.artifact.path) if is_untouched else ensemble_of(job)
     library = kernel()
-    trees = read_tree_ensemble(job.artifact.path)
     rows = _rows(trees, job)
     with np.errstate(over="ignore", invalid="ignore"):
         expected = sums_of(trees, rows)
@@ -50,12 +54,33 @@ def build_trees(job: BuildJob) -> RuntimeModel:
     folder = job.workspace / "trees"
     folder.mkdir(parents=True)
     name = MAIN_FILE[RuntimeForm.TREES]
-    shutil.copyfile(job.artifact.path, folder / name)
-    notes = (f"the compiled kernel's sums equal those of the numpy walk on {len(rows)} rows, bit for bit",)
+    notes: tuple[str, ...] = (f"the compiled kernel's sums equal those of the numpy walk on {len(rows)} rows, bit for bit",)
+    if is_untouched:
+        shutil.copyfile(job.artifact.path, folder / name)
+    else:
+        write_tree_ensemble(folder / name, trees)
+        notes = (*notes, _compared(job, folder / name, rows))
     versions = {"fairlead": __version__, "compiler": find_recipe().version}
     digests = digest_file(job.model), digest_file(folder / name)
     step = Step("convert", "tree_ensemble_to_kernel", *digests, versions, {"trees": trees.tree_count, "nodes": trees.node_count}, notes)
     return RuntimeModel(RuntimeForm.TREES, folder / name, {name: folder / name}, (step,))
+
+
+def _compared(job: BuildJob, path: Path, rows: Array) -> str:
+    """Say how far the kernel's answers are from ONNX Runtime's; raises UnsupportedError where they are other answers."""
+    interface = job.conversion.interface
+    inputs = {interface.inputs[0].name: rows.astype(interface.inputs[0].dtype.numpy)}
+    wanted, given = OnnxRuntimeEngine(job.model, interface).run(inputs), TreesEngine(path, interface).run(inputs)
+    largest = 0.0
+    for spec in interface.outputs:
+        if spec.dtype.is_float:
+            room = np.maximum(np.abs(wanted[spec.name]), 1.0)
+            largest = max(largest, float((np.abs(given[spec.name] - wanted[spec.name]) / room).max()))
+        elif not np.array_equal(given[spec.name], wanted[spec.name]):
+            raise UnsupportedError("The compiled kernel decides some rows otherwise than ONNX Runtime does.", hint="Run it as ONNX.")
+    if not largest <= _CLOSE:
+        raise UnsupportedError(f"The compiled kernel answers otherwise than ONNX Runtime: {largest:.2g} apart.", hint="Run it as ONNX.")
+    return f"its answers differ from ONNX Runtime's by {largest:.1g} at most, and in no label"
 
 
 def _rows(trees: TreeEnsemble, job: BuildJob) -> Array:

@@ -61,19 +61,13 @@ def test_the_engine_answers_as_the_numpy_walk_does(job: BuildJob, has_probes: bo
     assert "bit for bit" in step.notes[0]
 
 
-@pytest.mark.parametrize("form", [form for form in ArtifactForm if form is not ArtifactForm.TREE_ENSEMBLE])
+@pytest.mark.parametrize("form", sorted(set(ArtifactForm) - {ArtifactForm.TREE_ENSEMBLE, ArtifactForm.ESTIMATOR_FILE}))
 def test_what_is_no_tree_ensemble_is_refused_by_name_without_compiling(
     form: ArtifactForm, job: BuildJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tree_ensemble_to_kernel, "kernel", _never)
     with pytest.raises(UnsupportedError, match=form.value):
         build(RuntimeForm.TREES, replace(job, artifact=replace(job.artifact, form=form)))
-
-
-def test_passes_that_changed_the_onnx_form_are_refused(job: BuildJob, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tree_ensemble_to_kernel, "kernel", _never)
-    with pytest.raises(UnsupportedError, match="no passes"):
-        build(RuntimeForm.TREES, replace(job, model=job.workspace / "0-store_fp16.onnx"))
 
 
 def test_without_a_compiler_nothing_is_written(job: BuildJob, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ no trees, or none in a form that can be changed.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import onnx
 
 from fairlead.core.tree_ensemble import TreeEnsemble
 from fairlead.engines.tree_sites import Site, find_sites, write_site
+from fairlead.engines.tree_vectors import with_vector_leaves
 from fairlead.errors import UnsupportedError
 from fairlead.optimize.offline_session import write
 from fairlead.optimize.trees.shape import leaf_count
@@ -34,12 +35,12 @@ class TreeModel:
 
 
 def open_model(path: Path) -> TreeModel:
-    """Return the model at `path` with its sites."""
+    """Return the model at `path` with its sites; trees that come once per output are one each."""
     model = onnx.load_model(path)
     sites = find_sites(model)
     if not sites:
         raise UnsupportedError("The model has no tree ensembles.", hint="Leave the passes for trees out for this model.")
-    return TreeModel(model, sites)
+    return TreeModel(model, tuple(replace(site, trees=with_vector_leaves(site.trees)) for site in sites))
 
 
 def only_site(model: TreeModel) -> Site:
