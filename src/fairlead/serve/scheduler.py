@@ -31,7 +31,9 @@ _DOUBTFUL_MS = 4.0
 _HELD_MS = 4.0  # how long one batch of shorter calls may hold the loop: it takes less than they would one by one
 _SMOOTHING = 0.2  # weight of the newest in a running mean
 _EXPLORE_EVERY = 32  # calls between two tries of a larger batch than has proved useful
-_ALONE_COUNT = 8  # after so many looks that found one arrival the next ones are not put off, but for every so many-th, which may find more
+# After so many looks that found one arrival the next ones are not put off, but for two in a row of twice as many: if the first of the two is
+# the last of its round, the second is the first of the next, so one of them finds company where there is any.
+_ALONE_COUNT = 8
 _MANY_ELEMENTS = 2**13  # a request with more is counted by what calls of its size take
 _LOOK_S = 0.05  # a slot that comes back unasked, a replaced worker's, is noticed within this
 
@@ -153,7 +155,7 @@ class Scheduler:
             self._earliest = deadline
         if not self._is_due:
             self._is_due = True
-            if self._alone_count % _ALONE_COUNT and self._alone_count > _ALONE_COUNT and not self._is_looking:
+            if self._alone_count >= _ALONE_COUNT and self._alone_count % (2 * _ALONE_COUNT) > 1 and not self._is_looking:
                 self._look()
             else:
                 loop.call_soon(self._look)

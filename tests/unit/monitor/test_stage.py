@@ -89,6 +89,19 @@ def test_statistics_have_the_form_of_the_protocol_and_only_grow() -> None:
     assert watched.statistics("other", 9)["inference_count"] == 0
 
 
+def test_what_was_not_computing_is_told_apart() -> None:
+    watched = watcher()
+    watched.record(seen(rows=3, compute_ms=2.0)._replace(input_ms=0.25, output_ms=0.5))
+    watched.record(seen(rows=1, compute_ms=0.0)._replace(is_cache_hit=True, cache_ms=0.125))
+    watched.record(seen(rows=1, compute_ms=1.0)._replace(is_cache_miss=True, cache_ms=0.375))
+    watched.record_batch(BatchObservation("m", 1, 100.0, 4, 2, 2.0, "", 0.25, 0.5))
+    stats = watched.statistics("m", 1)
+    spent = {name: phase["ns"] for name, phase in stats["inference_stats"].items()}
+    assert (spent["compute_input"], spent["compute_infer"], spent["compute_output"]) == (250_000, 2_250_000, 500_000)
+    assert (spent["cache_hit"], spent["cache_miss"]) == (125_000, 375_000)
+    assert [stats["batch_stats"][0][f"compute_{part}"]["ns"] for part in ("input", "infer", "output")] == [250_000, 1_250_000, 500_000]
+
+
 def test_answers_from_the_cache_are_successes_but_no_inferences() -> None:
     watched = watcher()
     watched.record(seen(rows=5)._replace(is_cache_miss=True))
