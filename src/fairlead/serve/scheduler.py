@@ -31,8 +31,8 @@ _DOUBTFUL_MS = 4.0
 _HELD_MS = 4.0  # how long one batch of shorter calls may hold the loop: it takes less than they would one by one
 _SMOOTHING = 0.2  # weight of the newest in a running mean
 _EXPLORE_EVERY = 32  # calls between two tries of a larger batch than has proved useful
-# After so many looks that found one arrival the next ones are not put off, but for two in a row of twice as many: if the first of the two is
-# the last of its round, the second is the first of the next, so one of them finds company where there is any.
+# After so many looks that found one arrival the next ones are not put off, but for two in a row of twice as many: if the first of the two
+# is the last of its round, the second is the first of the next, so one of them finds company where there is any.
 _ALONE_COUNT = 8
 _MANY_ELEMENTS = 2**13  # a request with more is counted by what calls of its size take
 _LOOK_S = 0.05  # a slot that comes back unasked, a replaced worker's, is noticed within this
