@@ -19,7 +19,7 @@ from fairlead.app.presets import preset_of
 from fairlead.app.wiring import House
 from fairlead.app.workspace import workspace
 from fairlead.core.artifact import Artifact
-from fairlead.core.capacity import CapacityPlan, Demand, ServerCosts, ServerShape
+from fairlead.core.capacity import CapacityPlan, Demand, ServerShape
 from fairlead.core.conversion import Conversion, RuntimeForm
 from fairlead.core.dataset import Dataset
 from fairlead.core.facts import ModelFacts
@@ -33,7 +33,7 @@ from fairlead.core.target import Machine, Target
 from fairlead.engines.machine import describe_machine
 from fairlead.errors import RequirementError, SpecError
 from fairlead.optimize.catalog import PASSES
-from fairlead.plan.capacity import size
+from fairlead.plan.capacity import USUAL_COSTS, size
 from fairlead.plan.facts import model_facts
 from fairlead.plan.families import Means
 from fairlead.plan.hardware import HardwareJob, choose
@@ -42,8 +42,6 @@ from fairlead.plan.promise import Known, outlook_of
 from fairlead.plan.stage import plan
 from fairlead.plan.strategy import StrategyJob, decide_strategy
 
-# Of a request for `tabular` as JSON in docs/benchmarks.md, less its model: 64 us where many share a round of the loop, 162 us alone.
-_COSTS = ServerCosts(request_ms=0.06, round_ms=0.09, handoff_ms=0.1, path_ms=0.05, source="docs/benchmarks.md")
 _SERVER_BYTES = 200_000_000  # a server process that holds no model, about
 _COPIES = 2  # a runtime holds the file and what it makes of it while it loads
 
@@ -186,7 +184,7 @@ def _size(
     capacity = None
     if look is not None:
         try:
-            capacity = size(look.profile, demand, _COSTS, shapes)
+            capacity = size(look.profile, demand, USUAL_COSTS, shapes)
         except RequirementError as error:
             notes.append(str(error))
     else:
@@ -196,7 +194,7 @@ def _size(
     job = HardwareJob(
         facts=facts,
         demand=demand,
-        costs=_COSTS,
+        costs=USUAL_COSTS,
         shapes=shapes,
         replica_bytes=_SERVER_BYTES
         + _COPIES * size_bytes

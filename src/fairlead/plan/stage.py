@@ -68,6 +68,8 @@ def plan(
             "clean-graph", _CLEAN, _ENGINE, 1, "the same answers from a graph without dead and constant parts: smaller, loads faster"
         ),
     ]
+    if means is not None and "merge_splits" in means.passes and _is_trees(form, means):
+        candidates.append(Candidate("merge-splits", ("merge_splits",), _ENGINE, 1, "the same answers from trees without idle splits"))
     refused = []
     name = f"clean-graph-{threads}-threads"
     if threads > 1 and timed:

@@ -8,14 +8,15 @@ from hypothesis import strategies as st
 
 from fairlead.core.artifact import ArtifactForm
 from fairlead.core.facts import ModelFacts
+from fairlead.core.pass_use import parse_passes
 from fairlead.core.plan import Plan
 from fairlead.core.requirement import parse_requirements
 from fairlead.core.target import Target
-from fairlead.optimize.catalog import PASSES, PassKind, traits_of
-from fairlead.plan.families import Means
+from fairlead.optimize.catalog import PASSES, PassKind, complete_settings, traits_of
+from fairlead.plan.families import _FAMILIES, Means, _Family
 from fairlead.plan.stage import plan
 
-ALL = frozenset(PASSES.names()) | {"store_fp16", "store_int8", "store_int4", "prune_structured", "distill_network", "shorten_ensemble"}
+ALL = frozenset(PASSES.names())
 NETWORK = ModelFacts(347_146, 1_388_584, {"Conv": 2}, {"convolution": 1e6}, 1_388_584, 100_000, 50_000)
 FOREST = ModelFacts(0, 2_000_000, {"TreeEnsembleClassifier": 1}, {"trees": 1e4}, 2_000_000, 100, 100, tree_count=200, node_count=9000)
 
@@ -64,11 +65,13 @@ def test_a_form_whose_weights_alone_are_too_large_is_ruled_out_with_the_number()
 
 def test_speed_brings_forward_what_computes_less() -> None:
     trained = Means(ALL, model=NETWORK, has_training=True, instruction_sets=("AVX2",))
-    assert lossy(planned("p99_ms<=1", "accuracy_drop<=0.01", means=trained))[0] == "prune-structured"
+    order = lossy(planned("p99_ms<=1", "accuracy_drop<=0.01", means=trained))
+    assert order[:2] == ["factorize-dense", "prune-structured"]
+    assert order.index("prune-structured") < order.index("store-fp16") < order.index("quantize-static-int8")
     quick = Means(ALL, model=NETWORK, instruction_sets=("AVX-512-VNNI",))
     assert lossy(planned("p99_ms<=1", "accuracy_drop<=0.01", means=quick))[0] == "quantize-dynamic-int8"
-    slow = Means(ALL, model=NETWORK, instruction_sets=("AVX2",))
-    assert lossy(planned("p99_ms<=1", "accuracy_drop<=0.01", means=slow))[0] == "store-fp16"
+    without = lossy(planned("accuracy_drop<=0.01", means=quick))
+    assert without[0] == "store-fp16"
 
 
 def test_what_trains_waits_for_rows_to_train_on() -> None:
@@ -82,7 +85,7 @@ def test_trees_get_families_of_trees() -> None:
     means = Means(ALL, model=FOREST, has_training=True)
     for form in (ArtifactForm.TREE_ENSEMBLE, ArtifactForm.ONNX_FILE, ArtifactForm.ESTIMATOR_FILE):
         assert set(lossy(planned("accuracy_drop<=0.01", means=means, form=form))) <= {
-            *("shorten-ensemble", "prune-trees", "distill-trees", "distill-linear")
+            *("share-thresholds", "shorten-ensemble", "prune-trees", "distill-trees", "distill-linear")
         }
 
 
@@ -100,7 +103,21 @@ def test_only_passes_that_are_there_are_planned_and_every_family_is_kept_or_rule
     assert found == plan({}, ArtifactForm.LAYER_GRAPH, promise, Target(), means)
 
 
-@pytest.mark.parametrize("family", ["store-fp16", "store-int8", "quantize-static-int8", "quantize-dynamic-int8"])
-def test_the_passes_of_a_family_are_fairleads_own(family: str) -> None:
-    candidate = next(one for one in planned("accuracy_drop<=0.01").candidates if one.name == family)
-    assert all(use.name in PASSES.names() for use in candidate.uses)
+def test_what_the_model_keeps_as_it_is_presses_for_nothing() -> None:
+    means = Means(ALL, model=NETWORK, instruction_sets=("AVX-512-VNNI",), kept=frozenset({"p99_ms"}))
+    assert lossy(planned("p99_ms<=1", "accuracy_drop<=0.01", means=means))[0] == "store-fp16"
+
+
+def test_trees_lose_their_idle_splits_without_being_asked_what_they_may_lose() -> None:
+    means = Means(ALL, model=FOREST)
+    assert "merge-splits" in [one.name for one in planned(means=means, form=ArtifactForm.TREE_ENSEMBLE).candidates]
+    assert "merge-splits" not in [one.name for one in planned().candidates]
+
+
+@pytest.mark.parametrize("family", _FAMILIES, ids=lambda family: family.name)
+def test_a_family_needs_what_its_passes_need_and_can_be_set_as_it_says(family: _Family) -> None:
+    uses = parse_passes(family.passes)
+    assert all(use.name in PASSES.names() and complete_settings(use) for use in uses if use.settings)
+    assert family.needs_training == any(traits_of(use.name).needs_training for use in uses)
+    assert family.needs_rows == any(traits_of(use.name).needs_rows for use in uses)
+    assert all(use.name in ALL for use in uses)
