@@ -99,6 +99,13 @@ def _measure() -> Ceilings:
     return measure_ceilings()
 
 
+def absent_engines() -> dict[str, str]:
+    """Return the engines whose library is not installed, with the command that brings each. Imports none of them."""
+    extras = {module: name for name, (_, alternatives) in _EXTRAS.items() for modules in alternatives for module in modules}
+    missing = {engine: module for engine, module in _ENGINES.items() if importlib.util.find_spec(module) is None}
+    return {engine: f"pip install 'fairlead[{extras.get(module, engine)}]'" for engine, module in missing.items()}
+
+
 def _extra(name: str, purpose: str, alternatives: tuple[tuple[str, ...], ...]) -> Extra:
     missing = min(([module for module in modules if importlib.util.find_spec(module) is None] for modules in alternatives), key=len)
     present = {module for modules in alternatives for module in modules if importlib.util.find_spec(module) is not None}

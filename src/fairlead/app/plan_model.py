@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from fairlead.app.custom_metrics import load_metrics
+from fairlead.app.doctor import absent_engines
 from fairlead.app.hardware_file import own_catalogue, read_catalogue
 from fairlead.app.intake import Intake, check_quality_has_data, take_in, to_onnx
 from fairlead.app.plan_measure import Look, Subject, look_at
@@ -37,7 +38,7 @@ from fairlead.plan.capacity import USUAL_COSTS, size
 from fairlead.plan.facts import model_facts
 from fairlead.plan.families import Means
 from fairlead.plan.hardware import HardwareJob, choose
-from fairlead.plan.outlooks import outlooks_of
+from fairlead.plan.outlooks import AsConverted, outlooks_of
 from fairlead.plan.promise import Known, outlook_of
 from fairlead.plan.stage import plan
 from fairlead.plan.strategy import StrategyJob, decide_strategy
@@ -137,6 +138,7 @@ def plan_model(request: PlanRequest, house: House, progress: Progress) -> Planne
         means = Means(frozenset(PASSES.names()), not rows.is_synthetic, request.training is not None, facts, machine.instruction_sets, kept)
         found = plan(artifact.facts, artifact.form, requirements, request.target, means)
         size_bytes = conversion.path.stat().st_size
+    converted = AsConverted(size_bytes, conversion.form.value, look.profile if look else None)
     sized = _size(request, facts, look, first, size_bytes, catalogue)
     strategy = decide_strategy(replace(strategy_job, capacity=sized.capacity))
     return Planned(
@@ -148,7 +150,7 @@ def plan_model(request: PlanRequest, house: House, progress: Progress) -> Planne
         machine=machine,
         look=look,
         plan=found,
-        outlooks=outlooks_of(found, means, size_bytes=size_bytes, profile=look.profile if look else None, form=conversion.form.value),
+        outlooks=outlooks_of(found, means, converted, absent_engines()),
         promise=promise,
         strategy=strategy,
         demand=sized.demand,

@@ -108,7 +108,10 @@ def _candidates(planned: Planned) -> list[str]:
         for number, outlook in enumerate(planned.outlooks, start=1)
     ]
     lines = table(rows, ("", "CANDIDATE", "SIZE", "p50, 1 ROW", "")).splitlines()
-    ruled_out = [f"ruled out: {name}: {reason}" for name, reason in planned.plan.refused]
+    reasons: dict[str, list[str]] = {}
+    for name, reason in planned.plan.refused:
+        reasons.setdefault(reason, []).append(name)
+    ruled_out = [f"ruled out: {', '.join(names)}: {reason}" for reason, names in reasons.items()]
     return [*lines, *(click.style(line, dim=True) for line in ruled_out)]
 
 
@@ -126,7 +129,7 @@ def _latency_text(outlook: Outlook) -> str:
 
 def _what(outlook: Outlook) -> str:
     loses = f"; loses: {outlook.loses.partition(';')[0]}" if outlook.loses else ""
-    speed = f" ({outlook.speed})" if outlook.loses and outlook.latency_ms is None and outlook.speed else ""
+    speed = f" ({outlook.speed})" if outlook.latency_ms is None and outlook.speed and (outlook.loses or not outlook.is_installed) else ""
     return f"{outlook.candidate.reason}{speed}{loses}"
 
 
@@ -151,7 +154,7 @@ def _hardware(planned: Planned, *, is_whole: bool) -> list[str]:
     if shown_options:
         lines += table([_offer(option) for option in shown_options], header).splitlines()
     if len(fitting) > len(shown_options):
-        lines.append(click.style(f"and {len(fitting) - len(shown_options)} dearer ones: --all", dim=True))
+        lines.append(click.style(f"and {_counted(len(fitting) - len(shown_options), 'dearer machine')}: --all", dim=True))
     return [*lines, *(click.style(line, dim=True) for line in _not_fitting(others, is_whole=is_whole)), *choice.notes]
 
 

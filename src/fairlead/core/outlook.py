@@ -13,7 +13,8 @@ from fairlead.core.plan import Candidate
 @dataclass(frozen=True)
 class Outlook:
     """`loses` says what the candidate may give up ("" for nothing). `size_bytes` of its files and `latency_ms` of a call with one row are
-    None where nothing can be said beforehand; `speed` says in words what is to be expected.
+    None where nothing can be said beforehand; `speed` says in words what is to be expected. `is_installed`: what makes and runs it is on
+    this machine.
     """
 
     candidate: Candidate
@@ -22,6 +23,7 @@ class Outlook:
     latency_ms: float | None = None
     is_latency_measured: bool = False
     speed: str = ""
+    is_installed: bool = True
 
 
 @dataclass(frozen=True)

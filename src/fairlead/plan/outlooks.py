@@ -6,7 +6,8 @@ is an estimate and says so.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 from fairlead.core.latency_profile import LatencyProfile
 from fairlead.core.outlook import Outlook
@@ -16,8 +17,18 @@ from fairlead.plan.families import Means, compressed
 _TIMED_LATER = "timed beside the others when it is deployed"
 
 
-def outlooks_of(found: Plan, means: Means, *, size_bytes: int, profile: LatencyProfile | None, form: str) -> tuple[Outlook, ...]:
-    """Return the outlook of each candidate. `size_bytes`, `profile` and `form` are those of the model as converted."""
+@dataclass(frozen=True)
+class AsConverted:
+    """What is known of the model as converted: its files' bytes, its form, and how long calls take (None: not measured)."""
+
+    size_bytes: int
+    form: str
+    profile: LatencyProfile | None = None
+
+
+def outlooks_of(found: Plan, means: Means, model: AsConverted, absent: Mapping[str, str]) -> tuple[Outlook, ...]:
+    """Return the outlook of each candidate. `absent` are engines that are not installed, with the command that brings each."""
+    size_bytes, profile = model.size_bytes, model.profile
     weight_bytes = means.model.parameter_bytes if means.model is not None else size_bytes
     is_trees = means.model is not None and means.model.tree_count > 0
     families, _ = compressed(found.requirements, means, weight_bytes=weight_bytes, is_trees=is_trees)
@@ -31,18 +42,23 @@ def outlooks_of(found: Plan, means: Means, *, size_bytes: int, profile: LatencyP
             size = None if family.size_bytes is None else family.size_bytes + max(size_bytes - weight_bytes, 0)
             told.append(replace(family, size_bytes=size, latency_ms=usual if is_same else None))
         else:
-            told.append(_exact(candidate, size_bytes, profile, form))
-    return tuple(told)
+            told.append(_exact(candidate, model))
+    return tuple(
+        replace(outlook, speed=f"not installed: {absent[outlook.candidate.engine]}", is_installed=False)
+        if outlook.candidate.engine in absent
+        else outlook
+        for outlook in told
+    )
 
 
-def _exact(candidate: Candidate, size_bytes: int, profile: LatencyProfile | None, form: str) -> Outlook:
+def _exact(candidate: Candidate, model: AsConverted) -> Outlook:
     """Return the outlook of a candidate that answers as the original does."""
-    if candidate.form != form:
+    if candidate.form != model.form:
         return Outlook(candidate, speed=_TIMED_LATER)
-    median = _median(profile, candidate.thread_count)
+    median = _median(model.profile, candidate.thread_count)
     is_itself = not candidate.passes
     speed = "" if median is not None else _TIMED_LATER
-    return Outlook(candidate, "", size_bytes, median, is_latency_measured=median is not None and is_itself, speed=speed)
+    return Outlook(candidate, "", model.size_bytes, median, is_latency_measured=median is not None and is_itself, speed=speed)
 
 
 def _median(profile: LatencyProfile | None, thread_count: int) -> float | None:
