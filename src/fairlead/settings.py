@@ -66,6 +66,7 @@ class Settings:
         60.0, "Time that `deploy` spends on finding a compressed model where the converted one does not keep the promise; 0: none."
     )
     engine_choice_time_s: float = _setting(0.3, "Time spent per engine and batch size on finding out which one is fastest.")
+    search_pair_time_s: float = _setting(2.0, "Time spent in a search on finding out which of two models is faster, at most.")
 
 
 def load_settings(environment: Mapping[str, str] | None = None) -> Settings:

@@ -27,7 +27,6 @@ from fairlead.security.digests import digest_file
 _CLOSE = 1.15  # times that lie within are compared with each other once more
 _SMALLER = 0.995
 _FORMS = (RuntimeForm.OPENVINO.value,)  # that take passes, beside ONNX
-_DEEP_S = 4.0
 
 
 @dataclass(frozen=True)
@@ -118,9 +117,9 @@ def settled(order: Sequence[Contender], objective: Objective, meter: Meter) -> l
     best, *others = order
     if objective is not Objective.LATENCY:
         return [best, *others]
-    for other in [one for one in others[:3] if one.is_whole == best.is_whole and not one.finding.is_slower]:
+    for other in [one for one in others[:2] if one.is_whole == best.is_whole and not one.finding.is_slower]:
         if other.finding.time_ratio <= best.finding.time_ratio * _CLOSE:
-            compared = meter.compare(other.candidate, other.path, best.candidate, best.path, _DEEP_S)
+            compared = meter.compare(other.candidate, other.path, best.candidate, best.path, is_final=True)
             is_smaller = other.finding.size_bytes < best.finding.size_bytes * _SMALLER
             if compared.outcome is Outcome.FASTER or (compared.outcome is Outcome.EQUAL and is_smaller):
                 best = other
@@ -136,7 +135,7 @@ def undo(best: Contender, trials: Trials, contenders: Sequence[Contender], meter
         known = _contender(shorter, best, [*contenders, *trial_contenders(trials)])
         if finding is None or known is None or known.is_whole < best.is_whole:
             continue
-        compared = meter.compare(best.candidate, best.path, known.candidate, known.path, _DEEP_S)
+        compared = meter.compare(best.candidate, best.path, known.candidate, known.path, is_final=True)
         is_smaller = best.finding.size_bytes < known.finding.size_bytes * _SMALLER
         if compared.outcome is Outcome.FASTER or (is_smaller and compared.outcome is not Outcome.SLOWER):
             continue

@@ -27,7 +27,6 @@ from fairlead.plan.ledger import broken_sentence
 from fairlead.verify.run_rows import repeat_rows
 
 _TIMED = (MetricKind.LATENCY, MetricKind.THROUGHPUT)
-_PAIR_S = 2.0
 _CALLS = TimingLimits(500, 0.3)
 
 
@@ -60,8 +59,9 @@ class Meter:
 
         return open_it
 
-    def compare(self, candidate: Candidate, path: Path, other: Candidate, other_path: Path, time_s: float = _PAIR_S) -> Comparison:
-        """Return how fast one model is against another."""
+    def compare(self, candidate: Candidate, path: Path, other: Candidate, other_path: Path, *, is_final: bool = False) -> Comparison:
+        """Return how fast one model is against another; twice the time is given to what decides in the end."""
+        time_s = self._house.settings.search_pair_time_s * (2 if is_final else 1)
         limits = PairLimits(time_s=time_s, seed=self._house.settings.seed)
         return decide_faster(self.opener(candidate, path), self.opener(other, other_path), self._rows, limits)
 

@@ -1,0 +1,210 @@
+"""`fairlead optimize` as a user types it: what is found, what is written, what is refused, what a stopped search leaves."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import search_models
+
+from fairlead.app import search_trials
+from fairlead.cli.main import run
+from fairlead.core.search import PointStatus, SearchResult
+from fairlead.security.digests import digest_file
+from fairlead.stores.document import load
+
+CHEAP = "clean_graph,store_fp16,store_int8"
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("tiny")
+    model = search_models.network(folder / "m.onnx")
+    search_models.rows(folder / "data.npz", model)
+    search_models.rows(folder / "one.npz", model, labels="one")
+    search_models.rows(folder / "few.npz", model, count=60)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def short_comparisons(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here it does not matter which of two tiny models is faster."""
+    monkeypatch.setenv("FAIRLEAD_SEARCH_PAIR_TIME_S", "0.1")
+    monkeypatch.setenv("FAIRLEAD_VERIFY_TIME_S", "0.1")
+
+
+def optimize(files: Path, out: Path, *more: str, data: str = "data.npz") -> int:
+    rows = ["--data", str(files / data)] if data else []
+    return run(["optimize", str(files / "m.onnx"), *rows, "--out", str(out), "--budget", "10m", *more])
+
+
+def result(out: Path) -> SearchResult:
+    return load((out / "search.json").read_bytes(), SearchResult)
+
+
+@pytest.mark.slow
+def test_the_best_is_written_with_all_that_was_found(files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out"
+
+    assert optimize(files, out, "--passes", CHEAP, "--require", "accuracy_drop<=0.05") == 0
+
+    printed, found = capsys.readouterr().out, result(out)
+    assert found.best == "store_int8"
+    assert "store_int8" in printed
+    assert found.digests["best"] == digest_file(out / "best" / "model.onnx")
+    assert (out / "best" / "model.onnx").stat().st_size < (files / "m.onnx").stat().st_size / 3
+    best = found.point("store_int8")
+    assert best is not None
+    assert best.status is PointStatus.KEPT
+    assert best.values["accuracy_drop"] <= 0.05
+    assert "250 rows choose between the trials, the other 250 give the verdict" in found.rows
+    assert set(found.pareto) <= {point.candidate.name for point in found.points if point.status is PointStatus.KEPT}
+    assert json.loads((out / "verdict.json").read_bytes())["row_count"] == 250
+    assert (out / "report.html").read_text().count("store_int8") > 1
+
+
+@pytest.mark.slow
+def test_the_script_makes_the_same_model_again_and_a_resumed_search_makes_none(
+    files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    more = ("--passes", "store_fp16,store_int8", "--require", "accuracy_drop<=0.05")
+    assert optimize(files, tmp_path / "first", *more) == 0
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+
+    command = ["sh", str(tmp_path / "first" / "reproduce.sh"), str(tmp_path / "again")]
+    done = subprocess.run(command, env={**os.environ, "PATH": path}, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stderr
+    assert "OK" in done.stdout
+    monkeypatch.setattr(search_trials.TrialPool, "start", lambda *_: pytest.fail("a trial was made again"))
+    assert optimize(files, tmp_path / "second", *more, "--resume") == 0
+    first, second = result(tmp_path / "first"), result(tmp_path / "second")
+    assert {point.candidate.name for point in second.points} == {point.candidate.name for point in first.points}
+    assert second.digests == first.digests
+
+
+@pytest.mark.slow
+def test_a_search_that_was_killed_goes_on_and_leaves_no_process(files: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "fairlead", "optimize", str(files / "m.onnx"), "--data", str(files / "data.npz")]
+    command += ["--out", str(tmp_path / "out"), "--budget", "10m"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    assert process.stderr is not None
+    while "trial 2" not in process.stderr.readline():
+        assert process.poll() is None
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    process.stderr.close()
+    assert not (tmp_path / "out").exists()
+
+    deadline = time.monotonic() + 30
+    while _trials_of(process.pid):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    done = subprocess.run([*command, "--passes", "store_fp16", "--resume"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def _trials_of(session: int) -> list[str]:
+    """Processes that the killed one started: each leads a session of its own, and names it as its parent."""
+    found = []
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            if int(status.read_text().rpartition(")")[2].split()[1]) == session:
+                found.append(status.parent.name)
+        except (OSError, ValueError):
+            continue
+    return found
+
+
+@pytest.mark.slow
+def test_an_interrupted_search_says_what_it_has_and_how_to_go_on(
+    files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wait, count = search_trials.TrialPool.wait, iter(range(100))
+
+    def interrupted(pool: search_trials.TrialPool):
+        if next(count) == 2:
+            raise KeyboardInterrupt
+        return wait(pool)
+
+    monkeypatch.setattr(search_trials.TrialPool, "wait", interrupted)
+
+    assert optimize(files, tmp_path / "out", "--passes", CHEAP) == 130
+
+    said = capsys.readouterr().err
+    assert "Interrupted after" in said
+    assert "--resume" in said
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_where_nothing_keeps_the_promise_the_smallest_relaxation_is_named(
+    files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+
+    assert optimize(files, out, "--passes", CHEAP, "--require", "accuracy_drop<=0.05", "--require", "size_mb<=0.001") == 4
+
+    said = capsys.readouterr().err
+    assert "--require 'size_mb<=0.003" in said
+    assert result(out).points
+    assert (out / "report.html").exists()
+
+
+@pytest.mark.slow
+def test_passes_are_applied_as_given(files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert optimize(files, tmp_path / "out", "--apply", "clean_graph,store_fp16", "--json") == 0
+
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["search"]["best"] == "clean_graph + store_fp16"
+    assert [step["tool"] for step in json.loads((tmp_path / "out" / "lineage.json").read_bytes())["steps"]][-2:] == [
+        "clean_graph",
+        "store_fp16",
+    ]
+
+
+@pytest.mark.slow
+def test_few_rows_choose_and_judge_and_it_is_said(files: Path, tmp_path: Path) -> None:
+    assert optimize(files, tmp_path / "out", "--passes", "store_fp16", data="few.npz") == 0
+
+    assert any(note.startswith("the same 60 rows choose and give the verdict") for note in result(tmp_path / "out").rows)
+
+
+@pytest.mark.parametrize(
+    ("more", "data", "status", "said"),
+    [
+        (["--passes", "store_fp61"], "data.npz", 3, "Did you mean 'store_fp16'?"),
+        (["--passes", "store_fp16(block=3)"], "data.npz", 2, "has no setting 'block'"),
+        (["--passes", "prune_trees"], "data.npz", 3, "it is for trees"),
+        (["--passes", "prune_structured"], "data.npz", 3, "no rows to train on"),
+        (["--passes", "store_fp16"], "", 3, "without rows nothing tells how much"),
+        (["--passes", "store_fp16", "--apply", "store_fp16"], "data.npz", 2, "give one of them"),
+        (["--budget", "10x"], "data.npz", 2, "Write it like 90s"),
+        (["--budget", "0.1s", "--passes", CHEAP], "data.npz", 2, "too short for one trial"),
+        ([], "one.npz", 3, "are of one class"),
+        (["--train", "DATA"], "data.npz", 3, "are also among the training rows"),
+        (["--require", "accuracy>=2"], "data.npz", 2, "lies between"),
+    ],
+)
+def test_bad_input_is_refused_with_what_to_do(
+    files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], more: list[str], data: str, status: int, said: str
+) -> None:
+    given = [str(files / "data.npz") if word == "DATA" else word for word in more]
+
+    assert optimize(files, tmp_path / "out", *given, data=data) == status
+
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_that_holds_something_is_not_written_into(files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "mine.txt").write_text("mine")
+
+    assert optimize(files, tmp_path) == 2
+    assert "not an empty folder" in capsys.readouterr().err
