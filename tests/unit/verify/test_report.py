@@ -87,7 +87,7 @@ def searched(text: str) -> SearchResult:
         7,
         600.0,
         123.0,
-        f"Everything was tried. {text}",
+        f"everything was tried {text}",
         rows=(f"selected on 500 rows {text}",),
         undone=(("quantize_static_int8", "8-bit products were slower here"),),
     )
