@@ -78,10 +78,112 @@ def digit_cnn(folder: Path) -> str:
             layers.Dense(10, activation="softmax"),
         ]
     )
-    model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
-    model.fit(x, y, batch_size=64, epochs=6, verbose=0)
-    model.save(folder / "model.h5")
-    return "model.h5"
+    return _fitted(model, x, y, folder, epochs=6)
 
 
-CASES: dict[str, Callable[[Path], str]] = {"digit_cnn": digit_cnn}
+def wide_cnn(folder: Path) -> str:
+    """A wider CNN with batch normalization: 48, 96 and 96 filters."""
+    keras = _keras()
+    layers = keras.layers
+    x, y = save(folder, digits()[0].reshape(-1, 28, 28, 1), digits()[1], 4000)
+    blocks = [
+        part
+        for filters in (48, 96, 96)
+        for part in (
+            layers.Conv2D(filters, 3, padding="same", use_bias=False),
+            layers.BatchNormalization(),
+            layers.ReLU(),
+            layers.MaxPooling2D(),
+        )
+    ]
+    model = keras.Sequential(
+        [layers.Input((28, 28, 1)), *blocks, layers.Flatten(), layers.Dense(96, activation="relu"), layers.Dense(10, activation="softmax")]
+    )
+    return _fitted(model, x, y, folder, epochs=4)
+
+
+def tabular_mlp(folder: Path) -> str:
+    """A perceptron with two hidden layers of 256 on 30 columns, 4 classes."""
+    from sklearn.datasets import make_classification
+
+    keras = _keras()
+    layers = keras.layers
+    rows, answers = make_classification(6000, 30, n_informative=14, n_classes=4, class_sep=1.6, random_state=SEED)
+    x, y = save(folder, rows.astype(np.float32), answers.astype(np.int64), 4000)
+    model = keras.Sequential(
+        [
+            layers.Input((30,)),
+            layers.Dense(256, activation="relu"),
+            layers.Dense(256, activation="relu"),
+            layers.Dense(4, activation="softmax"),
+        ]
+    )
+    return _fitted(model, x, y, folder, epochs=12)
+
+
+def sequence_transformer(folder: Path) -> str:
+    """A transformer of one block on sequences of 24 signs: which of three patterns lies in the noise."""
+    keras = _keras()
+    layers = keras.layers
+    source = np.random.default_rng(SEED)
+    answers = source.integers(0, 3, 5000)
+    rows = source.normal(size=(5000, 24, 8)).astype(np.float32)
+    patterns = source.normal(size=(3, 6, 8)).astype(np.float32)
+    for row, (start, answer) in enumerate(zip(source.integers(0, 18, 5000), answers, strict=True)):
+        rows[row, start : start + 6] += 0.8 * patterns[answer]
+    x, y = save(folder, rows, answers.astype(np.int64), 3800)
+    inputs = layers.Input((24, 8))
+    values = layers.Dense(64)(inputs)
+    attended = layers.MultiHeadAttention(4, 16)(values, values)
+    values = layers.LayerNormalization()(layers.Add()([values, attended]))
+    deep = layers.Dense(64)(layers.Dense(256, activation="relu")(values))
+    values = layers.LayerNormalization()(layers.Add()([values, deep]))
+    outputs = layers.Dense(3, activation="softmax")(layers.GlobalAveragePooling1D()(values))
+    return _fitted(keras.Model(inputs, outputs), x, y, folder, epochs=8, name="model.keras")
+
+
+def xgboost_digits(folder: Path) -> str:
+    """XGBoost: 100 rounds on 64 pixels, 10 classes."""
+    import xgboost
+
+    x, y = _small_digits(folder)
+    model = xgboost.XGBClassifier(n_estimators=100, max_depth=4, n_jobs=1, random_state=SEED)
+    model.fit(x, y)
+    model.save_model(folder / "model.json")
+    return "model.json"
+
+
+def random_forest(folder: Path) -> str:
+    """A random forest of scikit-learn: 200 trees on 64 pixels, 10 classes."""
+    import joblib
+    from sklearn.ensemble import RandomForestClassifier
+
+    x, y = _small_digits(folder)
+    model = RandomForestClassifier(200, random_state=SEED, n_jobs=1).fit(x, y)
+    joblib.dump(model, folder / "model.joblib")
+    return "model.joblib"
+
+
+def _small_digits(folder: Path) -> tuple[np.ndarray, np.ndarray]:
+    from sklearn.datasets import load_digits
+
+    rows, answers = load_digits(return_X_y=True)
+    order = np.random.default_rng(SEED).permutation(len(rows))
+    return save(folder, rows[order].astype(np.float32), answers[order].astype(np.int64), 1000)
+
+
+def _fitted(model, x: np.ndarray, y: np.ndarray, folder: Path, *, epochs: int, name: str = "model.h5") -> str:
+    model.compile("adam", "sparse_categorical_crossentropy")
+    model.fit(x, y, batch_size=64, epochs=epochs, verbose=0)
+    model.save(folder / name)
+    return name
+
+
+CASES: dict[str, Callable[[Path], str]] = {
+    "digit_cnn": digit_cnn,
+    "wide_cnn": wide_cnn,
+    "tabular_mlp": tabular_mlp,
+    "sequence_transformer": sequence_transformer,
+    "xgboost_digits": xgboost_digits,
+    "random_forest": random_forest,
+}

@@ -81,8 +81,9 @@ def search(trial: Trial, options: SearchOptions, house: House, folder: Path, pro
         trials = Trials(setup, meter, cache, limits, folder / "trials")
         plain = plain_contenders(setup, trials)
         progress.done(_baseline_text(setup, meter))
+        undone: list[tuple[str, str]] = []
         if options.is_exact:
-            stopped, undone = "the passes were given", []
+            stopped = "the passes were given"
             contenders = [_apply(options.passes, trials, progress), *plain]
         else:
             stopped = _run(trials, options, cache, progress)
@@ -110,8 +111,8 @@ def _limits(rows: Rows, options: SearchOptions, house: House, machine: Machine, 
     reserved_s = min(options.budget_s * _MOST_RESERVED, options.budget_s * _RESERVED + _VERDICTS / 2 * setting_up_s)
     width = max(machine.core_count, 1)
     facts = {
-        "calibration": _identity(rows.calibration),
-        "training": _identity(rows.training),
+        "calibration": identity(rows.calibration),
+        "training": identity(rows.training),
         "seed": house.settings.seed,
         "versions": dict(machine.versions),
     }
@@ -120,7 +121,7 @@ def _limits(rows: Rows, options: SearchOptions, house: House, machine: Machine, 
     return Limits(ends_at, options.budget_s, width, memory, house.settings.seed, facts)
 
 
-def _identity(rows: Dataset | None) -> str:
+def identity(rows: Dataset | None) -> str:
     """What says which rows they are: the file's digest, and how they were chosen of it."""
     return "" if rows is None else f"{rows.digest} {rows.description} {rows.rows}"
 
@@ -129,7 +130,7 @@ def _run(trials: Trials, options: SearchOptions, cache: TrialCache, progress: Pr
     setup = trials.setup
     facts = {
         "model": digest_file(setup.trial.conversion.path),
-        "data": _identity(setup.rows.selection),
+        "data": identity(setup.rows.selection),
         "requirements": [str(item) for item in setup.trial.plan.requirements],
         "objective": setup.objective.value,
         "plain": list(setup.plain),
