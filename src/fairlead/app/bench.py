@@ -18,7 +18,7 @@ import time
 import zipfile
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +31,6 @@ from fairlead.errors import DataError, SpecError, UnavailableError
 from fairlead.probe.http_client import HttpClient
 from fairlead.probe.load.bench import BenchJob
 from fairlead.probe.load.report import BenchReport
-from fairlead.probe.load.schedule import Arrivals
 from fairlead.probe.model_facts import ModelFacts, list_models
 from fairlead.probe.stage import probe
 from fairlead.register.resolve import resolve
@@ -46,72 +45,46 @@ _GRPC = re.compile(r"gRPC.*?((?:\[[\da-f:]+\]|[\w.-]+):\d+)")
 
 @dataclass(frozen=True)
 class BenchRequest:
-    """What the user asked for. `target` is a URL, host:port, or the name of a registered model; see BenchJob for the rest.
+    """What the user asked for. `job.url` is a URL, host:port, or the name of a registered model; the rest of the job is as it will be, but
+    for what follows from that and from the files.
 
-    `data` holds rows, `expect` the right outputs for them (.npz, arrays by output name), `row_count` of which go into one request.
+    `data` holds rows, `expect` the right outputs for them (.npz, arrays by output name), `job.row_count` of which go into one request.
     """
 
-    target: str
-    model: str | None = None
-    version: str = ""
-    protocol: str = "http"
-    grpc: str = ""
-    payload: str = "json"
-    concurrency: int = 0
-    rate: float = 0.0
-    arrivals: Arrivals = Arrivals.POISSON
-    duration_s: float = 10.0
-    warm_up_s: float = 1.0
-    timeout_s: float = 10.0
-    process_count: int = 1
-    row_count: int = 1
-    seed: int = 0
+    job: BenchJob
     data: Path | None = None
     expect: Path | None = None
-    capacity_p99_ms: float = 0.0
-    command: str = ""
 
 
 def bench(request: BenchRequest, house: Callable[[], House], *, report: Callable[[str], None]) -> BenchReport:
     """Return what was measured; `house` is asked for the registry only where `target` is a name, `report` is told how it goes."""
-    if request.rate and request.concurrency:
+    target = request.job.url
+    if request.job.rate and request.job.concurrency:
         raise SpecError("A rate and a concurrency exclude each other.", hint="--rate sends by a schedule, --concurrency as answers come.")
     if request.expect and not request.data:
         raise SpecError("--expect needs the rows that it is the answer to.", hint="Give them with --data.")
-    if "://" in request.target or ":" in request.target:
-        return _bench_url(request, request.target, request.model, request.grpc, report)
-    name = check_name(request.target)
+    job = _completed(request, report)
+    if "://" in target or ":" in target:
+        return probe(job)
+    name = check_name(target)
     owner = house()
     resolve(Reference(name), records=owner.records)
-    with own_server(name, owner.settings.home, needs_grpc=request.protocol == "grpc") as (url, grpc):
+    with own_server(name, owner.settings.home, needs_grpc=job.protocol == "grpc") as (url, grpc):
         report(f"started a server of its own for {name} on {url}")
-        return _bench_url(request, url, name, grpc, report)
+        return probe(replace(job, url=url, model=name, grpc=grpc))
 
 
-def _bench_url(request: BenchRequest, url: str, model: str | None, grpc: str, report: Callable[[str], None]) -> BenchReport:
-    job = BenchJob(
-        url=url,
-        model=model,
-        version=request.version,
-        protocol=request.protocol,
-        grpc=grpc,
-        payload=request.payload,
-        concurrency=request.concurrency or (0 if request.rate else _DEFAULT_CONCURRENCY),
-        rate=request.rate,
-        arrivals=request.arrivals,
-        duration_s=request.duration_s,
-        warm_up_s=request.warm_up_s,
-        timeout_s=request.timeout_s,
-        process_count=request.process_count,
-        row_count=request.row_count,
-        seed=request.seed,
+def _completed(request: BenchRequest, report: Callable[[str], None]) -> BenchJob:
+    """Return the job with what the files hold and what is used where the user said nothing."""
+    job = request.job
+    return replace(
+        job,
+        concurrency=job.concurrency or (0 if job.rate else _DEFAULT_CONCURRENCY),
         rows=_rows_of(request),
         expected=_expected_of(request),
-        capacity_p99_ms=request.capacity_p99_ms,
-        command=request.command or shlex.join(sys.argv),
+        command=job.command or shlex.join(sys.argv),
         progress=report,
     )
-    return probe(job)
 
 
 def _rows_of(request: BenchRequest) -> Callable[[ModelFacts], tuple[Tensors, ...]] | None:
@@ -121,7 +94,7 @@ def _rows_of(request: BenchRequest) -> Callable[[ModelFacts], tuple[Tensors, ...
 
     def rows(model: ModelFacts) -> tuple[Tensors, ...]:
         inputs = load_rows(path, Interface(model.inputs, model.outputs))
-        return _sliced(inputs, request.row_count)
+        return _sliced(inputs, request.job.row_count)
 
     return rows
 
@@ -131,7 +104,7 @@ def _expected_of(request: BenchRequest) -> tuple[Tensors, ...]:
         return ()
     try:
         with np.load(request.expect, allow_pickle=False) as arrays:
-            return _sliced({name: arrays[name] for name in arrays.files}, request.row_count)
+            return _sliced({name: arrays[name] for name in arrays.files}, request.job.row_count)
     except (OSError, ValueError, AttributeError, zipfile.BadZipFile) as error:
         raise DataError(
             f"'{request.expect.name}' cannot be read as .npz: {error}.", hint="Write it with numpy.savez(output=...)."

@@ -13,6 +13,7 @@ from fairlead.app.wiring import build_house
 from fairlead.cli.bench_text import bench_text
 from fairlead.cli.printing import emit_json, home_option, json_option
 from fairlead.errors import UnavailableError
+from fairlead.probe.load.bench import BenchJob
 from fairlead.probe.load.schedule import Arrivals
 
 _CLEAR = "\r\x1b[K"
@@ -53,6 +54,8 @@ def bench(
     timeout: float,
     find_capacity: bool,
     p99_ms: float,
+    data: Path | None,
+    expect: Path | None,
     rows: int,
     processes: int,
     home: str | None,
@@ -69,7 +72,7 @@ def bench(
       fairlead bench digits --find-capacity --p99-ms 20
       fairlead bench http://127.0.0.1:8080 --protocol grpc --grpc 127.0.0.1:8081
     """
-    request = BenchRequest(
+    job = BenchJob(
         target,
         concurrency=concurrency or 0,
         rate=rate or 0.0,
@@ -88,7 +91,7 @@ def bench(
         dim = click.style(f"  {line}", dim=True)
         click.echo(f"{_CLEAR}{dim}" if is_live else dim, err=True, nl=not is_live)
 
-    report = run_bench(request, lambda: build_house(home), report=tell)
+    report = run_bench(BenchRequest(job, data, expect), lambda: build_house(home), report=tell)
     if is_live:
         click.echo(_CLEAR, err=True, nl=False)
     emit_json(report) if as_json else click.echo(bench_text(report))
