@@ -15,6 +15,7 @@ from fairlead.app.custom_metrics import load_metrics
 from fairlead.app.doctor import absent_engines
 from fairlead.app.hardware_file import own_catalogue, read_catalogue
 from fairlead.app.intake import Intake, check_quality_has_data, take_in, to_onnx
+from fairlead.app.lineup import Trial, usable
 from fairlead.app.plan_measure import Look, Subject, look_at
 from fairlead.app.presets import preset_of
 from fairlead.app.wiring import House
@@ -135,9 +136,12 @@ def plan_model(request: PlanRequest, house: House, progress: Progress) -> Planne
         known = Known(look.values if look else {}, look.ceilings.call_ms if look else 0.0, allows_loss)
         promise = outlook_of(requirements, known)
         kept = frozenset(item.name for item, found in zip(requirements, promise, strict=True) if found.is_kept)
-        means = Means(frozenset(PASSES.names()), not rows.is_synthetic, request.training is not None, facts, machine.instruction_sets, kept)
-        found = plan(artifact.facts, artifact.form, requirements, request.target, means)
         size_bytes = conversion.path.stat().st_size
+        passes = frozenset(PASSES.names()) if facts is not None else frozenset()  # every pass takes ONNX
+        has_training = request.training is not None
+        means = Means(passes, not rows.is_synthetic, has_training, facts, machine.instruction_sets, kept, size_bytes)
+        found = plan(artifact.facts, artifact.form, requirements, request.target, means)
+        found = replace(found, candidates=usable(Trial(artifact, conversion, rows, found)))
     converted = AsConverted(size_bytes, conversion.form.value, look.profile if look else None)
     sized = _size(request, facts, look, first, size_bytes, catalogue)
     strategy = decide_strategy(replace(strategy_job, capacity=sized.capacity))
@@ -181,7 +185,11 @@ def _size(
     if not load.rate_rps:
         return _Sized(notes=("no capacity and no cost: say how many requests come, --rate 200 or load: {rate_rps: 200}",))
     demand = Demand(load.rate_rps, p99_ms, load.rows_per_request, load.burst_ratio)
-    shapes = tuple(ServerShape(count) for count in sorted({1, request.target.core_count}))
+    batching = first.batching
+    shapes = tuple(
+        ServerShape(count, batch_rows_limit=batching.rows_limit, batch_delay_ms=batching.delay_ms)
+        for count in sorted({1, request.target.core_count})
+    )
     notes: list[str] = []
     capacity = None
     if look is not None:

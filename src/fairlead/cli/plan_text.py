@@ -13,7 +13,7 @@ from fairlead.core.facts import ModelFacts
 from fairlead.core.hardware import HardwareOption, Obstacle
 from fairlead.core.manifest import readable_size
 from fairlead.core.outlook import Outlook
-from fairlead.core.strategy import Reason, Strategy, Value
+from fairlead.core.strategy import KEYS, Reason, Strategy, Value
 from fairlead.plan.strategy import shown
 
 _OFFERS_SHOWN = 6
@@ -201,7 +201,8 @@ def _strategy_title(strategy: Strategy) -> str:
 def _strategy(strategy: Strategy, *, is_whole: bool) -> list[str]:
     rows = []
     for key, reason in strategy.reasons.items():
-        is_told = key in _ALWAYS or (reason.origin != "default" and key in _TITLES)
+        is_own = reason.origin == "fairlead.yaml"
+        is_told = key in _ALWAYS or (key in _TITLES and (is_own or strategy.value(key) != KEYS[key]))
         if is_whole or is_told:
             rows.append((key if is_whole else _TITLES[key], _value(key, strategy.value(key)), click.style(_because(reason), dim=True)))
     return _indented(rows)

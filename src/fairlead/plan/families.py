@@ -26,7 +26,8 @@ _ROWS = "the rows decide whether that is little enough"
 @dataclass(frozen=True)
 class Means:
     """What there is to compress with. `passes` are the names of those that are installed; `model` is None where it was not looked into.
-    `kept` are names of requirements that the model keeps as it is: they press for nothing.
+    `kept` are names of requirements that the model keeps as it is: they press for nothing. `size_bytes` of its file, 0 where not known:
+    what there is to compress of trees, which have no weights.
     """
 
     passes: frozenset[str] = frozenset()
@@ -35,12 +36,25 @@ class Means:
     model: ModelFacts | None = None
     instruction_sets: tuple[str, ...] = ()
     kept: frozenset[str] = frozenset()
+    size_bytes: int = 0
+
+    @property
+    def is_trees(self) -> bool:
+        """Whether the model is known to be an ensemble of trees."""
+        return self.model is not None and self.model.tree_count > 0
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes that compression is about: weights, or the file of an ensemble of trees; 0 where not known."""
+        if self.model is None or self.is_trees:
+            return self.size_bytes
+        return self.model.parameter_bytes
 
 
 @dataclass(frozen=True)
 class _Family:
-    """`size_ratio` of the weights that stays, about; `floor_ratio` what stays at the very least, whatever the model (0: unknown). `loss`
-    orders families from gentle to harsh.
+    """`size_ratio` of the weights that stays, about (0: unknown); `floor_ratio` what stays at the very least, whatever the model (0:
+    unknown). `loss` orders families from gentle to harsh.
     """
 
     name: str
@@ -148,13 +162,13 @@ _FAMILIES = (
         needs_rows=True,
     ),
     _Family(
-        *("distill-trees", "distill_trees", "trees", 0.1, 0.0, 7, "yes", "as its student is"),
+        *("distill-trees", "distill_trees", "trees", 0.0, 0.0, 7, "yes", "as its student is"),
         loses=f"a few trees learn the answers of all; {_ROWS}",
         reason="where cutting loses too much, fewer trees of their own shape may not",
         needs_rows=True,
     ),
     _Family(
-        *("distill-linear", "distill_linear", "trees", 0.01, 0.0, 9, "yes", "one multiplication per column"),
+        *("distill-linear", "distill_linear", "trees", 0.0, 0.0, 9, "yes", "one multiplication per column"),
         loses=f"a linear model learns the answers; {_ROWS}",
         reason="the smallest and fastest student there is",
         needs_rows=True,

@@ -29,9 +29,8 @@ class AsConverted:
 def outlooks_of(found: Plan, means: Means, model: AsConverted, absent: Mapping[str, str]) -> tuple[Outlook, ...]:
     """Return the outlook of each candidate. `absent` are engines that are not installed, with the command that brings each."""
     size_bytes, profile = model.size_bytes, model.profile
-    weight_bytes = means.model.parameter_bytes if means.model is not None else size_bytes
-    is_trees = means.model is not None and means.model.tree_count > 0
-    families, _ = compressed(found.requirements, means, weight_bytes=weight_bytes, is_trees=is_trees)
+    weight_bytes = means.weight_bytes or size_bytes
+    families, _ = compressed(found.requirements, means, weight_bytes=weight_bytes, is_trees=means.is_trees)
     by_name = {outlook.candidate.name: outlook for outlook in families}
     usual = _median(profile, 1)
     told = []

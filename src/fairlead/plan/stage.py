@@ -86,13 +86,13 @@ def plan(
 
 def _is_trees(form: ArtifactForm, means: Means | None) -> bool:
     """Whether the model is an ensemble of trees: as its graph says, or as its form does."""
-    return means.model.tree_count > 0 if means is not None and means.model is not None else form is ArtifactForm.TREE_ENSEMBLE
+    return means.is_trees if means is not None and means.model is not None else form is ArtifactForm.TREE_ENSEMBLE
 
 
 def _weight_bytes(facts: Mapping[str, int | float | str], means: Means | None) -> int:
     """Return the bytes of the weights: as counted in the graph, else four for each parameter; 0 where neither is known."""
-    if means is not None and means.model is not None:
-        return means.model.parameter_bytes
+    if means is not None and means.weight_bytes:
+        return means.weight_bytes
     count = facts.get("parameter_count")
     return count * _FLOAT_BYTES if isinstance(count, int) else 0
 
