@@ -15,13 +15,15 @@ from fairlead.app.search_measure import Meter
 from fairlead.app.search_setup import Setup, answers_of
 from fairlead.app.search_trials import Trials, name_of
 from fairlead.app.wiring import House
-from fairlead.core.conversion import RuntimeForm
+from fairlead.core.conversion import MAIN_FILE, RuntimeForm, RuntimeModel
+from fairlead.core.ledger import Measured
 from fairlead.core.paired import Comparison, Outcome
 from fairlead.core.plan import Candidate
 from fairlead.core.search import Objective, PointStatus, SearchPoint
 from fairlead.errors import EnvironmentalError, InputError
 from fairlead.optimize.search.front import Finding, pareto, ranked
 from fairlead.optimize.search.space import Recipe
+from fairlead.plan.relaxation import undecided
 from fairlead.security.digests import digest_file
 
 _CLOSE = 1.15  # times that lie within are compared with each other once more
@@ -150,6 +152,28 @@ def trained_to_the_end(best: Contender, trials: Trials) -> Contender | None:
         return None
     again = _contender(best.finding.recipe, best, trial_contenders(trials))
     return again if again is not None and again.is_whole >= best.is_whole else None
+
+
+def measure_what_could_give(trials: Trials, meter: Meter) -> None:
+    """Where nothing keeps every bound, measure what a screen dropped and might still need least: only then a relaxation is the smallest.
+
+    Trials that broke the floor were not timed. Those whose missing values may matter are, the most promising first, each once.
+    """
+    requirements, looked_at = trials.setup.trial.plan.requirements, set[str]()
+    while trials.has_time:
+        measured = [
+            Measured(one.candidate.name, one.values) for one in trials.points if one.digest and one.status is not PointStatus.DUPLICATE
+        ]
+        names = [name for name in undecided(measured, requirements) if name not in looked_at]
+        if not names:
+            return
+        looked_at.add(names[0])
+        place = next(number for number, one in enumerate(trials.points) if one.candidate.name == names[0])
+        point = trials.points[place]
+        if point.candidate.passes in trials.made and point.candidate.form == RuntimeForm.ONNX.value:
+            path = trials.made[point.candidate.passes][0]
+            found = meter.measure(point.candidate, RuntimeModel(RuntimeForm.ONNX, path, {MAIN_FILE[RuntimeForm.ONNX]: path}))
+            trials.points[place] = replace(point, values={**point.values, **found.values})
 
 
 def _contender(recipe: Recipe, like: Contender, among: Sequence[Contender]) -> Contender | None:

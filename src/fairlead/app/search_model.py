@@ -20,6 +20,7 @@ from fairlead.app.search_finish import (
     Contender,
     front_of,
     in_order,
+    measure_what_could_give,
     plain_contenders,
     settled,
     trained_to_the_end,
@@ -193,6 +194,8 @@ def _finish(
     order = settled(contenders, setup.objective, meter)
     best, undone = undo(order[0], trials, order, meter)
     best = trained_to_the_end(best, trials) or best
+    if not any(one.is_whole for one in order):
+        measure_what_could_give(trials, meter)
     return [best, *(one for one in order if one.candidate.name != best.candidate.name)], undone
 
 

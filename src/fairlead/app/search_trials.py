@@ -144,6 +144,11 @@ class Trials:
         self._conclude(recipe, end)
         return self.strategy.findings[-1]
 
+    @property
+    def has_time(self) -> bool:
+        """Whether the time for trials is not up."""
+        return self._left_s() > 0
+
     def _left_s(self) -> float:
         return self.limits.ends_at - time.monotonic()
 
