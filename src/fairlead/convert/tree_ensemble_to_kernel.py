@@ -18,12 +18,13 @@ from fairlead._version import __version__
 from fairlead.convert.onnx_to_trees import ensemble_of
 from fairlead.core.artifact import ArtifactForm
 from fairlead.core.conversion import MAIN_FILE, BuildJob, RuntimeForm, RuntimeModel
-from fairlead.core.interface import Array
+from fairlead.core.interface import Array, Interface, Tensors
 from fairlead.core.lineage import Step
 from fairlead.core.tree_ensemble import TreeEnsemble
 from fairlead.engines.onnxruntime_engine import OnnxRuntimeEngine
 from fairlead.engines.tree_ensemble_engine import sums_of
 from fairlead.engines.tree_ensemble_file import read_tree_ensemble, write_tree_ensemble
+from fairlead.engines.tree_ensemble_outputs import PROBABILITIES
 from fairlead.engines.trees_build import find_recipe, kernel
 from fairlead.engines.trees_engine import TreesEngine
 from fairlead.engines.trees_program import Program
@@ -32,6 +33,7 @@ from fairlead.security.digests import digest_file
 
 _ROW_LIMIT = 2048  # compared: the numpy walk is slow
 _CLOSE = 1e-5
+_TIED = 1e-9
 
 
 def build_trees(job: BuildJob) -> RuntimeModel:
@@ -71,16 +73,31 @@ def _compared(job: BuildJob, path: Path, rows: Array) -> str:
     interface = job.conversion.interface
     inputs = {interface.inputs[0].name: rows.astype(interface.inputs[0].dtype.numpy)}
     wanted, given = OnnxRuntimeEngine(job.model, interface).run(inputs), TreesEngine(path, interface).run(inputs)
-    largest = 0.0
+    largest, tied = 0.0, 0
     for spec in interface.outputs:
         if spec.dtype.is_float:
             room = np.maximum(np.abs(wanted[spec.name]), 1.0)
             largest = max(largest, float((np.abs(given[spec.name] - wanted[spec.name]) / room).max()))
-        elif not np.array_equal(given[spec.name], wanted[spec.name]):
-            raise UnsupportedError("The compiled kernel decides some rows otherwise than ONNX Runtime does.", hint="Run it as ONNX.")
+        else:
+            tied += _tied_rows(wanted, given[spec.name], spec.name, interface)
     if not largest <= _CLOSE:
         raise UnsupportedError(f"The compiled kernel answers otherwise than ONNX Runtime: {largest:.2g} apart.", hint="Run it as ONNX.")
-    return f"its answers differ from ONNX Runtime's by {largest:.1g} at most, and in no label"
+    labels = f"in {tied} labels of rows whose classes tie" if tied else "in no label"
+    return f"its answers differ from ONNX Runtime's by {largest:.1g} at most, and {labels}"
+
+
+def _tied_rows(wanted: Tensors, labels: Array, name: str, interface: Interface) -> int:
+    """Count the rows with another label; raises UnsupportedError unless the two classes have the same probability there."""
+    rows = np.flatnonzero(labels != wanted[name])
+    if not rows.size:
+        return 0
+    places = {label: place for place, label in enumerate(interface.labels)}
+    shares = wanted.get(PROBABILITIES)
+    if shares is not None:
+        lost = [shares[row].max() - shares[row, places.get(labels[row], int(labels[row]) if not places else 0)] for row in rows]
+        if max(lost) <= _TIED:
+            return len(rows)
+    raise UnsupportedError("The compiled kernel decides some rows otherwise than ONNX Runtime does.", hint="Run it as ONNX.")
 
 
 def _rows(trees: TreeEnsemble, job: BuildJob) -> Array:

@@ -173,3 +173,15 @@ def test_the_kernel_runs_them_and_no_label_differs(name: str, tmp_path: Path) ->
     PASSES.load("prune_trees")(pruned)
     smaller = build_trees(replace(task, model=pruned.destination, workspace=tmp_path / "smaller"))
     assert smaller.path.stat().st_size < 0.7 * (tmp_path / "work" / "trees" / "model.trees").stat().st_size
+
+
+@needs_cc
+def test_a_shortened_forest_may_break_ties_otherwise_and_nothing_else(tmp_path: Path) -> None:
+    path, interface, rows, _ = made("forest of ten classes", tmp_path)
+    task = job(path, "shorten_ensemble(keep=0.5,refit=false)", interface, rows)
+    PASSES.load("shorten_ensemble")(task)
+    artifact = Artifact(
+        SourceFormat.SKLEARN_PICKLE, ArtifactForm.ESTIMATOR_FILE, path, path, Manifest((FileEntry("m", 1, "0" * 64),)), "", interface
+    )
+    built = build_trees(BuildJob(artifact, Conversion(path, interface, ()), task.destination, tmp_path / "work", OneShotSandbox()))
+    assert "ONNX Runtime" in built.steps[0].notes[-1]
