@@ -15,7 +15,7 @@ import onnx
 
 from fairlead.core.interface import Array
 from fairlead.core.pass_use import Setting
-from fairlead.errors import SpecError
+from fairlead.errors import SpecError, UnsupportedError
 from fairlead.optimize.job import PassJob, PassResult
 from fairlead.optimize.training.deadline import Deadline
 from fairlead.optimize.training.fit import Fit, Schedule, fit
@@ -54,7 +54,11 @@ class Course:
     ) -> PassResult:
         """Write `model`, show that it answers as the trained `network`, and say what was done."""
         write_model(model, self.job.destination)
-        prove(network, onnx.load_model(self.job.destination), self.probe(), tolerance=tolerance)
+        try:
+            prove(network, onnx.load_model(self.job.destination), self.probe(), tolerance=tolerance)
+        except UnsupportedError:
+            self.job.destination.unlink()
+            raise
         trained = sum(item.epoch_count for item in fits)
         seconds = sum(item.seconds for item in fits)
         last = fits[-1]

@@ -26,7 +26,7 @@ from fairlead.optimize.training.objective import Objective
 _JUDGED_ROWS = 256  # of the held-out rows at once
 _TIMED_STEPS = 5  # after which the schedule is fitted into the time that is left
 _LEAST_BATCH_ROWS, _WANTED_STEPS = 16, 50  # few rows make small batches, so that an epoch has steps enough
-_RISE = 4.0  # times the first held-out loss: training goes the wrong way
+_RISE, _FAR = 4.0, 10.0  # times the first held-out loss, and more than guessing costs: training goes the wrong way
 _CLIP = 5.0  # the gradient's largest norm
 _REPORT_S = 1.0
 
@@ -132,7 +132,7 @@ class _Best:
 
 def _check_loss(first: float, now: float) -> None:
     """Raise _DivergedError where the loss on held-out rows is no number, or has risen too far."""
-    if not math.isfinite(now) or now > _RISE * max(first, 0.5):
+    if not math.isfinite(now) or now > max(_RISE * first, _FAR):
         raise _DivergedError(f"the loss on held-out rows went from {first:.3g} to {now:.3g}")
 
 

@@ -36,6 +36,7 @@ _LARGEST = 1e4  # a stored addend beyond is a mask
 _COMPRESSED = frozenset(
     {TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.INT8, TensorProto.UINT8, TensorProto.INT4, TensorProto.UINT4}
 )
+_MOMENTUM = 0.1  # of a batch's statistics are taken over, whatever the graph says: training is short
 _SMALL = 256  # elements of a compressed tensor that may be something else than a weight
 
 
@@ -81,10 +82,9 @@ class Network:
         value, scale, bias, mean, variance = given
         if value is None or mean is None or variance is None:
             raise not_trainable("BatchNormalization without its statistics")
-        momentum = 1.0 - float(call.get("momentum", 0.9))
         is_kept = self.is_training and call.inputs[3] in self.statistics and value.numel() // value.shape[1] > 1
         epsilon = float(call.get("epsilon", 1e-5))
-        return functional.batch_norm(value, mean, variance, scale, bias, training=is_kept, momentum=momentum, eps=epsilon)
+        return functional.batch_norm(value, mean, variance, scale, bias, training=is_kept, momentum=_MOMENTUM, eps=epsilon)
 
     def state(self) -> dict[str, Tensor]:
         """Return a copy of everything that training changes."""

@@ -21,6 +21,7 @@ from fairlead.core.interface import Array, Decision, DecisionKind, Interface
 from fairlead.errors import DataError
 
 _TINY = 1e-7  # below, a probability's logarithm says nothing in float32
+_FLAT = 1e-6  # of the largest variance: an answer that varies less is taken for constant
 _NEW_SOFTMAX = 13
 _TEMPERATURE = 2.0  # Hinton, Vinyals, Dean (2015), https://arxiv.org/abs/1503.02531: soft answers show which mistakes are small
 
@@ -38,7 +39,7 @@ class Head:
     """An output and what it is trained on: `value` stands before the Softmax or Sigmoid, or is the output itself.
 
     `is_probability` says that `value` holds probabilities, not logits; `is_logarithm` that the output holds their logarithms. `spread` is
-    the variance of the original's answers.
+    the variance of each of the original's answers over the rows.
     """
 
     output: str
@@ -46,7 +47,7 @@ class Head:
     value: str
     is_probability: bool = False
     is_logarithm: bool = False
-    spread: float = 1.0
+    spread: Tensor | float = 1.0
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,8 @@ def target_of(data: Dataset, interface: Interface | None) -> Array | None:
 
 def _head(model: onnx.ModelProto, output: str, rule: Decision | None, answers: Tensor) -> Head:
     maker, source = _last_operator(model, output)
-    spread = max(float(answers.double().var(unbiased=False)) if answers.numel() > 1 else 1.0, 1e-12)
+    variance = answers.double().var(0, unbiased=False)
+    spread = variance.clamp_min(max(float(variance.max()) * _FLAT, _TINY**2)).float()  # of each number that a row is answered with
     if maker in ("Softmax", "LogSoftmax"):
         return Head(output, Aim.CLASSES, source, is_logarithm=maker == "LogSoftmax")
     if maker == "Sigmoid":
@@ -162,11 +164,14 @@ def _right(head: Head, value: Tensor, target: Tensor) -> Tensor:
     """The distance from the right answers."""
     if head.aim is Aim.CLASSES:
         scores = _log_scores(head, value)
-        return functional.cross_entropy(scores.reshape(-1, scores.shape[-1]), target.reshape(-1))
+        rows = scores.reshape(-1, scores.shape[-1])
+        if target.shape == value.shape:  # a distribution for each decision
+            return functional.cross_entropy(rows, target.reshape(rows.shape).to(rows.dtype))
+        return functional.cross_entropy(rows, target.reshape(-1).to(torch.int64))
     target = target.reshape(value.shape).to(value.dtype)
     if head.aim is Aim.YES_NO:
         return _binary(head, value, target)
-    return functional.mse_loss(value, target) / head.spread
+    return ((value - target) ** 2 / head.spread).mean()
 
 
 def _follow(head: Head, value: Tensor, teacher: Tensor) -> Tensor:
@@ -179,7 +184,7 @@ def _follow(head: Head, value: Tensor, teacher: Tensor) -> Tensor:
         return functional.kl_div(*rows, reduction="batchmean", log_target=True) * _TEMPERATURE**2
     if head.aim is Aim.YES_NO:
         return _binary(head, value, teacher.reshape(value.shape).clamp(0, 1))
-    return functional.mse_loss(value, teacher.reshape(value.shape)) / head.spread
+    return ((value - teacher.reshape(value.shape)) ** 2 / head.spread).mean()
 
 
 def _gives_probabilities(head: Head) -> bool:

@@ -22,7 +22,9 @@ Weights = dict[str, tuple[int, ...]]
 class Networks:
     """Builds models: nodes, and weights by name and shape, drawn alike every time."""
 
-    def build(self, nodes: list[Any], weights: Weights, shape: list[int | None], outputs: int | None = None, **stored: Any) -> onnx.ModelProto:
+    def build(
+        self, nodes: list[Any], weights: Weights, shape: list[int | None], outputs: int | None = None, **stored: Any
+    ) -> onnx.ModelProto:
         random = np.random.default_rng(3)
         tensors = []
         for name, size in weights.items():

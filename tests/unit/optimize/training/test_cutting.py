@@ -159,7 +159,7 @@ def test_operators_without_a_rule_keep_everything_that_they_touch(networks: Any)
 
 
 def test_what_softmax_runs_over_is_never_cut(networks: Any) -> None:
-    network, coupling, _ = opened("attention", networks)
+    _, coupling, _ = opened("attention", networks)
     (scores,) = [axes for name, axes in coupling.axes.items() if name == "p"]
     assert all(group.is_fixed for group in scores[-1])
 

@@ -33,20 +33,35 @@ ONE_OPERATOR = {
     "convolution padded by itself": (node("Conv", "x w", auto_pad="SAME_UPPER", strides=[2, 2]), PICTURES, {"w": (6, 4, 3, 3)}, {}),
     "depthwise convolution": (node("Conv", "x w b", group=4, dilations=[2, 2]), PICTURES, {"w": (8, 1, 3, 3), "b": (8,)}, {}),
     "transposed convolution": (
-        node("ConvTranspose", "x w b", strides=[2, 2], pads=[1, 0, 1, 1], output_padding=[1, 1]), PICTURES, {"w": (4, 5, 3, 3), "b": (5,)}, {},
+        node("ConvTranspose", "x w b", strides=[2, 2], pads=[1, 0, 1, 1], output_padding=[1, 1]),
+        PICTURES,
+        {"w": (4, 5, 3, 3), "b": (5,)},
+        {},
     ),
     "pooling with uneven padding": (node("MaxPool", "x", kernel_shape=[3, 3], strides=[2, 2], pads=[0, 0, 1, 1]), PICTURES, {}, {}),
-    "mean that does not count padding": (node("AveragePool", "x", kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1]), PICTURES, {}, {}),
+    "mean that does not count padding": (
+        node("AveragePool", "x", kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1]),
+        PICTURES,
+        {},
+        {},
+    ),
     "batch normalization": (node("BatchNormalization", "x a b c d", epsilon=1e-2), PICTURES, dict.fromkeys("abcd", (4,)), {}),
     "layer normalization": (node("LayerNormalization", "x a b", axis=-2), PICTURES, {"a": (9, 9), "b": (9, 9)}, {}),
     "slope per channel": (node("PRelu", "x a"), PICTURES, {"a": (4, 1, 1)}, {}),
     "gather from behind": (node("Gather", "x i", axis=2), PICTURES, {}, {"i": np.array([[-1, 0], [3, 2]])}),
-    "slice backwards": (node("Slice", "x s e a p"), PICTURES, {}, {"s": np.array([-2]), "e": np.array([-9]), "a": np.array([3]), "p": np.array([-2])}),
+    "slice backwards": (
+        node("Slice", "x s e a p"),
+        PICTURES,
+        {},
+        {"s": np.array([-2]), "e": np.array([-9]), "a": np.array([3]), "p": np.array([-2])},
+    ),
     "uneven split": (node("Split", "x s", "t u", axis=1), PICTURES, {}, {"s": np.array([3, 1])}),
     "padding of an edge": (node("Pad", "x s", mode="edge"), PICTURES, {}, {"s": np.array([0, 0, 1, 0, 0, 0, 2, 1])}),
     "doubled by neighbours": (
         ("Resize", ["x", "", "s"], ["t"], {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}),
-        PICTURES, {}, {"s": np.array([1, 1, 2, 2], np.float32)},
+        PICTURES,
+        {},
+        {"s": np.array([1, 1, 2, 2], np.float32)},
     ),
     "depth to space": (node("DepthToSpace", "x", blocksize=2, mode="DCR"), PICTURES, {}, {}),
     "einsum": (node("Einsum", "x w", equation="bchw,wk->bkhc"), PICTURES, {"w": (9, 3)}, {}),
@@ -54,14 +69,24 @@ ONE_OPERATOR = {
     "selu": (node("Selu", "x"), PICTURES, {}, {}),
     "hard swish": (node("HardSwish", "x"), PICTURES, {}, {}),
     "both directions of an LSTM": (
-        node("LSTM", "x w r b", "t u v", hidden_size=5, direction="bidirectional"), [None, 4, 3], {"w": (2, 20, 3), "r": (2, 20, 5), "b": (2, 40)}, {},
+        node("LSTM", "x w r b", "t u v", hidden_size=5, direction="bidirectional"),
+        [None, 4, 3],
+        {"w": (2, 20, 3), "r": (2, 20, 5), "b": (2, 40)},
+        {},
     ),
-    "a GRU that resets before": (node("GRU", "x w r b", "t u", hidden_size=5), [None, 4, 3], {"w": (1, 15, 3), "r": (1, 15, 5), "b": (1, 30)}, {}),
+    "a GRU that resets before": (
+        node("GRU", "x w r b", "t u", hidden_size=5),
+        [None, 4, 3],
+        {"w": (1, 15, 3), "r": (1, 15, 5), "b": (1, 30)},
+        {},
+    ),
     "a GRU that resets after, backwards": (
         node("GRU", "x w r b", "t u", hidden_size=5, linear_before_reset=1, direction="reverse"),
-        [None, 4, 3], {"w": (1, 15, 3), "r": (1, 15, 5), "b": (1, 30)}, {},
+        [None, 4, 3],
+        {"w": (1, 15, 3), "r": (1, 15, 5), "b": (1, 30)},
+        {},
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", ONE_OPERATOR)
@@ -101,16 +126,22 @@ def test_answers_that_differ_are_refused(networks: Any) -> None:
 def test_constants_of_a_formula_are_not_trained(networks: Any) -> None:
     """Gelu written out: its numbers are no weights, and neither is a mask."""
     nodes = [
-        node("Gemm", "x w", "h"), node("Div", "h root", "d"), node("Erf", "d", "e"), node("Add", "e one", "f"), node("Mul", "h f", "g"),
+        node("Gemm", "x w", "h"),
+        node("Div", "h root", "d"),
+        node("Erf", "d", "e"),
+        node("Add", "e one", "f"),
+        node("Mul", "h f", "g"),
         node("Add", "g mask", "y"),
-    ]  # fmt: skip
+    ]
     stored = {"root": np.float32(np.sqrt(2)), "one": np.float32(1), "mask": np.array([0, 0, -1e9], np.float32)}
     network = network_of(networks.build(nodes, {"w": (4, 3)}, [None, 4], **stored))
     assert list(network.parameters) == ["w"]
 
 
 def test_vectors_that_two_layers_share_by_accident_are_parted(networks: Any) -> None:
-    model = networks.build([node("Gemm", "x w b", "h"), node("Relu", "h", "a"), node("Gemm", "a v b", "y")], {"w": (4, 4), "v": (4, 4), "b": (4,)}, [None, 4])
+    model = networks.build(
+        [node("Gemm", "x w b", "h"), node("Relu", "h", "a"), node("Gemm", "a v b", "y")], {"w": (4, 4), "v": (4, 4), "b": (4,)}, [None, 4]
+    )
     ready = readied(model)
     assert ready.graph.node[0].input[2] != ready.graph.node[2].input[2]
     assert prove(network_of(ready), model, {"x": RANDOM.normal(size=(8, 4)).astype(np.float32)}) <= 1e-6
@@ -119,9 +150,11 @@ def test_vectors_that_two_layers_share_by_accident_are_parted(networks: Any) -> 
 def test_a_first_state_of_computed_zeros_is_left_out(networks: Any) -> None:
     zeros = helper.make_tensor("value", TensorProto.FLOAT, [1], [0.0])
     nodes = [
-        node("Transpose", "x", "s", perm=[1, 0, 2]), node("ConstantOfShape", "size", "z", value=zeros), ("LSTM", ["s", "w", "r", "", "", "z", "z"], ["t", "h", "c"], {"hidden_size": 5}),
+        node("Transpose", "x", "s", perm=[1, 0, 2]),
+        node("ConstantOfShape", "size", "z", value=zeros),
+        ("LSTM", ["s", "w", "r", "", "", "z", "z"], ["t", "h", "c"], {"hidden_size": 5}),
         node("Squeeze", "h first", "y"),
-    ]  # fmt: skip
+    ]
     model = networks.build(nodes, {"w": (1, 20, 3), "r": (1, 20, 5)}, [None, 4, 3], size=np.array([1, 6, 5]), first=np.array([0]))
     ready = readied(model)
     (layer,) = [item for item in ready.graph.node if item.op_type == "LSTM"]
