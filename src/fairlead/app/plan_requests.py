@@ -25,7 +25,7 @@ class PlanFlags:
     rate: float | None = None
     rows: int | None = None
     p99: float | None = None
-    budget: float | None = None
+    per_month: float | None = None
     catalogue: Path | None = None
     is_measured: bool = True
 
@@ -62,6 +62,6 @@ def _load(spec: Spec, more: PlanFlags) -> Load:
 
 def _budget(spec: Spec, more: PlanFlags) -> Budget | None:
     said = spec.budget.budget() if spec.budget is not None else None
-    if more.budget is None:
+    if more.per_month is None:
         return said
-    return replace(said, per_month=more.budget) if said is not None else Budget(more.budget)
+    return replace(said, per_month=more.per_month) if said is not None else Budget(more.per_month)

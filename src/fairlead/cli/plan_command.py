@@ -32,7 +32,7 @@ from fairlead.core.strategy import Need, Scenario
 @click.option("--rate", type=click.FloatRange(0, min_open=True), help="Requests per second that have to be carried.")
 @click.option("--rows", type=click.IntRange(1, 65_536), help="Rows in one request.  [default: 1]")
 @click.option("--p99", type=click.FloatRange(0, min_open=True), help="Milliseconds that 99 % of the requests may take, at the client.")
-@click.option("--budget", type=click.FloatRange(0, min_open=True), help="Money per month for the machines.")
+@click.option("--per-month", type=click.FloatRange(0, min_open=True), help="Money per month for the machines.")
 @click.option("--catalogue", type=click.Path(path_type=Path), help="Your own machines and prices (YAML).")
 @click.option("--measure/--no-measure", "is_measured", default=True, help="Time the model here for a few seconds.  [default: measure]")
 @click.option("--all", "is_whole", is_flag=True, help="Show every value of the strategy and every machine.")
@@ -45,10 +45,10 @@ def plan(*, home: str | None, as_json: bool, is_whole: bool, **flags: object) ->
     \b
     Examples:
       fairlead plan model.h5 --data digits.npz --require "p99_ms<=5" --require "accuracy_drop<=0.005"
-      fairlead plan model.h5 --data digits.npz --scenario finance --rate 200 --p99 20 --budget 300
+      fairlead plan model.h5 --data digits.npz --scenario finance --rate 200 --p99 20 --per-month 300
       fairlead plan                        # everything from ./fairlead.yaml
     """
-    more = {name: flags.pop(name) for name in ("train", "scenario", "need", "rate", "rows", "p99", "budget", "catalogue", "is_measured")}
+    more = {name: flags.pop(name) for name in ("train", "scenario", "need", "rate", "rows", "p99", "per_month", "catalogue", "is_measured")}
     asked = Flags(command=shlex.join(["fairlead", *sys.argv[1:]]), **flags)  # type: ignore[arg-type]
     request = build_plan_request(asked, PlanFlags(**more))  # type: ignore[arg-type]
     planned = plan_model(request, build_house(home), StepProgress(is_silent=as_json))

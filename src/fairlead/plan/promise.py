@@ -68,7 +68,7 @@ def _unmeasured(item: Requirement) -> str:
 
 def _way_out(item: Requirement, known: Known) -> str:
     if item.kind is MetricKind.QUALITY:
-        return "what is compressed of it is rarely better: ask for less, or train a better one"
+        return "forms of it are hardly ever better: ask for less, or train a better one"
     if known.is_compressible:
         return "compressed forms may keep it"
     if item.kind is MetricKind.SIZE:

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
+import functools
 from pathlib import Path
 
 import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fairlead.app.hardware_file import own_catalogue, parse_catalogue, read_catalogue
 from fairlead.core.hardware import HOURS_PER_YEAR, HardwareKind
 from fairlead.errors import SpecError
 
 OFFER = "{name: a, kind: cpu, processor: x, cores: 2, memory_gb: 4, gflops: {FP32: 100}, bandwidth_gb_per_s: 10, price_per_hour: 0.1}"
+
+
+MAPPINGS = functools.partial(st.dictionaries, st.sampled_from(["dated", "currency", "offers", "name", "gflops", "cores", "FP32"]))
 
 
 def whole(offer: str = OFFER, head: str = "dated: 2026-11-22") -> str:
@@ -78,6 +86,15 @@ def test_a_wrong_file_is_refused_with_the_place_and_the_cure(text: str, said: st
         parse_catalogue(text, name="m.yaml")
     assert said in str(caught.value)
     assert caught.value.hint
+
+
+@given(
+    st.text() | st.recursive(st.none() | st.integers() | st.floats() | st.text(max_size=5), lambda inner: st.lists(inner) | MAPPINGS(inner))
+)
+def test_any_text_and_any_tree_is_a_catalogue_or_a_spec_error(plain: object) -> None:
+    text = plain if isinstance(plain, str) else yaml.safe_dump(plain)
+    with contextlib.suppress(SpecError):
+        parse_catalogue(text, name="m.yaml")
 
 
 def test_a_price_of_tomorrow_is_refused() -> None:

@@ -45,7 +45,7 @@ def test_a_file_alone_says_everything(spec: Path) -> None:
 
 
 def test_flags_win_over_the_file_one_by_one(spec: Path) -> None:
-    more = PlanFlags(Path("t.npz"), "medicine", ("edge",), rate=9.0, budget=50.0, catalogue=Path("c.yaml"), is_measured=False)
+    more = PlanFlags(Path("t.npz"), "medicine", ("edge",), rate=9.0, per_month=50.0, catalogue=Path("c.yaml"), is_measured=False)
     request = build_plan_request(Flags(spec=spec), more)
     assert (request.training, request.catalogue) == (Path("t.npz"), Path("c.yaml"))
     assert (request.scenario, request.needs, request.is_measured) == (Scenario.MEDICINE, (Need.EDGE,), False)
