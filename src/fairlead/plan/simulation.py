@@ -91,8 +91,9 @@ class _Server:
     def __init__(self, model: ReplicaModel, speed: float, random: np.random.Generator) -> None:
         self._model, self._speed, self._random = model, speed, random
         self._samples: dict[int, Array] = {}
-        self._limit = model.batch_limit
-        self._own_ms = speed * (model.costs.round_ms + model.costs.request_ms)
+        self._limit, self._slots = model.batch_limit, model.slot_count
+        self._places, self._delay_ms = model.shape.queue_limit, model.shape.batch_delay_ms
+        self._alone_ms = float(model.call_ms(1, speed).mean())
 
     def run(self, arrivals: Array) -> Simulated:
         """Answer requests that arrive at these milliseconds."""
@@ -118,7 +119,7 @@ class _Server:
             if not waiting and times[place] > now:
                 now = times[place]
             while place < len(times) and times[place] <= now:
-                if len(waiting) < self._model.shape.queue_limit:
+                if len(waiting) < self._places:
                     waiting.append(place)
                 else:
                     lost.append(place)
@@ -134,8 +135,7 @@ class _Server:
 
     def _beside(self, times: list[float]) -> tuple[list[float], list[int], list[int]]:
         """Calls in `slot_count` slots; a batch waits for company as serve/batching.py says."""
-        model, latency, lost, sizes = self._model, [math.nan] * len(times), list[int](), list[int]()
-        alone_ms = float(model.call_ms(1, self._speed).mean())
+        latency, lost, sizes = [math.nan] * len(times), list[int](), list[int]()
         waiting: deque[int] = deque()
         slots: list[tuple[float, int]] = []  # (when the call ends, its requests)
         gap_ms, last, place, look_at, running = math.inf, -math.inf, 0, math.inf, 0
@@ -148,12 +148,12 @@ class _Server:
                 gap = times[place] - last
                 gap_ms = gap if gap_ms == math.inf else gap_ms + _SMOOTHING * (gap - gap_ms)
                 last = times[place]
-                (waiting if len(waiting) + running < model.shape.queue_limit else lost).append(place)
+                (waiting if len(waiting) + running < self._places else lost).append(place)
                 place += 1
-            while waiting and len(slots) < model.slot_count:
-                free = model.slot_count - len(slots)
+            while waiting and len(slots) < self._slots:
+                free = self._slots - len(slots)
                 count = min(self._limit, len(waiting), -(-len(waiting) // free))
-                hold = self._hold_ms(count, now - times[waiting[0]], max(gap_ms, now - last), alone_ms, is_last=free == 1)
+                hold = self._hold_ms(count, now - times[waiting[0]], max(gap_ms, now - last), is_last=free == 1)
                 if hold:
                     look_at = now + hold
                     break
@@ -166,10 +166,10 @@ class _Server:
                     latency[number] = end - times[number]
         return latency, lost, sizes
 
-    def _hold_ms(self, count: int, waited_ms: float, gap_ms: float, alone_ms: float, *, is_last: bool) -> float:
+    def _hold_ms(self, count: int, waited_ms: float, gap_ms: float, *, is_last: bool) -> float:
         """Return how long a batch of `count` waits for the next request: serve/batching.py, hold_s."""
-        left = self._model.shape.batch_delay_ms - waited_ms
-        pays = count * gap_ms < alone_ms and alone_ms > _LONGER_CALLS * _TIMER_MS
+        left = self._delay_ms - waited_ms
+        pays = count * gap_ms < self._alone_ms and self._alone_ms > _LONGER_CALLS * _TIMER_MS
         if count >= self._limit or not is_last or not pays or gap_ms > left or left <= 0:
             return 0.0
         return min(max(2 * gap_ms, _TIMER_MS), left)
