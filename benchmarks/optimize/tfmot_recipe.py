@@ -21,10 +21,9 @@ os.environ.setdefault("KERAS_BACKEND", "jax")
 from models import make
 
 from fairlead.app.intake import Intake, take_in, to_onnx
-from fairlead.app.wiring import House, build_house
+from fairlead.app.rebuilding import rebuilder
+from fairlead.app.wiring import build_house
 from fairlead.cli.printing import StepProgress
-from fairlead.convert.stage import convert
-from fairlead.core.artifact import Artifact
 from fairlead.core.dataset import Dataset
 from fairlead.core.interface import decide
 from fairlead.core.plan import Candidate
@@ -43,15 +42,6 @@ RECIPES = {
     "all three": ("train_tfmot(method=prune_cluster_quantize)",),
 }
 ENDINGS = {"float32": (), "stored in 8 bits": ("store_int8",), "computed in 8 bits": ("quantize_static_int8",)}
-
-
-def rebuilder(house: House):
-    """Return the function that makes ONNX of an artifact that a pass has changed."""
-
-    def rebuild(artifact: Artifact, folder: Path) -> Path:
-        return convert(artifact, folder, sandbox=house.sandbox).path
-
-    return rebuild
 
 
 def accuracy(path: Path, interface, rows: Dataset) -> float:
@@ -78,7 +68,7 @@ def main() -> None:
         interface=conversion.interface,
         artifact=artifact,
         sandbox=house.sandbox,
-        rebuild=rebuilder(house),
+        rebuild=rebuilder(house.sandbox),
         thread_count=2,
     )
     original = len(gzip.compress(case.model.read_bytes(), 9))

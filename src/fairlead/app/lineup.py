@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fairlead.app.custom_metrics import CustomMetric
+from fairlead.app.rebuilding import rebuilder
 from fairlead.app.wiring import House
 from fairlead.convert.build import build
 from fairlead.core.artifact import Artifact
@@ -87,6 +88,7 @@ def enter(candidate: Candidate, trial: Trial, house: House, folder: Path) -> Ent
             interface=conversion.interface,
             artifact=trial.artifact,
             sandbox=house.sandbox,
+            rebuild=rebuilder(house.sandbox),
             seed=house.settings.seed,
         )
         model, steps = optimize(candidate, conversion.path, folder / "optimize" / name, supplies)

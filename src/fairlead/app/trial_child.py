@@ -18,6 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from fairlead.app.rebuilding import rebuilder
 from fairlead.app.wiring import build_sandbox
 from fairlead.core.artifact import Artifact
 from fairlead.core.dataset import Dataset
@@ -69,12 +70,14 @@ def _confine(job: Mapping[str, Any]) -> None:
 def _work(job: Mapping[str, Any]) -> None:
     shared, folder = Path(job["shared"]), Path(job["folder"])
     interface = load((shared / "interface.json").read_bytes(), Interface)
+    sandbox = build_sandbox(load_settings())
     supplies = Supplies(
         rows=_tensors(shared / "calibration.npz"),
         training=_dataset(shared / "training.npz"),
         interface=interface,
         artifact=load((shared / "artifact.json").read_bytes(), Artifact),
-        sandbox=build_sandbox(load_settings()),
+        sandbox=sandbox,
+        rebuild=rebuilder(sandbox),
         seed=job["seed"],
         thread_count=job["thread_count"],
         time_s=job["time_s"],
