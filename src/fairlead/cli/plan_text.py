@@ -155,7 +155,8 @@ def _hardware(planned: Planned, *, is_whole: bool) -> list[str]:
         lines += table([_offer(option) for option in shown_options], header).splitlines()
     if len(fitting) > len(shown_options):
         lines.append(click.style(f"and {_counted(len(fitting) - len(shown_options), 'dearer machine')}: --all", dim=True))
-    return [*lines, *(click.style(line, dim=True) for line in _not_fitting(others, is_whole=is_whole)), *choice.notes]
+    is_told = is_whole or not choice.chosen  # where nothing fits, it matters by how much
+    return [*lines, *(click.style(line, dim=True) for line in _not_fitting(others, is_whole=is_told)), *choice.notes]
 
 
 def _offer(option: HardwareOption) -> tuple[str, ...]:

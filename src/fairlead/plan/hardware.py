@@ -171,7 +171,7 @@ def _why(fitting: Sequence[HardwareOption], job: HardwareJob) -> str:
     if best.cost is None or best.p99_ms is None:
         return "it fits"
     said = f"the cheapest of {len(fitting)} that fit" if len(fitting) > 1 else "the only one that fits"
-    p99 = f"p99 {best.p99_ms:.3g} ms of {job.demand.p99_ms:g} ms at {job.demand.rate_rps:g} requests/s"
+    p99 = f"p99 {best.p99_ms:.3g} ms of {job.demand.p99_ms:g} ms at {job.demand.rate_rps:,.10g} requests/s"
     return f"{said}: {best.cost.per_month:,.2f} {best.cost.currency} a month; {'predicted' if best.is_predicted else 'measured'} {p99}"
 
 

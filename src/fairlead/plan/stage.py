@@ -31,7 +31,10 @@ _OTHERS: Mapping[RuntimeForm, tuple[frozenset[ArtifactForm], str]] = {
         frozenset({ArtifactForm.LAYER_GRAPH, ArtifactForm.KERAS_FILE, ArtifactForm.SAVED_MODEL, ArtifactForm.TFLITE_FILE}),
         "LiteRT has the least overhead for small networks",
     ),
-    RuntimeForm.TREES: (frozenset({ArtifactForm.TREE_ENSEMBLE}), "a kernel for trees alone walks many rows at once"),
+    RuntimeForm.TREES: (
+        frozenset({ArtifactForm.TREE_ENSEMBLE, ArtifactForm.ESTIMATOR_FILE}),
+        "a kernel for trees alone walks many rows at once",
+    ),
 }
 _ORIGINALS: Mapping[RuntimeForm, tuple[ArtifactForm, str]] = {
     RuntimeForm.TORCH: (ArtifactForm.TORCH_FILE, "PyTorch itself in a process of its own: only where the model has no ONNX form"),
@@ -63,7 +66,7 @@ def plan(
             1,
             f"the converted model itself{_size_of(facts)}; one thread leaves the other cores to other requests",
         ),
-        *(_other(kind, reason) for kind, (forms, reason) in _OTHERS.items() if form in forms),
+        *(_other(kind, reason) for kind, (forms, reason) in _OTHERS.items() if form in forms and _may_have(kind, means)),
         Candidate(
             "clean-graph", _CLEAN, _ENGINE, 1, "the same answers from a graph without dead and constant parts: smaller, loads faster"
         ),
@@ -82,6 +85,11 @@ def plan(
     candidates += [outlook.candidate for outlook in outlooks]
     candidates += [_other(kind, reason) for kind, (original, reason) in _ORIGINALS.items() if form is original]
     return Plan(tuple(requirements), target, tuple(candidates), (*refused, *ruled_out))
+
+
+def _may_have(kind: RuntimeForm, means: Means | None) -> bool:
+    """Whether nothing that is known of the model speaks against a form: the kernel for trees needs trees."""
+    return kind is not RuntimeForm.TREES or means is None or means.model is None or means.is_trees
 
 
 def _is_trees(form: ArtifactForm, means: Means | None) -> bool:

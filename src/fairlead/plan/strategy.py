@@ -197,7 +197,7 @@ def _follow_capacity(job: StrategyJob, draft: _Draft) -> None:
     """Where a load was sized, requests are joined as it was sized, unless a scenario or a need says otherwise."""
     if job.capacity is None:
         return
-    because = f"sized for {job.rate_rps:g} requests/s by this model's times"
+    because = f"sized for {job.rate_rps:,.10g} requests/s by this model's times"
     shape = job.capacity.shape
     for key, value in (("batching.rows_limit", shape.batch_rows_limit), ("batching.delay_ms", shape.batch_delay_ms)):
         if draft.reasons[key].origin == _DEFAULT.origin:
@@ -219,14 +219,14 @@ def _follow_rollout(job: StrategyJob, draft: _Draft) -> None:
         return
     needed = _ENOUGH_REQUESTS / (job.rate_rps * _SECONDS_PER_DAY)
     large = [share for share in _SHARES if share >= needed]
-    because = f"at {job.rate_rps:g} requests/s a smaller share sees fewer than {_ENOUGH_REQUESTS:,} requests a day"
+    because = f"at {job.rate_rps:,.10g} requests/s a smaller share sees fewer than {_ENOUGH_REQUESTS:,} requests a day"
     if large:
         kept = (large[0], *(share for share in draft.shares("rollout.steps") if share > large[0]))
         draft.set("rollout.steps", kept, because, "load")
         return
     draft.set("rollout.steps", _SHARES[-1:], because, "load")
     draft.notes.append(
-        f"{job.rate_rps:g} requests/s are {job.rate_rps * _SECONDS_PER_DAY:,.0f} a day: no share of them tells two versions apart "
+        f"{job.rate_rps:,.10g} requests/s are {job.rate_rps * _SECONDS_PER_DAY:,.0f} a day: no share of them tells two versions apart "
         "within a day; a step takes longer, or golden requests decide instead"
     )
 

@@ -108,6 +108,14 @@ def test_what_the_model_keeps_as_it_is_presses_for_nothing() -> None:
     assert lossy(planned("p99_ms<=1", "accuracy_drop<=0.01", means=means))[0] == "store-fp16"
 
 
+def test_the_kernel_for_trees_is_left_out_where_there_are_no_trees() -> None:
+    for form in (ArtifactForm.TREE_ENSEMBLE, ArtifactForm.ESTIMATOR_FILE):
+        names = [one.name for one in plan({}, form, (), Target()).candidates]
+        assert "trees" in names  # not known: its builder finds out
+        assert "trees" in [one.name for one in planned(means=Means(ALL, model=FOREST), form=form).candidates]
+        assert "trees" not in [one.name for one in planned(form=form).candidates]
+
+
 def test_trees_lose_their_idle_splits_without_being_asked_what_they_may_lose() -> None:
     means = Means(ALL, model=FOREST)
     assert "merge-splits" in [one.name for one in planned(means=means, form=ArtifactForm.TREE_ENSEMBLE).candidates]
