@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -21,7 +22,7 @@ from fairlead.core.capacity import CapacityPlan, Demand, Operation, ServerCosts,
 from fairlead.core.interface import Array
 from fairlead.core.latency_profile import LatencyProfile
 from fairlead.errors import RequirementError
-from fairlead.plan.queueing import BulkQueue, Steady, mixed
+from fairlead.plan.queueing import BulkQueue, Steady, mixed, representatives
 
 INLINE_MS = 1.0  # as in serve/scheduler.py
 _HELD_MS = 4.0
@@ -53,7 +54,7 @@ class ReplicaModel:
         """Whether calls run in the server's event loop."""
         return self.profile.mean_ms(self.rows, self.shape.thread_count) < INLINE_MS
 
-    @property
+    @cached_property
     def batch_limit(self) -> int:
         """How many requests the server takes into one call."""
         limit = self.shape.batch_rows_limit
@@ -104,13 +105,16 @@ class ReplicaModel:
             hold = self.shape.batch_delay_ms if is_worth else 0.0
         return BulkQueue(
             rate=rate,
-            service=lambda count: self.call_ms(count, speed),
-            batch_limit=self.batch_limit,
+            lengths=self._lengths * speed,
             queue_limit=self.shape.queue_limit,
             burst_ratio=self.burst_ratio,
             idle_hold_ms=hold,
             slot_count=self.slot_count,
         )
+
+    @cached_property
+    def _lengths(self) -> Array:
+        return np.array([representatives(self.call_ms(count)) for count in range(1, self.batch_limit + 1)])
 
     def _rows_within(self, limit: int) -> int:
         while limit > 1 and self.profile.mean_ms(limit, self.shape.thread_count) > _HELD_MS:

@@ -13,7 +13,7 @@ of it (uniform, given the call's length), for the full calls of those before it,
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -21,27 +21,26 @@ import numpy as np
 
 from fairlead.core.interface import Array
 
-Service = Callable[[int], Array]  # requests in a call -> equally likely milliseconds
-
 # The representative lengths of a call: the middle in equal shares, the slow end finer.
 _SHARES = np.array([0.125] * 7 + [0.085, 0.03, 0.007, 0.003])
 _REST_COUNT = 8  # representative moments of arrival within a call
 _BIN_COUNT = 512
 _RARE = 1e-6
 _TAIL = 6.0  # standard deviations of a number of arrivals that are looked at
+_FIRST_SIZE = 24  # queue lengths that are looked at first; more only where they occur
 
 
 @dataclass(frozen=True)
 class BulkQueue:
-    """`rate` requests per ms; `service(k)` for calls of k requests, at most `batch_limit`; at most `queue_limit` requests at once.
+    """`rate` requests per ms; at most `queue_limit` requests at once.
 
-    `burst_ratio`: mean size of the groups in which requests come. `idle_hold_ms`: how long the first request after a pause waits for
-    company before its call begins. `slot_count` calls may run at once: the wait is taken to be that of one server which is as much faster.
+    `lengths`: for calls of 1, 2, ... requests a row of representative milliseconds (see `representatives`). `burst_ratio`: mean size of
+    the groups in which requests come. `idle_hold_ms`: how long the first request after a pause waits for company before its call begins.
+    `slot_count` calls may run at once: the wait is taken to be that of one server which is as much faster.
     """
 
     rate: float
-    service: Service
-    batch_limit: int
+    lengths: Array
     queue_limit: int
     burst_ratio: float = 1.0
     idle_hold_ms: float = 0.0
@@ -49,7 +48,15 @@ class BulkQueue:
 
     def solve(self) -> Steady:
         """Return how the server does under this load in the long run."""
-        return _Chain(self).solve()
+        size = min(_FIRST_SIZE, self.queue_limit)
+        while (steady := _Chain(self, size).solve()) is None:
+            size = min(2 * size, self.queue_limit)
+        return steady
+
+    @property
+    def batch_limit(self) -> int:
+        """The most requests in a call."""
+        return min(len(self.lengths), self.queue_limit)
 
 
 @dataclass(frozen=True)
@@ -109,8 +116,8 @@ def arrival_law(means: Array, size: int, burst_ratio: float = 1.0) -> Array:
     return np.clip(np.fft.irfft(transform, points, axis=-1)[..., :size], 0.0, 1.0)
 
 
-def _representatives(samples: Array) -> Array:
-    """Return values with the shares of _SHARES and the mean of `samples`: the mean of each stretch of the sorted samples."""
+def representatives(samples: Array) -> Array:
+    """Return values for BulkQueue.lengths that stand for equally likely `samples`: the means of stretches of the sorted samples."""
     ordered = np.sort(samples)
     sums = np.concatenate([[0.0], np.cumsum(ordered)])
     edges = np.concatenate([[0.0], np.cumsum(_SHARES)]) * len(ordered)
@@ -130,34 +137,35 @@ class _Scenes:
 
 
 class _Chain:
-    """The chain of one queue. State n: requests in the server when a call begins, 1 to K."""
+    """The chain of one queue. State n: requests in the server when a call begins, 1 to `size`, which may be less than the queue's limit."""
 
-    def __init__(self, queue: BulkQueue) -> None:
-        self._queue = queue
-        self._limit = min(queue.batch_limit, queue.queue_limit)
-        self._size = queue.queue_limit
-        self._taken = np.minimum(np.arange(1, self._size + 1), self._limit)
-        self._left = np.arange(1, self._size + 1) - self._taken
-        own = [_representatives(queue.service(count)) for count in range(1, self._limit + 1)]
-        self._own = np.array([own[0], *own])  # by the number of requests: how long a call takes for those in it
+    def __init__(self, queue: BulkQueue, size: int) -> None:
+        self._queue, self._size = queue, size
+        self._limit = queue.batch_limit
+        self._taken = np.minimum(np.arange(1, size + 1), self._limit)
+        self._left = np.arange(1, size + 1) - self._taken
+        self._own = np.vstack([queue.lengths[:1], queue.lengths[: self._limit]])  # by requests: how long a call takes for those in it
         self._spans = self._own / queue.slot_count  # ... and for those who wait
         self._after_pause = self._law_after_pause()
 
-    def solve(self) -> Steady:
-        """Return the long run."""
+    def solve(self) -> Steady | None:
+        """Return the long run; None where queues become longer than `size` though they may."""
         queue, law, idle = self._queue, *self._stationary()
         busy = float(law @ (self._spans[self._taken] @ _SHARES))  # mean ms of a call
         pause = idle * (queue.burst_ratio / queue.rate + queue.idle_hold_ms)
         batch = float(law @ self._taken)
         answered = batch / (busy + pause)
-        times, weights = self._responses(law, idle)
         loss = 1.0 - answered / queue.rate
-        return Steady(times, weights, answered, busy / (busy + pause), batch, loss if loss > _RARE / 10 else 0.0)
+        if self._size < queue.queue_limit and loss > _RARE:
+            return None
+        times, weights = self._responses(law, idle)
+        return Steady(times, weights, answered, busy / (busy + pause), batch, loss if loss > _RARE else 0.0)
 
     @cached_property
     def _counts(self) -> Array:
-        """The law of arrivals in a call, by requests in it and length: (limit + 1, lengths, size + 1)."""
-        return arrival_law(self._queue.rate * self._spans, self._size + 1, self._queue.burst_ratio)
+        """The law of arrivals in a call, by requests in it and length: (requests + 1, lengths, size + 1)."""
+        most = int(self._taken[-1]) + 1
+        return arrival_law(self._queue.rate * self._spans[:most], self._size + 1, self._queue.burst_ratio)
 
     def _stationary(self) -> tuple[Array, float]:
         """Solve pi = pi P for the states at the beginnings of calls; the second figure is the share of calls after which nobody waits."""
