@@ -7,8 +7,12 @@ PortInUseError and EnvironmentalError before anything is served. A second Ctrl-C
 from __future__ import annotations
 
 import asyncio
+import atexit
 import gc
+import os
 import signal
+import sys
+import threading
 from functools import partial
 
 import uvloop
@@ -18,6 +22,7 @@ from fairlead.serve.serve_job import ServeJob
 from fairlead.serve.server import Server
 
 _NEW_OBJECTS = 20_000
+_THREADS = ("fairlead-engine", "fairlead-load")
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 
 
@@ -25,8 +30,26 @@ def serve(job: ServeJob) -> None:
     """Serve until a signal asks to stop; call it from the main thread."""
     map_large_blocks()
     _collect_seldom()
+    leave = _Leave()
+    atexit.register(leave)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(job))
+    leave.status = 0
+
+
+class _Leave:
+    """Ends the process at its end where a call or a load still runs in a thread, whose time is over: the interpreter would end that thread
+    within the library, which ONNX Runtime answers by aborting the process.
+    """
+
+    def __init__(self) -> None:
+        self.status = 1
+
+    def __call__(self) -> None:
+        if any(thread.name.startswith(_THREADS) for thread in threading.enumerate()):
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(self.status)
 
 
 def _collect_seldom() -> None:
