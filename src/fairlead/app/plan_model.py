@@ -133,18 +133,19 @@ def plan_model(request: PlanRequest, house: House, progress: Progress) -> Planne
             progress.done(f"{len(look.profile.points)} sizes of call on {look.profile.engine}")
         # 4. Decide.
         machine = describe_machine()
-        known = Known(look.values if look else {}, look.ceilings.call_ms if look else 0.0, allows_loss)
+        is_compressible = allows_loss and facts is not None  # every pass takes ONNX
+        known = Known(look.values if look else {}, look.ceilings.call_ms if look else 0.0, is_compressible)
         promise = outlook_of(requirements, known)
         kept = frozenset(item.name for item, found in zip(requirements, promise, strict=True) if found.is_kept)
         size_bytes = conversion.path.stat().st_size
-        passes = frozenset(PASSES.names()) if facts is not None else frozenset()  # every pass takes ONNX
+        passes = frozenset(PASSES.names()) if facts is not None else frozenset()
         has_training = request.training is not None
         means = Means(passes, not rows.is_synthetic, has_training, facts, machine.instruction_sets, kept, size_bytes)
         found = plan(artifact.facts, artifact.form, requirements, request.target, means)
         found = replace(found, candidates=usable(Trial(artifact, conversion, rows, found)))
     converted = AsConverted(size_bytes, conversion.form.value, look.profile if look else None)
     sized = _size(request, facts, look, first, size_bytes, catalogue)
-    strategy = decide_strategy(replace(strategy_job, capacity=sized.capacity))
+    strategy = decide_strategy(replace(strategy_job, capacity=sized.capacity, is_lossy_allowed=is_compressible))
     return Planned(
         model=str(request.intake.model),
         framework=_described(artifact),
