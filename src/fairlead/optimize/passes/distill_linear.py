@@ -14,7 +14,7 @@ import numpy as np
 from fairlead.errors import SpecError, UnsupportedError
 from fairlead.optimize.job import PassJob, PassResult
 from fairlead.optimize.offline_session import write
-from fairlead.optimize.students.lesson import lesson_of
+from fairlead.optimize.students.lesson import check_smaller, lesson_of
 from fairlead.optimize.students.linear import fit_linear
 from fairlead.optimize.students.surface import StudentGraph
 
@@ -35,6 +35,7 @@ def distill_linear(job: PassJob) -> PassResult:
     features = graph.features()
     sums = graph.add("Gemm", [features, graph.constant(weights.astype(np.float32)), graph.constant(bias.astype(np.float32))])
     write(graph.finished(sums, "linear student"), job.destination)
+    check_smaller(job)
     note = f"a linear student of {weights.size + bias.size:,} numbers, from {len(lesson.table):,} rows ({lesson.real_count:,} real)"
     loss = f"loss against the model's own answers on judging rows: {judged:.5g}"
     return PassResult({"numpy": np.__version__}, {"loss": judged}, (f"{note}; {loss}",))

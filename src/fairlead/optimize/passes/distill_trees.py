@@ -22,7 +22,7 @@ from fairlead.errors import SpecError
 from fairlead.optimize.job import PassJob, PassResult
 from fairlead.optimize.offline_session import write
 from fairlead.optimize.students.growing import Growth, grow
-from fairlead.optimize.students.lesson import Lesson, lesson_of
+from fairlead.optimize.students.lesson import Lesson, check_smaller, lesson_of
 from fairlead.optimize.students.surface import StudentGraph
 from fairlead.optimize.trees.link import Function
 from fairlead.optimize.trees.objective import Objective
@@ -50,6 +50,7 @@ def distill_trees(job: PassJob) -> PassResult:
     node, opset = _node(trees, features)
     graph.nodes.append(node)
     write(graph.finished(node.output[0], "student of trees", opset), job.destination)
+    check_smaller(job)
     note = f"{trees.tree_count} trees of {leaf_count(trees):,} leaves, from {len(lesson.table):,} rows ({lesson.real_count:,} real)"
     loss = f"loss against the model's own answers on judging rows: {judged:.5g}"
     return PassResult({"numpy": np.__version__}, {"loss": judged}, (f"{note}; {loss}",))

