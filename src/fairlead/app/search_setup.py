@@ -38,6 +38,7 @@ _MODULES: Mapping[str, tuple[str, ...]] = {
     "keras": ("keras", "torch"),
     "tensorflow": ("tensorflow",),
     "slim": ("onnxslim",),
+    "tfmot": ("tensorflow_model_optimization", "tf_keras"),
 }
 
 

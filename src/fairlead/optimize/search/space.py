@@ -75,6 +75,8 @@ _PREFIXES: Mapping[str, Place] = {
     "store_": Place(Room.STORAGE, _NETWORK, "numbers"),
     "factorize_": Place(Room.STRUCTURE, _NETWORK),
 }
+# Passes that gain nothing that a search measures.
+_NAMED_ONLY = {"prune_magnitude": "it makes archives of the file smaller, not the file nor its time: name it in --passes"}
 _PRODUCTS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul", "LSTM", "GRU", "RNN", "Einsum", "Gather"})
 
 
@@ -175,7 +177,7 @@ def make_space(operators: Sequence[str], supply: Supply, *, only: Sequence[PassU
     missing: list[tuple[str, str]] = []
     names = []
     for name in pinned or PASSES.names():
-        reason = _why_not(name, family, supply)
+        reason = _why_not(name, family, supply) or ("" if name in pinned else _NAMED_ONLY.get(name, ""))
         variant = PASSES.variants.get(name)
         if reason:
             left_out.append((name, reason))

@@ -2,8 +2,9 @@
 
 In this order, each as far as there is something new to try:
 1. each pass alone that does not train, with its defaults: seconds each, and what a model will bear shows here;
-2. each pass alone that trains, with its defaults; the structure first, since everything after works on what it leaves;
-3. the other settings of what gained something, and the strength of what gained most, by bisection toward the floor;
+2. each pass alone that trains and changes the structure, and its strength, by bisection toward the floor: everything works on what it
+   leaves; then each other pass that trains;
+3. the other settings of what gained something, and the strength of what gained most;
 4. the best recipes so far, each with one pass more;
 5. the best recipe, one setting after the other;
 6. where all recipes together are few, those that are left.
@@ -22,7 +23,7 @@ from fairlead.core.pass_use import PassUse, Setting
 from fairlead.core.search import Objective
 from fairlead.optimize.search.front import Finding, cost, pareto, ranked
 from fairlead.optimize.search.knob import Tried, is_knob, next_value
-from fairlead.optimize.search.space import Recipe, Space
+from fairlead.optimize.search.space import Recipe, Room, Space, place_of
 
 EXHAUSTIVE = 48  # recipes; a space that is not larger is searched whole
 _BASES = 3
@@ -51,8 +52,12 @@ class Strategy:
 
     def _proposals(self) -> Iterator[Recipe]:
         yield ()
-        for trains in (False, True):
-            yield from ((self.space.first(name),) for name in self.space.values if (name in self.space.trains) is trains)
+        trains = self.space.trains
+        shapes = [name for name in trains if place_of(name).room is Room.STRUCTURE]
+        yield from ((self.space.first(name),) for name in self.space.values if name not in trains)
+        yield from ((self.space.first(name),) for name in self.space.values if name in shapes)
+        yield from self._knobs_alone(shapes)
+        yield from ((self.space.first(name),) for name in self.space.values if name in trains)
         yield from self._varied()
         yield from self._knobs_alone()
         yield from self._grown()
@@ -67,18 +72,22 @@ class Strategy:
             if name in worth and name not in self.space.trains:
                 yield from ((use,) for use in itertools.islice(self.space.singles(name), 1, None))
 
-    def _knobs_alone(self) -> Iterator[Recipe]:
+    def _knobs_alone(self, among: Sequence[str] = ()) -> Iterator[Recipe]:
         """A step of the strength of those passes that gain most, or that were too strong for the floor."""
         order = [use.name for use in self._gaining()]
         order += [name for name in self.space.values if name in self._broke() and name not in order]
+        order = [name for name in order if name in among] if among else order
         for name in order[:_KNOBS]:
             yield from self._turned((self.space.first(name),), 0, _STEPS)
 
     def _grown(self) -> Iterator[Recipe]:
-        """The best recipes and the front, each with one pass more: as it did best alone, what does not train first."""
+        """The best recipes and the front, each with one pass more: as it did best alone, or gentler; what does not train first."""
         bases = list(self._best()[:_BASES])
         bases += [one for one in pareto(self.findings)[:_FRONT] if one not in bases]
         singles = self._gaining()
+        holding = {str(one.recipe[0]) for one in self.findings if len(one.recipe) == 1 and one.holds_floor}
+        plain = [self.space.first(use.name) for use in singles]
+        singles += [use for use in plain if use not in singles and str(use) in holding]
         singles.sort(key=lambda use: use.name in self.space.trains)
         for base in bases:
             if base.recipe:

@@ -65,6 +65,11 @@ def test_what_lacks_rows_or_training_rows_or_an_extra_is_left_out_and_said() -> 
     assert "prune_structured" not in without.values
 
 
+def test_a_pass_that_only_shrinks_archives_is_tried_where_it_is_named() -> None:
+    assert "prune_magnitude" not in make_space(["Conv"], EVERYTHING).values
+    assert "prune_magnitude" in make_space(["Conv"], EVERYTHING, only=parse_passes("prune_magnitude")).values
+
+
 def test_a_setting_that_the_user_gives_is_fixed() -> None:
     space = make_space(["Conv"], EVERYTHING, only=parse_passes("quantize_static_int8(per_channel=false),store_fp16"))
 

@@ -1,0 +1,88 @@
+"""What a trial's answers lost, as requirements name it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from fairlead.app.trial_quality import Judge
+from fairlead.core.dataset import Dataset
+from fairlead.core.dtype import DType
+from fairlead.core.interface import Decision, DecisionKind, Interface, Task, TensorSpec
+from fairlead.core.requirement import parse_requirements
+
+CLASSES = Interface(
+    (TensorSpec("x", DType.FP32, (None, 1)),),
+    (TensorSpec("y", DType.FP32, (None, 2)),),
+    Task.CLASSIFICATION,
+    Decision(DecisionKind.ARGMAX, "y", scores="y"),
+)
+NUMBER = Interface(
+    (TensorSpec("x", DType.FP32, (None, 1)),),
+    (TensorSpec("y", DType.FP32, (None, 1)),),
+    Task.REGRESSION,
+    Decision(DecisionKind.VALUE, "y"),
+)
+
+
+def scores(decisions: list[int]) -> dict[str, np.ndarray]:
+    return {"y": np.eye(2, dtype=np.float32)[decisions]}
+
+
+def judge(*requirements: str, target: list[int] | None = None, interface: Interface = CLASSES, original=None) -> Judge:
+    rows = Dataset({"x": np.zeros((4, 1), np.float32)}, None if target is None else np.asarray(target))
+    return Judge(interface, rows, original or scores([0, 1, 0, 1]), parse_requirements(requirements), {}, 0)
+
+
+def test_a_drop_of_accuracy_is_measured_and_held_against_the_floor() -> None:
+    asked = judge("accuracy_drop<=0.3", target=[0, 1, 0, 1])
+
+    values = asked.values(scores([0, 1, 1, 0]))
+
+    assert values["accuracy_drop"] == 0.5
+    assert values["accuracy"] == 0.5
+    assert values["decision_flips"] == 2
+    broken = asked.broken(values)
+    assert broken is not None
+    assert broken.name == "accuracy_drop"
+    assert asked.loss(values) == 0.5
+    assert asked.broken(asked.values(scores([0, 1, 1, 1]))) is None
+
+
+def test_a_gain_is_no_loss() -> None:
+    asked = judge("accuracy_drop<=0.3", target=[0, 1, 0, 0])
+
+    assert asked.loss(asked.values(scores([0, 1, 0, 0]))) == 0.0
+
+
+def test_without_right_answers_flips_and_differences_count() -> None:
+    asked = judge("decision_flips<=0")
+
+    assert asked.broken(asked.values(scores([0, 1, 0, 1]))) is None
+    assert asked.values(scores([0, 1, 0, 0])) == {"decision_flips": 1.0, "max_abs_diff": 1.0}
+    assert asked.loss(asked.values(scores([0, 1, 0, 0]))) == 1.0
+
+
+def test_a_rise_of_an_error_is_measured() -> None:
+    original = {"y": np.zeros((4, 1), np.float32)}
+    asked = judge("rmse_rise<=0.5", target=[0, 0, 0, 0], interface=NUMBER, original=original)
+
+    values = asked.values({"y": np.full((4, 1), 2.0, np.float32)})
+
+    assert values["rmse_rise"] == pytest.approx(2.0)
+    assert asked.broken(values) is not None
+
+
+def test_an_answer_that_is_no_number_keeps_no_floor() -> None:
+    original = {"y": np.zeros((4, 1), np.float32)}
+    asked = judge("rmse_rise<=0.5", target=[0, 0, 0, 0], interface=NUMBER, original=original)
+
+    assert asked.broken(asked.values({"y": np.full((4, 1), np.nan, np.float32)})) is not None
+
+
+def test_infinities_and_nan_that_both_have_are_no_difference() -> None:
+    original = {"y": np.asarray([[np.nan], [np.inf], [1.0], [2.0]], np.float32)}
+    asked = judge("max_abs_diff<=0.5", interface=NUMBER, original=original)
+
+    assert asked.values({"y": original["y"].copy()})["max_abs_diff"] == 0.0
+    assert asked.values({"y": original["y"] + 1})["max_abs_diff"] == 1.0
