@@ -2,8 +2,8 @@
 
 Each large float32 weight with two axes or more is cut into blocks of consecutive elements. A block has one scale in half precision, with
 the sign that lets its largest element be stored as -8, searched for the smallest squared error; elements become whole numbers from -8 to
-7. Shifts, a Cast and a Mul restore the weight when a runtime loads the model. Setting `block`: how many elements share a scale, an even
-number; smaller blocks lose less and take more. Refuses a model without such weights.
+7. A few nodes take the pairs apart and scale them when a runtime loads the model. Setting `block`: how many elements share a scale, an
+even number; smaller blocks lose less and take more. Refuses a model without such weights.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ def _encode(values: Array, form: Restoring, *, block: int) -> Array | None:
     whole, scales = _quantized(blocks)
     half = block // 2
     packed = form.keep(whole[:, :half] | (whole[:, half:] << 4), "_int4")
-    four = form.constant(np.array(4, np.uint8))
-    high = form.then("BitShift", packed, four, direction="RIGHT")
-    low = form.then("BitShift", form.then("BitShift", packed, four, direction="LEFT"), four, direction="RIGHT")
-    numbers = form.then("Cast", form.then("Concat", low, high, axis=1), to=TensorProto.FLOAT)
-    centred = form.then("Sub", numbers, form.constant(np.array(_ZERO, np.float32)))
+    # In float32, where all of it is exact: OpenVINO would carry shifts of whole numbers out as divisions.
+    pairs = form.then("Cast", packed, to=TensorProto.FLOAT)
+    high = form.then("Floor", form.then("Mul", pairs, form.constant(np.array(1 / 16, np.float32))))
+    low = form.then("Mod", pairs, form.constant(np.array(16, np.float32)), fmod=1)
+    centred = form.then("Sub", form.then("Concat", low, high, axis=1), form.constant(np.array(_ZERO, np.float32)))
     scale = form.keep(scales, "_scale")
     if scales.dtype == np.float16:
         scale = form.then("Cast", scale, to=TensorProto.FLOAT)

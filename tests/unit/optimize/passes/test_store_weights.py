@@ -172,3 +172,16 @@ def test_the_clean_up_and_the_stores_agree_in_any_order(name: str, tmp_path: Pat
     for before, after in zip(answers(tmp_path / "b.onnx", rows), answers(tmp_path / "c.onnx", rows), strict=True):
         assert before.tobytes() == after.tobytes()
     assert [item.name for item in onnx.load(tmp_path / "c.onnx").graph.input] == ["tokens", ODD]
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_openvino_restores_the_same_weights(name: str, tmp_path: Path) -> None:
+    pytest.importorskip("openvino", reason="the extra 'openvino' is not installed")
+    from fairlead.engines.openvino_library import core
+
+    source = MODELS["dense"](tmp_path / "a.onnx")
+    run(name, source, tmp_path / "b.onnx")
+    rows = rows_for(source)
+    compiled = core().compile_model(core().read_model((tmp_path / "b.onnx").read_bytes()), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    given_back = next(iter(compiled([rows["x"]]).values()))
+    assert np.abs(given_back - answers(tmp_path / "b.onnx", rows)[0]).max() < 1e-5
