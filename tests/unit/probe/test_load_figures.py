@@ -21,7 +21,7 @@ from fairlead.probe.load.grpc_status import header_block, status_of
 from fairlead.probe.load.histogram import ERROR_RATIO, Histogram
 from fairlead.probe.load.job import LoadJob, Tally
 from fairlead.probe.load.report import client_limits
-from fairlead.probe.load.schedule import Arrivals, schedule
+from fairlead.probe.load.schedule import BURST_SIZE, Arrivals, schedule
 
 TIMES = st.floats(2e-6, 80_000.0)
 
@@ -264,3 +264,11 @@ def test_a_client_at_its_limit_says_so() -> None:
     assert "late" in client_limits(late, job(rate=10.0))[0]
     assert client_limits(late, job()) == ()
     assert client_limits(Tally(cpu_shares=[0.5]), job()) == ()
+
+
+def test_bursts_come_sixteen_at_once_at_the_same_rate():
+    times = list(itertools.islice(schedule(Arrivals.BURSTS, 1000, seed=3), 16_000))
+    assert len(set(times)) == 1000
+    assert all(len(set(times[start : start + BURST_SIZE])) == 1 for start in range(0, 16_000, BURST_SIZE))
+    assert times == sorted(times)
+    assert times[-1] == pytest.approx(16, rel=0.15)

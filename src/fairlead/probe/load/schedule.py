@@ -1,7 +1,8 @@
 """When requests are to be sent in an open loop: at times that do not depend on what was answered before. Pure and seeded.
 
-Takes a rate per second; gives seconds since the start, growing without end. Users arrive like `poisson`; `constant` is for reading a
-server's own rhythm. Latency counts from these times, whatever kept the sender from keeping them.
+Takes a rate per second; gives seconds since the start, never falling, without end. Users arrive like `poisson`; `bursts` are users of one
+page that asks many things at once; `constant` is for reading a server's own rhythm. Latency counts from these times, whatever kept the
+sender from keeping them.
 """
 
 from __future__ import annotations
@@ -17,7 +18,11 @@ class Arrivals(enum.StrEnum):
     """How the gaps between requests are distributed."""
 
     POISSON = "poisson"
+    BURSTS = "bursts"
     CONSTANT = "constant"
+
+
+BURST_SIZE = 16  # requests that come at once, of a load of bursts
 
 
 def schedule(kind: Arrivals, rate: float, *, seed: int, part: int = 0, part_count: int = 1) -> Iterator[float]:
@@ -28,7 +33,11 @@ def schedule(kind: Arrivals, rate: float, *, seed: int, part: int = 0, part_coun
     if not 0 < rate < 1e7:
         raise SpecError(f"A rate of {rate:g} requests per second cannot be sent.", hint="Give a rate above 0.")
     own = rate / part_count
-    return _poisson(own, seed, part) if kind is Arrivals.POISSON else _constant(own, part / part_count)
+    if kind is Arrivals.CONSTANT:
+        return _constant(own, part / part_count)
+    if kind is Arrivals.POISSON:
+        return _poisson(own, seed, part)
+    return (at for at in _poisson(own / BURST_SIZE, seed, part) for _ in range(BURST_SIZE))
 
 
 def _poisson(rate: float, seed: int, part: int) -> Iterator[float]:
