@@ -9,11 +9,11 @@ from __future__ import annotations
 import http.client
 import time
 from typing import Self
-from urllib.parse import urlsplit
 
-from fairlead.errors import RequestError, SpecError, UnavailableError
+from fairlead.errors import RequestError, UnavailableError
 from fairlead.monitor.live_view import View, compare
 from fairlead.monitor.page import Page, read_page
+from fairlead.probe.http_client import split_url
 
 _TIMEOUT_S = 5.0
 _PAGE_BYTES = 32 * 2**20
@@ -23,16 +23,10 @@ class Watching:
     """The looks at one server; use it as a context manager. Each `look` compares with the one before."""
 
     def __init__(self, url: str) -> None:
-        parts = urlsplit(url if "://" in url else f"http://{url}")
-        try:
-            port = parts.port
-        except ValueError:
-            port = -1
-        if parts.scheme not in {"http", "https"} or not parts.hostname or port == -1:
-            raise SpecError(f"'{url}' is not the URL of a server.", hint="For example http://127.0.0.1:8080")
+        parts = split_url(url)
         kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
         self.url = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
-        self._connection = kind(parts.hostname, port, timeout=_TIMEOUT_S)
+        self._connection = kind(parts.hostname or "", parts.port, timeout=_TIMEOUT_S)
         self._before: Page | None = None
 
     def look(self) -> View:

@@ -17,7 +17,7 @@ import pyarrow.csv as pa_csv
 
 from fairlead.datasets.csv_reader import read_csv, read_header
 from fairlead.datasets.raw import Raw
-from fairlead.datasets.record_splitter import Records, split_records
+from fairlead.datasets.record_splitter import Records, numbered_records, split_records
 from fairlead.datasets.stream import Chunk, Wanted, check_kept
 from fairlead.errors import DataError, UnsupportedError
 
@@ -30,7 +30,6 @@ class CsvStream:
 
     def __init__(self, file: BinaryIO, wanted: Wanted) -> None:
         self._file, self._wanted = file, wanted
-        self._size = file.seek(0, 2)
         file.seek(0)
         self._names, self._separator = read_header(file)
         check_kept(wanted.kept, self._names)
@@ -42,12 +41,8 @@ class CsvStream:
         """See RowStream."""
         self._file.seek(0)
         self._file.seek(len(self._head) + (len(codecs.BOM_UTF8) if self._file.read(3) == codecs.BOM_UTF8 else 0))
-        first = 0
-        for records in split_records(self._file, chunk_rows, has_quotes=True):
-            if first >= start:
-                done = min(records.offset / max(self._size, 1), 1.0)
-                yield Chunk(first, len(records), partial(self._read, records, first), partial(self._keep, records), done)
-            first += len(records)
+        for first, records, done in numbered_records(self._file, chunk_rows, start, has_quotes=True):
+            yield Chunk(first, len(records), partial(self._read, records, first), partial(self._keep, records), done)
 
     def _read(self, records: Records, first: int, start: int, stop: int) -> Raw:
         raw = read_csv(io.BytesIO(self._head + records.part(start, stop)), self._wanted.texts)

@@ -16,7 +16,7 @@ import pyarrow as pa
 from fairlead.core.interface import shorten
 from fairlead.datasets.json_reader import raw_of
 from fairlead.datasets.raw import Raw
-from fairlead.datasets.record_splitter import Records, split_records
+from fairlead.datasets.record_splitter import Records, numbered_records, split_records
 from fairlead.datasets.stream import Chunk, Wanted, check_kept
 from fairlead.errors import DataError
 
@@ -31,19 +31,13 @@ class JsonLinesStream:
 
     def __init__(self, file: BinaryIO, wanted: Wanted) -> None:
         self._file, self._wanted = file, wanted
-        self._size = file.seek(0, 2)
-        file.seek(0)
         self._types = self._kept_types() if wanted.kept else {}
 
     def chunks(self, chunk_rows: int, start: int) -> Iterator[Chunk]:
         """See RowStream."""
         self._file.seek(0)
-        first = 0
-        for records in split_records(self._file, chunk_rows, has_quotes=False):
-            if first >= start:
-                done = min(records.offset / max(self._size, 1), 1.0)
-                yield Chunk(first, len(records), partial(self._read, records), partial(self._keep, records), done)
-            first += len(records)
+        for first, records, done in numbered_records(self._file, chunk_rows, start, has_quotes=False):
+            yield Chunk(first, len(records), partial(self._read, records), partial(self._keep, records), done)
 
     def _read(self, records: Records, start: int, stop: int) -> Raw:
         rows = [_decode(records.part(place, place + 1)) for place in range(start, stop)]

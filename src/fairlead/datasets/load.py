@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import os
-import stat
 from pathlib import Path
 
 from fairlead.core.dataset import Dataset
 from fairlead.core.interface import Interface, Tensors, TensorSpec
 from fairlead.datasets.bind import bind, bind_inputs, text_columns
 from fairlead.datasets.catalog import READERS, format_of
+from fairlead.datasets.data_file import open_data_file
 from fairlead.datasets.peek import inputs_of
 from fairlead.datasets.raw import Raw
 from fairlead.errors import DataError
@@ -46,17 +45,7 @@ def peek(path: Path, *, target: str | None = None) -> tuple[TensorSpec, ...]:
 
 
 def _read(path: Path, texts: frozenset[str]) -> tuple[Raw, str]:
-    try:
-        # Not blocking: opening a FIFO that nobody writes to would wait for ever.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-    except FileNotFoundError:
-        raise DataError(f"There is no data file '{path.name}'.", hint="Check the path.") from None
-    except OSError as error:
-        raise DataError(f"Cannot open the data file '{path.name}': {error.strerror}.") from error
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise DataError(f"'{path.name}' is not a file.", hint="Give one .npz, .npy, .csv or .parquet file.")
-    with os.fdopen(descriptor, "rb") as file:
+    with open_data_file(path, ".npz, .npy, .csv or .parquet") as file:
         head = file.read(8)
         if not head:
             raise DataError(f"The data file '{path.name}' is empty.")

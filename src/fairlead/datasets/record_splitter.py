@@ -6,6 +6,7 @@ there on nobody could say where a row ends, so no row can be blamed for it.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
@@ -37,6 +38,19 @@ class Records:
     def part(self, start: int, stop: int) -> bytes:
         """Return the bytes of records `start` to `stop`."""
         return self.data[int(self.starts[start]) : int(self.ends[stop - 1])] if stop > start else b""
+
+
+def numbered_records(file: BinaryIO, count: int, start: int, *, has_quotes: bool) -> Iterator[tuple[int, Records, float]]:
+    """Yield (number of the first record, records, share of the file that was read) for `count` records at a time, from `start` on.
+
+    `start` is a multiple of `count`; the file stands where its records begin.
+    """
+    size = max(os.fstat(file.fileno()).st_size, 1)
+    first = 0
+    for records in split_records(file, count, has_quotes=has_quotes):
+        if first >= start:
+            yield first, records, min(records.offset / size, 1.0)
+        first += len(records)
 
 
 def split_records(file: BinaryIO, count: int, *, has_quotes: bool) -> Iterator[Records]:

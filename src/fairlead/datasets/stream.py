@@ -7,14 +7,13 @@ and the chunk size alone, so reading on from any of them gives the very chunks t
 
 from __future__ import annotations
 
-import os
-import stat
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 from fairlead.core.catalog import Catalog, Variant
+from fairlead.datasets.data_file import open_data_file
 from fairlead.datasets.raw import Raw
 from fairlead.errors import DataError
 
@@ -81,17 +80,7 @@ class RowStream(Protocol):
 
 def open_stream(path: Path, wanted: Wanted) -> tuple[RowStream, BinaryIO]:
     """Return the stream and the file that it reads; the caller closes the file once no chunk is needed any more."""
-    try:
-        # Not blocking: opening a FIFO that nobody writes to would wait for ever.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except FileNotFoundError:
-        raise DataError(f"There is no data file '{path.name}'.", hint="Check the path.") from None
-    except OSError as error:
-        raise DataError(f"Cannot open the data file '{path.name}': {error.strerror}.") from error
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise DataError(f"'{path.name}' is not a file.", hint="Give one .parquet, .csv, .npz, .npy or .jsonl file.")
-    file = os.fdopen(descriptor, "rb")
+    file = open_data_file(path, ".parquet, .csv, .npz, .npy or .jsonl")
     try:
         suffix = _format(path, file.read(8))
         file.seek(0)

@@ -13,7 +13,7 @@ import socket
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from fairlead.errors import SpecError, UnavailableError
 
@@ -49,19 +49,25 @@ class Exchange:
         return f"{self.status} {text}{'...' if len(self.body) > _SHOWN else ''}"
 
 
+def split_url(url: str) -> SplitResult:
+    """Return the parts of a server's URL, "http" where it names no scheme; raises SpecError where the host or the port is none."""
+    parts = urlsplit(url if "://" in url else f"http://{url}")
+    try:
+        is_sound = parts.scheme in {"http", "https"} and bool(parts.hostname) and (parts.port or 0) >= 0
+    except ValueError:  # the port is no number, or out of range
+        is_sound = False
+    if not is_sound:
+        raise SpecError(f"'{url[:100]}' is not the URL of a server.", hint="Write it like http://127.0.0.1:8080")
+    return parts
+
+
 class HttpClient:
     """Speaks to one server. `watch` is told every Exchange."""
 
     def __init__(self, url: str, *, timeout_s: float = 10.0, watch: Callable[[Exchange], None] | None = None) -> None:
-        parts = urlsplit(url if "://" in url else f"http://{url}")
-        try:
-            port = parts.port
-        except ValueError:
-            port = -1
-        if parts.scheme not in {"http", "https"} or not parts.hostname or port == -1:
-            raise SpecError(f"'{url[:100]}' is not the URL of a server.", hint="Write it like http://127.0.0.1:8080")
+        parts = split_url(url)
         self.is_secure = parts.scheme == "https"
-        self.host, self.port = parts.hostname, port or (443 if self.is_secure else 80)
+        self.host, self.port = parts.hostname or "", parts.port or (443 if self.is_secure else 80)
         self.base = parts.path.rstrip("/")
         self.url = f"{parts.scheme}://{parts.netloc}{self.base}"
         self._timeout_s, self._watch = timeout_s, watch
