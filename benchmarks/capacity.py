@@ -5,7 +5,7 @@
 
 Server (`fairlead serve`, everything switched on) on core 0, client on core 1. Each round measures everything anew: the engine's calls,
 light loads for what the server costs (requests one by one, and sixteen at once), and then Poisson arrivals at rates around the one that is
-expected. Answers of all rounds are pooled by rate; the rate that keeps the promise is where 1 % of them begin to be late or refused. What is
+expected. Answers of all rounds are pooled by rate; the rate that keeps the promise is where 1 % of them begin to be late or fail. What is
 computed rests on all rounds, too: a virtual machine has faster and slower seconds, and both sides have to have seen the same ones.
 """
 
@@ -266,7 +266,7 @@ def model_of(runs: list[dict]) -> ReplicaModel:
     for same in zip(*kinds, strict=False):
         typical = statistics.median(point.mean_ms for point in same)
         samples = np.sort(np.concatenate([np.array(point.sample_ms) * typical / point.mean_ms for point in same]))
-        thinned = [float(part.mean()) for part in np.array_split(samples, 200)]
+        thinned = [float(part.mean()) for part in np.array_split(samples, min(200, len(samples)))]
         points.append(replace(same[0], mean_ms=typical, sample_ms=tuple(thinned)))
     profile = LatencyProfile(tuple(points))
     loads = [ObservedLoad(**load) for run in runs for load in run["loads"]]
