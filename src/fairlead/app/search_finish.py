@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fairlead.app.lineup import enter
-from fairlead.app.search_measure import Meter
+from fairlead.app.search_measure import Meter, is_slower
 from fairlead.app.search_setup import Setup, answers_of
 from fairlead.app.search_trials import Trials, name_of
 from fairlead.app.wiring import House
@@ -28,7 +28,7 @@ from fairlead.security.digests import digest_file
 
 _CLOSE = 1.15  # times that lie within are compared with each other once more
 _SMALLER = 0.995
-_FORMS = (RuntimeForm.OPENVINO.value,)  # that take passes, beside ONNX
+_FORMS = (RuntimeForm.OPENVINO.value, RuntimeForm.TREES.value)  # that take passes, beside ONNX
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ def undo(best: Contender, trials: Trials, contenders: Sequence[Contender], meter
             continue
         compared = meter.compare(best.candidate, best.path, known.candidate, known.path, is_final=True)
         is_smaller = best.finding.size_bytes < known.finding.size_bytes * _SMALLER
-        if compared.outcome is Outcome.FASTER or (is_smaller and compared.outcome is not Outcome.SLOWER):
+        if compared.outcome is Outcome.FASTER or (is_smaller and not is_slower(compared)):
             continue
         undone.append((str(use), _why(compared, is_smaller=is_smaller)))
         best = known

@@ -14,7 +14,7 @@ from pathlib import Path
 from fairlead.app.search_setup import Setup
 from fairlead.app.wiring import House
 from fairlead.core.conversion import RuntimeModel
-from fairlead.core.paired import Comparison, Outcome
+from fairlead.core.paired import SMALLEST_EFFECT, Comparison, Outcome
 from fairlead.core.plan import Candidate
 from fairlead.core.ports import Engine
 from fairlead.core.requirement import MetricKind, Requirement
@@ -138,5 +138,7 @@ def first_broken(values: Mapping[str, float], requirements: tuple[Requirement, .
 
 
 def is_slower(comparison: Comparison | None) -> bool:
-    """Whether pairs show it."""
-    return comparison is not None and comparison.outcome is Outcome.SLOWER
+    """Whether pairs show it, or look like it and have not shown otherwise: what may be slower is not taken for as fast."""
+    if comparison is None:
+        return False
+    return comparison.outcome is Outcome.SLOWER or (comparison.outcome is Outcome.OPEN and comparison.ratio > 1 + SMALLEST_EFFECT)

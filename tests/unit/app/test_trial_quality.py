@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
+from fairlead.app.search_measure import is_slower, shortfall
 from fairlead.app.trial_quality import Judge
 from fairlead.core.dataset import Dataset
 from fairlead.core.dtype import DType
 from fairlead.core.interface import Decision, DecisionKind, Interface, Task, TensorSpec
+from fairlead.core.paired import Comparison, Outcome
 from fairlead.core.requirement import parse_requirements
 
 CLASSES = Interface(
@@ -78,6 +82,28 @@ def test_an_answer_that_is_no_number_keeps_no_floor() -> None:
     asked = judge("rmse_rise<=0.5", target=[0, 0, 0, 0], interface=NUMBER, original=original)
 
     assert asked.broken(asked.values({"y": np.full((4, 1), np.nan, np.float32)})) is not None
+
+
+@pytest.mark.parametrize(
+    ("outcome", "ratio", "slower"),
+    [
+        (Outcome.SLOWER, 1.3, True),
+        (Outcome.OPEN, 1.3, True),
+        (Outcome.OPEN, 1.01, False),
+        (Outcome.EQUAL, 1.01, False),
+        (Outcome.FASTER, 0.5, False),
+    ],
+)
+def test_what_may_be_slower_is_not_taken_for_as_fast(outcome: Outcome, ratio: float, slower: bool) -> None:
+    assert is_slower(Comparison(ratio, 0.0, 9.0, outcome, 3)) is slower
+    assert not is_slower(None)
+
+
+def test_bounds_on_size_and_time_fall_short_by_how_often_they_are_exceeded() -> None:
+    requirements = parse_requirements(["size_mb<=1", "throughput_rps>=100", "accuracy_drop<=0.01"])
+
+    assert shortfall({"size_mb": 1.0, "throughput_rps": 100.0, "accuracy_drop": 0.5}, requirements) == 0.0
+    assert shortfall({"size_mb": 2.0, "throughput_rps": 50.0}, requirements) == pytest.approx(2 * math.log(2))
 
 
 def test_infinities_and_nan_that_both_have_are_no_difference() -> None:

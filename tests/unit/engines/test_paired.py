@@ -81,6 +81,22 @@ def test_time_and_pairs_are_bounded() -> None:
     assert decide_faster(world.opener(1.0), world.opener(9.0), ROWS, PairLimits(pair_count=3), clock=world.clock).pair_count == 3
 
 
+def test_where_opening_is_slow_the_dozen_pairs_that_say_anything_are_still_taken() -> None:
+    world = World()
+
+    def slowly(call_ms: float):
+        def open_it():
+            world.now_s += 0.1
+            return world.opener(call_ms)()
+
+        return open_it
+
+    comparison = decide_faster(slowly(2.0), slowly(1.0), ROWS, PairLimits(time_s=1.0), clock=world.clock)
+
+    assert comparison.outcome is Outcome.SLOWER
+    assert 1.0 < world.now_s < 5.5
+
+
 def test_an_engine_that_fails_is_closed() -> None:
     world = World()
     failing = world.opener(1.0)
