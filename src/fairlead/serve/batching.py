@@ -187,6 +187,12 @@ class ServiceTimes:
         larger = min(self._by_size, default=0)
         return self._by_size[larger] * (1 << larger - 1) if larger else None
 
+    def at_least_ms(self, elements: int) -> float | None:
+        """Return what such a call takes at least, as far as smaller ones tell; None before the first that is not larger."""
+        size = elements.bit_length()
+        known = max((other for other in self._by_size if other <= size), default=0)
+        return self._by_size[known] * min(elements, (1 << known) - 1) if known else None
+
     def useful_rows(self, row_elements: int, limit: int, *, is_exploring: bool = False) -> int:
         """Return the number of rows, at most `limit`, up to which a larger call makes a row cheaper.
 

@@ -176,8 +176,10 @@ class Scheduler:
         return shapes, outputs, tuple(sorted((name, repr(value)) for name, value in parameters.items())) if parameters else ()
 
     def _weight(self, elements: int) -> int:
-        """Return what a large request counts for those who wait: its elements take less time than those of small ones."""
-        expected = self._beside.expect_ms(elements)
+        """Return what a large request counts for those who wait: its elements take less time than those of small ones. How much less is not
+        known before the first, and nobody is refused for want of knowledge.
+        """
+        expected = self._beside.at_least_ms(elements)
         return elements if expected is None or not self._element_ms else min(elements, int(expected / self._element_ms) + 1)
 
     def _release(self, ticket: Ticket) -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fairlead.serve.batching import BatchPolicy, Moment, ServiceTimes, compose, hold_s
+from fairlead.serve.batching import BatchPolicy, Caution, Moment, ServiceTimes, compose, hold_s
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,3 +146,35 @@ def test_rows_within_a_time_are_expected_to_take_no_longer(per_row, limit) -> No
     rows = learned.rows_within(10, limit, 5.0)
     assert 1 <= rows <= limit
     assert rows == 1 or (learned.expect_ms(rows * 10) or 0.0) <= 5.0
+
+
+def test_caution_lasts_for_many_quick_calls_and_twice_as_many_each_time() -> None:
+    caution = Caution()
+    assert not caution.is_on
+    for span in (32, 64, 128):
+        caution.held()
+        for _ in range(span):
+            assert caution.is_on
+            caution.ran_beside(1.0)
+        assert not caution.is_on
+
+
+def test_a_slow_call_beside_the_loop_keeps_caution_on() -> None:
+    caution = Caution()
+    caution.held()
+    for _ in range(31):
+        caution.ran_beside(1.0)
+    caution.ran_beside(50.0)
+    for _ in range(32):
+        assert caution.is_on
+        caution.ran_beside(1.0)
+    assert not caution.is_on
+
+
+def test_what_a_larger_call_takes_at_least_is_what_smaller_ones_took() -> None:
+    times = ServiceTimes()
+    assert times.at_least_ms(100) is None
+    times.note(64, 6.4)
+    assert times.at_least_ms(32) is None
+    assert times.at_least_ms(64) == pytest.approx(6.4)
+    assert times.at_least_ms(10**9) == pytest.approx(12.7)

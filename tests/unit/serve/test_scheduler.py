@@ -327,21 +327,22 @@ class SlowNow(FakeExecutor):
         return super().run_now(inputs, outputs)
 
 
-async def test_a_model_that_held_the_loop_runs_beside_it_until_many_calls_were_quick(fakes) -> None:
+async def test_a_model_that_held_the_loop_runs_beside_it_from_then_on(fakes) -> None:
     bench = Bench(fakes, SINGLES)
     bench.executor.__class__ = SlowNow
     bench.executor.gate.set()
     bench.executor.is_slow = True
     await bench.ask(1)
     bench.executor.is_slow = False
-    for number in range(40):
+    for number in range(9):
         await bench.ask(number)
-    assert 1 < bench.executor.now_count < 41 - 31  # the first, and those after 32 calls beside the loop
+    assert (bench.executor.now_count, len(bench.executor.calls)) == (1, 10)
     assert bench.is_balanced()
 
 
 async def test_who_comes_alone_for_a_while_is_answered_in_the_same_step_and_company_is_still_found(fakes) -> None:
     bench = Bench(fakes)
+    bench.scheduler._is_short = lambda _elements: True  # a busy machine may find that calls are slow
     for number in range(12):
         await bench.ask(number)
     ended: list[object] = []
@@ -357,6 +358,7 @@ async def test_who_comes_alone_for_a_while_is_answered_in_the_same_step_and_comp
 
 async def test_one_who_asks_again_when_answered_does_not_nest(fakes) -> None:
     bench = Bench(fakes)
+    bench.executor.gate.set()  # a busy machine may find that calls are slow
     for number in range(12):
         await bench.ask(number)
     left = 5000  # more than calls can be nested
@@ -368,11 +370,8 @@ async def test_one_who_asks_again_when_answered_does_not_nest(fakes) -> None:
             bench.ask(1, on_ended=again)
 
     bench.ask(1, on_ended=again)
-    for _ in range(20_000):
-        if bench.is_balanced():
-            break
+    while left or not bench.is_balanced():  # noqa: ASYNC110 - rounds of the loop are what is counted
         await asyncio.sleep(0)
-    assert (left, bench.is_balanced()) == (0, True)
 
 
 async def test_a_large_request_counts_for_those_behind_it_by_what_its_size_takes(fakes) -> None:
@@ -381,8 +380,10 @@ async def test_a_large_request_counts_for_those_behind_it_by_what_its_size_takes
         bench.scheduler.expect(2**20, 100.0)
     large = bench.scheduler.submit({"x": np.zeros((2**10, 2**10), np.float32)}, (), 2**10)
     assert 0.05 < bench.scheduler.expected_wait_s() < 0.2  # by the time of an element in small requests: four minutes
+    larger = bench.scheduler.submit({"x": np.zeros((2**12, 2**11), np.float32)}, (), 2**12)
+    assert bench.scheduler.expected_wait_s() < 0.5  # nobody knows what that takes, and nobody is refused for it
     bench.executor.gate.set()
-    await large
+    await asyncio.gather(large, larger)
     assert bench.is_balanced()
 
 
