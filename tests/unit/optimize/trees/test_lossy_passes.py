@@ -141,7 +141,7 @@ def test_leaves_are_whole_multiples_of_one_step(two: Example) -> None:
     step = 2.0 ** (np.floor(np.log2(np.abs(open_model(two.path).trees[0].leaf_values).max())) + 1 - 6)
     assert np.array_equal(values, np.round(values / step) * step)
     assert abs(accuracy(task.destination, two.others) - accuracy(two.path, two.others)) < 0.02
-    with pytest.raises(UnsupportedError, match="as round"):
+    with pytest.raises(UnsupportedError, match="as few"):
         round_leaves(job(task.destination, "round_leaves(bits=6)", two.interface))
 
 

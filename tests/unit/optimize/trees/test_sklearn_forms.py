@@ -105,7 +105,7 @@ def test_every_pass_works_on_the_form(use: str, name: str, tmp_path: Path) -> No
 
 def test_a_forest_whose_leaves_are_sure_is_round_already(tmp_path: Path) -> None:
     path, interface, rows, _ = made("forest", tmp_path)
-    with pytest.raises(UnsupportedError, match="as round"):
+    with pytest.raises(UnsupportedError, match="as few"):
         PASSES.load("round_leaves")(job(path, "round_leaves", interface, rows))
 
 
