@@ -17,7 +17,7 @@ from fairlead.core.hardware import Budget
 from fairlead.core.interface import Task
 from fairlead.core.requirement import parse_requirements
 from fairlead.core.strategy import Need, RolloutKind, Scenario
-from fairlead.errors import RequirementError, SpecError
+from fairlead.errors import DataError, RequirementError, SpecError
 from fairlead.stores.document import dump
 
 WIDTH = 64
@@ -130,6 +130,19 @@ def test_what_makes_no_sense_is_refused_before_the_model_is_opened(house: House,
         plan_model(PlanRequest(absent, overrides=overrides), house, Silence())  # type: ignore[arg-type]
     with pytest.raises(RequirementError, match="needs rows with right answers"):
         plan_model(PlanRequest(replace(absent, data=None, requirements=parse_requirements(["accuracy>=0.5"]))), house, Silence())
+
+
+def test_rows_to_train_on_are_looked_at_and_none_of_those_that_prove_it(house: House, files: Intake, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="training"):
+        planned(house, files, "accuracy_drop<=0.1", training=files.data, is_measured=False)
+    rows = np.random.default_rng(9).normal(size=(60, WIDTH)).astype(np.float32)
+    np.savez(tmp_path / "train.npz", x=rows, y=np.arange(60) % 3)
+    found = planned(house, files, "accuracy_drop<=0.1", training=tmp_path / "train.npz", is_measured=False)
+    assert "prune-structured" in [one.name for one in found.plan.candidates]
+    assert any("60 rows" in note for note in found.notes)
+    np.savez(tmp_path / "blind.npz", x=rows)
+    with pytest.raises(DataError, match="no right answers"):
+        planned(house, files, "accuracy_drop<=0.1", training=tmp_path / "blind.npz", is_measured=False)
 
 
 def test_a_need_for_the_edge_takes_a_device_on_site(house: House, files: Intake) -> None:
