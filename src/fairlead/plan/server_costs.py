@@ -39,6 +39,8 @@ class ObservedLoad:
 
 def fit_costs(loads: Sequence[ObservedLoad], profile: LatencyProfile, *, thread_count: int = 1, source: str = "") -> ServerCosts:
     """Return the costs that explain `loads`, the lightest of which is taken for the way to the client and back."""
+    if any(load.request_count < 1 or load.call_count < 1 for load in loads):
+        raise SpecError("A load in which nothing was asked tells no costs.", hint="Let it run longer.")
     per_call = [load.requests_per_call for load in loads]
     if len(loads) < 2 or max(per_call) < _APART * min(per_call):
         raise SpecError("The loads are too alike to tell what a request costs and what a round.", hint="Use 1 and 64 requests at once.")

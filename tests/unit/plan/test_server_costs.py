@@ -42,3 +42,8 @@ def test_an_engine_that_explains_all_leaves_no_cost():
 def test_loads_that_are_alike_tell_nothing():
     with pytest.raises(SpecError, match="too alike"):
         fit_costs([load(1, request_ms=0.06, round_ms=0.1), load(1, request_ms=0.06, round_ms=0.1)], CALLS)
+
+
+def test_a_load_in_which_nothing_was_asked_is_refused():
+    with pytest.raises(SpecError, match="nothing was asked"):
+        fit_costs([load(1, request_ms=0.06, round_ms=0.1), ObservedLoad(0, 0, 0.0, 0.0)], CALLS)
