@@ -89,6 +89,11 @@ def _probes(network: Network, rows: Tensors, names: list[str]) -> tuple[dict[str
             for axis, size in enumerate(value.type.tensor_type.shape.dim):
                 if axis and not size.dim_value:
                     length = inputs[value.name].shape[axis]
+                    if length < 2:
+                        raise DataError(
+                            f"The input '{shorten(value.name)}' has a free size, and it is 1 in all training rows.",
+                            hint="Give rows of other sizes too, so that what depends on them can be seen.",
+                        )
                     inputs[value.name] = inputs[value.name].narrow(axis, 0, max(1, smaller(length)))
         try:
             return first, _probe(network, inputs, names)

@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip("torch", reason="the extra 'torch' is not installed")
 
-from fairlead.errors import UnsupportedError
+from fairlead.errors import DataError, UnsupportedError
 from fairlead.optimize.training.coupling import Coupling, couple, cuttable, fix_everything
 from fairlead.optimize.training.coupling_layers import RULES
 from fairlead.optimize.training.cutting import check_cut, cut
@@ -169,3 +169,9 @@ def test_nothing_of_the_model_is_changed(networks: Any) -> None:
     before = network.model.SerializeToString(deterministic=True)
     cut(network, coupling, some(coupling, network))
     assert network.model.SerializeToString(deterministic=True) == before
+
+
+def test_rows_that_do_not_show_what_a_free_size_does_are_refused(networks: Any) -> None:
+    network = network_of(readied(attention(networks)))
+    with pytest.raises(DataError, match="free size"):
+        couple(network, {"x": RANDOM.normal(size=(9, 1, 8)).astype(np.float32)}, RULES)
