@@ -28,6 +28,7 @@ from fairlead.security.digests import digest_file
 
 _CLOSE = 1.15  # times that lie within are compared with each other once more
 _SMALLER = 0.995
+_TRIED, _BUILT = 6, 2  # recipes in another form: not every form holds every graph
 _FORMS = (RuntimeForm.OPENVINO.value, RuntimeForm.TREES.value)  # that take passes, beside ONNX
 
 
@@ -73,38 +74,44 @@ def trial_contenders(trials: Trials) -> list[Contender]:
 
 
 def variants(best: Sequence[Contender], setup: Setup, trials: Trials, house: House, folder: Path) -> list[Contender]:
-    """Return the best recipes in the other forms that run here, and on all threads that one call may take."""
-    wanted = []
-    for one in best:
-        forms = [entrant.candidate for entrant in setup.plain.values() if entrant.candidate.form in _FORMS]
-        for plain in forms:
-            name = f"{one.candidate.name} on {plain.engine}"
-            wanted.append((one, replace(one.candidate, name=name, form=plain.form, engine=plain.engine)))
-        threads = setup.trial.plan.target.core_count
-        if threads > 1 and one is best[0]:
-            wanted.append((one, replace(one.candidate, name=f"{one.candidate.name}, {threads} threads", thread_count=threads)))
+    """Return the best recipes in the other forms that run here, two of each, and the best on all threads that one call may take."""
+    found: list[Contender] = []
+    for plain in [entrant.candidate for entrant in setup.plain.values() if entrant.candidate.form in _FORMS]:
+        built = 0
+        for one in best[:_TRIED]:
+            if built < _BUILT and trials.has_time:
+                name = f"{one.candidate.name} on {plain.engine}"
+                candidate = replace(one.candidate, name=name, form=plain.form, engine=plain.engine)
+                contender = _entered(candidate, one, trials, house, folder)
+                built += contender is not None
+                found += [] if contender is None else [contender]
+    threads = setup.trial.plan.target.core_count
+    if threads > 1 and best:
+        candidate = replace(best[0].candidate, name=f"{best[0].candidate.name}, {threads} threads", thread_count=threads)
+        contender = _entered(candidate, best[0], trials, house, folder)
+        found += [] if contender is None else [contender]
+    return [one for one in found if one.finding.holds_floor]
+
+
+def _entered(candidate: Candidate, like: Contender, trials: Trials, house: House, folder: Path) -> Contender | None:
+    """Build and measure a candidate of a recipe that has been made; None where its form cannot hold it, which is said."""
+    setup = trials.setup
     trial = replace(setup.trial, made={passes: made for passes, made in trials.made.items() if passes})
-    found = []
-    for one, candidate in wanted:
-        try:
-            entrant = enter(candidate, trial, house, folder)
-        except (InputError, EnvironmentalError) as error:
-            trials.points.append(SearchPoint(candidate, "", PointStatus.FAILED, reason=error.message))
-            continue
+    try:
+        entrant = enter(candidate, trial, house, folder)
         try:
             values = setup.judge.values(answers_of(entrant, setup.rows))
-        except (InputError, EnvironmentalError) as error:
-            trials.points.append(SearchPoint(candidate, "", PointStatus.FAILED, reason=error.message))
-            continue
         finally:
             entrant.engine.close()
-        digest = digest_file(entrant.model.path)
-        holds = setup.judge.broken(values) is None
-        point, finding = trials.judged(candidate, one.finding.recipe, entrant.model, values, digest=digest, holds=holds)
-        trials.points.append(point)
-        if holds:
-            found.append(Contender(candidate, finding, point, entrant.model.path))
-    return found
+    except (InputError, EnvironmentalError) as error:
+        trials.points.append(SearchPoint(candidate, "", PointStatus.FAILED, reason=error.message))
+        return None
+    holds = setup.judge.broken(values) is None
+    point, finding = trials.judged(
+        candidate, like.finding.recipe, entrant.model, values, digest=digest_file(entrant.model.path), holds=holds
+    )
+    trials.points.append(point)
+    return Contender(candidate, finding, point, entrant.model.path)
 
 
 def in_order(contenders: Sequence[Contender], objective: Objective) -> list[Contender]:

@@ -189,7 +189,7 @@ def _finish(
 ) -> tuple[list[Contender], list[tuple[str, str]]]:
     """Return the contenders in the order in which they are to be proven, and what was undone."""
     found = in_order([*plain, *trial_contenders(trials)], setup.objective)
-    tried = [one for one in found if one.finding.recipe][:2]
+    tried = [one for one in found if one.finding.recipe]
     contenders = in_order([*found, *variants(tried, setup, trials, house, folder / "variants")], setup.objective)
     order = settled(contenders, setup.objective, meter)
     best, undone = undo(order[0], trials, order, meter)

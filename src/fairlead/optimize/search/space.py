@@ -50,7 +50,7 @@ class Place:
 _NETWORK, _TREES = Family.NETWORK, Family.TREES
 _PLACES: Mapping[str, Place] = {
     "clean_graph": Place(Room.GRAPH, Family.ANY, "clean"),
-    "slim_graph": Place(Room.GRAPH, Family.ANY, "clean"),
+    "slim_graph": Place(Room.GRAPH, _NETWORK, "clean"),
     "merge_splits": Place(Room.GRAPH, _TREES),
     "merge_trees": Place(Room.GRAPH, _TREES),
     "train_tfmot": Place(Room.STRUCTURE, _NETWORK, "shape"),  # starts from the Keras model: nothing can stand before it
