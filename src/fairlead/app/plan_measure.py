@@ -56,8 +56,7 @@ def look_at(subject: Subject, house: House) -> Look:
     def opened(threads: int) -> Engine:
         return open_engine(engine_name, conversion.path, conversion.interface, thread_count=threads, sandbox=house.sandbox)
 
-    values = {"size_mb": conversion.path.stat().st_size / 1e6}
-    values |= _quality(subject, opened, house.settings.seed)
+    values = _quality(subject, opened, house.settings.seed)
     batches = sorted({1, 2, 4, 8, 16, 32, 64, *(item.batch for item in subject.requirements)})
     job = ProfileJob(opened, subject.rows.take(0, _ROWS).inputs, batches, sorted({1, subject.thread_count}), _PROFILE_S, engine_name)
     profile = measure_profile(job)

@@ -136,10 +136,11 @@ def plan_model(request: PlanRequest, house: House, progress: Progress) -> Planne
         # 4. Decide.
         machine = describe_machine()
         is_compressible = allows_loss and facts is not None  # every pass takes ONNX
-        known = Known(look.values if look else {}, look.ceilings.call_ms if look else 0.0, is_compressible)
+        size_bytes = conversion.path.stat().st_size
+        values = {"size_mb": size_bytes / 1e6, **(look.values if look else {})}
+        known = Known(values, look.ceilings.call_ms if look else 0.0, is_compressible)
         promise = outlook_of(requirements, known)
         kept = frozenset(item.name for item, found in zip(requirements, promise, strict=True) if found.is_kept)
-        size_bytes = conversion.path.stat().st_size
         passes = frozenset(PASSES.names()) if facts is not None else frozenset()
         has_training = request.training is not None
         means = Means(passes, not rows.is_synthetic, has_training, facts, machine.instruction_sets, kept, size_bytes)

@@ -95,8 +95,9 @@ def test_candidates_capacity_hardware_and_strategy_are_all_there(whole: Planned)
 
 
 def test_without_measuring_everything_is_predicted(house: House, files: Intake) -> None:
-    found = planned(house, files, "p99_ms<=50", load=Load(10), is_measured=False)
+    found = planned(house, files, "p99_ms<=50", "size_mb<=0.0001", load=Load(10), is_measured=False)
     assert found.look is None
+    assert [item.is_kept for item in found.promise] == [None, False]  # a file's size is known without a stopwatch
     assert found.capacity is None
     assert found.hardware is not None
     assert all(option.is_predicted for option in found.hardware.options)
