@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,9 @@ def load_mlflow_example(path: Path, interface: Interface, *, allow_missing: bool
     """Return the rows of the example in `path` as `interface` wants them."""
     data = path.read_bytes()
     try:
-        content = msgspec.json.decode(data)
-    except (msgspec.DecodeError, RecursionError) as error:
+        # MLflow writes missing numbers as NaN, which is not JSON; Python's own reader takes it.
+        content = json.loads(data) if b"NaN" in data else msgspec.json.decode(data)
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise DataError(f"The model's input example is not JSON: {error}.", hint="Give rows: --data rows.csv.") from error
     dataset = bind(raw_of(_plain_rows(content)), interface, allow_missing=allow_missing)
     description = f"the model's own input example, {dataset.rows} row{'s' if dataset.rows > 1 else ''}"

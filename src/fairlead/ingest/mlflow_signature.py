@@ -195,6 +195,8 @@ def _compare_types(specs: tuple[TensorSpec, ...], columns: tuple[Column, ...], s
         names = spec.columns or (() if spec.name not in by_name else (spec.name,))
         found = [by_name[name] for name in names if name in by_name]
         texts = [column for column in found if (column.type in ("string", "binary")) != (spec.dtype is DType.BYTES)]
+        if spec.is_category:  # a whole number stands for its text
+            texts = [column for column in texts if column.type not in ("integer", "long")]
         differing = [column for column in texts if column.type != "datetime"]
         if differing:
             said.append(f"the signature calls {_listing(tuple(differing))}, the model takes {spec.dtype.value} there")

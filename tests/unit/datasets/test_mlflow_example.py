@@ -96,3 +96,11 @@ def test_any_json_gives_rows_or_a_data_error(tmp_path_factory, content):
     path.write_text(json.dumps(content), encoding="utf-8")
     with contextlib.suppress(DataError):
         assert load_mlflow_example(path, TABLE).rows > 0
+
+
+def test_missing_numbers_are_nan_as_mlflow_writes_them(tmp_path):
+    path = tmp_path / "example.json"
+    path.write_text('{"columns": ["a", "b"], "data": [[1.0, NaN], [2.0, 3.0]]}', encoding="utf-8")
+    spec = TensorSpec("x", DType.FP32, (None, 2), ("a", "b"))
+    found = load_mlflow_example(path, Interface((spec,), (TensorSpec("y", DType.FP32, (None, 1)),)), allow_missing=True)
+    np.testing.assert_array_equal(found.inputs["x"], [[1, np.nan], [2, 3]])
