@@ -11,7 +11,8 @@ from typing import Any
 
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
-from fairlead.core.interface import Array, Interface, shorten
+from fairlead.core.dtype import DType
+from fairlead.core.interface import Array, Interface, TensorSpec, shorten
 from fairlead.errors import FairleadError, RequestError
 from fairlead.serve.data_plane import DataPlane, InferRequest, InferResponse
 from fairlead.serve.grpc.calls import Call
@@ -21,8 +22,9 @@ from fairlead.serve.grpc.status import Code, failure_of
 from fairlead.serve.grpc.tensors import has_typed_form, read_typed, type_name, write_typed
 from fairlead.serve.grpc.wire import broken, check_fields, element, field, varint
 from fairlead.serve.http.v2 import parse_version
+from fairlead.serve.http.v2_request import with_columns
 from fairlead.serve.parameters import NONE, Parameters, Value, check_tensor_parameters, read_parameters
-from fairlead.serve.tensor_binary import read_raw, write_raw
+from fairlead.serve.tensor_binary import BF16, read_raw, write_raw
 
 _CACHE_LIMIT = 1024
 _Request = MESSAGES["ModelInferRequest"]
@@ -109,21 +111,41 @@ def read_inputs(interface: Interface, message: Any, limit: int) -> dict[str, Arr
             hint="Send raw contents for every input, in order, or for none.",
         )
     inputs: dict[str, Array] = {}
+    columns: dict[str, list[Any]] = {}
     for index, tensor in enumerate(tensors):
         name = tensor.name
-        spec = interface.input(name)
-        if name in inputs:
+        is_column = not any(spec.name == name for spec in interface.inputs) and any(name in spec.columns for spec in interface.inputs)
+        spec = _column_spec(tensor) if is_column else interface.input(name)
+        if name in inputs or name in columns:
             raise RequestError(f"Input '{shorten(name)}' is given twice.")
         if tensor.parameters:
             check_tensor_parameters(_values(tensor.parameters))
-        shape = tuple(tensor.shape)
-        if not raw:
-            inputs[name] = read_typed(spec, shape, tensor.contents, tensor.datatype)
-            continue
-        if tensor.HasField("contents") and tensor.contents.ByteSize():  # MLServer's client sends an empty one
-            raise RequestError(f"Input '{shorten(name)}' has typed contents beside raw ones.", hint="Send one of the two.")
-        inputs[name] = read_raw(spec, shape, raw[index], tensor.datatype)
-    return inputs
+        array = _read(spec, tensor, raw[index] if raw else None)
+        if is_column:
+            columns[name] = array.ravel().tolist()
+        else:
+            inputs[name] = array
+    return with_columns(interface, inputs, columns) if columns else inputs
+
+
+def _read(spec: TensorSpec, tensor: Any, raw: bytes | None) -> Array:
+    shape = tuple(tensor.shape)
+    if raw is None:
+        return read_typed(spec, shape, tensor.contents, tensor.datatype)
+    if tensor.HasField("contents") and tensor.contents.ByteSize():  # MLServer's client sends an empty one
+        raise RequestError(f"Input '{shorten(spec.name)}' has typed contents beside raw ones.", hint="Send one of the two.")
+    return read_raw(spec, shape, raw, tensor.datatype)
+
+
+def _column_spec(tensor: Any) -> TensorSpec:
+    """Return what a single column of a table is: what it holds is taken by its values, so its own datatype says how to read them."""
+    name, shape = tensor.name, list(tensor.shape)
+    if not shape or any(size != 1 for size in shape[1:]):
+        raise RequestError(f"Column '{shorten(name)}' has shape {shape}.", hint="A column has one value for each row: [rows].")
+    kind = "FP32" if tensor.datatype == BF16 else tensor.datatype
+    if kind not in DType.__members__:
+        raise RequestError(f"Column '{shorten(name)}' has the unknown datatype '{shorten(tensor.datatype)}'.")
+    return TensorSpec(name, DType(kind), (None,))
 
 
 def _parameters(message: Any) -> Parameters:

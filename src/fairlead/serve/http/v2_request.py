@@ -130,7 +130,7 @@ def read_inputs(interface: Interface, request: InferBody, binary: memoryview | N
         columns[tensor.name] = _column(TensorSpec(tensor.name, tables[tensor.name].dtype, (None,)), tensor, raw)
     if binary is not None and place != len(binary):
         raise RequestError(f"{len(binary) - place} bytes stand behind the last raw tensor.", hint="Each needs its binary_data_size.")
-    return _with_columns(interface, inputs, columns) if columns else inputs
+    return with_columns(interface, inputs, columns) if columns else inputs
 
 
 def raw_input(interface: Interface, body: memoryview) -> dict[str, Array]:
@@ -201,7 +201,8 @@ def _column(spec: TensorSpec, tensor: FloatTensor | AnyTensor, raw: memoryview |
     return values
 
 
-def _with_columns(interface: Interface, inputs: dict[str, Array], columns: dict[str, list[Any]]) -> dict[str, Array]:
+def with_columns(interface: Interface, inputs: dict[str, Array], columns: dict[str, list[Any]]) -> dict[str, Array]:
+    """Return `inputs` with the tables that `columns` make; raises RequestError where one is missing, or given in both ways."""
     for spec in interface.inputs:
         given = [name for name in spec.columns if name in columns]
         if given and spec.name in inputs:
