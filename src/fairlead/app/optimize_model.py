@@ -189,24 +189,24 @@ def _pareto(found: Found, folder: Path) -> dict[str, Path]:
 
 
 def _script(request: OptimizeRequest, found: Found, evidence: Evidence) -> str:
-    """Make the best model again: the same passes, rows, seed; the same digest, or an error."""
-    intake, result = request.intake, found.result
-    said = ["fairlead", "optimize", str(intake.model)]
-    if isinstance(intake.data, Path):
-        said += ["--data", str(intake.data)]
-    said += ["--target", intake.target_column] if intake.target_column else []
-    said += ["--train", str(request.training)] if request.training is not None else []
-    said += [word for item in intake.requirements for word in ("--require", str(item))]
+    """Make the best model's ONNX file again: the same passes, rows, seed; the same digest, or an error."""
+    intake, result, steps = request.intake, found.result, evidence.lineage.steps
     passes = ",".join(found.proof.candidate.passes)
-    said += ["--apply", passes] if passes else ["--passes", "clean_graph", "--budget", "1m"]
-    digest = result.digests["best"]
-    steps = evidence.lineage.steps
-    digest = next((step.output_digest for step in reversed(steps) if step.room in ("optimize", "convert") and passes), digest)
+    said = ["fairlead", "optimize" if passes else "convert", str(intake.model)]
+    if passes and isinstance(intake.data, Path):
+        said += ["--data", str(intake.data)]
+    if passes:
+        said += ["--target", intake.target_column] if intake.target_column else []
+        said += ["--train", str(request.training)] if request.training is not None else []
+        said += [word for item in intake.requirements for word in ("--require", str(item))]
+    said += ["--apply", passes] if passes else ["--to", "onnx"]
+    written = f"best/{_ONNX}" if passes else _ONNX
+    digest = next((step.output_digest for step in reversed(steps) if step.room == "optimize"), result.digests["converted"])
     is_cut = any(is_shortened(step) for step in steps)
     versions = ", ".join(f"{name} {version}" for name, version in result.versions.items())
     lines = [
         "#!/bin/sh",
-        "# Makes the same model again, and fails where its digest differs. Run it where the command of the search was run.",
+        "# Makes the same ONNX file again, and fails where its digest differs. Run it where the command of the search was run.",
         f"# Searched with: {result.command}",
         f"# source {result.digests['source']}",
         *(f"# {name} {result.digests[name]}" for name in ("data", "training") if result.digests.get(name)),
@@ -216,6 +216,6 @@ def _script(request: OptimizeRequest, found: Found, evidence: Evidence) -> str:
         'out="${1:-reproduced}"',
         f"export FAIRLEAD_SEED={result.seed}",
         f'{shlex.join(said)} --out "$out"',
-        f'echo "{digest}  $out/best/{_ONNX}" | sha256sum -c -',
+        f'echo "{digest}  $out/{written}" | sha256sum -c -',
     ]
     return "\n".join(lines) + "\n"

@@ -79,7 +79,7 @@ def variants(best: Sequence[Contender], setup: Setup, trials: Trials, house: Hou
     for plain in [entrant.candidate for entrant in setup.plain.values() if entrant.candidate.form in _FORMS]:
         built = 0
         for one in best[:_TRIED]:
-            if built < _BUILT and trials.has_time:
+            if built < _BUILT:
                 name = f"{one.candidate.name} on {plain.engine}"
                 candidate = replace(one.candidate, name=name, form=plain.form, engine=plain.engine)
                 contender = _entered(candidate, one, trials, house, folder)
