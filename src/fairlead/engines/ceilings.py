@@ -1,8 +1,8 @@
 """Measures what this machine can do at most: arithmetic, trees, memory, and the cost of a call. In a second or two.
 
 Takes how long it may take; gives core Ceilings. Arithmetic is that of ONNX Runtime's own kernels, since nothing here computes faster than
-they do: a product of two square matrices, the fastest of some calls. Memory is copied by numpy in blocks that fit into a cache and in
-one that fits into none. Raises what the runtime raises. The stopwatch is engines/stopwatch.py's; nothing is kept on the disk.
+they do: a product of two square matrices, the fastest of some calls. Memory is copied by numpy in blocks that fit into a cache, and in
+larger ones. Raises what the runtime raises. The stopwatch is engines/stopwatch.py's; nothing is kept on the disk.
 """
 
 from __future__ import annotations
@@ -49,7 +49,8 @@ def measure_ceilings(time_s: float = 1.5, *, clock: Clock = time.perf_counter) -
     """Return the ceilings of this machine, measured for 1 thread and for as many as there are cores, in about `time_s`."""
     machine, caches = describe_machine(), cache_sizes()
     threads = sorted({1, usable_cores()})
-    blocks = sorted({caches.get("L2", _DEFAULT_CACHE) // 4, _LARGE_BYTES})
+    cache = caches.get("L2", _DEFAULT_CACHE)
+    blocks = sorted({cache // 4, cache, 8 * cache, _LARGE_BYTES})
     share_s = time_s / (len(threads) * (3 + len(blocks)) + 2)
     tasks = {"FP32": _matrix_task(), "INT8": _integer_task(), "TREES": _tree_task()}
     with tempfile.TemporaryDirectory(prefix="fairlead-ceilings-") as folder:

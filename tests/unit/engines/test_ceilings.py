@@ -15,7 +15,7 @@ def test_every_ceiling_is_measured_for_one_thread_and_for_all_cores(monkeypatch)
     found = measure_ceilings(0.05)
     assert {(item.dtype, item.thread_count) for item in found.arithmetic} == {(d, n) for d in ("FP32", "INT8", "TREES") for n in (1, 2)}
     assert {item.thread_count for item in found.memory} == {1, 2}
-    assert len({item.block_bytes for item in found.memory}) == 2
+    assert len({item.block_bytes for item in found.memory}) == 4
     assert all(item.flops_per_s > 0 for item in found.arithmetic)
     assert all(item.bytes_per_s > 0 for item in found.memory)
     assert found.call_ms > 0
