@@ -242,7 +242,7 @@ def _result(state: _State, proof: Proof, house: House) -> SearchResult:
         seconds=time.monotonic() - state.started,
         stopped=state.stopped,
         rows=setup.rows.notes,
-        undone=(*state.undone, *_slower_alone(points, state.undone)),
+        undone=(*state.undone, *(_slower_alone(points, state.undone) if setup.baseline == name_of(()) else ())),
         missing_extras=setup.space.missing,
         digests=digests,
         versions={"fairlead": __version__, **state.machine.versions},
@@ -251,7 +251,10 @@ def _result(state: _State, proof: Proof, house: House) -> SearchResult:
 
 
 def _slower_alone(points: tuple[SearchPoint, ...], undone: tuple[tuple[str, str], ...]) -> list[tuple[str, str]]:
-    """The passes that were undone since the model is slower with them, each as it was tried first, and why."""
+    """The passes that were undone since the model is slower with them, each as it was tried first, and why.
+
+    It means something only where the baseline runs on the engine that trials run on.
+    """
     found = dict(undone)
     for point in points:
         if point.status is PointStatus.UNDONE and len(point.candidate.passes) == 1:
