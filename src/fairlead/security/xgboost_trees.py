@@ -32,7 +32,7 @@ _TRANSFORMS = {
     ),
     **dict.fromkeys(("rank:pairwise", "rank:ndcg", "rank:map"), Transform.IDENTITY),
 }
-OBJECTIVES = tuple(_TRANSFORMS)
+OBJECTIVES = tuple(sorted(_TRANSFORMS))  # not in the order of sets, which differs from process to process
 _OF_SEVERAL_TARGETS = ("reg:", "count:", "binary:logistic")  # others with several outputs say something that nobody has defined
 
 
