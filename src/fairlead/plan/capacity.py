@@ -31,11 +31,11 @@ _STEP = 1.02  # how exactly the highest rate is found
 _LIGHT = 0.02  # share of the highest conceivable rate at which a p99 that cannot be kept then cannot be kept at all
 
 USUAL_COSTS = ServerCosts(
-    request_ms=0.065,
-    round_ms=0.105,
-    handoff_ms=0.1,
-    path_ms=0.15,
-    source="`fairlead serve` with requests of 30 numbers as JSON on an Intel Xeon (virtual, 2 cores), 2026-11-22: benchmarks/capacity.py",
+    request_ms=0.072,
+    round_ms=0.072,
+    handoff_ms=0.022,
+    path_ms=0.1,
+    source="`fairlead serve` with requests of 30 numbers as JSON on an Intel Xeon (virtual, 2 cores), 2026-11-22: docs/reference/capacity.md",
 )
 
 
