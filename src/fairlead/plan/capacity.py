@@ -35,7 +35,7 @@ USUAL_COSTS = ServerCosts(
     round_ms=0.072,
     handoff_ms=0.022,
     path_ms=0.1,
-    source="`fairlead serve` with requests of 30 numbers as JSON on an Intel Xeon (virtual, 2 cores), 2026-11-22: docs/reference/capacity.md",
+    source="`fairlead serve` with requests of 30 numbers as JSON on a virtual Intel Xeon, 2026-11-22: docs/reference/capacity.md",
 )
 
 
