@@ -1,6 +1,6 @@
 """What each recipe of tree passes does to real ensembles: accuracy on rows that no pass saw, size, and latency in both engines.
 
-python benchmarks/optimize/trees.py [--only TEXT] [--quick] [--write docs/reference/tree-passes.md]
+python benchmarks/optimize/trees.py [--only TEXT] [--times] [--write docs/reference/tree-passes.md]
 
 Six ensembles (XGBoost of 300 rounds, LightGBM of 60, scikit-learn's forests of 200 trees and its histogram boosting) on scikit-learn's
 digits and breast cancer data and on 5,000 drawn rows of Friedman's first function. Passes get the rows that the ensemble was trained on, as
@@ -51,7 +51,7 @@ from fairlead.optimize.job import Supplies
 from fairlead.optimize.stage import optimize
 from fairlead.security.sandbox import OneShotSandbox
 
-BEGIN, END = "<!-- trees begin -->", "<!-- trees end -->"
+SIZES, TIMES = ("<!-- trees begin -->", "<!-- trees end -->"), ("<!-- times begin -->", "<!-- times end -->")
 RECIPES = (
     (),
     ("merge_splits",),
@@ -65,7 +65,7 @@ RECIPES = (
     ("distill_trees(trees=50,depth=4)", "round_leaves"),
     ("distill_linear",),
 )
-QUICK = (RECIPES[0], RECIPES[4], RECIPES[10])
+TIMED = (RECIPES[0], RECIPES[4], RECIPES[8], RECIPES[10])
 
 
 @dataclass(frozen=True)
@@ -185,7 +185,6 @@ def measure(name: str, example: Example, recipes: tuple[tuple[str, ...], ...], f
         lost = base - value if "label" in {item.name for item in interface.outputs} else value / base - 1
         packed = len(gzip.compress(path.read_bytes(), 9, mtime=0))
         found.append(Row(name, " → ".join(recipe) or "as converted", value, lost, path.stat().st_size, packed, times))
-        print(found[-1], flush=True)
     return found
 
 
@@ -200,24 +199,25 @@ def timed(engines: dict[str, Any], plain: dict[str, Any], rows: dict[str, np.nda
     return found
 
 
-def table(rows: list[Row]) -> str:
-    """Return the rows as Markdown; times also as shares of the uncompressed model's in the same turns."""
-    lines = [
-        "| model | recipe | accuracy or RMSE | bytes | gzip -9 | ORT b1 / b32 µs | kernel b1 / b32 µs | ORT b32 against as converted |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
+def sizes_table(rows: list[Row]) -> str:
+    """Return accuracy and sizes as Markdown: these are the same on every machine, and however busy it is."""
+    lines = ["| model | recipe | accuracy or RMSE | bytes | gzip -9 |", "|---|---|---|---|---|"]
     for row in rows:
-        if row.note:
-            lines.append(f"| {row.model} | {row.recipe} | refused: {row.note} | | | | | |")
-            continue
-        kernel = "–"
-        if ("kernel", 1) in row.times:
-            kernel = f"{row.times['kernel', 1]:.0f} / {row.times['kernel', 32]:.0f}"
-        ratio = row.times["ORT", 32] / row.times["plain ORT", 32]
-        lines.append(
-            f"| {row.model} | {row.recipe} | {row.quality:.4f} | {row.size:,} | {row.packed:,} |"
-            f" {row.times['ORT', 1]:.0f} / {row.times['ORT', 32]:.0f} | {kernel} | {ratio:.2f} |"
-        )
+        shown = f"{row.quality:.4f} | {row.size:,} | {row.packed:,}" if not row.note else f"refused: {row.note} | |"
+        lines.append(f"| {row.model} | {row.recipe} | {shown} |")
+    return "\n".join(lines)
+
+
+def times_table(rows: list[Row]) -> str:
+    """Return microseconds as Markdown, at batch 1 / 32, in both engines."""
+    lines = ["| model | recipe | ONNX Runtime, b1 / b32 µs | compiled trees, b1 / b32 µs |", "|---|---|---|---|"]
+    for row in rows:
+        if not row.note:
+            found = [
+                f"{row.times[engine, 1]:.0f} / {row.times[engine, 32]:.0f}" if (engine, 1) in row.times else "–"
+                for engine in ("ORT", "kernel")
+            ]
+            lines.append(f"| {row.model} | {row.recipe} | {' | '.join(found)} |")
     return "\n".join(lines)
 
 
@@ -225,7 +225,9 @@ def main() -> None:
     """Measure, print, and write the table where it is asked for."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", default="", help="models whose names contain this")
-    parser.add_argument("--quick", action="store_true", help="four recipes instead of all")
+    parser.add_argument(
+        "--times", action="store_true", help="the times of a few recipes, on an idle machine, instead of all recipes' sizes"
+    )
     parser.add_argument("--write", type=Path, help="the page that the table stands in")
     options = parser.parse_args()
     warnings.filterwarnings("ignore", module="lightgbm|sklearn|xgboost")
@@ -233,12 +235,14 @@ def main() -> None:
     for name, make in examples().items():
         if options.only.lower() in name.lower():
             with tempfile.TemporaryDirectory() as folder:
-                rows += measure(name, make(), QUICK if options.quick else RECIPES, Path(folder))
-    print(table(rows))
+                rows += measure(name, make(), TIMED if options.times else RECIPES, Path(folder))
+    found = times_table(rows) if options.times else sizes_table(rows)
+    print(found)
     if options.write:
+        begin, end = TIMES if options.times else SIZES
         text = options.write.read_text(encoding="utf-8")
-        before, after = text.split(BEGIN)[0], text.split(END)[1]
-        options.write.write_text(f"{before}{BEGIN}\n{table(rows)}\n{END}{after}", encoding="utf-8")
+        before, after = text.split(begin)[0], text.split(end)[1]
+        options.write.write_text(f"{before}{begin}\n{found}\n{end}{after}", encoding="utf-8")
 
 
 if __name__ == "__main__":
