@@ -7,6 +7,7 @@ behind its node, as ONNX Runtime lays nodes out. Pure.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -157,8 +158,8 @@ def _append(
     true: tuple[list[int], list[int]],
     false: tuple[list[int], list[int]],
 ) -> None:
-    named = {"features": features, "modes": modes, "splits": splits, "tracks": tracks}
-    sides = {"true": true[0], "true_leaf": true[1], "false": false[0], "false_leaf": false[1]}
+    named: dict[str, Sequence[Any]] = {"features": features, "modes": modes, "splits": splits, "tracks": tracks}
+    sides: dict[str, Sequence[Any]] = {"true": true[0], "true_leaf": true[1], "false": false[0], "false_leaf": false[1]}
     for name, values in (named | sides).items():
         columns[name] += values
 

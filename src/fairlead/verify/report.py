@@ -77,6 +77,7 @@ def render_report(report: Report) -> str:
 
 def ranked(search: SearchResult) -> tuple[SearchPoint, ...]:
     """Return the trials as a person wants to read them: the one taken, the one without passes, then by what became of them."""
+
     def rank(point: SearchPoint) -> tuple[int, float]:
         first = (search.best, search.baseline)
         place = first.index(point.candidate.name) if point.candidate.name in first else len(first) + _ORDER.index(point.status)

@@ -21,8 +21,8 @@ from fairlead.core.manifest import FileEntry, Manifest
 from fairlead.engines.opening import open_engine
 from fairlead.errors import CorruptError, UnsupportedError
 from fairlead.optimize.job import PassJob
-from fairlead.optimize.passes.store_fp16 import store_fp16
 from fairlead.optimize.passes.quantize_static_int8 import quantize_static_int8
+from fairlead.optimize.passes.store_fp16 import store_fp16
 from fairlead.security.digests import digest_file
 from fairlead.security.sandbox import OneShotSandbox
 

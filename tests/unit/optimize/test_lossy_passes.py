@@ -21,10 +21,10 @@ from fairlead.errors import SpecError, UnsupportedError
 from fairlead.optimize import catalog
 from fairlead.optimize.catalog import PASSES, PRESETS, PassKind, PassTraits, complete_settings, traits_of
 from fairlead.optimize.job import PassJob, Supplies
-from fairlead.optimize.passes.store_fp16 import store_fp16
 from fairlead.optimize.passes.optimize_graph import optimize_graph
 from fairlead.optimize.passes.quantize_dynamic_int8 import quantize_dynamic_int8
 from fairlead.optimize.passes.quantize_static_int8 import quantize_static_int8
+from fairlead.optimize.passes.store_fp16 import store_fp16
 from fairlead.optimize.stage import optimize
 
 RNG = np.random.default_rng(7)

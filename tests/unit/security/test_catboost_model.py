@@ -168,5 +168,3 @@ def test_every_kind_of_model_answers_as_catboost(name: str, tmp_path: Path, catb
         index = np.argmax(sums, axis=1) if sums.shape[1] > 1 else (sums[:, 0] > 0).astype(int)
         wanted = [str(label) for label in trained.predict(rows, prediction_type="Class").reshape(-1)]
         assert [str(labels[place]) for place in index] == wanted
-
-
