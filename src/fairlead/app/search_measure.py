@@ -14,7 +14,7 @@ from pathlib import Path
 from fairlead.app.search_setup import Setup
 from fairlead.app.wiring import House
 from fairlead.core.conversion import RuntimeModel
-from fairlead.core.paired import SMALLEST_EFFECT, Comparison, Outcome
+from fairlead.core.paired import Comparison, Outcome
 from fairlead.core.plan import Candidate
 from fairlead.core.ports import Engine
 from fairlead.core.requirement import MetricKind, Requirement
@@ -27,6 +27,7 @@ from fairlead.plan.ledger import broken_sentence
 from fairlead.verify.run_rows import repeat_rows
 
 _TIMED = (MetricKind.LATENCY, MetricKind.THROUGHPUT)
+_LOOKS_SLOWER = 1.05  # what noise alone makes of equal models in the time of a comparison
 _CALLS = TimingLimits(500, 0.3)
 
 
@@ -141,4 +142,4 @@ def is_slower(comparison: Comparison | None) -> bool:
     """Whether pairs show it, or look like it and have not shown otherwise: what may be slower is not taken for as fast."""
     if comparison is None:
         return False
-    return comparison.outcome is Outcome.SLOWER or (comparison.outcome is Outcome.OPEN and comparison.ratio > 1 + SMALLEST_EFFECT)
+    return comparison.outcome is Outcome.SLOWER or (comparison.outcome is Outcome.OPEN and comparison.ratio > _LOOKS_SLOWER)

@@ -20,6 +20,7 @@ from fairlead.app.trial_cache import TrialCache, key_of
 from fairlead.app.trial_process import TrialEnd, TrialJob, TrialPool
 from fairlead.core.conversion import MAIN_FILE, RuntimeForm, RuntimeModel
 from fairlead.core.lineage import Step
+from fairlead.core.paired import Comparison, Outcome
 from fairlead.core.pass_use import PassUse
 from fairlead.core.plan import Candidate
 from fairlead.core.search import PointStatus, SearchPoint
@@ -55,6 +56,11 @@ class Limits:
 def name_of(recipe: Recipe) -> str:
     """What a person reads."""
     return " + ".join(map(str, recipe)) or "as-converted"
+
+
+def _why_undone(comparison: Comparison | None, baseline: str) -> str:
+    is_shown = comparison is not None and comparison.outcome is Outcome.SLOWER
+    return f"{comparison} than {baseline} here" if is_shown else f"not shown to be as fast as {baseline}: {comparison}"
 
 
 def is_shortened(step: Step) -> bool:
@@ -274,7 +280,7 @@ class Trials:
         if broken:
             point = replace(point, status=PointStatus.REJECTED, reason=broken)
         elif finding.is_slower:
-            point = replace(point, status=PointStatus.UNDONE, reason=f"{found.against_baseline} than {self.setup.baseline} here")
+            point = replace(point, status=PointStatus.UNDONE, reason=_why_undone(found.against_baseline, self.setup.baseline))
         return point, finding
 
     def _restore(self, recipe: Recipe, point: SearchPoint) -> bool:
