@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import TensorProto
+from onnx import TensorProto, numpy_helper
 from onnxruntime.quantization import CalibrationMethod, QuantType
 from onnxruntime.quantization.calibrate import TensorsData
 from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
@@ -26,7 +26,7 @@ from fairlead.core.interface import shorten
 from fairlead.core.pass_use import Setting
 from fairlead.errors import SpecError, UnsupportedError
 from fairlead.optimize.calibration import METHODS, Range
-from fairlead.optimize.graph_edit import free_name, opset_of, refuse_other_floats
+from fairlead.optimize.graph_edit import drop_unused_weights, free_name, opset_of, refuse_other_floats, taken_names
 from fairlead.optimize.offline_session import keep_surface, optimized, write
 
 HEAVY = frozenset({"Conv", "Gemm", "MatMul"})  # operators with weights that 8 bits are worth
@@ -87,6 +87,7 @@ def prepared(source: Path, name: str) -> Any:
             raise UnsupportedError(f"Operator set {opset} cannot be upgraded: {shorten(str(error), 200)}.") from None
     model.metadata_props.add(key=_READY[0], value=_READY[1])
     _name_nodes(model.graph)
+    _flatten_biases(model.graph)
     del model.graph.value_info[:]  # exporters write shapes of weights there, which the quantizer turns around
     return onnx.shape_inference.infer_shapes(model)
 
@@ -96,6 +97,19 @@ def _name_nodes(graph: Any) -> None:
     taken: set[str] = set()
     for node in graph.node:
         node.name = free_name(node.name or node.op_type, taken)
+
+
+def _flatten_biases(graph: Any) -> None:
+    """Give each Gemm whose stored bias is (1, n), as scikit-learn's perceptrons have it, one of (n): the quantizer counts on that."""
+    stored = {tensor.name: tensor for tensor in graph.initializer}
+    taken = taken_names(graph)
+    for node in graph.node:
+        bias = stored.get(node.input[2]) if node.op_type == "Gemm" and len(node.input) > 2 else None
+        if bias is not None and len(bias.dims) == 2 and bias.dims[0] == 1:
+            flat = numpy_helper.from_array(numpy_helper.to_array(bias).reshape(-1), free_name(f"{bias.name}_flat", taken))
+            graph.initializer.append(flat)
+            node.input[2] = flat.name
+    drop_unused_weights(graph)
 
 
 def weighted_nodes(graph: Any, operators: Sequence[str]) -> list[Any]:

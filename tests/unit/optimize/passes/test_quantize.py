@@ -145,6 +145,16 @@ def test_shapes_of_weights_that_an_exporter_wrote_down_do_not_matter(tmp_path: P
         assert difference(source, tmp_path / "b.onnx", rows_for(source)) < 0.1
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_a_bias_with_an_axis_too_many_is_quantized_too(name: str, tmp_path: Path) -> None:
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["m"]), helper.make_node("Add", ["m", "b"], ["y"])]
+    source = save(
+        tmp_path / "a.onnx", nodes, [value("x", "batch", 48)], [value("y", "batch", 64)], [weight("w", 48, 64), weight("b", 1, 64)]
+    )
+    run(name, source, tmp_path / "b.onnx")
+    assert difference(source, tmp_path / "b.onnx", rows_for(source)) < 0.1
+
+
 def fragile(path: Path) -> Path:
     """Two layers that 8 bits do not hurt, and one that they ruin: a few large weights decide its scale."""
     wild = random(4).normal(size=(64, 64)).astype(np.float32) * 0.02
