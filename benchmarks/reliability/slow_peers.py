@@ -83,9 +83,11 @@ async def read_slowly(request: bytes, server: ServerProcess) -> None:
     """Ask for a large reply and take a byte a second of it, for ever."""
     reader, writer = await asyncio.open_connection("127.0.0.1", server.port, limit=1)
     try:
-        writer.write(request)
-        await writer.drain()
-        asked.release()
+        try:
+            writer.write(request)
+            await writer.drain()
+        finally:
+            asked.release()  # also where it was refused: the server takes so much at once and no more
         while await reader.read(1):  # noqa: ASYNC110 - being slow is what it is for
             await asyncio.sleep(1.0)
     finally:
