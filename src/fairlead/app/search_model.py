@@ -31,7 +31,7 @@ from fairlead.app.search_finish import (
 from fairlead.app.search_measure import Meter
 from fairlead.app.search_options import Rows, SearchOptions, divide_rows
 from fairlead.app.search_setup import Setup, set_up
-from fairlead.app.search_trials import Limits, Made, Trials, name_of
+from fairlead.app.search_trials import Limits, Made, Trials, name_of, texts
 from fairlead.app.trial_cache import TrialCache, key_of
 from fairlead.app.wiring import House
 from fairlead.core.dataset import Dataset
@@ -257,7 +257,7 @@ def _slower_alone(points: tuple[SearchPoint, ...], undone: tuple[tuple[str, str]
     """
     found = dict(undone)
     for point in points:
-        if point.status is PointStatus.UNDONE and len(point.candidate.passes) == 1:
+        if point.status is PointStatus.UNDONE and texts((*point.candidate.uses,)) == (point.candidate.name,):  # alone, as trials run
             name = point.candidate.passes[0].partition("(")[0]
             if not any(known.partition("(")[0] == name for known in found):
                 found[point.candidate.passes[0]] = point.reason
