@@ -59,7 +59,7 @@ def test_the_export_runs_in_the_sandbox_and_names_its_versions(artifact, tmp_pat
     conversion = converter.convert_keras_file(artifact, tmp_path / "work", sandbox=fake)
     assert conversion.path.is_relative_to(tmp_path / "work")
     assert conversion.steps[0].versions == {"keras": "3.15.1"}
-    assert fake.jobs[0].arguments["inputs"] == ({"name": "x", "dtype": "FP32", "shape": (None, 3), "columns": ()},)
+    assert fake.jobs[0].arguments["inputs"] == ({"name": "x", "dtype": "FP32", "shape": (None, 3), "columns": (), "is_category": False},)
     with pytest.raises(CorruptError):
         converter.convert_keras_file(artifact, tmp_path / "empty", sandbox=FakeSandbox())
 

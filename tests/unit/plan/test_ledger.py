@@ -17,10 +17,10 @@ from fairlead.plan.relaxation import relaxed, safe_bound, undecided
 PROMISE = parse_requirements(["accuracy>=0.95", "p99_ms<=1", "size_mb<=2"])
 NAMES = ("accuracy", "accuracy_drop", "p99_ms", "p99_ms@32", "size_mb", "decision_flips", "throughput_rps", "shop:profit")
 VALUES = {
-    "accuracy": st.floats(0, 1),
-    "accuracy_drop": st.floats(0, 1),
+    "accuracy": st.floats(0, 1, allow_subnormal=False),
+    "accuracy_drop": st.floats(0, 1, allow_subnormal=False),
     "decision_flips": st.integers(0, 500).map(float),
-    "shop:profit": st.floats(-1e6, 1e6),
+    "shop:profit": st.floats(-1e6, 1e6, allow_subnormal=False),
 }
 NUMBERS = st.floats(1e-3, 1e6)
 
