@@ -99,6 +99,7 @@ async def read_all_slowly(request: bytes, server: ServerProcess, count: int, kep
 
     The kernel goes on sending what it was given, so the readers themselves would notice it much later.
     """
+    await asyncio.sleep(2.0)  # the good clients' own connections count as well, and they have just begun
     before = server.leavings()["descriptors"]
     readers = [asyncio.create_task(read_slowly(request, server)) for _ in range(count)]
     for _ in range(count):
