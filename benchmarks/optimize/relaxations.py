@@ -4,7 +4,7 @@ Measures every candidate of the small CNN on real digits once (verify, on this m
 A relaxation is right if, by the requirements' own comparison and nothing of the ledger's: with it a candidate keeps everything; with each
 bound moved 95 % of the way none does; and no single bound that gives way by less, in proportion, lets one fit. Prints a table.
 
-    python benchmarks/optimize/relaxations.py [--folder /tmp/cases]
+    python benchmarks/optimize/relaxations.py [--folder build/optimize]
 """
 
 from __future__ import annotations

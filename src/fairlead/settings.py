@@ -78,7 +78,7 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
         if text is not None:
             values[item.name] = _parse(item.name, item.default, text)
     settings = Settings(**values)
-    return replace(settings, home=settings.home.expanduser())
+    return replace(settings, home=settings.home.expanduser().absolute())  # processes of ours work in folders of their own
 
 
 def _parse(name: str, default: Any, text: str) -> Any:

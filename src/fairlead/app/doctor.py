@@ -60,6 +60,8 @@ _EXTRAS: Mapping[str, tuple[str, tuple[tuple[str, ...], ...]]] = {
     "xgboost": ("XGBoost itself, to compare with (its files are read without it)", (("xgboost",),)),
     "lightgbm": ("LightGBM itself, to compare with, and to run trees with linear leaves", (("lightgbm",),)),
     "catboost": ("CatBoost itself, to compare with, and to run models with categories", (("catboost",),)),
+    "slim": ("graphs rewritten by onnxslim (the pass slim_graph)", (("onnxslim",),)),
+    "tfmot": ("training with TensorFlow Model Optimization (the pass train_tfmot)", (("tensorflow_model_optimization", "tf_keras"),)),
     "openvino": ("the engine OpenVINO", (("openvino",),)),
     "litert": ("the engine LiteRT (.tflite)", (("ai_edge_litert",),)),
     "mlflow": ("models from and to an MLflow tracking server", (("mlflow",),)),
@@ -69,6 +71,8 @@ _PACKAGES: Mapping[str, tuple[str, ...]] = {
     "sklearn": ("scikit-learn",),
     "ai_edge_litert": ("ai-edge-litert",),
     "mlflow": ("mlflow-skinny",),
+    "tf_keras": ("tf-keras",),
+    "tensorflow_model_optimization": ("tensorflow-model-optimization",),
     "tensorflow": ("tensorflow-cpu", "tensorflow"),
     "xgboost": ("xgboost-cpu", "xgboost"),
 }

@@ -35,7 +35,7 @@ class House:
 def settings_for(home: str | Path | None) -> Settings:
     """Return the settings, with `home` in place of FAIRLEAD_HOME where it is given; raises SpecError."""
     settings = load_settings()
-    return settings if home is None else replace(settings, home=Path(home).expanduser())
+    return settings if home is None else replace(settings, home=Path(home).expanduser().absolute())
 
 
 def build_sandbox(settings: Settings) -> Sandbox:
