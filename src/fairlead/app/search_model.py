@@ -7,6 +7,7 @@ trial. Interrupted, it leaves what was made and measured for a resumed search.
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
 from collections.abc import Mapping
@@ -20,6 +21,7 @@ from fairlead.app.search_finish import (
     Contender,
     front_of,
     in_order,
+    looks,
     measure_what_could_give,
     plain_contenders,
     settled,
@@ -202,9 +204,9 @@ def _finish(
 def _conclude(state: _State, house: House, folder: Path, progress: Progress) -> Found:
     """Prove the best; where it is red on the verdict rows, the next."""
     setup, trials = state.setup, state.trials
-    plain = [one for one in state.contenders if not one.finding.recipe]
     whole = [one for one in state.contenders if one.is_whole]
-    order = [*whole[:_VERDICTS], *(one for one in plain if one in whole[_VERDICTS:])] or state.contenders[:1]
+    better = list(itertools.takewhile(lambda one: one.finding.recipe, whole))  # than every model that no pass has touched
+    order = [*looks(better, _VERDICTS), *(one for one in whole if not one.finding.recipe)] or state.contenders[:1]
     if state.options.is_exact:
         order = state.contenders[:1]
     made = {passes: one for passes, one in trials.made.items() if passes}

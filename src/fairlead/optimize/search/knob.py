@@ -57,6 +57,17 @@ def next_value(name: str, known: Sequence[Setting], tried: Sequence[Tried]) -> i
     return int(found) if is_whole else found
 
 
+def gentler(name: str, known: Sequence[Setting], holding: Sequence[float]) -> list[int | float]:
+    """Return the values worth trying between the default and the strongest that held the floor, the strongest first."""
+    sign = -1.0 if name in _MORE_IS_GENTLER else 1.0
+    strongest = max(holding, key=lambda value: sign * value, default=None)
+    if strongest is None:
+        return []
+    numbers = [value for value in known if isinstance(value, int | float)]
+    between = [value for value in numbers if sign * float(known[0]) < sign * value < sign * strongest]
+    return sorted(between, key=lambda value: -sign * value)
+
+
 def _is_between(value: float, strongest: float | None, weakest: float | None, sign: float) -> bool:
     return (strongest is None or sign * value > sign * strongest) and (weakest is None or sign * value < sign * weakest)
 

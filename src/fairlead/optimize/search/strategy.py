@@ -2,8 +2,8 @@
 
 In this order, each as far as there is something new to try:
 1. each pass alone that does not train, with its defaults: seconds each, and what a model will bear shows here;
-2. each pass alone that trains and changes the structure, and its strength, by bisection toward the floor: everything works on what it
-   leaves; then each other pass that trains;
+2. each pass alone that trains and changes the structure, and its strength, by bisection toward the floor, then the values just short of
+   it: everything works on what it leaves; then each other pass that trains;
 3. the other settings of what gained something, and the strength of what gained most;
 4. the best recipes so far, each with one pass more;
 5. the best recipe, one setting after the other;
@@ -22,7 +22,7 @@ from dataclasses import dataclass, replace
 from fairlead.core.pass_use import PassUse, Setting
 from fairlead.core.search import Objective
 from fairlead.optimize.search.front import Finding, cost, pareto, ranked
-from fairlead.optimize.search.knob import Tried, is_knob, next_value
+from fairlead.optimize.search.knob import Tried, gentler, is_knob, next_value
 from fairlead.optimize.search.space import Recipe, Room, Space, place_of
 
 EXHAUSTIVE = 48  # recipes; a space that is not larger is searched whole
@@ -57,6 +57,7 @@ class Strategy:
         yield from ((self.space.first(name),) for name in self.space.values if name not in trains)
         yield from ((self.space.first(name),) for name in self.space.values if name in shapes)
         yield from self._knobs_alone(shapes)
+        yield from self._gentler(shapes)
         yield from ((self.space.first(name),) for name in self.space.values if name in trains)
         yield from self._varied()
         yield from self._knobs_alone()
@@ -79,6 +80,15 @@ class Strategy:
         order = [name for name in order if name in among] if among else order
         for name in order[:_KNOBS]:
             yield from self._turned((self.space.first(name),), 0, _STEPS)
+
+    def _gentler(self, among: Sequence[str]) -> Iterator[Recipe]:
+        """Of those passes, the values worth trying that take less than the strongest that held: on other rows it may not hold."""
+        for name in among:
+            recipe = (self.space.first(name),)
+            for setting, values in self.space.values.get(name, {}).items():
+                if is_knob(values):
+                    held = [one.value for one in self._line(recipe, 0, setting, values[0]) if one.holds]
+                    yield from (_with(recipe, 0, setting, value, values[0]) for value in gentler(setting, values, held))
 
     def _grown(self) -> Iterator[Recipe]:
         """The best recipes and the front, each with one pass more: as it did best alone, or gentler; what does not train first."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fairlead.optimize.search.knob import Tried, is_knob, next_value
+from fairlead.optimize.search.knob import Tried, gentler, is_knob, next_value
 
 RATIOS = (0.5, 0.25, 0.75)
 
@@ -48,3 +48,11 @@ def test_only_numbers_with_values_between_are_sought() -> None:
     assert not is_knob((True, False))
     assert not is_knob(("minmax", "entropy"))
     assert not is_knob((24,))
+
+
+def test_values_just_short_of_the_strongest_that_held_are_known() -> None:
+    known = (0.5, 0.25, 0.75, 0.9)
+    assert gentler("ratio", known, [0.5, 0.9]) == [0.75]
+    assert gentler("ratio", known, [0.5]) == []
+    assert gentler("ratio", known, []) == []
+    assert gentler("width", (0.5, 0.33, 0.25, 0.1), [0.5, 0.1]) == [0.25, 0.33]

@@ -134,3 +134,18 @@ def test_bounds_are_reached_by_combinations_where_no_pass_alone_keeps_them() -> 
 
     assert best.shortfall == 0
     assert PassUse("store_int8") in best.recipe
+
+
+def test_a_strength_short_of_the_strongest_that_held_is_tried_too() -> None:
+    """On other rows the strongest may not hold."""
+    ratios = (0.5, 0.25, 0.75, 0.9)
+    space = Space({**VALUES, "prune_structured": {"ratio": ratios}}, trains=SPACE.trains)
+    found = run(space, world(edge=0.91))
+    tried = {
+        use.settings.get("ratio", 0.5)
+        for one in found.findings
+        if len(one.recipe) == 1
+        for use in one.recipe
+        if use.name == "prune_structured"
+    }
+    assert {0.5, 0.9, 0.75} <= tried
