@@ -28,6 +28,7 @@ from fairlead.optimize.search.space import Recipe, Room, Space, place_of
 EXHAUSTIVE = 48  # recipes; a space that is not larger is searched whole
 _BASES = 3
 _FRONT = 4
+_SAFER = 4
 _KNOBS = 3  # passes whose strength is sought before they are combined
 _STEPS = 5  # values of it; the best recipe's are sought further in the end
 _GAIN = 0.005  # of cost: a pass that gains less alone is not worth combining
@@ -91,9 +92,13 @@ class Strategy:
                     yield from (_with(recipe, 0, setting, value, values[0]) for value in gentler(setting, values, held))
 
     def _grown(self) -> Iterator[Recipe]:
-        """The best recipes and the front, each with one pass more: as it did best alone, or gentler; what does not train first."""
+        """The best recipes, the front and the next best structures, which may hold where the best does not, each with one pass more: as it
+        did best alone, or gentler; what does not train first.
+        """
         bases = list(self._best()[:_BASES])
         bases += [one for one in pareto(self.findings)[:_FRONT] if one not in bases]
+        shaped = [one for one in self._best() if len(one.recipe) == 1 and place_of(one.recipe[0].name).room is Room.STRUCTURE]
+        bases += [one for one in shaped if one not in bases][:_SAFER]
         singles = self._gaining()
         holding = {str(one.recipe[0]) for one in self.findings if len(one.recipe) == 1 and one.holds_floor}
         plain = [self.space.first(use.name) for use in singles]
