@@ -216,8 +216,9 @@ def test_closed_engines_give_back_descriptors_threads_and_processes(name: str, t
     before = held()
     for number in range(1, 2 if name in SLOW_START else 5):
         cycle(number)
-    until = time.monotonic() + 10
-    while any(now > then for now, then in zip(after := held(), before, strict=True)) and time.monotonic() < until:  # threads end in a moment
+    until, after = time.monotonic() + 10, held()
+    while (after[0] > before[0] or after[1] > before[1]) and time.monotonic() < until:  # threads end in a moment
         time.sleep(0.05)
+        after = held()
     assert after[0] <= before[0]
     assert after[1] <= before[1]
