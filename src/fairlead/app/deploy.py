@@ -118,16 +118,18 @@ def deploy(request: DeployRequest, house: House, progress: Progress) -> Deployed
     return Deployed(version, proof.verdict, request.alias, expected, chosen.search)
 
 
-def rejection(verdict: Verdict, ledger: Ledger | None = None) -> RejectedError:
-    """Return the error that says what failed and by how much, and the smallest change that would make it possible, where that is known."""
-    failed = "; ".join(f"{check.name} is {check.measured:.6g}, needed {check.bound}" for check in verdict.failures)
+def rejection(verdict: Verdict, ledger: Ledger | None = None, *, outcome: str = "Nothing was registered.") -> RejectedError:
+    """Return the error that says what failed and by how much, and the smallest change that would make it possible, where that is known.
+    `outcome` says what there is now.
+    """
+    failed = "; ".join(check.sentence for check in verdict.failures)
     way = "Relax the requirement, or look into the report (--report report.html)."
     if ledger is not None and ledger.relaxation is not None:
         way = f"The smallest change that makes it possible: --require '{ledger.relaxation.text}' ({ledger.relaxation.candidate})."
     elif ledger is not None and ledger.together:
         needed = " and ".join(f"'{one.text}'" for one in ledger.together)
         way = f"No single change makes it possible; together these do: {needed}."
-    return RejectedError(f"The verdict is red: {failed}.", hint=f"Nothing was registered. {way}")
+    return RejectedError(f"The verdict is red: {failed}.", hint=f"{outcome} {way}")
 
 
 def name_from(model: Path) -> str:

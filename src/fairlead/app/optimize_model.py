@@ -11,13 +11,13 @@ import re
 import shlex
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from fairlead.app.custom_metrics import load_metrics
 from fairlead.app.deploy import name_from, rejection
 from fairlead.app.evidence import Evidence
-from fairlead.app.intake import Intake, check_quality_has_data, take_in, to_onnx
+from fairlead.app.intake import Intake, check_quality_has_data, take_in, take_training, to_onnx
 from fairlead.app.lineup import Trial
 from fairlead.app.search_model import Found, search
 from fairlead.app.search_options import SearchOptions, check_passes
@@ -33,8 +33,7 @@ from fairlead.core.requirement import Requirement
 from fairlead.core.search import Objective
 from fairlead.core.target import Target
 from fairlead.core.verdict import Verdict
-from fairlead.datasets.load import load_dataset
-from fairlead.errors import RejectedError, SpecError
+from fairlead.errors import SpecError
 from fairlead.plan.stage import plan
 from fairlead.stores.document import dump, dump_pretty
 from fairlead.stores.durable_files import typed_errors
@@ -89,7 +88,7 @@ def optimize_model(request: OptimizeRequest, house: House, progress: Progress) -
     with workspace(house) as folder:
         artifact, rows = take_in(intake, house, folder, progress)
         conversion = to_onnx(artifact, house, folder, progress)
-        training = _training(request, conversion.interface, allow_missing=bool(artifact.facts.get("accepts_missing", 0)))
+        training = take_training(request.training, intake, artifact)
         assumed = None if request.is_exact else _assumed(rows, conversion.interface, intake.requirements)
         requirements = (*intake.requirements, *(() if assumed is None else (assumed,)))
         if assumed is not None:
@@ -111,15 +110,9 @@ def optimize_model(request: OptimizeRequest, house: House, progress: Progress) -
         with typed_errors("the result", request.out.parent):
             files = _write(request, evidence, found)
     if not found.proof.verdict.is_green and not request.is_exact:
-        raise _rejected(found, request.out)
+        outcome = f"The best of what was found lies in {request.out}; see {request.out / 'report.html'}."
+        raise rejection(found.proof.verdict, found.ledger, outcome=outcome)
     return Optimized(found, files, assumed)
-
-
-def _training(request: OptimizeRequest, interface: Interface, *, allow_missing: bool) -> Dataset | None:
-    if request.training is None:
-        return None
-    dataset = load_dataset(request.training, interface, target=request.intake.target_column, allow_missing=allow_missing)
-    return replace(dataset, description=f"training rows: {dataset.description}")
 
 
 def _assumed(rows: Dataset, interface: Interface, requirements: tuple[Requirement, ...]) -> Requirement | None:
@@ -135,13 +128,6 @@ def _assumed(rows: Dataset, interface: Interface, requirements: tuple[Requiremen
     if interface.decision is not None and not has_target:
         return Requirement("decision_flips", 0.0, is_minimum=False)
     return None
-
-
-def _rejected(found: Found, out: Path) -> RejectedError:
-    relaxation = found.ledger.relaxation
-    said = rejection(found.proof.verdict)
-    gives = f" It would be kept with --require '{relaxation.text}': {relaxation.sentence}." if relaxation is not None else ""
-    return RejectedError(said.message, hint=f"No model keeps every requirement.{gives} See {out / 'report.html'}.")
 
 
 def _write(request: OptimizeRequest, evidence: Evidence, found: Found) -> dict[str, Path]:

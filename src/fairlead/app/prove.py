@@ -144,7 +144,7 @@ def _compared(choice: EngineChoice) -> str:
 
 def _summary(candidate: Candidate, verdict: Verdict, reference: Reference) -> str:
     color = "green" if verdict.is_green else "red"
-    failed = [f"{check.name} is {check.measured:.6g}, needed {check.bound}" for check in verdict.failures]
+    failed = [check.sentence for check in verdict.failures]
     first = f"{candidate.name} against {verdict.reference}: {color}"
     said = [decision_sentence(verdict.parity), reference.note]
     return "\n".join([first, *failed, *filter(None, said)])

@@ -44,6 +44,7 @@ from fairlead.core.plan import Plan
 from fairlead.core.ports import Progress
 from fairlead.core.search import PointStatus, SearchPoint, SearchResult
 from fairlead.core.target import Machine
+from fairlead.core.verdict import Verdict
 from fairlead.engines.machine import describe_machine
 from fairlead.errors import SpecError, UnsupportedError
 from fairlead.plan.ledger import account
@@ -266,11 +267,11 @@ def _slower_alone(points: tuple[SearchPoint, ...], undone: tuple[tuple[str, str]
     return [(name, why) for name, why in found.items() if name not in dict(undone)]
 
 
-def _after_verdict(point: SearchPoint, red: Mapping[str, object]) -> SearchPoint:
+def _after_verdict(point: SearchPoint, red: Mapping[str, Verdict]) -> SearchPoint:
     verdict = red.get(point.candidate.name)
     if verdict is None or point.status is not PointStatus.KEPT:
         return point
-    failed = "; ".join(f"{check.name} is {check.measured:.6g}, needed {check.bound}" for check in verdict.failures)  # type: ignore[attr-defined]
+    failed = "; ".join(check.sentence for check in verdict.failures)
     return replace(point, status=PointStatus.REJECTED, reason=f"on the rows of the verdict: {failed}")
 
 

@@ -82,5 +82,5 @@ def measured_from(verdict: Verdict, candidate: str = "") -> Measured:
     the first built-in check that failed.
     """
     values = {check.name: check.measured for check in verdict.checks if check.requirement is not None}
-    failed = [f"{check.name} is {check.measured:.6g}, needed {check.bound}" for check in verdict.failures if check.requirement is None]
+    failed = [check.sentence for check in verdict.failures if check.requirement is None]
     return Measured(candidate or verdict.candidate, values, failed[0] if failed else "")

@@ -48,11 +48,6 @@ class Comparison:
     pair_count: int
     confidence: float = CONFIDENCE
 
-    @property
-    def is_faster(self) -> bool | None:
-        """Whether A is faster than B; None where that is not known."""
-        return None if self.outcome is Outcome.OPEN else self.outcome is Outcome.FASTER
-
     def __str__(self) -> str:
         interval = f"{self.confidence:.0%} {self.low:.3g}-{self.high:.3g}, {self.pair_count} pairs"
         if self.outcome is Outcome.FASTER:

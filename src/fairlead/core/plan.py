@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from fairlead.core.engine_choice import EngineChoice
-from fairlead.core.pass_use import PassUse, Setting, parse_pass
+from fairlead.core.pass_use import PassUse, parse_pass
 from fairlead.core.requirement import Requirement
 from fairlead.core.target import Target
 
@@ -14,7 +13,7 @@ from fairlead.core.target import Target
 @dataclass(frozen=True)
 class Candidate:
     """One way to deploy: passes to apply in order (each as `PassUse` writes it), the form that the result is brought into (a RuntimeForm),
-    the engine that runs it, its threads, and what else the engine is told.
+    the engine that runs it and its threads.
     """
 
     name: str
@@ -23,7 +22,6 @@ class Candidate:
     thread_count: int
     reason: str
     form: str = "onnx"
-    engine_settings: Mapping[str, Setting] = field(default_factory=dict)
 
     @property
     def uses(self) -> tuple[PassUse, ...]:

@@ -126,6 +126,11 @@ class Check:
     is_gate: bool = True
 
     @property
+    def sentence(self) -> str:
+        """What was measured and what was needed."""
+        return f"{self.name} is {self.measured:.6g}, needed {self.bound}"
+
+    @property
     def is_failed(self) -> bool:
         """Whether it had to hold and does not."""
         return self.is_gate and not self.is_met

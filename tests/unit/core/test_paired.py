@@ -94,9 +94,9 @@ def test_few_pairs_say_nothing() -> None:
         test.add(-1.0)
 
     assert test.outcome is Outcome.OPEN
-    assert test.comparison().is_faster is None
+    assert test.comparison().outcome is Outcome.OPEN
     test.add(-1.0)
-    assert test.comparison().is_faster is True
+    assert test.comparison().outcome is Outcome.FASTER
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])

@@ -50,7 +50,7 @@ def test_the_faster_model_is_found_and_everything_is_closed() -> None:
 
     comparison = decide_faster(world.opener(1.0), world.opener(1.5), ROWS, clock=world.clock)
 
-    assert comparison.is_faster is True
+    assert comparison.outcome is Outcome.FASTER
     assert 0.6 < comparison.ratio < 0.75
     assert world.open_count == 0
 
