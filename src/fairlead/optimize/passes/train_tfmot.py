@@ -79,8 +79,7 @@ def _asked(job: PassJob) -> tuple[tuple[str, ...], Training]:
         raise UnsupportedError("It is not known what the model decides, so it cannot be trained.", hint="Say it: --task classification.")
     place = [spec.name for spec in interface.outputs].index(rule.output)
     steps = _METHODS[method]
-    share_s = job.time_s
-    return steps, Training(steps, place, _TASKS[rule.kind], sparsity, count, epochs, rate, job.seed, job.thread_count, share_s)
+    return steps, Training(steps, place, _TASKS[rule.kind], sparsity, count, epochs, rate, job.seed, job.thread_count, job.time_s)
 
 
 def _keras(job: PassJob) -> tuple[Artifact, Sandbox]:
