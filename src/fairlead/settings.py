@@ -6,6 +6,7 @@ Only `app` and the front doors read settings; steps and tools are handed what th
 from __future__ import annotations
 
 import os
+import pwd
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -25,6 +26,7 @@ class Settings:
     """All settings with their defaults. Paths may start with ~."""
 
     home: Path = _setting(Path("~/.fairlead"), "Folder of the registry, its blobs and work in progress.")
+    user: str = _setting("", "Who you are: written to what you publish, approve and change; empty: the system's name for you.")
     host: str = _setting("127.0.0.1", "Address that `serve` listens on; loopback unless you say otherwise.")
     port: int = _setting(8080, "TCP port that `serve` listens on.")
     grpc_port: str = _setting("", "TCP port for gRPC: a number, 0 (the system chooses) or none; empty: one above the HTTP port.")
@@ -36,6 +38,9 @@ class Settings:
     body_deadline_s: float = _setting(30.0, "Time in which a request's body has to arrive, plus 1 s per MiB.")
     connection_limit: int = _setting(1024, "Connections open at once; more are closed at once.")
     queue_limit: int = _setting(128, "Requests of one model that wait or run at once; more are refused with 503.")
+    max_concurrency: str = _setting(
+        "", "Calls of a model's engines at once, all versions together: 4 for each model, digits=1 for one, or both; empty: one per core."
+    )
     request_timeout_s: float = _setting(60.0, "Longest time that a request may take; then it is answered with 504; 0: for ever.")
     batch_rows_limit: int = _setting(64, "Rows of several requests that the engine takes in one call; 1: never more than one request.")
     batch_delay_ms: float = _setting(2.0, "How long a request may wait for company where measured times say that it pays; 0: never.")
@@ -56,6 +61,7 @@ class Settings:
     otlp_endpoint: str = _setting("", "URL of an OpenTelemetry collector (OTLP over HTTP) for traces; empty: no traces.")
     otlp_headers: str = _setting("", "Headers for the collector: name=value pairs, divided by commas, percent-encoded; never printed.")
     trace_ratio: float = _setting(1.0, "Share of requests that are traced where the caller has not decided it; at most 100 a second.")
+    allow_private_webhooks: bool = _setting(False, "Let webhooks reach loopback, private and link-local addresses.")
     sandbox_memory_bytes: int = _setting(0, "Address space of a sandboxed worker; 0: what the job usually needs (4 GiB, frameworks more).")
     sandbox_wall_s: float = _setting(0.0, "Time that a sandboxed worker may take; 0: what the job usually needs (300 s).")
     sandbox_strict: bool = _setting(False, "Refuse to open foreign files where a sandbox layer is missing.")
@@ -78,7 +84,22 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
         if text is not None:
             values[item.name] = _parse(item.name, item.default, text)
     settings = Settings(**values)
-    return replace(settings, home=settings.home.expanduser().absolute())  # processes of ours work in folders of their own
+    # Processes of ours work in folders of their own: the home is taken by its whole path.
+    return replace(settings, home=settings.home.expanduser().absolute(), user=_checked_user(settings.user) or _system_user())
+
+
+def _checked_user(name: str) -> str:
+    if len(name) > 128 or not name.isprintable() or name != name.strip():
+        raise SpecError(f"{PREFIX}USER is not a name.", hint="Use at most 128 printable characters, without spaces around them.")
+    return name
+
+
+def _system_user() -> str:
+    """Return who the system says that runs this process: what the environment claims is not asked."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return f"uid-{os.getuid()}"
 
 
 def _parse(name: str, default: Any, text: str) -> Any:
