@@ -20,9 +20,11 @@ from fairlead.core.interface import shorten
 from fairlead.core.plan import Plan
 from fairlead.core.requirement import Requirement
 from fairlead.core.version import PRODUCTION, Reference, check_name, parse_reference
+from fairlead.engines.machine import usable_cores
 from fairlead.errors import SpecError
 from fairlead.register.resolve import require_name, resolve
 from fairlead.serve.batching import BatchPolicy
+from fairlead.serve.call_limit import parse_limits
 from fairlead.serve.grpc.limits import GrpcLimits
 from fairlead.serve.http.limits import HttpLimits
 from fairlead.serve.serve_job import ServeJob
@@ -112,6 +114,8 @@ def _job(
         is_strict=settings.strict_readiness,
         worker_count=_worker_count(request, settings),
         call_limit_s=settings.call_limit_s,
+        thread_count=usable_cores(),
+        concurrency=parse_limits(settings.max_concurrency),
         limits=_limits(settings),
         grpc_limits=GrpcLimits(
             message_bytes=settings.body_limit_bytes,

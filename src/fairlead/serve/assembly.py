@@ -14,6 +14,7 @@ from fairlead.core.ports import Clock, LoadedModel, ObservationSink
 from fairlead.core.version import Version
 from fairlead.engines.resident_engine import ResidentEngine
 from fairlead.serve.batching import BatchPolicy
+from fairlead.serve.call_limit import CallLimits, ConcurrencyLimits
 from fairlead.serve.engine_executor import EngineExecutor
 from fairlead.serve.executor import Executor
 from fairlead.serve.model_table import ServedVersion
@@ -29,20 +30,21 @@ _observation = BatchObservation._make  # takes a third of the time of a call wit
 @dataclass(frozen=True)
 class Assembly:
     """How versions are run: `thread_count` calls at once for slow ones, batches by `batch`, every call told to `sink`; in processes of
-    `workers` where that is given.
+    `workers` where that is given, and of each model no more calls at once than `limits` allows.
     """
 
     sink: ObservationSink
     thread_count: int
     batch: BatchPolicy = field(default_factory=BatchPolicy)
     workers: WorkerHost | None = None
+    limits: CallLimits = field(default_factory=lambda: CallLimits(ConcurrencyLimits()))
     clock: Clock = time.time
 
     def assemble(self, version: Version, loaded: LoadedModel) -> ServedVersion:
         """Return `loaded` as a version that can be asked. Rows of requests are joined only where its verdict shows that this is safe."""
         executor = self._executor(version, loaded)
         policy = replace(self.batch, is_enabled=self.batch.is_enabled and loaded.is_batch_invariant)
-        scheduler = Scheduler(executor, policy, self._tell_of(version))
+        scheduler = Scheduler(executor, policy, self._tell_of(version), limit=self.limits.of(version.name))
         golden = loaded.golden
         example = {} if golden is None else {name: tensor[:1] for name, tensor in golden.inputs.items()}
         return ServedVersion(version, executor, scheduler, is_deterministic=loaded.is_deterministic, example=example)

@@ -6,6 +6,8 @@ answer that does not have as many rows as were asked is not divided at all.
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Mapping
+
 import numpy as np
 
 from fairlead.core.interface import Array, Interface, Tensors
@@ -16,6 +18,12 @@ from fairlead.serve.ticket import Ticket
 def has_free_batch(interface: Interface) -> bool:
     """Whether every input and output has a free first dimension, so that rows can be joined and told apart."""
     return all(spec.shape[:1] == (None,) for spec in (*interface.inputs, *interface.outputs))
+
+
+def key_of(inputs: Tensors, outputs: tuple[str, ...], parameters: Mapping[str, object] | None) -> Hashable:
+    """Return what requests must share to run together. Element types are the interface's, so they are equal."""
+    shapes = tuple(sorted((name, tensor.shape[1:]) for name, tensor in inputs.items()))
+    return shapes, outputs, tuple(sorted((name, repr(value)) for name, value in parameters.items())) if parameters else ()
 
 
 def join(batch: list[Ticket], clock: Clock) -> Tensors:

@@ -13,7 +13,7 @@ import asyncio
 import math
 import time
 from bisect import bisect_right
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import NamedTuple
 
@@ -21,9 +21,11 @@ from fairlead.core.interface import Array, Tensors
 from fairlead.core.ports import Clock
 from fairlead.errors import FairleadError, UnavailableError
 from fairlead.serve.admission import DEFAULT_LEVEL, check_deadline, expected_wait_s, level_of, passed
+from fairlead.serve.alarm import Alarm
 from fairlead.serve.batching import LONG_MS, BatchPolicy, Caution, Moment, ServiceTimes, compose, hold_s
+from fairlead.serve.call_limit import CallLimit
 from fairlead.serve.executor import Executor
-from fairlead.serve.joining import has_free_batch, join, part
+from fairlead.serve.joining import has_free_batch, join, key_of, part
 from fairlead.serve.ticket import Release, Ticket
 
 _INLINE_MS = 1.0  # a call that takes longer is made beside the event loop
@@ -55,10 +57,13 @@ OnBatch = Callable[[Run], None]
 
 
 class Scheduler:
-    """The queue of one loaded version. `on_batch` is told of every call of the engine."""
+    """The queue of one loaded version. `on_batch` is told of every call of the engine; `limit` is shared by all versions of the model."""
 
-    def __init__(self, executor: Executor, policy: BatchPolicy, on_batch: OnBatch, *, clock: Clock = time.monotonic) -> None:
+    def __init__(
+        self, executor: Executor, policy: BatchPolicy, on_batch: OnBatch, *, limit: CallLimit | None = None, clock: Clock = time.monotonic
+    ) -> None:
         self._executor = executor
+        self._limit = limit
         self._policy = policy
         self._on_batch = on_batch
         self._clock = clock
@@ -78,8 +83,7 @@ class Scheduler:
         self._open_elements = 0
         self._is_due = False  # a look at the queue is scheduled
         self._is_looking = False  # whoever is answered may ask again at once
-        self._timer: asyncio.TimerHandle | None = None
-        self._timer_at = math.inf
+        self._alarm = Alarm(self._wake)
         self._earliest = math.inf  # no ticket that waits has an earlier deadline
         self.created_count = self.released_count = 0
 
@@ -107,7 +111,8 @@ class Scheduler:
     @property
     def _slot_count(self) -> int:
         """While dead workers are replaced, one call may wait for the next of them."""
-        return max(self._executor.slot_count, 1)
+        count = max(self._executor.slot_count, 1)
+        return count if self._limit is None else min(count, self._limit.limit)
 
     def expected_wait_s(self) -> float:
         """Return how long a request that came now would wait, as far as can be known."""
@@ -140,7 +145,7 @@ class Scheduler:
             elements += tensor.size
         weight = elements if elements <= _MANY_ELEMENTS else self._weight(elements)
         loop = asyncio.get_running_loop()
-        key = None if self._is_plain and not (outputs or parameters) else self._key(inputs, outputs, parameters)
+        key = None if self._is_plain and not (outputs or parameters) else key_of(inputs, outputs, parameters)
         level = level_of(priority) if priority else DEFAULT_LEVEL
         ticket = Ticket(self._release, loop, inputs, outputs, key, rows, elements, level, deadline, now, weight, on_ended=on_ended)
         self.created_count += 1
@@ -163,17 +168,12 @@ class Scheduler:
 
     def close(self) -> None:
         """Fail what still waits, and let the executor go. Idempotent."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._alarm.cancel()
         for ticket in tuple(self._waiting):
             ticket.fail(UnavailableError("The model was unloaded.", hint="Ask again; a newer version may be serving."))
+        if self._limit is not None:
+            self._limit.leave(self._look_soon)
         self._executor.close()
-
-    def _key(self, inputs: Tensors, outputs: tuple[str, ...], parameters: Mapping[str, object] | None) -> Hashable:
-        """Return what requests must share to run together. Element types are the interface's, so they are equal."""
-        shapes = () if self._is_plain else tuple(sorted((name, tensor.shape[1:]) for name, tensor in inputs.items()))
-        return shapes, outputs, tuple(sorted((name, repr(value)) for name, value in parameters.items())) if parameters else ()
 
     def _weight(self, elements: int) -> int:
         """Return what a large request counts for those who wait: its elements take less time than those of small ones. How much less is not
@@ -202,7 +202,7 @@ class Scheduler:
     def _begin_calls(self) -> None:
         began = self._clock()
         self._note_arrivals(began)
-        hold = 0.0
+        hold, limit, is_in_line = 0.0, self._limit, False
         while self._waiting and len(self._running) < self._slot_count:
             now = self._clock()
             if now >= self._earliest:
@@ -216,12 +216,17 @@ class Scheduler:
                 hold = self._hold_s(batch, now)
                 if hold:
                     break
+            if limit is not None and not limit.take(self._look_soon):
+                is_in_line = True
+                break
             self._waiting = left
             if not left:
                 self._earliest = math.inf
             for ticket in batch:
                 ticket.is_waiting = False
             (self._run_here if is_inline else self._run_beside)(batch)
+        if limit is not None and not is_in_line:
+            limit.leave(self._look_soon)
         if self._waiting or self._running:
             self._watch(hold)
 
@@ -290,6 +295,8 @@ class Scheduler:
             parts = part(batch, outputs, self._clock)
             call_ms, _ = self._note_call(batch, began, "", self._here)
             self._answered(batch, parts)
+        if self._limit is not None:
+            self._limit.give_back()
         if call_ms > LONG_MS:
             self._caution.held()
 
@@ -304,6 +311,8 @@ class Scheduler:
 
     def _ended(self, batch: list[Ticket], began: float, task: asyncio.Task[dict[str, Array]]) -> None:
         del self._running[task]
+        if self._limit is not None:
+            self._limit.give_back()
         error = UnavailableError("The call was cut off.") if task.cancelled() else task.exception()
         parts = [] if error is not None else part(batch, task.result(), self._clock)
         call_ms, elements = self._note_call(batch, began, "" if error is None else _code_of(error), self._beside)
@@ -373,15 +382,9 @@ class Scheduler:
         at = min((t.deadline for batch in self._running.values() for t in batch if not t.is_settled), default=math.inf)
         if self._waiting:
             at = min(at, self._earliest, now + (hold or _LOOK_S))
-        if at >= self._timer_at:
-            return
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer_at = at
-        self._timer = asyncio.get_running_loop().call_later(max(at - now, 0.0), self._wake)
+        self._alarm.set(at, now)
 
     def _wake(self) -> None:
-        self._timer, self._timer_at = None, math.inf
         self._expire(self._clock())
         if not self._is_due:
             self._look()

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from fairlead.core.ports import ObservationSink, VersionSource
 from fairlead.core.version import PRODUCTION
 from fairlead.serve.batching import BatchPolicy
+from fairlead.serve.call_limit import ConcurrencyLimits
 from fairlead.serve.grpc.limits import GrpcLimits
 from fairlead.serve.http.api import StatisticsSource
 from fairlead.serve.http.limits import HttpLimits
@@ -31,10 +32,11 @@ def _silent(_: str) -> None:
 @dataclass(frozen=True)
 class ServeJob:
     """What to serve and how. Times in seconds; port 0 lets the system choose, and without `grpc_port` there is no gRPC; `thread_count` is
-    how many slow calls of one version run at once, `request_timeout_s` how long any request may take (0: for ever). `cache_bytes` is for
-    answers that are given again to equal requests (0: none are kept), `memory_budget_bytes` that for all loaded versions together (0: no
-    limit). The version that answered before stays loaded for `keep_warm_s`, so that a rollback need not load it. `allow_model_control` lets
-    clients load and unload; `is_strict` says that the server is ready only while every model serves.
+    how many slow calls of one version run at once, `concurrency` how many of all versions of a model, `request_timeout_s` how long any
+    request may take (0: for ever). `cache_bytes` is for answers that are given again to equal requests (0: none are kept),
+    `memory_budget_bytes` that for all loaded versions together (0: no limit). The version that answered before stays loaded for
+    `keep_warm_s`, so that a rollback need not load it. `allow_model_control` lets clients load and unload; `is_strict` says that the server
+    is ready only while every model serves.
 
     Versions run in `worker_count` processes each (0: in this one); one that takes longer than `call_limit_s` for a call counts as hung
     (0: what is learned from the golden requests).
@@ -55,6 +57,7 @@ class ServeJob:
     thread_count: int = 2
     worker_count: int = 0
     call_limit_s: float = 0.0
+    concurrency: ConcurrencyLimits = field(default_factory=ConcurrencyLimits)
     batch: BatchPolicy = field(default_factory=BatchPolicy)
     cache_bytes: int = 0
     memory_budget_bytes: int = 0

@@ -20,6 +20,7 @@ import uvloop
 from fairlead.core.server_reading import ServerReading
 from fairlead.errors import EnvironmentalError, PortInUseError, UnavailableError
 from fairlead.serve.assembly import Assembly
+from fairlead.serve.call_limit import CallLimits
 from fairlead.serve.data_plane import DataPlane
 from fairlead.serve.follower import Follower
 from fairlead.serve.grpc.port import GrpcPort
@@ -53,7 +54,7 @@ class Server:
         cache = ResponseCache(job.cache_bytes) if job.cache_bytes else None
         self.table = ModelTable() if cache is None else ModelTable(partial(_close_and_forget, cache))
         self.plane = DataPlane(self.table, job.sink, queue_limit=job.queue_limit, timeout_s=job.request_timeout_s, cache=cache)
-        assembly = Assembly(job.sink, job.thread_count, job.batch, _worker_host(job))
+        assembly = Assembly(job.sink, job.thread_count, job.batch, _worker_host(job), CallLimits(job.concurrency))
         self.table.on_freed = Trimmer().give_back_soon
         loader = Loader(job.source, self.table, assembly.assemble, budget_bytes=job.memory_budget_bytes, timeout_s=job.load_timeout_s)
         self.follower = Follower(job.source, self.table, loader, label=job.alias, report=job.report, keep_warm_s=job.keep_warm_s)
