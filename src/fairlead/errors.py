@@ -14,6 +14,7 @@ FairleadError
 ├── NotFoundError              no such model, version, alias or blob
 ├── ConflictError              somebody else was faster
 ├── ForbiddenError             the server was not told to let clients do this
+│   └── ApprovalError          a protected model's version has no approval, or not by another person
 ├── EnvironmentalError         this machine lacks something
 │   ├── MissingExtraError      an optional dependency is not installed
 │   ├── SandboxError           the import worker died or ran into a limit
@@ -123,6 +124,12 @@ class ForbiddenError(FairleadError):
     """Whoever runs the server has not allowed this to its clients."""
 
     code = "forbidden"
+
+
+class ApprovalError(ForbiddenError):
+    """The model is protected, and nobody but its publisher stands for the version."""
+
+    code = "approval_needed"
 
 
 class EnvironmentalError(FairleadError):

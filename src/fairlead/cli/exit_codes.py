@@ -34,7 +34,7 @@ MEANINGS = {
     8: "this machine lacks something: an extra, a sandbox layer, a free port",
     9: "the registry cannot be read or written",
     10: "the server cannot answer now",
-    11: "the server was not told to allow this",
+    11: "not allowed: the server was not told to, or a protected model lacks an approval",
     INTERRUPTED: "interrupted",
 }
 
