@@ -55,6 +55,7 @@ _MAIN = MAIN_FILE[RuntimeForm.ENSEMBLE]
 # Of a member's files, those that its engine may need: not its evidence, which stays with its own version.
 _EVIDENCE = frozenset(
     {"interface.json", "engine.json", "verdict.json", "plan.json", "lineage.json", "golden.npz", "report.html", "card.md"}
+    | {"search.json", "ledger.json", "strategy.json", "twin.onnx"}
 )
 
 
@@ -157,7 +158,7 @@ def _member(number: int, version: Version, files: dict[str, Path], house: House)
     files |= {prefix + name: path for name, path in own.items() if name not in _EVIDENCE}
     main = MAIN_FILE[RuntimeForm(candidate.form)]
     interface = load(own["interface.json"].read_bytes(), Interface)
-    return Member(version.label, version.digest, interface, candidate.engine, prefix + main, candidate.thread_count)
+    return Member(version.label, version.digest, interface, candidate.engine, prefix + main, candidate.thread_count, candidate.session)
 
 
 def _lay_out(composition: Composition, folder: Path) -> dict[str, Path]:

@@ -94,7 +94,14 @@ def enter(candidate: Candidate, trial: Trial, house: House, folder: Path) -> Ent
         model, steps = optimize(candidate, conversion.path, folder / "optimize" / name, supplies)
     job = BuildJob(trial.artifact, conversion, model, folder / "build" / name, house.sandbox)
     built = build(RuntimeForm(candidate.form), job)
-    engine = open_engine(candidate.engine, built.path, conversion.interface, thread_count=candidate.thread_count, sandbox=house.sandbox)
+    engine = open_engine(
+        candidate.engine,
+        built.path,
+        conversion.interface,
+        thread_count=candidate.thread_count,
+        sandbox=house.sandbox,
+        session=candidate.session,
+    )
     return Entrant(candidate, built, (*steps, *built.steps), engine)
 
 

@@ -42,9 +42,11 @@ def _open(version: Version, house: House, *, is_apart: bool) -> LoadedModel:
     interface = load(files["interface.json"].read_bytes(), Interface)
     chosen = load(files["engine.json"].read_bytes(), Candidate)
     path = files[MAIN_FILE[RuntimeForm(chosen.form)]]
-    open_it = partial(open_engine, chosen.engine, path, interface, thread_count=chosen.thread_count, sandbox=house.sandbox)
+    open_it = partial(
+        open_engine, chosen.engine, path, interface, thread_count=chosen.thread_count, sandbox=house.sandbox, session=chosen.session
+    )
     is_apart_already = has_processes(chosen.engine, path)
-    recipe = None if is_apart_already else EngineRecipe(chosen.engine, path, interface, chosen.engine in FORK_SAFE)
+    recipe = None if is_apart_already else EngineRecipe(chosen.engine, path, interface, chosen.engine in FORK_SAFE, chosen.session)
     engine = DeferredEngine(interface, open_it) if is_apart and recipe is not None else open_it()
     verdict = load(files["verdict.json"].read_bytes(), Verdict)
     return LoadedModel(

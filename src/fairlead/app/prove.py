@@ -119,6 +119,7 @@ def _job(entrant: Entrant, reference: Reference, trial: Trial, house: House) -> 
         machine=describe_machine(),
         engine_name=candidate.engine,
         thread_count=candidate.thread_count,
+        session=candidate.session,
         probes=trial.conversion.probes,
         tolerance=max(trial.conversion.tolerance, *(traits_of(use.name).tolerance for use in candidate.uses), 0.0),
         exact_tolerance=trial.conversion.tolerance,

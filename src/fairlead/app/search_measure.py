@@ -56,7 +56,9 @@ class Meter:
         interface, sandbox = self._setup.trial.conversion.interface, self._house.sandbox
 
         def open_it() -> Engine:
-            return open_engine(candidate.engine, path, interface, thread_count=candidate.thread_count, sandbox=sandbox)
+            return open_engine(
+                candidate.engine, path, interface, thread_count=candidate.thread_count, sandbox=sandbox, session=candidate.session
+            )
 
         return open_it
 
@@ -106,7 +108,13 @@ class Meter:
         engine = self.opener(candidate, path)()
         try:
             reading = measure_memory(
-                path, interface, self._rows, engine=candidate.engine, thread_count=candidate.thread_count, running=engine
+                path,
+                interface,
+                self._rows,
+                engine=candidate.engine,
+                thread_count=candidate.thread_count,
+                running=engine,
+                session=candidate.session,
             )
         finally:
             engine.close()

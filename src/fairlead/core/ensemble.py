@@ -38,7 +38,9 @@ class Source:
 
 @dataclass(frozen=True)
 class Member:
-    """A registered version, pinned by digest. `file` is the main file of its form, beside the ensemble's own; `engine` runs it."""
+    """A registered version, pinned by digest. `file` is the main file of its form, beside the ensemble's own; `engine` runs it
+    with the settings of `session`.
+    """
 
     version: str
     digest: str
@@ -46,6 +48,7 @@ class Member:
     engine: str
     file: str
     thread_count: int = 1
+    session: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

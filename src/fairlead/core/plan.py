@@ -13,7 +13,7 @@ from fairlead.core.target import Target
 @dataclass(frozen=True)
 class Candidate:
     """One way to deploy: passes to apply in order (each as `PassUse` writes it), the form that the result is brought into (a RuntimeForm),
-    the engine that runs it and its threads.
+    the engine that runs it and its threads. `session` are settings of that engine, each "name=value"; what is not said is its default.
     """
 
     name: str
@@ -22,6 +22,7 @@ class Candidate:
     thread_count: int
     reason: str
     form: str = "onnx"
+    session: tuple[str, ...] = ()
 
     @property
     def uses(self) -> tuple[PassUse, ...]:

@@ -13,10 +13,11 @@ class EngineRecipe:
     """An engine of the catalog by name, the main file of its form, and what it takes and gives.
 
     `is_fork_safe` says that a process which has opened it may be copied, so that all copies share its memory; else each process opens it
-    for itself.
+    for itself. `session` are settings of the engine, as a Candidate has them.
     """
 
     engine: str
     path: Path
     interface: Interface
     is_fork_safe: bool = False
+    session: tuple[str, ...] = ()

@@ -62,6 +62,7 @@ class EnsembleEngine:
                         member.interface,
                         thread_count=member.thread_count,
                         sandbox=sandbox,
+                        session=member.session,
                     )
                 undo.callback(engine.close)
                 self._engines = (*self._engines, engine)

@@ -13,7 +13,7 @@ import resource
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +24,7 @@ from fairlead.core.interface import Interface, Tensors, TensorSpec
 from fairlead.core.ports import Engine
 from fairlead.engines.catalog import ENGINES
 from fairlead.engines.ensemble_engine import EnsembleEngine
+from fairlead.engines.opening import open_engine
 from fairlead.engines.resident_engine import ResidentEngine
 from fairlead.engines.tensor_file import read_tensors, write_tensors
 from fairlead.errors import EnvironmentalError
@@ -53,10 +54,12 @@ def measure_memory(
     engine: str = "onnxruntime",
     thread_count: int = 1,
     running: Engine | None = None,
+    session: Sequence[str] = (),
 ) -> MemoryReading:
     """Return the reading for `model` run a few times with `inputs` by `engine` (a name of engines.catalog.ENGINES).
 
-    `running` is the engine that runs it already, where there is one: it knows the sandbox that its process lives in.
+    `running` is the engine that runs it already, where there is one: it knows the sandbox that its process lives in. `session` are settings
+    of the engine.
     """
     if isinstance(running, ResidentEngine):
         peak, bare = running.measure_memory(inputs, run_count=_RUN_COUNT)
@@ -71,6 +74,7 @@ def measure_memory(
             "model": str(model),
             "rows": str(rows),
             "thread_count": thread_count,
+            "session": list(session),
             "inputs": [_to_plain(spec) for spec in interface.inputs],
             "outputs": [_to_plain(spec) for spec in interface.outputs],
         }
@@ -82,7 +86,15 @@ def measure_memory(
 def _measure_members(ensemble: EnsembleEngine, inputs: Tensors) -> MemoryReading:
     """Add up what the members take, each in a process of its own: an upper bound, since they are not at their peaks at once."""
     found = [
-        measure_memory(path, member.interface, taken, engine=member.engine, thread_count=member.thread_count, running=engine)
+        measure_memory(
+            path,
+            member.interface,
+            taken,
+            engine=member.engine,
+            thread_count=member.thread_count,
+            running=engine,
+            session=member.session,
+        )
         for (member, path, engine), taken in zip(ensemble.members, ensemble.flow(inputs), strict=True)
     ]
     return MemoryReading(peak_bytes=sum(one.peak_bytes for one in found), bare_bytes=sum(one.bare_bytes for one in found))
@@ -103,11 +115,11 @@ def _child_peak(job: Mapping[str, Any]) -> int:
 
 def _run_job(job: Mapping[str, Any]) -> int:
     """In the child: import the runtime, read the rows, run the model where the job says so; return this process's peak in bytes."""
-    kind = ENGINES.load(job["engine"])
+    ENGINES.load(job["engine"])
     inputs = read_tensors(Path(job["rows"]))
     if job["has_model"]:
         interface = Interface(tuple(map(_from_plain, job["inputs"])), tuple(map(_from_plain, job["outputs"])))
-        engine = kind(Path(job["model"]), interface, thread_count=job["thread_count"])
+        engine = open_engine(job["engine"], Path(job["model"]), interface, thread_count=job["thread_count"], session=job["session"])
         for _ in range(_RUN_COUNT):
             engine.run(inputs)
     return _own_peak()

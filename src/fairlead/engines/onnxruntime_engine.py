@@ -8,15 +8,16 @@ It never uses a provider other than the CPU's, never registers custom operators,
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from fairlead.core.dtype import DType
 from fairlead.core.interface import Array, Interface, Tensors, TensorSpec
+from fairlead.engines.onnxruntime_binding import BoundCalls
 from fairlead.errors import RequestError, SourceError, SpecError, TooLargeError, UnavailableError
 
 OPTIMIZATIONS = {
@@ -56,15 +57,36 @@ _FATAL_SEVERITY = 4
 
 
 class OnnxRuntimeEngine:
-    """Runs one ONNX file. Safe to call from several threads; each call computes on `thread_count` threads."""
+    """Runs one ONNX file. Safe to call from several threads; each call computes on `thread_count` threads.
 
-    def __init__(self, path: Path, interface: Interface, *, thread_count: int = 1, optimization: str = "all") -> None:
+    `session` are values of `session_settings`: which graph optimizations are made, whether operators that do not depend on each other run
+    at once, whether memory is kept between calls, and whether it is planned ahead.
+    """
+
+    session_settings: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "graph": ("all", "extended", "basic", "none"),
+        "execution": ("sequential", "parallel"),
+        "arena": ("on", "off"),
+        "pattern": ("on", "off"),
+    }
+
+    def __init__(
+        self,
+        path: Path,
+        interface: Interface,
+        *,
+        thread_count: int = 1,
+        optimization: str = "all",
+        session: Mapping[str, str] | None = None,
+    ) -> None:
         self._interface = interface
         self._output_names = [spec.name for spec in interface.outputs]
         self._text_inputs = tuple(spec.name for spec in interface.inputs if spec.dtype is DType.BYTES)
-        session = open_session(path, thread_count=thread_count, optimization=optimization)
-        _check_interface(session, interface)
-        self._session: Any = session
+        chosen = session or {}
+        opened = open_session(path, thread_count=thread_count, optimization=chosen.get("graph", optimization), settings=chosen)
+        _check_interface(opened, interface)
+        self._session: Any = opened
+        self._bound = BoundCalls(interface)
 
     @property
     def interface(self) -> Interface:
@@ -81,7 +103,11 @@ class OnnxRuntimeEngine:
         session = self._session
         if session is None:
             raise UnavailableError("The model was unloaded.", hint="Ask again; a newer version may be serving.")
-        self._interface.check_inputs(inputs)
+        rows = self._interface.check_inputs(inputs)
+        if not outputs or list(outputs) == self._output_names:
+            answers = self._bound.run(session, inputs, rows)
+            if answers is not None:
+                return answers
         for name in self._text_inputs:
             _check_text(name, inputs[name])
         names = self._output_names
@@ -98,16 +124,20 @@ class OnnxRuntimeEngine:
     def close(self) -> None:
         """Give back the session's memory once no call uses it any more."""
         self._session = None
+        self._bound.clear()
 
 
-def open_session(path: Path, *, thread_count: int, optimization: str) -> Any:
-    """Return an ONNX Runtime session for the file at `path`; raises SourceError, SpecError for an unknown optimization level."""
+def open_session(path: Path, *, thread_count: int, optimization: str, settings: Mapping[str, str] | None = None) -> Any:
+    """Return an ONNX Runtime session for the file at `path`, set as an engine's `settings` say; raises SourceError, SpecError for an
+    unknown optimization level.
+    """
     if optimization not in OPTIMIZATIONS:
         raise SpecError(f"There is no optimization level '{optimization}'.", hint=f"Known: {', '.join(OPTIMIZATIONS)}.")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = thread_count
     options.inter_op_num_threads = 1
     options.graph_optimization_level = OPTIMIZATIONS[optimization]
+    _set(options, settings or {}, thread_count)
     options.log_severity_level = _FATAL_SEVERITY
     # Threads that spin between calls take the cores from the server and from each other: docs/reference/verdict.md, "Threads".
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
@@ -118,6 +148,14 @@ def open_session(path: Path, *, thread_count: int, optimization: str) -> Any:
             f"ONNX Runtime {onnxruntime.__version__} cannot load the model: {_plain(str(error), path)}.",
             hint="The file is damaged, or was written for a newer runtime.",
         ) from None
+
+
+def _set(options: Any, settings: Mapping[str, str], thread_count: int) -> None:
+    options.enable_cpu_mem_arena = settings.get("arena") != "off"
+    options.enable_mem_pattern = settings.get("pattern") != "off"
+    if settings.get("execution") == "parallel":
+        options.execution_mode = onnxruntime.ExecutionMode.ORT_PARALLEL
+        options.inter_op_num_threads = thread_count
 
 
 def session_specs(session: Any) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:

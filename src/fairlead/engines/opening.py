@@ -13,15 +13,30 @@ from pathlib import Path
 from fairlead.core.interface import Array, Interface, Tensors
 from fairlead.core.ports import Engine, Sandbox
 from fairlead.engines.catalog import ENGINES
+from fairlead.engines.session import read_session
 from fairlead.errors import UnavailableError
 
 # A process that has opened one of these on one thread may be forked: they start no other thread and hold nothing of the system's.
 FORK_SAFE = frozenset({"onnxruntime", "trees"})
 
 
-def open_engine(name: str, path: Path, interface: Interface, *, thread_count: int = 1, sandbox: Sandbox | None = None) -> Engine:
-    """Return the engine; one whose class has `needs_sandbox` is handed the sandbox that its processes live in."""
+def open_engine(
+    name: str,
+    path: Path,
+    interface: Interface,
+    *,
+    thread_count: int = 1,
+    sandbox: Sandbox | None = None,
+    session: Sequence[str] = (),
+) -> Engine:
+    """Return the engine; one whose class has `needs_sandbox` is handed the sandbox that its processes live in, one with
+    `session_settings` the settings of its session. Raises SpecError for settings that the engine does not have.
+    """
     kind = ENGINES.load(name)
+    if session:
+        chosen = read_session(session, getattr(kind, "session_settings", {}), engine=name)
+        tuned: Engine = kind(path, interface, thread_count=thread_count, session=chosen)
+        return tuned
     if getattr(kind, "needs_sandbox", False):
         resident: Engine = kind(path, interface, thread_count=thread_count, sandbox=sandbox)
         return resident

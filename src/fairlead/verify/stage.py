@@ -31,8 +31,8 @@ _ENOUGH_CALLS = 100  # for a 99th percentile that is not simply the slowest call
 
 @dataclass(frozen=True)
 class VerifyJob:
-    """What to prove: `candidate` runs `model_path` with `engine_name` of engines.catalog on `thread_count` threads; `reference` runs the
-    original.
+    """What to prove: `candidate` runs `model_path` with `engine_name` of engines.catalog on `thread_count` threads, with the settings of
+    its `session`; `reference` runs the original.
 
     `dataset` fits the candidate's interface; `probes` are rows at the original's own thresholds. `tolerance` is absolute below 1 and
     relative above; `exact_tolerance` is that of the conversion alone (0: the same). `is_lossy` says that the candidate was made to answer
@@ -51,6 +51,7 @@ class VerifyJob:
     machine: Machine
     engine_name: str = "onnxruntime"
     thread_count: int = 1
+    session: tuple[str, ...] = ()
     probes: Tensors | None = field(default=None, repr=False)
     tolerance: float = 1e-5
     exact_tolerance: float = 0.0
@@ -81,6 +82,7 @@ def verify(job: VerifyJob) -> Verdict:
             engine=job.engine_name,
             thread_count=job.thread_count,
             running=job.candidate,
+            session=job.session,
         )
         comparison = compare(job.reference, job.candidate, inputs, job.probes, job.tolerance)
         memory_peak_bytes = memory.result().model_bytes

@@ -47,6 +47,7 @@ class ZygoteJob(msgspec.Struct, frozen=True):
     golden: Rows | None
     front_pid: int
     memory_bytes: int
+    session: tuple[str, ...] = ()
 
 
 class Opened(msgspec.Struct, frozen=True, tag=True):

@@ -192,6 +192,7 @@ class Fleet:
             golden,
             os.getpid(),
             policy.memory_bytes,
+            recipe.session,
         )
         self._is_open_model = False
         self._age = 0

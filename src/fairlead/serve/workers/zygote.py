@@ -86,7 +86,7 @@ class Zygote:
 
     def _proven_engine(self) -> tuple[Engine, Opened]:
         job = self._job
-        engine = open_engine(job.engine, Path(job.path), job.interface, thread_count=1)
+        engine = open_engine(job.engine, Path(job.path), job.interface, thread_count=1, session=job.session)
         golden = unpack_golden(job.golden, job.interface) if job.golden is not None else None
         element_ms = answer_rightly(job.label, engine, golden) if golden is not None else 0.0
         return engine, Opened(engine.description, element_ms, is_shared=job.is_fork_safe)
