@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from fairlead.core.traffic import TrafficPlan
 from fairlead.core.version import PRODUCTION, Version, check_alias
 from fairlead.errors import FairleadError, SpecError
 
@@ -37,7 +38,7 @@ class Aspired:
     """What a server should have of one model: `versions`, of which `default` answers where none is named (0: none was chosen).
 
     `aliases` are all of the model's; `known` is every registered version. `problem` says why the registry could not be read for this
-    model: what serves then goes on serving.
+    model: what serves then goes on serving. `traffic` divides the requests that name no version, while a release runs.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Aspired:
     aliases: Mapping[str, int] = field(default_factory=dict)
     known: tuple[Version, ...] = ()
     problem: FairleadError | None = None
+    traffic: TrafficPlan | None = None
 
 
 def choose(name: str, selection: Selection, known: Sequence[Version], aliases: Mapping[str, int], *, followed: str = PRODUCTION) -> Aspired:
@@ -63,6 +65,13 @@ def choose(name: str, selection: Selection, known: Sequence[Version], aliases: M
     chosen = {*named, *broad, *((live,) if broad and live in numbers else ())}
     default = live if broad and live in chosen and not named else (*named, *broad, 0)[0]
     return Aspired(name, tuple(version for version in known if version.number in chosen), default, dict(aliases), tuple(known))
+
+
+def with_traffic(aspired: Aspired, plan: TrafficPlan) -> Aspired:
+    """Return `aspired` while the release of `plan` runs: its versions are wanted besides, as far as they are registered."""
+    needed = plan.versions | {version.number for version in aspired.versions}
+    versions = tuple(version for version in aspired.known if version.number in needed)
+    return replace(aspired, versions=versions, traffic=plan)
 
 
 def alone(version: Version, label: str) -> Aspired:
