@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 class Applied:
     """What a server has of one model now: the version that answers by default (0: none), all that are loaded, the release and step whose
     split it follows ("" for none). `problem` says why the wanted default, or an arm of the release, is not there yet; "" where all are.
+    `has_failed` says that this is no matter of waiting: it could not be loaded, and will be tried again later only.
     """
 
     default: int = 0
@@ -17,6 +18,7 @@ class Applied:
     release: str = ""
     step: int = 0
     problem: str = ""
+    has_failed: bool = False
 
 
 @dataclass(frozen=True)
