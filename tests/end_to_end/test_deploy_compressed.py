@@ -15,6 +15,7 @@ from fairlead.app.wiring import build_house
 from fairlead.cli.main import run
 from fairlead.core.ledger import Ledger
 from fairlead.core.search import PointStatus, SearchResult
+from fairlead.core.strategy import Need, Strategy
 from fairlead.stores.document import load
 from fairlead.stores.version_files import read_file
 
@@ -56,7 +57,9 @@ def deploy(*more: str) -> int:
 def test_a_promise_on_size_is_kept_by_a_compressed_model_that_is_looked_for(net_here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     original = (net_here / "net.onnx").stat().st_size
     bound = original / 2 / 1e6
-    assert deploy("--require", f"size_mb<={bound}", "--require", "accuracy_drop<=0.02", "--report", "report.html") == 0
+    assert (
+        deploy("--require", f"size_mb<={bound}", "--require", "accuracy_drop<=0.02", "--report", "report.html", "--need", "regulated") == 0
+    )
     said = capsys.readouterr().err
     assert "does not keep the promise" in said
     house = build_house()
@@ -71,6 +74,11 @@ def test_a_promise_on_size_is_kept_by_a_compressed_model_that_is_looked_for(net_
     ledger = load(read_file(view.version, "ledger.json", house.blobs), Ledger)
     assert view.verdict.candidate in ledger.feasible
     assert "as-converted" in {entry.candidate for entry in ledger.entries}
+    strategy = load(read_file(view.version, "strategy.json", house.blobs), Strategy)
+    assert (strategy.needs, strategy.security.is_approver_required) == ((Need.REGULATED,), True)
+    kept = {entry.name: entry.digest for entry in view.version.manifest.files}
+    converted = next(step for step in reversed(view.lineage.steps) if step.room == "convert")
+    assert kept["twin.onnx"] == converted.output_digest != view.verdict.model_digest
     page = (net_here / "report.html").read_text(encoding="utf-8")
     assert "What was tried to make it smaller and faster" in page
     assert "Why not the others?" in page
@@ -87,6 +95,8 @@ def test_without_a_search_the_smallest_relaxation_is_said_and_typing_it_works(ne
     relaxed = said.partition("--require '")[2].partition("'")[0]
     assert relaxed.startswith("size_mb<=0.0")
     assert deploy("--require", relaxed, "--require", "accuracy_drop<=0.02", "--budget", "0", "--require", "p99_ms<=10000") == 0
+    view = show("net", build_house())
+    assert {"twin.onnx", "strategy.json"}.isdisjoint({entry.name for entry in view.version.manifest.files})
 
 
 def test_rows_to_train_on_that_also_prove_are_refused(net_here: Path, capsys: pytest.CaptureFixture[str]) -> None:

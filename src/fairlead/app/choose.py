@@ -42,12 +42,15 @@ class Wish:
 
 @dataclass(frozen=True)
 class Chosen:
-    """The proof, the plan with what became of it, why the others were not taken, and the search where there was one."""
+    """The proof, the plan with what became of it, why the others were not taken, and the search where there was one. `compressed` is the
+    ONNX file that passes of a search made of the converted one, whatever form of it was proven.
+    """
 
     proof: Proof
     plan: Plan
     ledger: Ledger
     search: SearchResult | None = None
+    compressed: Path | None = None
 
 
 def choose(trial: Trial, wish: Wish, house: House, folder: Path, progress: Progress) -> Chosen:
@@ -80,4 +83,5 @@ def _searched(trial: Trial, wish: Wish, budget_s: float, house: House, folder: P
     folder.mkdir(parents=True, exist_ok=True)
     options = SearchOptions(budget_s=budget_s, objective=wish.objective, training=wish.training, is_resumed=True)
     found = search(trial, options, house, folder, progress)
-    return Chosen(found.proof, found.plan, found.ledger, found.result)
+    compressed, _ = found.made.get(found.proof.candidate.passes, (None, ()))
+    return Chosen(found.proof, found.plan, found.ledger, found.result, compressed)

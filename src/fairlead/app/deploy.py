@@ -18,6 +18,7 @@ from fairlead.app.intake import Intake, check_quality_has_data, take_in, take_tr
 from fairlead.app.lineup import Trial
 from fairlead.app.mlflow_source import is_mlflow_uri, suggested_name
 from fairlead.app.prove import Proof
+from fairlead.app.strategy_wish import StrategyWish
 from fairlead.app.wiring import House
 from fairlead.app.workspace import workspace
 from fairlead.core.artifact import Artifact, SourceOptions
@@ -28,6 +29,7 @@ from fairlead.core.plan import Plan
 from fairlead.core.ports import Progress
 from fairlead.core.requirement import Requirement
 from fairlead.core.search import Objective, SearchResult
+from fairlead.core.strategy import Strategy
 from fairlead.core.target import Target
 from fairlead.core.verdict import Verdict
 from fairlead.core.version import PRODUCTION, Version, check_name
@@ -50,7 +52,8 @@ class DeployRequest:
 
     `report` is where a copy of the HTML report goes, also when the verdict is red. `command` is kept with the evidence. `options` say what
     the model's file does not say itself. `engine` is the only engine wanted; "" takes the one that is measured to be fastest. `train` (rows
-    with answers), `budget_s` and `objective` ask for a search for a compressed model; a budget of 0 forbids it.
+    with answers), `budget_s` and `objective` ask for a search for a compressed model; a budget of 0 forbids it. `wish` says how it is to be
+    led into production: the strategy that follows is kept with the version.
     """
 
     model: Path
@@ -69,6 +72,7 @@ class DeployRequest:
     train: Path | None = None
     budget_s: float | None = None
     objective: Objective | None = None
+    wish: StrategyWish = field(default_factory=StrategyWish)
 
     @property
     def intake(self) -> Intake:
@@ -94,20 +98,23 @@ def deploy(request: DeployRequest, house: House, progress: Progress) -> Deployed
     metrics = load_metrics(request.requirements)
     check_quality_has_data(request.intake)
     engines = _engines(request, house)
+    strategy = request.wish.decide(request.requirements)
     expected = house.records.aliases(request.name).get(request.alias, 0)
     with workspace(house) as folder:
         # 2. Take in the model and the rows.
         artifact, rows = take_in(request.intake, house, folder, progress)
         # 3. Plan and convert.
-        strategy = _plan(request, artifact, progress)
+        tried = _plan(request, artifact, strategy, progress)
         conversion = to_onnx(artifact, house, folder, progress)
         # 4. Make candidates and prove them, until one keeps every requirement.
-        trial = Trial(artifact, conversion, rows, strategy, metrics, command=request.command, engines=engines)
-        wish = Wish(take_training(request.train, request.intake, artifact), request.budget_s, request.objective)
-        chosen = choose(trial, wish, house, folder, progress)
+        trial = Trial(artifact, conversion, rows, tried, metrics, command=request.command, engines=engines)
+        asked = Wish(take_training(request.train, request.intake, artifact), request.budget_s, request.objective)
+        chosen = choose(trial, asked, house, folder, progress)
         proof = chosen.proof
         # 5. Register the proven one with its evidence, or say what failed.
-        evidence = Evidence(request.name, artifact, conversion, rows, chosen.plan, proof, chosen.search, chosen.ledger)
+        evidence = Evidence(
+            request.name, artifact, conversion, rows, chosen.plan, proof, chosen.search, chosen.ledger, strategy, chosen.compressed
+        )
         files = write_evidence(evidence, folder / "evidence")
         _copy_report(files["report.html"], request.report)
         if not proof.verdict.is_green:
@@ -153,12 +160,15 @@ def _engines(request: DeployRequest, house: House) -> tuple[str, ...]:
     return wanted
 
 
-def _plan(request: DeployRequest, artifact: Artifact, progress: Progress) -> Plan:
+def _plan(request: DeployRequest, artifact: Artifact, strategy: Strategy | None, progress: Progress) -> Plan:
     progress.step("plan")
-    strategy = plan(artifact.facts, artifact.form, request.requirements, request.target)
-    count = f"{len(strategy.candidates)} candidates; the fastest that keeps the promise is taken"
-    progress.done("\n".join([count, *(f"{candidate.name}: {candidate.reason}" for candidate in strategy.candidates)]))
-    return strategy
+    found = plan(artifact.facts, artifact.form, request.requirements, request.target)
+    lines = [f"{len(found.candidates)} candidates; the fastest that keeps the promise is taken"]
+    lines += [f"{candidate.name}: {candidate.reason}" for candidate in found.candidates]
+    if strategy is not None:
+        lines += [f"strategy: {strategy.rollout.kind.value}, because of {strategy.reasons['rollout.kind'].origin}", *strategy.notes]
+    progress.done("\n".join(lines))
+    return found
 
 
 def _copy_report(source: Path, destination: Path | None) -> None:

@@ -15,17 +15,23 @@ from fairlead.core.conversion import MAIN_FILE, Conversion, RuntimeForm
 from fairlead.core.dataset import Dataset
 from fairlead.core.ledger import Ledger
 from fairlead.core.lineage import Lineage, Step
-from fairlead.core.plan import Plan
+from fairlead.core.plan import Candidate, Plan
 from fairlead.core.search import SearchResult
+from fairlead.core.strategy import Strategy
 from fairlead.explain.stage import write_card
+from fairlead.optimize.catalog import PassKind, traits_of
 from fairlead.stores.document import dump
 from fairlead.stores.golden_rows import write_golden
 from fairlead.verify.report import Report, write_report
 
+TWIN = "twin.onnx"  # the uncompressed original of a lossy model, in canonical ONNX: some requests may be answered by both
+
 
 @dataclass(frozen=True)
 class Evidence:
-    """All that one deployment knows; `search` and `ledger` say what else was tried and why it was not taken."""
+    """All that one deployment knows; `search` and `ledger` say what else was tried and why it was not taken, `strategy` how it is to be led
+    into production, where anything was said. `compressed` is the ONNX file that passes of a search made, None for the converted one.
+    """
 
     name: str
     artifact: Artifact
@@ -35,6 +41,8 @@ class Evidence:
     proof: Proof
     search: SearchResult | None = None
     ledger: Ledger | None = None
+    strategy: Strategy | None = None
+    compressed: Path | None = None
 
     @property
     def lineage(self) -> Lineage:
@@ -52,17 +60,23 @@ class Evidence:
 
 
 def _models(evidence: Evidence, folder: Path) -> dict[str, Path]:
-    """Copy the proven model's files, the ONNX file that they were made of (for export), and what came with the model; name -> path."""
+    """Copy the proven model's files, the ONNX file that they were made of (for export), its twin, and what came with the model."""
     sources = dict(evidence.proof.model.files)
     conversion = evidence.conversion
     if conversion.form is RuntimeForm.ONNX:
-        sources.setdefault(MAIN_FILE[RuntimeForm.ONNX], conversion.path)
+        sources.setdefault(MAIN_FILE[RuntimeForm.ONNX], evidence.compressed or conversion.path)
+        if _is_lossy(evidence.proof.candidate):
+            sources[TWIN] = conversion.path
     for name, path in evidence.artifact.attachments.items():
         sources.setdefault(name, path)
     copies = {name: folder / name for name in sources}
     for name, path in sources.items():
         shutil.copyfile(path, copies[name])
     return copies
+
+
+def _is_lossy(candidate: Candidate) -> bool:
+    return any(traits_of(use.name).kind is PassKind.LOSSY for use in candidate.uses)
 
 
 def write_evidence(evidence: Evidence, folder: Path) -> dict[str, Path]:
@@ -77,7 +91,8 @@ def write_evidence(evidence: Evidence, folder: Path) -> dict[str, Path]:
         "plan.json": evidence.plan,
         "lineage.json": evidence.lineage,
     }
-    documents |= {name: value for name, value in (("search.json", evidence.search), ("ledger.json", evidence.ledger)) if value is not None}
+    told = {"search.json": evidence.search, "ledger.json": evidence.ledger, "strategy.json": evidence.strategy}
+    documents |= {name: value for name, value in told.items() if value is not None}
     for name, value in documents.items():
         files[name] = folder / name
         files[name].write_bytes(dump(value))

@@ -17,7 +17,7 @@ from fairlead.app.hardware_file import own_catalogue, read_catalogue
 from fairlead.app.intake import Intake, check_quality_has_data, take_in, take_training, to_onnx
 from fairlead.app.lineup import Trial, usable
 from fairlead.app.plan_measure import Look, Subject, look_at
-from fairlead.app.presets import preset_of
+from fairlead.app.strategy_wish import StrategyWish
 from fairlead.app.wiring import House
 from fairlead.app.workspace import workspace
 from fairlead.core.artifact import Artifact
@@ -43,7 +43,7 @@ from fairlead.plan.hardware import HardwareJob, choose
 from fairlead.plan.outlooks import AsConverted, outlooks_of
 from fairlead.plan.promise import Known, outlook_of
 from fairlead.plan.stage import plan
-from fairlead.plan.strategy import StrategyJob, decide_strategy
+from fairlead.plan.strategy import decide_strategy
 
 _SERVER_BYTES = 200_000_000  # a server process that holds no model, about
 _COPIES = 2  # a runtime holds the file and what it makes of it while it loads
@@ -117,9 +117,7 @@ def plan_model(request: PlanRequest, house: House, progress: Progress) -> Planne
     check_quality_has_data(request.intake)
     _check_training(request)
     catalogue = read_catalogue(request.catalogue) if request.catalogue else own_catalogue()
-    preset = preset_of(request.scenario) if request.scenario else None
-    allows_loss = any(item.is_loss_bound for item in requirements)
-    strategy_job = StrategyJob(preset, request.needs, requirements, None, request.load.rate_rps, request.overrides, allows_loss)
+    strategy_job = StrategyWish(request.scenario, request.needs, request.load.rate_rps, request.overrides).job(requirements)
     first = decide_strategy(strategy_job)
     with workspace(house) as folder:
         # 2. Take in the model and the rows, and convert: facts are counted in the graph.
@@ -135,7 +133,7 @@ def plan_model(request: PlanRequest, house: House, progress: Progress) -> Planne
             progress.done(f"{len(look.profile.points)} sizes of call on {look.profile.engine}")
         # 4. Decide.
         machine = describe_machine()
-        is_compressible = allows_loss and facts is not None  # every pass takes ONNX
+        is_compressible = strategy_job.is_lossy_allowed and facts is not None  # every pass takes ONNX
         size_bytes = conversion.path.stat().st_size
         values = {"size_mb": size_bytes / 1e6, **(look.values if look else {})}
         known = Known(values, look.ceilings.call_ms if look else 0.0, is_compressible)

@@ -13,10 +13,12 @@ from fairlead.app.deploy import DeployRequest, name_from
 from fairlead.app.mlflow_source import is_mlflow_uri
 from fairlead.app.source_options import parse_options
 from fairlead.app.spec import Spec, read_spec
+from fairlead.app.strategy_wish import StrategyWish
 from fairlead.core.artifact import SourceOptions
 from fairlead.core.interface import Task
 from fairlead.core.requirement import METRICS, MetricKind, Requirement, parse_requirements
 from fairlead.core.search import Objective
+from fairlead.core.strategy import Need, Scenario
 from fairlead.core.target import Target
 from fairlead.core.version import PRODUCTION
 from fairlead.errors import SpecError
@@ -49,6 +51,9 @@ class Flags:
     train: Path | None = None
     budget: float | None = None
     objective: str | None = None
+    scenario: str | None = None
+    need: tuple[str, ...] = ()
+    rate: float | None = None
 
 
 def find_spec(given: Path | None, *, is_needed: bool) -> tuple[Spec, Path]:
@@ -86,6 +91,17 @@ def build_request(flags: Flags, *, command: str = "deploy") -> DeployRequest:
         train=flags.train or (folder / spec.train if spec.train else None),
         budget_s=flags.budget,
         objective=Objective(flags.objective) if flags.objective else None,
+        wish=_wish(flags, spec),
+    )
+
+
+def _wish(flags: Flags, spec: Spec) -> StrategyWish:
+    rate_rps = flags.rate or (spec.load.rate_rps if spec.load is not None else 0.0)
+    return StrategyWish(
+        Scenario(flags.scenario) if flags.scenario else spec.scenario,
+        tuple(map(Need, flags.need)) or tuple(spec.needs),
+        rate_rps,
+        spec.strategy.overrides(),
     )
 
 

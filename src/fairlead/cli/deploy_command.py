@@ -15,6 +15,7 @@ from fairlead.app.wiring import House, build_house
 from fairlead.cli.printing import Duration, StepProgress, check_mark, emit_json, home_option, json_option, source_options, table
 from fairlead.core.interface import Task
 from fairlead.core.search import Objective
+from fairlead.core.strategy import Need, Scenario
 from fairlead.core.verdict import Verdict
 
 
@@ -32,6 +33,11 @@ from fairlead.core.verdict import Verdict
 @click.option("--train", type=click.Path(path_type=Path), help="Rows with right answers that passes may train on; none of --data's.")
 @click.option("--budget", type=Duration(), help="Time for finding a compressed model: 90s, 10m; 0: do not look for one.")
 @click.option("--objective", type=click.Choice([one.value for one in Objective]), help="What a compressed model should have little of.")
+@click.option(
+    "--scenario", type=click.Choice([item.value for item in Scenario]), help="A trade whose usual needs are taken; see fairlead plan."
+)
+@click.option("--need", multiple=True, type=click.Choice([item.value for item in Need]), help="What is true of it. Repeat for more.")
+@click.option("--rate", type=click.FloatRange(0, min_open=True), help="Requests per second that have to be carried.")
 @click.option("--alias", help="Alias to point at the new version.  [default: production]")
 @click.option("--report", type=click.Path(path_type=Path), help="Also write the HTML report here, green or red.")
 @click.option("--serve", "stays", is_flag=True, help="Stay and serve it.")

@@ -8,6 +8,7 @@ import pytest
 
 from fairlead.app.deploy import name_from
 from fairlead.app.requests import Flags, build_request
+from fairlead.core.strategy import Need, RolloutKind, Scenario
 from fairlead.errors import SpecError
 
 
@@ -86,3 +87,14 @@ def test_a_model_without_a_name_is_called_like_its_file(path: str, name: str) ->
 def test_a_file_name_that_gives_no_name_asks_for_one() -> None:
     with pytest.raises(SpecError, match="--name"):
         name_from(Path("数字.h5"))
+
+
+def test_scenario_needs_and_load_of_the_file_make_a_strategy_and_flags_win(folder: Path) -> None:
+    spec = write_spec(folder)
+    assert not build_request(Flags(spec=spec)).wish.is_stated
+    spec.write_text(spec.read_text() + "scenario: finance\nload: {rate_rps: 50}\nstrategy: {rollout: {kind: canary}}\n")
+    wish = build_request(Flags(spec=spec)).wish
+    assert (wish.scenario, wish.needs, wish.rate_rps, wish.overrides) == (Scenario.FINANCE, (), 50, {"rollout.kind": RolloutKind.CANARY})
+    strategy = build_request(Flags(spec=spec, need=("edge",), rate=9.0, scenario="logistics")).wish.decide(())
+    assert strategy is not None
+    assert (strategy.scenario, Need.EDGE in strategy.needs) == (Scenario.LOGISTICS, True)
