@@ -17,6 +17,7 @@ from raw_http import PAIR, OneModel, ask, connect, post, read_reply
 
 from fairlead.core.ports import LoadedModel
 from fairlead.serve.batching import BatchPolicy
+from fairlead.serve.call_limit import parse_limits
 from fairlead.serve.http.limits import HttpLimits
 from fairlead.serve.server import ServeJob, ServerThread
 
@@ -29,13 +30,20 @@ class Model:
     def __init__(self, *, gate: threading.Event | None = None, is_mixing: bool = False) -> None:
         self.gate, self.is_mixing = gate, is_mixing
         self.batches: list[int] = []
+        self.running = self.most_running = 0
+        self._counting = threading.Lock()
 
     def run(self, inputs, _outputs=()):
         x = inputs["x"]
         self.batches.append(len(x))
+        with self._counting:
+            self.running += 1
+            self.most_running = max(self.most_running, self.running)
         if self.gate is not None:
             self.gate.wait(30)
         time.sleep(float(x[:, 1].max()))
+        with self._counting:
+            self.running -= 1
         return {"y": x[::-1].copy() if self.is_mixing else x.copy()}
 
     def close(self) -> None:
@@ -218,6 +226,25 @@ def test_an_overloaded_server_answers_what_it_can_refuses_the_rest_early_and_rec
     assert refused[len(refused) // 2] < seconds * places  # sooner than it could have been answered
     assert accepted[len(accepted) // 2] < 10 * seconds * places
     assert recovery_s < 2 + 8  # 2 s on an idle machine
+
+
+async def most_at_once(server, model: Model, count: int) -> int:
+    """How many calls were under way at once while that many clients asked."""
+    clients = [await Client.open(server) for _ in range(count)]
+    answers = await asyncio.gather(*(client.ask(request(number, 0.01)) for number, client in enumerate(clients)))
+    assert [numbers(body)[0] for _, _, body in answers] == list(range(count))
+    for client in clients:
+        await client.close()
+    return model.most_running
+
+
+@pytest.mark.parametrize(("limits", "most"), [("", 4), ("3", 3), ("1", 1), ("4, m=2", 2), ("other=1", 4)])
+def test_of_a_model_s_calls_exactly_as_many_are_under_way_at_once_as_may_be(limits, most) -> None:
+    model = Model()
+    job = ServeJob(Registry(model, is_slow=True), port=0, thread_count=4, queue_limit=40, concurrency=parse_limits(limits))
+    with ServerThread(job) as server:
+        assert asyncio.run(most_at_once(server, model, 32)) == most
+        assert is_idle(server)
 
 
 # R18: too late.

@@ -128,6 +128,7 @@ def _job(
         metrics=observers.metrics,
         on_listening=observers.announced(on_listening),
         report=observers.log.say,
+        on_refused=observers.log.refused,
         software_version=__version__,
     )
 

@@ -1,8 +1,8 @@
 """The server's log: sentences for people or JSON for machines, about the server and about requests that failed or were slow.
 
-Takes sentences and observations; gives lines to `write`, in a thread of its own, and makes nobody wait for it (see `pipe`). A line is one
-line whatever a client sent: control characters are escaped. It holds no bodies, no tensors and no headers. So many failed and slow requests
-a second are told one by one, the others counted.
+Takes sentences, observations and refusals; gives lines to `write`, in a thread of its own, and makes nobody wait for it (see `pipe`). A
+line is one line whatever a client sent: control characters are escaped. It holds no bodies, no tensors and no headers. So many requests a
+second that failed or were slow are told one by one, and as many that were refused; the others are counted.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,13 +17,18 @@ from typing import TypeAlias
 
 from fairlead.core.observation import Observation
 from fairlead.core.ports import Clock
+from fairlead.core.refusal import Refusal
 from fairlead.monitor.pipe import Pipe
+from fairlead.monitor.ration import Ration
 from fairlead.monitor.trace_parent import read_parent
 
 _CAPACITY = 4096  # lines that wait at most
 _LINE_CHARACTERS = 8192
 _CLOSE_S = 1.0
-_REQUESTS_PER_S = 20  # failed and slow ones that get a line each
+_REQUESTS_PER_S = 20  # that get a line each
+_ASKED_CHARACTERS = 256
+# What a transport refuses as its caller's mistake comes with its sentence, as a Refusal; what a call in this process gets wrong does not.
+_REFUSED_CODES = frozenset({"bad_input", "bad_data", "bad_request", "too_large", "unsupported", "not_found", "conflict"})
 # C0, DEL and C1 controls, line and paragraph separators, and what turns the direction of text around.
 _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 Field: TypeAlias = str | int | float
@@ -47,9 +51,7 @@ class EventLog:
     def __init__(self, job: LogJob) -> None:
         self._job = job
         self.pipe: Pipe[str] = Pipe("log", self._send, capacity=_CAPACITY, group=64)
-        self._second = 0  # the one that `_told` counts
-        self._told = 0
-        self._untold: Counter[str] = Counter()
+        self._failed, self._refused = (Ration(_REQUESTS_PER_S, self._say_untold) for _ in range(2))
 
     def say(self, sentence: str) -> None:
         """Log a sentence about the server; lines behind the first are a trace."""
@@ -67,31 +69,42 @@ class EventLog:
         slow_ms = self._job.slow_ms or float("inf")
         lines = []
         for item in observations:
-            if item.error_code or item.queue_ms + item.compute_ms >= slow_ms:
-                if int(item.at) != self._second:
-                    lines += self._untold_line(item.at)
-                    self._second, self._told = int(item.at), 0
-                self._told += 1
-                if self._told <= _REQUESTS_PER_S:
-                    lines.append(self._request_line(item))
-                else:
-                    self._untold[item.error_code or "slow"] += 1
+            if not item.error_code and item.queue_ms + item.compute_ms < slow_ms:
+                continue
+            if item.transport and item.error_code in _REFUSED_CODES:
+                continue
+            if self._failed.allows(item.error_code or "slow", item.at):
+                lines.append(self._request_line(item))
         if lines:
             self.pipe.put(lines)
 
+    def refused(self, refusal: Refusal) -> None:
+        """Log a request that was its caller's mistake; may be called from any thread."""
+        at = self._job.clock()
+        if not (self._job.is_access_logged or self._refused.allows(refusal.status, at)):
+            return
+        asked = refusal.asked[:_ASKED_CHARACTERS]
+        who = f"Request {refusal.request_id}" if refusal.request_id else "A request"
+        fields: dict[str, Field] = {
+            "request_id": refusal.request_id,
+            "transport": refusal.transport,
+            "asked": asked,
+            "status": refusal.status,
+            "reason": refusal.sentence,
+        }
+        sentence = f"{who} refused: {refusal.status} for {asked or 'what it began with'}: {' '.join(refusal.sentence.split())}"
+        self.pipe.put([self._line("request_refused", sentence, fields, "warning", at)])
+
     def close(self) -> None:
         """Write what waits, as far as that is possible within a second."""
-        if self._untold:
-            self.pipe.put(self._untold_line(self._job.clock()))
+        for ration in (self._failed, self._refused):
+            ration.close(self._job.clock())
         self.pipe.close(_CLOSE_S)
 
-    def _untold_line(self, at: float) -> list[str]:
-        if not self._untold:
-            return []
-        counts = ", ".join(f"{count} {code}" for code, count in self._untold.most_common())
-        fields = dict(self._untold)
-        self._untold.clear()
-        return [self._line("requests_untold", f"More requests like these, not told one by one: {counts}.", fields, "warning", at)]
+    def _say_untold(self, counts: Mapping[str, int], at: float) -> None:
+        told = ", ".join(f"{count} {code}" for code, count in counts.items())
+        line = self._line("requests_untold", f"More requests like these, not told one by one: {told}.", counts, "warning", at)
+        self.pipe.put([line])
 
     def _request_line(self, item: Observation) -> str:
         spent_ms = item.queue_ms + item.compute_ms

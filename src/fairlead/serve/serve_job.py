@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from fairlead.core.ports import ObservationSink, VersionSource
+from fairlead.core.refusal import Refusal, unheard
 from fairlead.core.version import PRODUCTION
 from fairlead.serve.batching import BatchPolicy
 from fairlead.serve.call_limit import ConcurrencyLimits
@@ -41,7 +42,8 @@ class ServeJob:
     Versions run in `worker_count` processes each (0: in this one); one that takes longer than `call_limit_s` for a call counts as hung
     (0: what is learned from the golden requests).
 
-    `on_listening` is told the URL once, `report` every sentence for the log. `software_version` is what server metadata says.
+    `on_listening` is told the URL once, `report` every sentence for the log, `on_refused` of callers' mistakes. `software_version` is what
+    server metadata says.
     """
 
     source: VersionSource
@@ -72,4 +74,5 @@ class ServeJob:
     metrics: MetricsSource | None = None
     on_listening: Callable[[str], None] = _silent
     report: Callable[[str], None] = _silent
+    on_refused: Callable[[Refusal], None] = unheard
     software_version: str = ""

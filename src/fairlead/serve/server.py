@@ -115,7 +115,7 @@ class Server:
     async def start(self) -> None:
         """Listen, say so, and begin to load what is wanted. A port that is taken is found out before anything is loaded."""
         loop = asyncio.get_running_loop()
-        gate = Gate(self.api.handle, self._job.limits, loop, self.api.direct.begin)
+        gate = Gate(self.api.handle, self._job.limits, loop, self.api.direct.begin, self._job.on_refused)
         self._gate = gate
         try:
             self._listener = await loop.create_server(gate.connect, self._job.host, self._job.port, backlog=_BACKLOG)
@@ -171,6 +171,7 @@ class Server:
             self.api.extensions,
             self.why_not_ready,
             is_stopping=lambda: self._is_draining,
+            refused=job.on_refused,
         )
 
 

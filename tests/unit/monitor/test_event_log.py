@@ -6,6 +6,7 @@ import time
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fairlead.core.refusal import Refusal
 from fairlead.monitor.event_log import EventLog, LogJob
 
 
@@ -125,3 +126,51 @@ def test_a_closed_pipe_costs_lines_and_nothing_else() -> None:
     log.close()
     os.close(writer)
     assert (log.pipe.sent_count, log.pipe.dropped_count) == (0, 2)
+
+
+MISTAKE = Refusal("abc", "http", "POST /v2/models/m/infer", "400", "Input 'x' has shape [1].\n\x1b[31m")
+
+
+def test_a_request_that_was_refused_is_logged_with_what_its_caller_was_told() -> None:
+    (line,) = logged(lambda log: log.refused(MISTAKE))
+    assert line == "Request abc refused: 400 for POST /v2/models/m/infer: Input 'x' has shape [1]. \\x1b[31m"
+    (line,) = logged(lambda log: log.refused(MISTAKE), is_json=True)
+    assert {**json.loads(line), "time": "", "message": ""} == {
+        "time": "",
+        "message": "",
+        "level": "warning",
+        "event": "request_refused",
+        "request_id": "abc",
+        "transport": "http",
+        "asked": "POST /v2/models/m/infer",
+        "status": "400",
+        "reason": "Input 'x' has shape [1].\n\x1b[31m",
+    }
+
+
+def test_what_never_was_a_whole_request_is_logged_too_and_no_line_is_longer_than_it_may_be() -> None:
+    (line,) = logged(lambda log: log.refused(Refusal("", "http", "", "400", "This is not a well-formed HTTP/1.1 request.")))
+    assert line == "A request refused: 400 for what it began with: This is not a well-formed HTTP/1.1 request."
+    (line,) = logged(lambda log: log.refused(MISTAKE._replace(asked="/" * 10**6)))
+    assert len(line) < 500
+
+
+def test_a_caller_s_mistake_over_a_transport_is_told_once_and_one_in_this_process_too(monitor) -> None:
+    wrong = monitor.seen(error_code="bad_request", transport="http")
+    assert logged(lambda log: log.take([wrong])) == []
+    assert len(logged(lambda log: log.take([wrong._replace(transport="")]))) == 1
+    assert len(logged(lambda log: log.take([wrong._replace(error_code="overloaded")]))) == 1
+
+
+def test_a_flood_of_mistakes_is_told_by_twenty_and_a_count_and_leaves_room_for_what_failed_here(monitor) -> None:
+    def flood(log) -> None:
+        for _ in range(1000):
+            log.refused(MISTAKE)
+        log.refused(MISTAKE._replace(status="404"))
+        log.take([monitor.seen(error_code="internal")])
+
+    lines = logged(flood)
+    assert len(lines) == 22
+    assert "internal" in lines[20]
+    assert lines[21] == "More requests like these, not told one by one: 980 400, 1 404."
+    assert len(logged(flood, is_access_logged=True)) == 1002

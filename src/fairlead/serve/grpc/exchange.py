@@ -209,7 +209,7 @@ class Exchange:
     # Ends.
 
     def _fail(self, stream: Stream, failure: Failure, request_id: str) -> None:
-        self._gate.code_counts[failure.code] += 1
+        self._gate.failed(failure, stream.head.path, request_id)
         ending = trailers(failure)
         if failure.code is Code.UNIMPLEMENTED:
             ending += _ENCODINGS

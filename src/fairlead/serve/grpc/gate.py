@@ -10,26 +10,33 @@ import asyncio
 import traceback
 from collections.abc import AsyncIterator, Callable, Mapping
 
+from fairlead.core.refusal import Refusal, unheard
 from fairlead.errors import FairleadError, UnavailableError
 from fairlead.serve.grpc.calls import Call, Message, Method
 from fairlead.serve.grpc.connection import Connection
 from fairlead.serve.grpc.limits import GrpcLimits
-from fairlead.serve.grpc.status import Code, Failure, failure_of
+from fairlead.serve.grpc.status import CALLERS, Code, Failure, failure_of
 from fairlead.serve.http.body import decompress
 from fairlead.serve.peers import Peers
 
 
 class Gate(Peers[Connection]):
-    """`methods` by path; `report` is told of mistakes of ours."""
+    """`methods` by path; `report` is told of mistakes of ours, `refused` of callers'."""
 
     def __init__(
-        self, methods: Mapping[bytes, Method], limits: GrpcLimits, loop: asyncio.AbstractEventLoop, report: Callable[[str], None]
+        self,
+        methods: Mapping[bytes, Method],
+        limits: GrpcLimits,
+        loop: asyncio.AbstractEventLoop,
+        report: Callable[[str], None],
+        refused: Callable[[Refusal], None] = unheard,
     ) -> None:
         super().__init__(loop, max(limits.buffered_bytes, limits.message_bytes))
         self.methods = methods
         self.limits = limits
         self.code_counts = [0] * 17  # calls that were answered, by code, for metrics
         self._report = report
+        self._refused = refused
         self.sweep()
 
     def connect(self) -> Connection:
@@ -66,6 +73,12 @@ class Gate(Peers[Connection]):
             yield failure_of(UnavailableError("The server is stopping."))
         except Exception as error:  # noqa: BLE001 - as above
             yield self._failure(call, error)
+
+    def failed(self, failure: Failure, path: bytes, request_id: str) -> None:
+        """Count a call that failed, and tell of its caller's mistake."""
+        self.code_counts[failure.code] += 1
+        if failure.code in CALLERS:
+            self._refused(Refusal(request_id, "grpc", path.decode("latin-1"), failure.code.name, failure.text))
 
     def _failure(self, call: Call, error: Exception) -> Failure:
         failure = failure_of(error)

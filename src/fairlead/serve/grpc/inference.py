@@ -6,19 +6,20 @@ Typed and raw contents give equal answers; an answer is raw where the request wa
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
 from fairlead.core.dtype import DType
 from fairlead.core.interface import Array, Interface, TensorSpec, shorten
+from fairlead.core.refusal import Refusal, unheard
 from fairlead.errors import FairleadError, RequestError
 from fairlead.serve.data_plane import DataPlane, InferRequest, InferResponse
 from fairlead.serve.grpc.calls import Call
 from fairlead.serve.grpc.limits import GrpcLimits
 from fairlead.serve.grpc.schema import MESSAGES
-from fairlead.serve.grpc.status import Code, failure_of
+from fairlead.serve.grpc.status import CALLERS, Code, failure_of
 from fairlead.serve.grpc.tensors import has_typed_form, read_typed, type_name, write_typed
 from fairlead.serve.grpc.wire import broken, check_fields, element, field, varint
 from fairlead.serve.http.v2 import parse_version
@@ -33,11 +34,12 @@ _SUBMESSAGES = frozenset({4, 5, 6})  # parameters, inputs, outputs
 
 
 class Inference:
-    """Answers inference calls; `report` is told of mistakes of ours in streams, where they do not end the call."""
+    """Answers inference calls; `refused` is told of callers' mistakes in streams, where they do not end the call."""
 
-    def __init__(self, plane: DataPlane, limits: GrpcLimits) -> None:
+    def __init__(self, plane: DataPlane, limits: GrpcLimits, refused: Callable[[Refusal], None] = unheard) -> None:
         self._plane = plane
         self._limits = limits
+        self._refused = refused
         self._heads: dict[tuple[str, str, tuple[int, ...]], bytes] = {}
 
     async def infer(self, call: Call, content: bytes) -> bytes:
@@ -73,6 +75,8 @@ class Inference:
             failure = failure_of(error)
             if failure.code is Code.INTERNAL:
                 raise
+            if failure.code in CALLERS:
+                self._refused(Refusal(call.request_id, "grpc", call.method.path, failure.code.name, failure.text))
             return field(1, failure.text.encode())
 
     def _decode(self, content: bytes) -> Any:

@@ -21,7 +21,7 @@ class GrpcPort:
 
     def __init__(self, job: ServiceJob, report: Callable[[str], None]) -> None:
         self._limits = job.limits
-        self._report = report
+        self._report, self._refused = report, job.refused
         self._gate: Gate | None = None
         self._listener: asyncio.Server | None = None
         self.service = Service(job)
@@ -40,7 +40,7 @@ class GrpcPort:
     async def start(self, host: str, port: int) -> None:
         """Listen; `address` says where then, as gRPC clients write it: host:port."""
         loop = asyncio.get_running_loop()
-        gate = Gate(self.service.methods, self._limits, loop, self._report)
+        gate = Gate(self.service.methods, self._limits, loop, self._report, self._refused)
         try:
             self._listener = await loop.create_server(gate.connect, host, port, backlog=_BACKLOG)
         except OSError:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fairlead.core.interface import TensorSpec, shorten
+from fairlead.core.refusal import Refusal, unheard
 from fairlead.errors import FairleadError, NotFoundError
 from fairlead.serve.data_plane import DataPlane
 from fairlead.serve.grpc.calls import Answer, Call, Kind, Method
@@ -31,7 +32,7 @@ _WATCH_S = 0.25  # how often a watched health is looked at
 @dataclass(frozen=True)
 class ServiceJob:
     """What the service is made of. `why_not_ready` gives "" while the server is ready; `version` and `extensions` are what server
-    metadata says.
+    metadata says; `refused` is told of callers' mistakes.
     """
 
     plane: DataPlane
@@ -41,6 +42,7 @@ class ServiceJob:
     extensions: Sequence[str]
     why_not_ready: Callable[[], str]
     is_stopping: Callable[[], bool]
+    refused: Callable[[Refusal], None] = unheard
 
 
 class Service:
@@ -49,7 +51,7 @@ class Service:
     def __init__(self, job: ServiceJob) -> None:
         self._job = job
         self._table = job.plane.table
-        inference, small = Inference(job.plane, job.limits), job.limits.control_bytes
+        inference, small = Inference(job.plane, job.limits, job.refused), job.limits.control_bytes
 
         def method(name: str, permission: Permission, answer: Answer) -> Method:
             return Method(f"/{SERVICE}/{name}", permission, answer, limit_bytes=small)

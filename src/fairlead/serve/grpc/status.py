@@ -31,6 +31,11 @@ class Code(enum.IntEnum):
     UNAVAILABLE = 14
 
 
+# A caller's mistakes.
+CALLERS = frozenset(
+    {Code.INVALID_ARGUMENT, Code.NOT_FOUND, Code.PERMISSION_DENIED, Code.RESOURCE_EXHAUSTED, Code.ABORTED, Code.UNIMPLEMENTED}
+)
+
 # The most special class that an error is an instance of decides.
 _CODES: dict[type[errors.FairleadError], Code] = {
     errors.RequestError: Code.INVALID_ARGUMENT,

@@ -339,7 +339,10 @@ class Connection(asyncio.Protocol):
         transport = self._transport
         if transport is None or transport.is_closing():
             return
-        self._gate.status_counts[reply.status] += 1
+        if reply.status < 400:
+            self._gate.status_counts[reply.status] += 1
+        else:
+            self._gate.answered(reply, request)
         head, body = to_bytes(reply, request, date=self._gate.date, is_closing=is_last)
         if len(body) < _GATHER_BYTES:
             transport.write(head + body)

@@ -11,10 +11,11 @@ from collections.abc import Awaitable, Callable
 from email.utils import formatdate
 from typing import Protocol, TypeAlias
 
+from fairlead.core.refusal import Refusal, unheard
 from fairlead.serve.http.connection import Connection
 from fairlead.serve.http.eager import start
 from fairlead.serve.http.limits import HttpLimits
-from fairlead.serve.http.message import HttpRequest, Reply
+from fairlead.serve.http.message import HttpRequest, Reply, error_text
 from fairlead.serve.peers import Peers
 
 Finish: TypeAlias = Callable[[HttpRequest, Reply], None]
@@ -37,7 +38,9 @@ def nothing_direct(request: HttpRequest, finish: Finish) -> None:
 
 
 class Gate(Peers[Connection]):
-    """`handle` answers one request and never raises; `direct` may take one for which that need not be a coroutine."""
+    """`handle` answers one request and never raises; `direct` may take one for which that need not be a coroutine; `refused` is told of
+    callers' mistakes.
+    """
 
     def __init__(
         self,
@@ -45,10 +48,12 @@ class Gate(Peers[Connection]):
         limits: HttpLimits,
         loop: asyncio.AbstractEventLoop,
         direct: Direct = nothing_direct,
+        refused: Callable[[Refusal], None] = unheard,
     ) -> None:
         super().__init__(loop, max(limits.buffered_bytes, limits.body_bytes))
         self._handle = handle
         self._direct = direct
+        self._refused = refused
         self.limits = limits
         self.date = b""
         self.status_counts = [0] * 600  # answers by status, for metrics
@@ -64,6 +69,14 @@ class Gate(Peers[Connection]):
 
     async def _answer(self, request: HttpRequest, finish: Finish) -> None:
         finish(request, await self._handle(request))
+
+    def answered(self, reply: Reply, request: HttpRequest | None) -> None:
+        """Count a reply that is on its way, and tell of its caller's mistake; no `request` where none came whole."""
+        self.status_counts[reply.status] += 1
+        if 400 <= reply.status < 500 or (reply.status >= 500 and request is None):
+            asked = "" if request is None else f"{request.method.decode('ascii')} {request.target.decode('latin-1')}"
+            identity = "" if request is None else request.request_id
+            self._refused(Refusal(identity, "http", asked, str(reply.status), error_text(reply)))
 
     def admit(self, connection: Connection) -> bool:
         """Take a connection in; returns whether there was room for it."""

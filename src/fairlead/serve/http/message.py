@@ -12,6 +12,7 @@ import msgspec
 
 JSON = b"application/json"
 _ENCODER = msgspec.json.Encoder()
+_ERROR = msgspec.json.Decoder(dict[str, str])
 _HEAD = b"%bserver: fairlead\r\ndate: %b\r\ncontent-type: %b\r\ncontent-length: %d\r\n%b\r\n"
 _USUAL_HEAD = b"%bserver: fairlead\r\ndate: %b\r\ncontent-type: %b\r\ncontent-length: %d\r\nx-request-id: %b\r\n\r\n"
 _STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
@@ -55,6 +56,14 @@ def json_reply(value: object, status: int = 200, headers: tuple[bytes, ...] = ()
 def error_reply(status: int, message: str, headers: tuple[bytes, ...] = ()) -> Reply:
     """Return the one form that every error has: {"error": "..."}."""
     return json_reply({"error": message}, status, headers)
+
+
+def error_text(reply: Reply) -> str:
+    """Return what an error reply says; "" for one that says nothing."""
+    try:
+        return _ERROR.decode(reply.body)["error"]
+    except (msgspec.DecodeError, KeyError):
+        return ""
 
 
 def to_bytes(reply: Reply, request: HttpRequest | None, *, date: bytes, is_closing: bool) -> tuple[bytes, bytes]:
