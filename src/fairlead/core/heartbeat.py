@@ -50,6 +50,11 @@ class ServerBeat:
         found = self.applied.get(name)
         return self.sequence >= sequence and (found is None or not found.problem)
 
+    def has_failed(self, name: str, sequence: int) -> bool:
+        """Whether the server looked at what the registry wanted of the model at `sequence`, and could not load it."""
+        found = self.applied.get(name)
+        return self.sequence >= sequence and found is not None and found.has_failed
+
     def in_use(self) -> tuple[str, ...]:
         """Return every version that it has loaded: `digits:3`."""
         return tuple(f"{name}:{number}" for name, applied in sorted(self.applied.items()) for number in applied.versions)
