@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import hypothesis
 import pytest
 
+sys.path.append(str(Path(__file__).parent))  # the fakes of ports: memory_records.py
 os.environ.setdefault("KERAS_BACKEND", "jax")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # What needs seconds to build (TensorFlow for .tflite, OpenVINO) is only built where a test is about it.

@@ -1,17 +1,22 @@
-"""Fixtures of the Sandbox exam, which has two parts: test_sandbox.py (rights) and test_sandbox_ends.py (limits and ways of ending)."""
+"""Fixtures of exams in several parts: the Sandbox (test_sandbox.py: rights, test_sandbox_ends.py: limits and ways of ending) and the
+RecordStore (test_record_store.py: versions and aliases, test_record_facts.py: everything else).
+"""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from fairlead.core.ports import SandboxJob, SandboxLimits
+from fairlead.core.ports import RecordStore, SandboxJob, SandboxLimits
 from fairlead.security.sandbox import OneShotSandbox
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))  # sandbox_entries.py, which the worker imports by the same name
+from record_stores import ADAPTERS, reopener  # noqa: E402 - found by the path above
+
 QUICK = SandboxLimits(memory_bytes=2**30, cpu_s=20, wall_s=20.0, file_bytes=8 * 2**20)
 
 
@@ -42,3 +47,13 @@ def need(layers):
                 pytest.skip(f"{name}: {layers[name]}")
 
     return need
+
+
+@pytest.fixture(params=ADAPTERS)
+def reopen(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], RecordStore]:
+    return reopener(request.param, tmp_path)
+
+
+@pytest.fixture
+def records(reopen: Callable[[], RecordStore]) -> RecordStore:
+    return reopen()

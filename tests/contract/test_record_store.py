@@ -9,97 +9,20 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from record_stores import manifest, reopener
 
 from fairlead.core.manifest import FileEntry, Manifest
-from fairlead.core.ports import RecordStore
-from fairlead.core.version import AliasMove, Version, check_alias, check_name
+from fairlead.core.version import Version
 from fairlead.errors import ConflictError, NotFoundError, SpecError
 from fairlead.stores.sqlite_records import SqliteRecords
-
-
-class MemoryRecords:
-    """The fake: what the port says, in dictionaries under one lock."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._versions: dict[str, list[Version]] = {}
-        self._moves: list[AliasMove] = []
-        self._sequence = 0
-
-    def add_version(self, name: str, manifest: Manifest, created_at: float) -> Version:
-        check_name(name)
-        with self._lock:
-            self._sequence += 1
-            version = Version(name, len(self._versions.get(name, [])) + 1, manifest, created_at)
-            self._versions.setdefault(name, []).append(version)
-            return version
-
-    def version(self, name: str, number: int) -> Version:
-        known = self._versions.get(name, [])
-        if not 1 <= number <= len(known):
-            raise NotFoundError(f"There is no version {name}:{number}.", hint=f"{name} has versions 1 to {len(known)}.")
-        return known[number - 1]
-
-    def latest(self, name: str) -> Version | None:
-        return self._versions[name][-1] if name in self._versions else None
-
-    def versions(self, name: str) -> tuple[Version, ...]:
-        return tuple(self._versions.get(name, ()))
-
-    def names(self) -> tuple[str, ...]:
-        return tuple(sorted(self._versions))
-
-    def move_alias(self, name: str, alias: str, number: int, *, expected: int, moved_at: float, reason: str) -> AliasMove:
-        check_alias(alias)
-        self.version(name, number)
-        with self._lock:
-            current = self.aliases(name).get(alias, 0)
-            if current != expected:
-                raise ConflictError(f"{name}@{alias} points at version {current}, not at version {expected}.")
-            self._sequence += 1
-            self._moves.append(AliasMove(name, alias, number, current, moved_at, self._sequence, reason))
-            return self._moves[-1]
-
-    def aliases(self, name: str) -> dict[str, int]:
-        return {move.alias: move.number for move in self._moves if move.name == name}
-
-    def alias_history(self, name: str, alias: str) -> tuple[AliasMove, ...]:
-        return tuple(move for move in self._moves if (move.name, move.alias) == (name, alias))
-
-    def sequence(self) -> int:
-        return self._sequence
-
-
-def reopener(kind: str, folder: Path) -> Callable[[], RecordStore]:
-    """Return what opens the same store again, as another process would."""
-    if kind == "memory":
-        store = MemoryRecords()
-        return lambda: store
-    return lambda: SqliteRecords(folder / "registry.sqlite")
-
-
-ADAPTERS = ("memory", "sqlite")
-
-
-@pytest.fixture(params=ADAPTERS)
-def reopen(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], RecordStore]:
-    return reopener(request.param, tmp_path)
-
-
-@pytest.fixture
-def records(reopen: Callable[[], RecordStore]) -> RecordStore:
-    return reopen()
-
-
-def manifest(content: str = "weights") -> Manifest:
-    return Manifest((FileEntry("model.onnx", len(content), hashlib.sha256(content.encode()).hexdigest()),))
+from memory_records import MemoryRecords
 
 
 def test_an_empty_store_knows_nothing(records):

@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
 from fairlead.core.aspired import Aspired
+from fairlead.core.fact import Change, Fact, Report, Retirement, Traits
 from fairlead.core.golden import Golden
 from fairlead.core.interface import Array, Interface, Tensors
 from fairlead.core.manifest import Manifest
 from fairlead.core.observation import BatchObservation, Observation
+from fairlead.core.query import Hit, ModelSummary, Query
 from fairlead.core.recipe import EngineRecipe
 from fairlead.core.version import AliasMove, Version
 
@@ -161,31 +163,58 @@ class BlobStore(Protocol):
 
 
 class RecordStore(Protocol):
-    """Versions and aliases. Every method is one transaction that is durable when it returns."""
+    """Versions, aliases and facts. Every method is one transaction that is durable when it returns. Raises StorageError."""
 
-    def add_version(self, name: str, manifest: Manifest, created_at: float) -> Version:
-        """Add the next version of `name` and return it. Numbers start at 1, grow by 1 and are never reused."""
+    def add_version(self, name: str, manifest: Manifest, created_at: float, traits: Traits = ...) -> Version:
+        """Add the next version of `name` and return it. Numbers start at 1, grow by 1 and are never reused.
+
+        `traits` are what a search knows of it, fixed from then on: texts and numbers by key.
+        """
         ...
 
     def version(self, name: str, number: int) -> Version:
-        """Return one version. Raises NotFoundError that says what exists."""
+        """Return one version. Raises NotFoundError that says what exists, or when and why it was retired."""
         ...
 
     def latest(self, name: str) -> Version | None:
-        """Return the version of `name` with the highest number; None for an unknown name."""
+        """Return the version of `name` with the highest number that is not retired; None where there is none."""
         ...
 
     def versions(self, name: str) -> tuple[Version, ...]:
-        """Return all versions of `name`, oldest first; empty for an unknown name."""
+        """Return all versions of `name` that are not retired, oldest first; empty for an unknown name."""
         ...
 
     def names(self) -> tuple[str, ...]:
-        """Return all model names, sorted."""
+        """Return the names of all models that have a version, sorted."""
+        ...
+
+    def summaries(self) -> tuple[ModelSummary, ...]:
+        """Return what is registered under each name, sorted by name."""
+        ...
+
+    def retire_version(self, name: str, number: int, *, at: float, reason: str) -> None:
+        """Take the version away for good. Raises ConflictError where an alias points at it, NotFoundError where it is not there."""
+        ...
+
+    def retired(self, name: str) -> tuple[Retirement, ...]:
+        """Return every retirement of `name`, by number."""
+        ...
+
+    def traits(self, name: str, number: int) -> Traits:
+        """Return what a search knows of the version: its traits and, as `tag:<tag>`, its tags. Raises NotFoundError."""
+        ...
+
+    def add_traits(self, name: str, number: int, traits: Traits) -> None:
+        """Add traits to a version that lacks them. Raises ConflictError where one is there with another value."""
+        ...
+
+    def find(self, query: Query, *, limit: int = 1000) -> tuple[Hit, ...]:
+        """Return the versions for which `query` holds, by name and number, `limit` at most."""
         ...
 
     def move_alias(self, name: str, alias: str, number: int, *, expected: int, moved_at: float, reason: str) -> AliasMove:
         """Point `alias` at version `number` if it now points at `expected` (0: nowhere). Raises ConflictError that says where it
-        points, NotFoundError for an unknown version.
+        points, NotFoundError for an unknown or retired version.
         """
         ...
 
@@ -197,8 +226,48 @@ class RecordStore(Protocol):
         """Return every move, oldest first."""
         ...
 
+    def put_fact(self, kind: str, key: str, body: str | None, *, expected: int, at: float, author: str) -> Fact:
+        """Replace the fact if its revision is now `expected` (0: there is none), and return the new one; body None removes it.
+
+        Every revision is kept. Of kind "tag", key `digits:3/team`, it is also what a search knows of that version. Raises ConflictError
+        that says which revision is there.
+        """
+        ...
+
+    def fact(self, kind: str, key: str) -> Fact | None:
+        """Return the newest revision; None where there is no such fact."""
+        ...
+
+    def facts(self, kind: str, prefix: str = "") -> tuple[Fact, ...]:
+        """Return the newest revision of every fact of `kind` whose key begins with `prefix`, by key; without what was removed."""
+        ...
+
+    def fact_history(self, kind: str, key: str) -> tuple[Fact, ...]:
+        """Return every revision, oldest first."""
+        ...
+
+    def put_report(self, kind: str, key: str, body: str, at: float) -> None:
+        """Keep what somebody says, in place of what was there. No change that followers are told of."""
+        ...
+
+    def reports(self, kind: str, prefix: str = "") -> tuple[Report, ...]:
+        """Return the reports of `kind` whose key begins with `prefix`, by key."""
+        ...
+
+    def drop_report(self, kind: str, key: str) -> None:
+        """Forget the report. No error where there is none."""
+        ...
+
+    def changes(self, since: int, limit: int = 1000) -> tuple[Change, ...]:
+        """Return what happened after sequence number `since`, in order, `limit` at most."""
+        ...
+
     def sequence(self) -> int:
         """Return a number that grows with every change, so that followers know when to look."""
+        ...
+
+    def wait_for_change(self, since: int, timeout_s: float) -> int:
+        """Return the sequence as soon as it is not `since` any more, or after `timeout_s`."""
         ...
 
 
@@ -254,6 +323,10 @@ class Progress(Protocol):
 
     def step(self, text: str) -> None:
         """A step begins."""
+        ...
+
+    def tell(self, text: str) -> None:
+        """How far the step is, as often as it changes: what shows it decides how often."""
         ...
 
     def done(self, text: str) -> None:
