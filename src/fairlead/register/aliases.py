@@ -1,7 +1,8 @@
 """Aliases: promote to a version, and roll back to where the alias pointed before. Every move is kept.
 
 Takes names and numbers, gives AliasMove. Raises NotFoundError for what does not exist and where there is nothing to go back to,
-ConflictError where somebody else moved the alias first. Never changes or forgets a version.
+ConflictError where somebody else moved the alias first or a release of the model runs, ApprovalError where an approval is missing. Never
+changes or forgets a version.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from collections.abc import Iterable
 from fairlead.core.ports import Clock, RecordStore
 from fairlead.core.version import PRODUCTION, AliasMove, check_alias, check_name
 from fairlead.errors import ConflictError, NotFoundError
+from fairlead.register.approval import require_approval
+from fairlead.register.promotion import require_none_runs
 from fairlead.register.resolve import require_name
 
 ROLLBACK = "rollback"
@@ -35,6 +38,8 @@ def promote(
     check_name(name)
     check_alias(alias)
     require_name(name, records=records)
+    require_approval(records.version(name, number), alias, records=records)
+    require_none_runs(name, records=records)
     attempts_left = _ATTEMPT_COUNT if expected is None else 1
     while True:
         current = records.aliases(name).get(alias, 0) if expected is None else expected

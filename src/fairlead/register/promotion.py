@@ -1,0 +1,161 @@
+"""Releases in the registry: begun, changed and brought to their end by compare-and-set, so that of many who decide exactly one does.
+
+Takes Releases and pure functions on them, gives what stands in the registry then (Kept). Raises ConflictError where another release runs,
+and what the store raises. Killed anywhere, the next who looks goes on: a promotion is first decided (`promoting`), then the alias moves,
+then it is said to be done, and each of these steps is done once whoever does it. A promoter that slept between its decision and its move
+cannot move the alias any more once somebody else did.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from fairlead.core.fact import Fact
+from fairlead.core.ports import Clock, RecordStore
+from fairlead.core.release import Release, ReleaseStatus, check_release
+from fairlead.core.version import AliasMove
+from fairlead.errors import ConflictError, NotFoundError
+from fairlead.register.release import Outlook, failed, next_state
+from fairlead.stores.document import dump, load
+
+FACT = "release"
+_ATTEMPT_COUNT = 20
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A release as it stands in the registry. `sequence` is that of its newest revision, which servers have to reach to follow it."""
+
+    release: Release
+    revision: int
+    sequence: int
+
+
+def current(name: str, *, records: RecordStore) -> Kept | None:
+    """Return the release of a model that was begun last, whether it runs or has ended; None where there was none."""
+    fact = records.fact(FACT, name)
+    return None if fact is None else _kept(fact)
+
+
+def running(records: RecordStore) -> tuple[Kept, ...]:
+    """Return every release that has not ended, by model name."""
+    return tuple(kept for kept in map(_kept, records.facts(FACT)) if kept.release.is_active)
+
+
+def past(name: str, *, records: RecordStore) -> tuple[Release, ...]:
+    """Return every release of a model as it was last, oldest first."""
+    found: dict[str, Release] = {}
+    for fact in records.fact_history(FACT, name):
+        if fact.body is not None:
+            release = load(fact.body.encode(), Release)
+            found[release.id] = release
+    return tuple(found.values())
+
+
+def live_move(name: str, alias: str, *, records: RecordStore) -> AliasMove | None:
+    """Return the move that brought `alias` to where it points; None where it was never set."""
+    history = records.alias_history(name, alias)
+    return history[-1] if history else None
+
+
+def begin(release: Release, *, records: RecordStore) -> Kept:
+    """Begin `release`; raises ConflictError while another one of the model runs, SpecError for one that cannot run."""
+    check_release(release)
+    fact = records.fact(FACT, release.name)
+    if fact is not None:
+        require_none_runs(release.name, records=records)
+    try:
+        return _put(release, 0 if fact is None else fact.revision, records, release.author, release.started_at)
+    except ConflictError:
+        require_none_runs(release.name, records=records)
+        raise
+
+
+def require_none_runs(name: str, *, records: RecordStore) -> None:
+    """Raise ConflictError while a release of the model directs traffic."""
+    kept = current(name, records=records)
+    if kept is not None and kept.release.is_active:
+        raise ConflictError(
+            f"{describe(kept.release)} is running.",
+            hint=f"See it with fairlead release {name}; end it with fairlead release {name} stop.",
+        )
+
+
+def describe(release: Release) -> str:
+    """Return what a release is: `A canary of digits:4 for digits@production`."""
+    if release.arms:
+        return f"An experiment with {', '.join(f'{arm.name}={release.name}:{arm.version}' for arm in release.arms)}"
+    return f"A {release.kind} of {release.name}:{release.candidate} for {release.name}@{release.alias}"
+
+
+def change(name: str, become: Callable[[Release], Release], *, records: RecordStore, clock: Clock, author: str) -> Kept:
+    """Let the running release become what `become` makes of it, and take it to its end where that is decided.
+
+    Raises NotFoundError where none runs, and what `become` raises. Where somebody else was faster, it is asked again about what is there.
+    """
+    for _ in range(_ATTEMPT_COUNT):
+        kept = current(name, records=records)
+        if kept is None or not kept.release.is_active:
+            raise NotFoundError(f"No release of {name} is running.", hint=f"See what there was: fairlead history {name}.")
+        kept = settle(kept, records=records, clock=clock)
+        after = become(kept.release)
+        if after is kept.release:
+            return kept
+        try:
+            changed = _put(after, kept.revision, records, author, clock())
+        except ConflictError:
+            continue
+        return settle(changed, records=records, clock=clock)
+    raise ConflictError(f"Others keep changing the release of {name}.", hint="Look at it, then decide again.")
+
+
+def judge(kept: Kept, outlook: Outlook, *, records: RecordStore, clock: Clock, author: str) -> Kept | None:
+    """Let a release become by itself what it has to; None where somebody else was faster, which is as good."""
+    after = next_state(kept.release, outlook)
+    try:
+        if after is not kept.release:
+            kept = _put(after, kept.revision, records, author, outlook.now)
+        return settle(kept, records=records, clock=clock)
+    except ConflictError:
+        return None
+
+
+def settle(kept: Kept, *, records: RecordStore, clock: Clock) -> Kept:
+    """Finish a promotion that is decided: move the alias where that is still to be done, and say that it is done."""
+    release = kept.release
+    if release.status is not ReleaseStatus.PROMOTING:
+        return kept
+    moved = live_move(release.name, release.alias, records=records)
+    if moved is not None and moved.sequence == release.live_move:
+        try:
+            moved = _move(release, records, clock)
+        except NotFoundError as error:
+            return _put(failed(release, f"It could not be promoted: {error}", now=clock()), kept.revision, records, release.author, clock())
+    number, sequence = (moved.number, moved.sequence) if moved is not None else (0, 0)
+    after = next_state(release, Outlook(clock(), 0.0, number, sequence))
+    return _put(after, kept.revision, records, release.author, clock())
+
+
+def _move(release: Release, records: RecordStore, clock: Clock) -> AliasMove | None:
+    """Move the alias; where somebody else has moved it meanwhile, return what is there."""
+    try:
+        return records.move_alias(
+            release.name,
+            release.alias,
+            release.candidate,
+            expected=release.live,
+            moved_at=clock(),
+            reason=release.kind.value,
+        )
+    except ConflictError:
+        return live_move(release.name, release.alias, records=records)
+
+
+def _put(release: Release, revision: int, records: RecordStore, author: str, at: float) -> Kept:
+    fact = records.put_fact(FACT, release.name, dump(release).decode(), expected=revision, at=at, author=author)
+    return Kept(release, fact.revision, fact.sequence)
+
+
+def _kept(fact: Fact) -> Kept:
+    return Kept(load((fact.body or "").encode(), Release), fact.revision, fact.sequence)
