@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO, Protocol, runtime_checkable
 
 from fairlead.core.aspired import Aspired
+from fairlead.core.evidence import ReleaseEvidence
 from fairlead.core.fact import Change, Fact, Report, Retirement, Traits
 from fairlead.core.golden import Golden
 from fairlead.core.interface import Array, Interface, Tensors
@@ -16,6 +17,7 @@ from fairlead.core.manifest import Manifest
 from fairlead.core.observation import BatchObservation, Observation
 from fairlead.core.query import Hit, ModelSummary, Query
 from fairlead.core.recipe import EngineRecipe
+from fairlead.core.traffic_event import Answered, Compared, Joining, LateLabel, Missed, TrafficReading
 from fairlead.core.version import AliasMove, Version
 
 Json = Any
@@ -283,6 +285,40 @@ class ObservationSink(Protocol):
         ...
 
 
+class TrafficWitness(Protocol):
+    """Gathers what the requests of releases show. Nothing here raises or blocks, but for `join`."""
+
+    def answered(self, answered: Answered) -> None:
+        """Take one request that was divided."""
+        ...
+
+    def compared(self, compared: Compared) -> None:
+        """Take one request that was answered twice."""
+        ...
+
+    def missed(self, missed: Missed) -> None:
+        """Take one request that was not compared, or not answered by its arm."""
+        ...
+
+    def ended(self, model: str) -> None:
+        """No release of `model` runs here any more: its answers need not be remembered."""
+        ...
+
+    def join(self, model: str, labels: Sequence[LateLabel]) -> Joining:
+        """Compare right answers that came later with those that were given, and say what became of them. Raises RequestError, with nothing
+        counted, where one cannot be compared: of another type, or not one for each row.
+        """
+        ...
+
+    def snapshot(self) -> Mapping[str, ReleaseEvidence]:
+        """Return release id -> what its requests showed in this process so far. Called by any thread."""
+        ...
+
+    def read(self) -> TrafficReading:
+        """Return the counts for metrics."""
+        ...
+
+
 @dataclass(frozen=True)
 class LoadedModel:
     """A version ready to be warmed: its engine, and the golden requests that it has to answer rightly before it serves.
@@ -290,7 +326,8 @@ class LoadedModel:
     `may_block` says that a call can take long whatever calls before took: the engine waits for a process that may hang or start anew.
     `release` is called once, when the version has been unloaded: it gives back what the files were held with.
     `is_deterministic` and `is_batch_invariant` are what its verdict says: only then may answers be kept, or rows of requests be joined.
-    `recipe` says how worker processes open it; None for an engine that stays in this process or has processes of its own.
+    `recipe` says how worker processes open it; None for an engine that stays in this process or has processes of its own. `open_twin` opens
+    the uncompressed original, of `twin_bytes` on the disk, where the version has one.
     """
 
     engine: Engine
@@ -300,6 +337,8 @@ class LoadedModel:
     is_batch_invariant: bool = False
     release: Callable[[], None] | None = None
     recipe: EngineRecipe | None = None
+    open_twin: Callable[[], Engine] | None = None
+    twin_bytes: int = 0
 
 
 class VersionSource(Protocol):
@@ -315,6 +354,17 @@ class VersionSource(Protocol):
 
     def load(self, version: Version) -> LoadedModel:
         """Fetch, check and open `version`. Raises FairleadError with the reason; leaves nothing behind then."""
+        ...
+
+
+@runtime_checkable
+class WatchedSource(Protocol):
+    """A VersionSource that tells of a change at once. Without it, a follower looks again every interval."""
+
+    def wait(self, since: int, timeout_s: float) -> int:
+        """Return the sequence as soon as it differs from `since`, or after `timeout_s`. Called from a background thread, while others may
+        call the source's other methods; may raise StorageError any time.
+        """
         ...
 
 
