@@ -8,19 +8,17 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
 
-from fairlead.core.interface import Interface
+from fairlead.core.fact import TEXT_LIMIT, Traits
+from fairlead.core.interface import Interface, shorten
 from fairlead.core.lineage import Lineage
 from fairlead.core.plan import Candidate, Plan
 from fairlead.core.verdict import Verdict
 
 Trait = str | float
-Traits = Mapping[str, Trait]
 
 PUBLISHER, PROMISE = "publisher", "promise"
 _KEY = re.compile(r"[a-z][a-z0-9_]{0,63}")
-_TEXT_LIMIT = 1000
 
 
 def version_traits(
@@ -79,4 +77,4 @@ def _is_told(key: str, value: Trait) -> bool:
 
 
 def _short(value: Trait) -> Trait:
-    return value[:_TEXT_LIMIT] if isinstance(value, str) else float(value)
+    return shorten(value, TEXT_LIMIT) if isinstance(value, str) else float(value)

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from fairlead.core.fact import NO_TRAITS, Traits
 from fairlead.core.manifest import FileEntry, Manifest
 from fairlead.core.ports import BlobStore, Clock, RecordStore
 from fairlead.core.verdict import Verdict
@@ -20,11 +21,14 @@ from fairlead.errors import InputError, RejectedError, StorageError
 
 @dataclass(frozen=True)
 class Registration:
-    """What becomes the next version of `name`: `files` by their names in it; one of them is the model that `verdict` is about."""
+    """What becomes the next version of `name`: `files` by their names in it; one of them is the model that `verdict` is about. `traits` are
+    what a search knows of it.
+    """
 
     name: str
     files: Mapping[str, Path]
     verdict: Verdict
+    traits: Traits = NO_TRAITS
 
 
 def register(registration: Registration, *, records: RecordStore, blobs: BlobStore, clock: Clock) -> Version:
@@ -48,7 +52,7 @@ def register(registration: Registration, *, records: RecordStore, blobs: BlobSto
     latest = records.latest(registration.name)
     if latest is not None and latest.digest == manifest.digest:
         return latest
-    return records.add_version(registration.name, manifest, clock())
+    return records.add_version(registration.name, manifest, clock(), registration.traits)
 
 
 def _check_verdict(verdict: Verdict) -> None:

@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 from fairlead._version import __version__
 from fairlead.core.interface import shorten
 from fairlead.errors import DeadlineError, ForbiddenError, SpecError, UnavailableError
-from fairlead.security.public_address import is_public, is_unusable
+from fairlead.security.public_address import Address, is_public, is_unusable
 
 # (family, socket address) as `socket.getaddrinfo` gives them
 Place = tuple[int, tuple[Any, ...]]
@@ -90,7 +90,7 @@ def resolve(destination: Destination, *, allow_private: bool, timeout_s: float, 
         address = ipaddress.ip_address(where[0])
         if is_unusable(address) or not (allow_private or is_public(address)):
             raise ForbiddenError(
-                f"{destination.host} is {address}, which is not a public address.",
+                f"{_spoken(destination.host, address)} not a public address.",
                 hint="Where that is meant, whoever runs Fairlead allows it: FAIRLEAD_ALLOW_PRIVATE_WEBHOOKS=1.",
             )
     if not places:
@@ -126,6 +126,10 @@ def post(
         raise UnavailableError(
             f"{destination.host} cannot be reached: {error.strerror or type(error).__name__}.", hint="Check that it runs."
         ) from None
+
+
+def _spoken(host: str, address: Address) -> str:
+    return f"{host} is" if host == str(address) else f"{host} is {address}, which is"
 
 
 def _is_ipv6(host: str) -> bool:
