@@ -16,6 +16,7 @@ from pathlib import Path
 from fairlead.app.deploy import Deployed, rejection
 from fairlead.app.ensemble_reference import MembersOneByOne
 from fairlead.app.ensemble_spec import EnsembleSpec, StepSpec, kind_of
+from fairlead.app.registry_traits import traits_of
 from fairlead.app.wiring import House
 from fairlead.app.workspace import workspace
 from fairlead.core.conversion import MAIN_FILE, RuntimeForm
@@ -108,7 +109,9 @@ def compose(request: ComposeRequest, house: House, progress: Progress) -> Deploy
             raise rejection(verdict)
         # 4. Register and release.
         progress.step("register")
-        version = register(Registration(request.name, files, verdict), records=house.records, blobs=house.blobs, clock=house.clock)
+        traits = traits_of(lambda name: files[name].read_bytes(), publisher=house.settings.user)
+        registration = Registration(request.name, files, verdict, traits)
+        version = register(registration, records=house.records, blobs=house.blobs, clock=house.clock)
         progress.done(f"{version.label}  sha256:{version.digest[:16]}")
     progress.step("release")
     promote(version.name, version.number, alias=request.alias, expected=expected, reason="deploy", records=house.records, clock=house.clock)

@@ -1,12 +1,13 @@
 """What search knows of a version, read from its files: for versions that were registered before anybody wrote it down.
 
-`traits_of` takes a version, gives traits; `catch_up` gives every version that lacks them its own, once. Raises CorruptError where a
-version's files are not what was registered (`catch_up` passes over such a version). Never changes a trait that is there.
+`traits_of` takes a version's files, gives traits; `catch_up` gives every version that lacks them its own, once. Raises CorruptError where
+a version's files are not what was registered (`catch_up` passes over such a version). Never changes a trait that is there.
 """
 
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from fairlead.app.wiring import House
@@ -15,7 +16,6 @@ from fairlead.core.lineage import Lineage
 from fairlead.core.plan import Candidate, Plan
 from fairlead.core.traits import Trait, version_traits
 from fairlead.core.verdict import Verdict
-from fairlead.core.version import Version
 from fairlead.errors import CorruptError, FairleadError, NotFoundError, StorageError
 from fairlead.stores.document import dump, load
 from fairlead.stores.version_files import read_file
@@ -34,9 +34,9 @@ class _Reached:
     sequence: int = 0
 
 
-def traits_of(version: Version, house: House, *, publisher: str = "") -> dict[str, Trait]:
-    """Return the traits that the version's evidence shows."""
-    verdict, engine, lineage, plan, interface = (read_file(version, name, house.blobs) for name in _FILES)
+def traits_of(read: Callable[[str], bytes], *, publisher: str = "") -> dict[str, Trait]:
+    """Return the traits that a version's evidence shows; `read` gives a file of it by name."""
+    verdict, engine, lineage, plan, interface = map(read, _FILES)
     return version_traits(
         load(verdict, Verdict),
         load(engine, Candidate),
@@ -68,7 +68,8 @@ def _add(name: str, number: int, house: House) -> bool:
     try:
         if any(not key.startswith(_TAG) for key in house.records.traits(name, number)):
             return False
-        house.records.add_traits(name, number, traits_of(house.records.version(name, number), house))
+        version = house.records.version(name, number)
+        house.records.add_traits(name, number, traits_of(lambda file: read_file(version, file, house.blobs)))
     except (NotFoundError, CorruptError):
         return False  # retired, or damaged: there is nothing to say of it
     except StorageError:
