@@ -71,6 +71,8 @@ class Silence:
     def step(self, text: str) -> None:
         """Say nothing."""
 
+    tell = step
+
     def done(self, text: str) -> None:
         """Say nothing."""
 

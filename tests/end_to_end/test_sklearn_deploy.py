@@ -60,6 +60,9 @@ class Silent:
     def step(self, text: str) -> None:
         return
 
+    def tell(self, text: str) -> None:
+        return
+
     def done(self, text: str) -> None:
         return
 

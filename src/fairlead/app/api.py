@@ -84,5 +84,8 @@ class _Silence:
     def step(self, text: str) -> None:
         """Say nothing."""
 
+    def tell(self, text: str) -> None:
+        """Say nothing."""
+
     def done(self, text: str) -> None:
         """Say nothing."""

@@ -34,6 +34,7 @@ from fairlead.app.search_measure import Meter
 from fairlead.app.search_options import Rows, SearchOptions, divide_rows
 from fairlead.app.search_setup import Setup, set_up
 from fairlead.app.search_trials import Limits, Made, Trials, name_of, texts
+from fairlead.app.search_voice import SearchVoice
 from fairlead.app.trial_cache import TrialCache, key_of
 from fairlead.app.wiring import House
 from fairlead.core.dataset import Dataset
@@ -82,7 +83,7 @@ def search(trial: Trial, options: SearchOptions, house: House, folder: Path, pro
         cache = TrialCache(house.work.parent / _CACHE)
         cache.sweep()
         limits = _limits(rows, options, house, machine, started)
-        trials = Trials(setup, meter, cache, limits, folder / "trials")
+        trials = Trials(setup, meter, cache, limits, folder / "trials", SearchVoice(progress, limits.ends_at))
         plain = plain_contenders(setup, trials)
         progress.done(_baseline_text(setup, meter))
         undone: list[tuple[str, str]] = []
@@ -155,7 +156,7 @@ def _run(trials: Trials, options: SearchOptions, cache: TrialCache, progress: Pr
     first = len(trials.points) - 1
     progress.step("trial 1: ...")
     try:
-        stopped = trials.run(on_point, lambda _name, _line: None, known.get)
+        stopped = trials.run(on_point, known.get)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(_interrupted(trials)) from None
     if len(trials.points) <= len(setup.plain) and stopped == "the time was up":

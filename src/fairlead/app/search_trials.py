@@ -16,6 +16,7 @@ from pathlib import Path
 from fairlead._version import __version__
 from fairlead.app.search_measure import Meter, first_broken, is_slower, shortfall
 from fairlead.app.search_setup import ONNX_ENGINE, Setup
+from fairlead.app.search_voice import SearchVoice
 from fairlead.app.trial_cache import TrialCache, key_of
 from fairlead.app.trial_process import TrialEnd, TrialJob, TrialPool
 from fairlead.core.conversion import MAIN_FILE, RuntimeForm, RuntimeModel
@@ -76,8 +77,8 @@ def texts(recipe: Recipe) -> tuple[str, ...]:
 class Trials:
     """Runs a search's trials. `points`, `made` and `strategy` grow as it goes."""
 
-    def __init__(self, setup: Setup, meter: Meter, cache: TrialCache, limits: Limits, folder: Path) -> None:
-        self.setup, self.meter, self.limits = setup, meter, limits
+    def __init__(self, setup: Setup, meter: Meter, cache: TrialCache, limits: Limits, folder: Path, voice: SearchVoice) -> None:
+        self.setup, self.meter, self.limits, self.voice = setup, meter, limits, voice
         self.points: list[SearchPoint] = []
         self.made: dict[tuple[str, ...], Made] = {}
         self.strategy = Strategy(setup.space, setup.objective)
@@ -86,11 +87,9 @@ class Trials:
         self._cached_count: dict[str, int] = {}
         self._number = 0
 
-    def run(
-        self, on_point: Callable[[SearchPoint], None], on_report: Callable[[str, str], None], recall: Callable[[str], SearchPoint | None]
-    ) -> str:
+    def run(self, on_point: Callable[[SearchPoint], None], recall: Callable[[str], SearchPoint | None]) -> str:
         """Try until nothing is left or the time is up; return why it ended. `recall` gives points of an earlier run by name."""
-        pool = TrialPool(self.limits.width, on_report)
+        pool = self._pool(self.limits.width)
         pending: dict[str, Recipe] = {}
         try:
             while True:
@@ -104,10 +103,12 @@ class Trials:
                         continue
                     pending[name_of(recipe)] = recipe
                     pool.start(self._job(recipe))
+                    self.voice.started(name_of(recipe))
                 if pool.is_idle:
                     return "the time was up" if self._left_s() <= 0 else "nothing new was left to try"
                 end = pool.wait()
                 recipe = pending.pop(end.job.name)
+                self.voice.ended(end.job.name)
                 if end.is_late and self._left_s() <= 0:
                     continue  # the search's time was up, not the trial's
                 with pool.paused():
@@ -120,12 +121,7 @@ class Trials:
         known = next((one for one in self.strategy.findings if one.recipe == recipe), None)
         if known is not None or self._left_s() <= 0:
             return known
-        pool = TrialPool(1)
-        try:
-            pool.start(self._job(recipe))
-            end = pool.wait()
-        finally:
-            pool.close()
+        end = self._alone(self._job(recipe))
         if end.is_late:
             return None
         self._conclude(recipe, end)
@@ -136,12 +132,7 @@ class Trials:
         _, steps = self.made[texts(recipe)]
         if not any(map(is_shortened, steps)) or self._left_s() <= 0:
             return None
-        pool = TrialPool(1)
-        try:
-            pool.start(self._job(recipe, is_free=True))
-            end = pool.wait()
-        finally:
-            pool.close()
+        end = self._alone(self._job(recipe, is_free=True))
         if end.is_late or end.reason:
             return None
         name = name_of(recipe)
@@ -149,6 +140,19 @@ class Trials:
         self.strategy = replace(self.strategy, findings=tuple(one for one in self.strategy.findings if one.recipe != recipe))
         self._conclude(recipe, end)
         return self.strategy.findings[-1]
+
+    def _alone(self, job: TrialJob) -> TrialEnd:
+        pool = self._pool(1)
+        try:
+            pool.start(job)
+            self.voice.started(job.name)
+            return pool.wait()
+        finally:
+            self.voice.ended(job.name)
+            pool.close()
+
+    def _pool(self, width: int) -> TrialPool:
+        return TrialPool(width, self.voice.said, self.voice.tick)
 
     @property
     def has_time(self) -> bool:

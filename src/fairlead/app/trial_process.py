@@ -26,7 +26,7 @@ from fairlead.errors import MissingExtraError
 _BOOT = "import sys; sys.path.append(sys.argv[1]); from fairlead.app.trial_child import main; main()"
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _LINE_BYTES = 1 << 16
-_NAP_S = 60.0  # a selector takes no longer time-out than the system's clock type
+_NAP_S = 1.0
 _SAID = "stderr.txt"
 _LAST_S = 5.0  # between closing its output and its end
 _CRASHES = {
@@ -87,10 +87,11 @@ class _Running:
 
 @dataclass
 class TrialPool:
-    """At most `width` trials at once. `on_report` is told (trial's name, line)."""
+    """At most `width` trials at once. `on_report` is told (name of the trial, line), `on_wait` called each second of waiting."""
 
     width: int
     on_report: Callable[[str, str], None] = lambda _name, _line: None
+    on_wait: Callable[[], None] = lambda: None
     _running: list[_Running] = field(default_factory=list)
 
     @property
@@ -136,6 +137,7 @@ class TrialPool:
                 for key, _ in selector.select(min(max(left, 0.0), _NAP_S)):
                     if self._read(key.data):
                         return self._end(key.data)
+                self.on_wait()
                 for one in self._running:
                     if time.monotonic() >= one.deadline:
                         one.is_late = True

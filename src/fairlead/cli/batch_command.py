@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -17,9 +16,6 @@ from fairlead.app.batch import FAIL, SKIP, BatchDone, BatchRequest
 from fairlead.app.batch import run_batch as run
 from fairlead.app.wiring import build_house
 from fairlead.cli.printing import StepProgress, emit_json, home_option, json_option
-
-_TELL_S = 0.2  # on a terminal
-_TELL_LOG_S = 10.0  # in a log
 
 
 @click.command()
@@ -108,14 +104,13 @@ class RowProgress(StepProgress):
 
     def __init__(self, *, is_silent: bool = False) -> None:
         super().__init__(is_silent=is_silent)
-        self._told_at = self._began = time.perf_counter()
+        self._began = time.perf_counter()
         self._begin: tuple[int, float] | None = None
-        self._every_s = _TELL_S if sys.stderr.isatty() else _TELL_LOG_S
 
     def step(self, text: str) -> None:
         """A step begins."""
         super().step(text)
-        self._told_at = self._began = time.perf_counter()
+        self._began = time.perf_counter()
         self._begin = None
 
     def advance(self, rows: int, fraction: float) -> None:
@@ -123,9 +118,6 @@ class RowProgress(StepProgress):
         now = time.perf_counter()
         if self._begin is None:
             self._begin, self._began = (rows, fraction), now
-        if self.is_silent or now - self._told_at < self._every_s:
-            return
-        self._told_at = now
         self.tell(rate_sentence(rows, fraction, self._begin, now - self._began))
 
 

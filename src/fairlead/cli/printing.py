@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 WIDTH = 9
+_TELL_S = 0.2  # on a terminal
+_TELL_LOG_S = 10.0  # in a log
 
 
 class ByteSize(click.ParamType[int]):
@@ -99,18 +102,26 @@ class StepProgress:
     def __init__(self, *, is_silent: bool = False) -> None:
         self.is_silent = is_silent
         self._is_live = sys.stderr.isatty() and not is_silent
+        self._every_s = _TELL_S if self._is_live else _TELL_LOG_S
         self._name = ""
-        self._started = 0.0
+        self._started = self._told_at = 0.0
 
     def step(self, text: str) -> None:
         """A step begins: `name` or `name: what`."""
         self._name, _, detail = text.partition(": ")
-        self._started = time.perf_counter()
+        self._started = self._told_at = time.perf_counter()
         if self._is_live:
             click.echo(f"\r\x1b[K  {self._name:<{WIDTH}} {click.style(detail or '...', dim=True)}", err=True, nl=False)
 
     def tell(self, text: str) -> None:
-        """How far the step is: in its place on a terminal, a line of its own in a log."""
+        """How far the step is: in its place on a terminal, a line of its own in a log, now and then."""
+        now = time.perf_counter()
+        if self.is_silent or now - self._told_at < self._every_s:
+            return
+        self._told_at = now
+        if self._is_live:  # a line that wraps cannot be replaced
+            room = shutil.get_terminal_size().columns - WIDTH - 4
+            text = text if len(text) <= room else text[: max(room - 1, 1)] + "…"
         line = f"  {self._name:<{WIDTH}} {click.style(text, dim=True)}"
         click.echo(f"\r\x1b[K{line}" if self._is_live else line, err=True, nl=not self._is_live)
 
