@@ -97,13 +97,18 @@ class MemoryRecords:
         pointing = sorted(alias for alias, number in self.aliases(version.name).items() if number == version.number)
         return Hit(version.name, version.number, version.digest, version.created_at, traits, tuple(pointing))
 
-    def move_alias(self, name: str, alias: str, number: int, *, expected: int, moved_at: float, reason: str) -> AliasMove:
+    def move_alias(
+        self, name: str, alias: str, number: int, *, expected: int, moved_at: float, reason: str, after: int | None = None
+    ) -> AliasMove:
         check_alias(alias)
         with self._changed:
             self.version(name, number)
             current = self.aliases(name).get(alias, 0)
             if current != expected:
                 raise ConflictError(f"{name}@{alias} points at version {current}, not at version {expected}.")
+            history = self.alias_history(name, alias)
+            if after is not None and (history[-1].sequence if history else 0) != after:
+                raise ConflictError(f"{name}@{alias} has moved meanwhile, and points at version {current} again.")
             detail = {"name": name, "alias": alias, "number": number, "previous": current, "reason": reason}
             sequence = self._tell("alias.moved", f"{name}@{alias}", moved_at, detail)
             self._moves.append(AliasMove(name, alias, number, current, moved_at, sequence, reason))

@@ -85,6 +85,18 @@ def test_an_alias_moves_only_from_where_it_is_expected(records):
     assert dict(records.aliases("digits")) == {"production": 2}
 
 
+def test_an_alias_that_came_back_meanwhile_is_told_from_one_that_stayed(records):
+    for _ in range(2):
+        records.add_version("digits", manifest(), 1.0)
+    first = records.move_alias("digits", "production", 1, expected=0, moved_at=1.0, reason="deploy", after=0)
+    records.move_alias("digits", "production", 2, expected=1, moved_at=1.0, reason="promote", after=first.sequence)
+    back = records.move_alias("digits", "production", 1, expected=2, moved_at=1.0, reason="rollback")
+    for after in (0, first.sequence, back.sequence + 1):
+        with pytest.raises(ConflictError, match="meanwhile"):
+            records.move_alias("digits", "production", 2, expected=1, moved_at=1.0, reason="promote", after=after)
+    assert records.move_alias("digits", "production", 2, expected=1, moved_at=1.0, reason="promote", after=back.sequence).number == 2
+
+
 def test_aliases_of_names_do_not_touch_each_other(records):
     for name in ("a", "b"):
         records.add_version(name, manifest(), 1.0)

@@ -214,9 +214,12 @@ class RecordStore(Protocol):
         """Return the versions for which `query` holds, by name and number, `limit` at most."""
         ...
 
-    def move_alias(self, name: str, alias: str, number: int, *, expected: int, moved_at: float, reason: str) -> AliasMove:
-        """Point `alias` at version `number` if it now points at `expected` (0: nowhere). Raises ConflictError that says where it
-        points, NotFoundError for an unknown or retired version.
+    def move_alias(
+        self, name: str, alias: str, number: int, *, expected: int, moved_at: float, reason: str, after: int | None = None
+    ) -> AliasMove:
+        """Point `alias` at version `number` if it now points at `expected` (0: nowhere) and, unless that is None, its newest move has
+        the sequence number `after` (0: it has none). Raises ConflictError that says where it points, NotFoundError for an unknown or
+        retired version.
         """
         ...
 

@@ -85,12 +85,16 @@ class SqlRecords:
         with self._database.reading() as transaction:
             return find_rows.find(transaction, query, limit)
 
-    def move_alias(self, name: str, alias: str, number: int, *, expected: int, moved_at: float, reason: str) -> AliasMove:
-        """Point `alias` at version `number` if it now points at `expected`."""
+    def move_alias(
+        self, name: str, alias: str, number: int, *, expected: int, moved_at: float, reason: str, after: int | None = None
+    ) -> AliasMove:
+        """Point `alias` at version `number` if it now points at `expected` and has not moved since `after`."""
         check_alias(alias)
         fact.check_time(moved_at)
         with self._database.writing() as transaction:
-            return version_rows.move_alias(transaction, name, alias, number, expected, moved_at, reason)
+            version_rows.version_at(transaction, name, number)
+            version_rows.require_alias(transaction, name, alias, expected, after)
+            return version_rows.move_alias(transaction, name, alias, number, moved_at, reason)
 
     def aliases(self, name: str) -> Mapping[str, int]:
         """Return alias -> version number."""

@@ -20,6 +20,7 @@ from fairlead.errors import ConflictError, CorruptError, InputError, NotFoundErr
 from fairlead.stores import document
 from fairlead.stores.rows import Row, Transaction
 
+_DECIDE_AGAIN = "Somebody else moved it first: look at what is live now, then decide again."
 _RESTORE = "Restore the registry from a backup."
 _LIVE = "NOT EXISTS (SELECT 1 FROM retirements r WHERE r.name = v.name AND r.number = v.number)"
 _ADD_CHANGE = "INSERT INTO changes DEFAULT VALUES RETURNING sequence"
@@ -39,6 +40,7 @@ _RETIRED = """SELECT r.number, r.retired_at, r.reason, v.digest FROM retirements
     JOIN versions v ON v.name = r.name AND v.number = r.number WHERE r.name = ? ORDER BY r.number"""
 _MOVES = """SELECT name, alias, number, previous, moved_at, sequence, reason FROM alias_moves
     WHERE name = ? AND alias = ? ORDER BY sequence"""
+_NEWEST_MOVE = "SELECT coalesce(max(sequence), 0) FROM alias_moves WHERE name = ? AND alias = ?"
 _ALIASES = "SELECT alias, number FROM alias_heads WHERE name = ? ORDER BY alias"
 _ALL_ALIASES = "SELECT name, alias, number FROM alias_heads ORDER BY name, alias"
 _TRAITS = "SELECT key, text, value FROM traits WHERE name = ? AND number = ? ORDER BY key"
@@ -121,15 +123,18 @@ def retired(transaction: Transaction, name: str) -> tuple[Retirement, ...]:
     return tuple(Retirement(*row) for row in transaction.rows(_RETIRED, name))
 
 
-def move_alias(transaction: Transaction, name: str, alias: str, number: int, expected: int, moved_at: float, reason: str) -> AliasMove:
-    """Point the alias at `number` if it points at `expected`."""
-    version_at(transaction, name, number)
+def require_alias(transaction: Transaction, name: str, alias: str, expected: int, after: int | None) -> None:
+    """Raise ConflictError unless the alias points at `expected` and, where that is asked, its newest move is `after`."""
     current = aliases(transaction, name).get(alias, 0)
     if current != expected:
-        raise ConflictError(
-            f"{name}@{alias} points at {_spoken(current)}, not at {_spoken(expected)}.",
-            hint="Somebody else moved it first: look at what is live now, then decide again.",
-        )
+        raise ConflictError(f"{name}@{alias} points at {_spoken(current)}, not at {_spoken(expected)}.", hint=_DECIDE_AGAIN)
+    if after is not None and int(transaction.rows(_NEWEST_MOVE, name, alias)[0][0]) != after:
+        raise ConflictError(f"{name}@{alias} has moved meanwhile, and points at {_spoken(current)} again.", hint=_DECIDE_AGAIN)
+
+
+def move_alias(transaction: Transaction, name: str, alias: str, number: int, moved_at: float, reason: str) -> AliasMove:
+    """Point the alias at `number`, which is there."""
+    current = aliases(transaction, name).get(alias, 0)
     move = AliasMove(name, alias, number, current, moved_at, next_sequence(transaction), check_text(reason, "a reason"))
     transaction.rows(_ADD_MOVE, name, alias, number, current, moved_at, move.sequence, reason)
     return move
