@@ -8,10 +8,10 @@ leaves a whole version or none: blobs first, each durable, then the record in on
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from fairlead.core.fact import NO_TRAITS, Traits
+from fairlead.core.fact import Traits
 from fairlead.core.manifest import FileEntry, Manifest
 from fairlead.core.ports import BlobStore, Clock, RecordStore
 from fairlead.core.verdict import Verdict
@@ -28,7 +28,7 @@ class Registration:
     name: str
     files: Mapping[str, Path]
     verdict: Verdict
-    traits: Traits = NO_TRAITS
+    traits: Traits = field(default_factory=dict)
 
 
 def register(registration: Registration, *, records: RecordStore, blobs: BlobStore, clock: Clock) -> Version:
