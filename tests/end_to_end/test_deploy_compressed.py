@@ -79,6 +79,10 @@ def test_a_promise_on_size_is_kept_by_a_compressed_model_that_is_looked_for(net_
     kept = {entry.name: entry.digest for entry in view.version.manifest.files}
     converted = next(step for step in reversed(view.lineage.steps) if step.room == "convert")
     assert kept["twin.onnx"] == converted.output_digest != view.verdict.model_digest
+    traits = house.records.traits("net", 1)
+    assert (traits["publisher"], traits["parameter_count"]) == (house.settings.user, 16 * 128 + 128 * 128 + 128 * 3)
+    assert traits["gzip_bytes"] < original
+    assert traits["size_bytes"] == view.verdict.size_bytes
     page = (net_here / "report.html").read_text(encoding="utf-8")
     assert "What was tried to make it smaller and faster" in page
     assert "Why not the others?" in page

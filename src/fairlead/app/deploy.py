@@ -17,7 +17,6 @@ from fairlead.app.evidence import Evidence, write_evidence
 from fairlead.app.intake import Intake, check_quality_has_data, take_in, take_training, to_onnx
 from fairlead.app.lineup import Trial
 from fairlead.app.mlflow_source import is_mlflow_uri, suggested_name
-from fairlead.app.prove import Proof
 from fairlead.app.strategy_wish import StrategyWish
 from fairlead.app.wiring import House
 from fairlead.app.workspace import workspace
@@ -119,7 +118,7 @@ def deploy(request: DeployRequest, house: House, progress: Progress) -> Deployed
         _copy_report(files["report.html"], request.report)
         if not proof.verdict.is_green:
             raise rejection(proof.verdict, chosen.ledger)
-        version = _register(request, files, proof, house, progress)
+        version = _register(evidence, files, house, progress)
     # 6. Point the alias at it, unless somebody else moved it meanwhile.
     _release(request, version, expected, house, progress)
     return Deployed(version, proof.verdict, request.alias, expected, chosen.search)
@@ -177,9 +176,9 @@ def _copy_report(source: Path, destination: Path | None) -> None:
             shutil.copyfile(source, destination)
 
 
-def _register(request: DeployRequest, files: dict[str, Path], proof: Proof, house: House, progress: Progress) -> Version:
+def _register(evidence: Evidence, files: dict[str, Path], house: House, progress: Progress) -> Version:
     progress.step("register")
-    registration = Registration(request.name, files, proof.verdict)
+    registration = Registration(evidence.name, files, evidence.proof.verdict, evidence.traits(house.settings.user))
     version = register(registration, records=house.records, blobs=house.blobs, clock=house.clock)
     progress.done(f"{version.label}  sha256:{version.digest[:16]}")
     return version

@@ -18,6 +18,7 @@ from fairlead.core.lineage import Lineage, Step
 from fairlead.core.plan import Candidate, Plan
 from fairlead.core.search import SearchResult
 from fairlead.core.strategy import Strategy
+from fairlead.core.traits import Trait, version_traits
 from fairlead.explain.stage import write_card
 from fairlead.optimize.catalog import PassKind, traits_of
 from fairlead.stores.document import dump
@@ -57,6 +58,18 @@ class Evidence:
             notes=self.artifact.notes,
         )
         return Lineage(source.digest, source.files[0].name, (taken, *self.conversion.steps, *self.proof.steps))
+
+    def traits(self, publisher: str) -> dict[str, Trait]:
+        """Return what the registry's search is to know of the version, which `publisher` registers."""
+        known: dict[str, Trait] = {}
+        count = self.artifact.facts.get("parameter_count")
+        if isinstance(count, int):
+            known["parameter_count"] = float(count)
+        point = None if self.search is None else self.search.point(self.proof.candidate.name)
+        if point is not None and point.compressed_bytes:
+            known["gzip_bytes"] = float(point.compressed_bytes)
+        proof, interface = self.proof, self.conversion.interface
+        return version_traits(proof.verdict, proof.candidate, self.lineage, self.plan, interface, publisher=publisher, extra=known)
 
 
 def _models(evidence: Evidence, folder: Path) -> dict[str, Path]:
