@@ -148,6 +148,7 @@ class FindingState(enum.StrEnum):
     SAFE = "safe"  # proven no worse than is tolerated
     QUIET = "quiet"  # neither proven, but enough was seen without alarm, and the step's time is over
     OPEN = "open"  # neither proven yet
+    UNASKED = "unasked"  # this step sends the candidate nothing that could show it
 
 
 @dataclass(frozen=True)
