@@ -5,6 +5,7 @@ FairleadError
 │   ├── SourceError            the model file is missing, empty, truncated, or not what its name says
 │   ├── UnsafeContentError     the file holds something that could run code or reach outside
 │   ├── UnsupportedError       a layer, estimator, operator or format that Fairlead does not know
+│   │   └── IdlePassError      a pass that would change nothing
 │   ├── DataError              the data does not fit the model
 │   ├── RequirementError       a requirement is nonsense, or contradicts another
 │   ├── SpecError              fairlead.yaml, a flag or a setting is wrong
@@ -20,6 +21,7 @@ FairleadError
 │   ├── SandboxError           the import worker died or ran into a limit
 │   └── PortInUseError         the address is taken
 ├── StorageError               a store failed
+│   ├── StoreAwayError         it cannot be reached now; what it holds is not lost
 │   ├── NoSpaceError           the disk is full
 │   └── CorruptError           what is stored is not what was stored
 └── ServingError               the server cannot answer now
@@ -70,6 +72,12 @@ class UnsupportedError(InputError):
     """A layer, estimator, operator or format that Fairlead does not know; the message names it."""
 
     code = "unsupported"
+
+
+class IdlePassError(UnsupportedError):
+    """A pass would change nothing on this model: with others it is left out, alone there is nothing to make."""
+
+    code = "idle_pass"
 
 
 class DataError(InputError):
@@ -164,6 +172,12 @@ class StorageError(FairleadError):
     """A store failed."""
 
     code = "storage"
+
+
+class StoreAwayError(StorageError):
+    """A store cannot be reached, or does not answer in time. What it holds is not lost; asking again later makes sense."""
+
+    code = "store_away"
 
 
 class NoSpaceError(StorageError):

@@ -44,12 +44,17 @@ _CODES: dict[type[errors.FairleadError], Code] = {
     errors.NotFoundError: Code.NOT_FOUND,
     errors.ForbiddenError: Code.PERMISSION_DENIED,
     errors.ConflictError: Code.ABORTED,
+    errors.StoreAwayError: Code.UNAVAILABLE,
     errors.NoSpaceError: Code.RESOURCE_EXHAUSTED,
     errors.ServingError: Code.UNAVAILABLE,
     errors.OverloadedError: Code.UNAVAILABLE,
     errors.UnavailableError: Code.UNAVAILABLE,
     errors.DeadlineError: Code.DEADLINE_EXCEEDED,
 }
+
+
+# What is no caller's business: where a store is, which disk is full.
+_HIDDEN: dict[type, str] = {errors.NoSpaceError: "The server is out of space.", errors.StoreAwayError: "The registry cannot be reached now."}
 
 
 class Failure(msgspec.Struct, frozen=True):
@@ -65,7 +70,7 @@ def failure_of(error: Exception) -> Failure:
     for kind in type(error).__mro__:
         code = _CODES.get(kind)
         if code is not None:
-            text = "The server is out of space." if kind is errors.NoSpaceError else str(error)
+            text = _HIDDEN.get(kind, str(error))
             return Failure(code, text, error.retry_after_s if isinstance(error, errors.OverloadedError) else 0)
     return Failure(Code.INTERNAL, "The server failed to answer this request.")
 

@@ -13,6 +13,7 @@ _STATUSES: dict[type[errors.FairleadError], int] = {
     errors.NotFoundError: 404,
     errors.ConflictError: 409,
     errors.ForbiddenError: 403,
+    errors.StoreAwayError: 503,
     errors.NoSpaceError: 507,
     errors.ServingError: 503,
     errors.OverloadedError: 503,
@@ -35,6 +36,8 @@ def reply_to(error: Exception) -> Reply:
     status = status_of(error)
     if status in (500, 507):
         return error_reply(status, "The server failed to answer this request." if status == 500 else "The server is out of space.")
+    if isinstance(error, errors.StoreAwayError):  # where it is, is no client's business
+        return error_reply(status, "The registry cannot be reached now.", _RETRY_AFTER)
     if isinstance(error, errors.OverloadedError):
         return error_reply(status, str(error), (b"retry-after: %d" % error.retry_after_s,))
     return error_reply(status, str(error), _RETRY_AFTER if status == 503 else ())
