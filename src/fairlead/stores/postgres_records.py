@@ -102,7 +102,7 @@ class PostgresDatabase:
             number = postgres_schema.found_format(transaction, schema)
         if number < max(postgres_schema.MIGRATIONS):
             with self._transaction(_MIGRATE) as transaction:
-                postgres_schema.migrate(transaction, schema)
+                transaction.simple(postgres_schema.migration(transaction, schema))
 
     @contextmanager
     def reading(self) -> Iterator[PostgresConnection]:

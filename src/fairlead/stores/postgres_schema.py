@@ -1,7 +1,7 @@
 """The tables of the PostgreSQL registry, as migrations that only go forward. Formats are numbered together with SQLite's: the same number
 means the same tables. The first one here is 2.
 
-A released migration is never edited; the next change is a new entry at the end. `migrate` runs what is missing in one transaction. Raises
+A released migration is never edited; the next change is a new entry at the end. What `migration` gives runs in one transaction. Raises
 StorageError for tables that are newer than this code or not ours.
 
 Triggers hold the laws against every writer, as in stores/sqlite_schema.py, and number the changes: whoever writes waits for the lock that
@@ -224,15 +224,13 @@ def found_format(transaction: Transaction, schema: str) -> int:
     return number
 
 
-def migrate(transaction: Transaction, schema: str) -> None:
-    """Bring the tables to the newest format, in a transaction beside which nobody else migrates."""
+def migration(transaction: Transaction, schema: str) -> str:
+    """Return the statements that bring the tables to the newest format; nobody else migrates beside this transaction."""
     transaction.rows("SELECT pg_advisory_xact_lock(1180789106, hashtext(?))", schema)
     if not transaction.rows("SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname = ?", schema):
         transaction.rows(f'CREATE SCHEMA "{schema}"')
     number = found_format(transaction, schema)
-    if number == 0:
-        transaction.rows("CREATE TABLE registry_format (number BIGINT PRIMARY KEY)")
-    for later in sorted(number_of for number_of in MIGRATIONS if number_of > number):
-        for statement in MIGRATIONS[later]:
-            transaction.rows(statement)
-        transaction.rows("INSERT INTO registry_format VALUES (?)", later)
+    first = () if number else ("CREATE TABLE registry_format (number BIGINT PRIMARY KEY)",)
+    later = sorted(found for found in MIGRATIONS if found > number)
+    steps = (statement for found in later for statement in (*MIGRATIONS[found], f"INSERT INTO registry_format VALUES ({found})"))
+    return ";\n".join((*first, *steps))
