@@ -11,6 +11,7 @@ import contextlib
 import json
 import os
 import resource
+import shutil
 import signal
 import sys
 from collections.abc import Mapping
@@ -23,13 +24,16 @@ from fairlead.app.wiring import build_sandbox
 from fairlead.core.artifact import Artifact
 from fairlead.core.dataset import Dataset
 from fairlead.core.interface import Interface
+from fairlead.core.lineage import Step
+from fairlead.core.pass_use import parse_pass
 from fairlead.core.plan import Candidate
 from fairlead.engines.opening import open_engine
 from fairlead.engines.tensor_file import read_tensors, write_tensors
-from fairlead.errors import FairleadError
+from fairlead.errors import FairleadError, IdlePassError
 from fairlead.optimize.job import Supplies
 from fairlead.optimize.stage import optimize
 from fairlead.security import kernel
+from fairlead.security.digests import digest_file
 from fairlead.settings import load_settings
 from fairlead.stores.document import dump, load
 from fairlead.verify.run_rows import run_in_pieces
@@ -86,14 +90,28 @@ def _work(job: Mapping[str, Any]) -> None:
     current = Path(job["source"])
     for number, text in enumerate(job["passes"], job["first"]):
         candidate = Candidate(text, (text,), "onnxruntime", 1, "")
-        made, (step,) = optimize(candidate, current, folder / f"pass-{number}", supplies)
-        current = folder / f"{number}.onnx"
-        made.replace(current)
+        written = folder / f"{number}.onnx"
+        try:
+            made, (step,) = optimize(candidate, current, folder / f"pass-{number}", supplies)
+            made.replace(written)
+        except IdlePassError as error:
+            if job["first"] + len(job["passes"]) == 1:
+                raise  # alone, there is nothing to try
+            shutil.copyfile(current, written)
+            step = _skipped(text, written, error)
+        current = written
         (folder / f"{number}.json").write_bytes(dump(step))
         tell(finished=number)
     engine = open_engine("onnxruntime", current, interface)
     write_tensors(folder / "outputs.npz", run_in_pieces(engine, read_tensors(shared / "selection.npz")))
     tell(ran=True)
+
+
+def _skipped(text: str, model: Path, error: IdlePassError) -> Step:
+    """The step of a pass that has nothing left to do behind others; said in the report and in the lineage."""
+    tell(report=f"{text} is left out: {error.message}")
+    digest = digest_file(model)
+    return Step("optimize", parse_pass(text).name, digest, digest, {}, {}, (f"left out: {error.message}",))
 
 
 def _tensors(path: Path) -> dict[str, Any] | None:

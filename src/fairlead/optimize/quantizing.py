@@ -24,7 +24,7 @@ from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
 from fairlead.core.interface import shorten
 from fairlead.core.pass_use import Setting
-from fairlead.errors import SpecError, UnsupportedError
+from fairlead.errors import IdlePassError, SpecError, UnsupportedError
 from fairlead.optimize.calibration import METHODS, Range
 from fairlead.optimize.graph_edit import drop_unused_weights, free_name, opset_of, refuse_other_floats, taken_names
 from fairlead.optimize.offline_session import keep_surface, optimized, write
@@ -157,13 +157,13 @@ def finish(model: Any, source: Path, destination: Path, operators: frozenset[str
     """
     count = sum(node.op_type in operators for node in model.graph.node)
     if not count:
-        raise UnsupportedError(
+        raise IdlePassError(
             "The model has no convolutions or matrix products with stored weights to quantize.", hint="Leave the pass out for this model."
         )
     keep_surface(model, onnx.load_model(source))
     write(model, destination)
     if destination.stat().st_size >= source.stat().st_size:
-        raise UnsupportedError(
+        raise IdlePassError(
             "The model does not get smaller in 8 bits: its weights are too small, or also used in other ways.", hint="Leave the pass out."
         )
     return count

@@ -17,7 +17,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from fairlead.core.interface import Array, shorten
-from fairlead.errors import UnsupportedError
+from fairlead.errors import IdlePassError
 from fairlead.optimize.graph_edit import constants_to_initializers, free_name, put_first, refuse_other_floats, taken_names, weights_of
 from fairlead.optimize.job import PassJob, PassResult
 from fairlead.optimize.offline_session import write
@@ -84,9 +84,7 @@ def store_weights(job: PassJob, encode: Encoder, *, name: str, what: str, least_
         restored.append(form)
         graph.initializer.remove(tensor)
     if not restored:
-        raise UnsupportedError(
-            f"The model has no large float32 weights to store {what}.", hint=f"Leave the pass '{name}' out for this model."
-        )
+        raise IdlePassError(f"The model has no large float32 weights to store {what}.", hint=f"Leave the pass '{name}' out for this model.")
     nodes = [node for form in restored for node in form.nodes]
     graph.initializer.extend(tensor for form in restored for tensor in form.tensors)
     used = {name for node in nodes for name in node.input}

@@ -59,7 +59,7 @@ class _Family:
 
     name: str
     passes: str
-    suits: Literal["network", "trees"]
+    suits: Literal["network", "trees", "any"]
     size_ratio: float
     floor_ratio: float
     loss: int
@@ -162,13 +162,13 @@ _FAMILIES = (
         needs_rows=True,
     ),
     _Family(
-        *("distill-trees", "distill_trees", "trees", 0.0, 0.0, 7, "yes", "as its student is"),
-        loses=f"a few trees learn the answers of all; {_ROWS}",
-        reason="where cutting loses too much, fewer trees of their own shape may not",
+        *("distill-trees", "distill_trees", "any", 0.0, 0.0, 8, "yes", "as its student is"),
+        loses=f"a few trees learn the answers; {_ROWS}",
+        reason="where cutting loses too much, a few trees of their own shape may not",
         needs_rows=True,
     ),
     _Family(
-        *("distill-linear", "distill_linear", "trees", 0.0, 0.0, 9, "yes", "one multiplication per column"),
+        *("distill-linear", "distill_linear", "any", 0.0, 0.0, 9, "yes", "one multiplication per column"),
         loses=f"a linear model learns the answers; {_ROWS}",
         reason="the smallest and fastest student there is",
         needs_rows=True,
@@ -182,7 +182,7 @@ def compressed(
     """Return the families worth trying, the first one first, and (name, reason) of those ruled out. `weight_bytes` are the model's, about;
     0 where they are not known.
     """
-    suiting = [item for item in _FAMILIES if item.suits == ("trees" if is_trees else "network") and _is_installed(item, means)]
+    suiting = [item for item in _FAMILIES if item.suits in ("any", "trees" if is_trees else "network") and _is_installed(item, means)]
     if not any(item.is_loss_bound for item in requirements):
         why = "nothing in the promise says what may be lost; say it, for example accuracy_drop<=0.005"
         return (), (("compressed forms", why),) if suiting else ()

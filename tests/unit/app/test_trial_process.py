@@ -14,9 +14,11 @@ from fairlead.app.trial_process import TrialEnd, TrialJob, TrialPool
 from fairlead.core.artifact import Artifact, ArtifactForm, SourceFormat
 from fairlead.core.dtype import DType
 from fairlead.core.interface import Interface, TensorSpec
+from fairlead.core.lineage import Step
 from fairlead.core.manifest import Manifest
 from fairlead.engines.tensor_file import read_tensors, write_tensors
-from fairlead.stores.document import dump
+from fairlead.security.digests import digest_file
+from fairlead.stores.document import dump, load
 
 INTERFACE = Interface((TensorSpec("x", DType.FP32, (None, 8)),), (TensorSpec("y", DType.FP32, (None, 3)),))
 
@@ -59,11 +61,34 @@ def test_a_trial_applies_its_passes_and_runs_what_they_made(shared: Path) -> Non
 
 
 def test_a_pass_that_refuses_the_model_says_so_and_what_came_before_is_kept(shared: Path) -> None:
-    end = run(job(shared, "store_fp16", "store_fp16"))
+    end = run(job(shared, "store_fp16", "merge_splits"))
 
     assert end.is_refused
-    assert "store_fp16" in end.reason
+    assert "no tree ensembles" in end.reason
     assert end.finished_count == 1
+
+
+def test_a_pass_with_nothing_left_to_do_behind_others_is_left_out_and_it_is_said(shared: Path) -> None:
+    said: list[str] = []
+    pool = TrialPool(1, lambda _name, line: said.append(line))
+    pool.start(job(shared, "clean_graph", "quantize_weights_nbits", "store_fp16"))
+    try:
+        end = pool.wait()
+    finally:
+        pool.close()
+
+    assert (end.reason, end.finished_count) == ("", 3)
+    steps = [load((end.job.folder / f"{number}.json").read_bytes(), Step) for number in range(3)]
+    assert steps[1].input_digest == steps[1].output_digest == digest_file(end.job.folder / "1.onnx")
+    assert "left out: The model has no products with stored weights" in steps[1].notes[0]
+    assert any(line.startswith("quantize_weights_nbits is left out") for line in said)
+
+
+def test_a_pass_that_would_do_nothing_alone_is_refused(shared: Path) -> None:
+    end = run(job(shared, "quantize_weights_nbits"))
+
+    assert end.is_refused
+    assert end.reason
 
 
 def test_a_pass_that_takes_too_long_is_ended(shared: Path) -> None:

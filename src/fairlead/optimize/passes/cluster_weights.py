@@ -19,7 +19,7 @@ from onnx import TensorProto
 from torch import Tensor
 
 from fairlead.core.interface import Array
-from fairlead.errors import UnsupportedError
+from fairlead.errors import IdlePassError
 from fairlead.optimize.job import PassJob, PassResult
 from fairlead.optimize.training.course import Course, begin, count
 from fairlead.optimize.training.fit import Fit, Schedule, torch_threads
@@ -99,7 +99,7 @@ class _Clusters:
     def __init__(self, network: Network, k: int) -> None:
         self.weights = {name: value for name, value in network.parameters.items() if value.ndim > 1 and value.numel() >= _SMALLEST}
         if not self.weights:
-            raise UnsupportedError("The model has no weights large enough to share values.", hint="Leave the pass 'cluster_weights' out.")
+            raise IdlePassError("The model has no weights large enough to share values.", hint="Leave the pass 'cluster_weights' out.")
         self._k, self._progress, self._moved = k, 0.0, -1
         self._centroids: dict[str, Tensor] = {}
         self._members: dict[str, Tensor] = {}

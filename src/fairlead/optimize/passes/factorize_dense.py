@@ -21,7 +21,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from fairlead.core.interface import Array, shorten
-from fairlead.errors import SpecError, UnsupportedError
+from fairlead.errors import IdlePassError, SpecError
 from fairlead.optimize.calibration import first_rows, second_moments
 from fairlead.optimize.graph_edit import (
     STANDARD_DOMAINS,
@@ -91,7 +91,7 @@ def factorize_dense(job: PassJob) -> PassResult:
             f"'{shorten(layer.node.output[0])}' ({layer.node.op_type}): rank {rank} of {full}, {factors.lost:.2%} of its energy lost"
         )
     if not replaced:
-        raise UnsupportedError(
+        raise IdlePassError(
             "No dense layer of the model gets smaller by factors of that rank.", hint="Ask for less energy, or leave it out."
         )
     nodes = [made for node in graph.node for made in (replaced.get(node.output[0], [node]) if node.output else [node])]

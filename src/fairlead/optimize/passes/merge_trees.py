@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fairlead.errors import UnsupportedError
+from fairlead.errors import IdlePassError
 from fairlead.optimize.job import PassJob, PassResult
 from fairlead.optimize.trees.merging import merged_trees
 from fairlead.optimize.trees.model import counted, open_model, write_model
@@ -19,6 +19,6 @@ def merge_trees(job: PassJob) -> PassResult:
     model = open_model(job.source)
     changed = [merged_trees(trees) for trees in model.trees]
     if all(after is before for before, after in zip(model.trees, changed, strict=True)):
-        raise UnsupportedError("No trees of the model can be one.", hint="Leave the pass 'merge_trees' out for this model.")
+        raise IdlePassError("No trees of the model can be one.", hint="Leave the pass 'merge_trees' out for this model.")
     write_model(model, changed, job.destination)
     return PassResult({"numpy": np.__version__}, {}, (counted(model.trees, changed),))

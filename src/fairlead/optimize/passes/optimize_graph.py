@@ -9,7 +9,7 @@ from __future__ import annotations
 import onnx
 import onnxruntime
 
-from fairlead.errors import UnsupportedError
+from fairlead.errors import IdlePassError
 from fairlead.optimize.job import PassJob, PassResult
 from fairlead.optimize.offline_session import optimized, write
 
@@ -23,7 +23,7 @@ def optimize_graph(job: PassJob) -> PassResult:
     model = optimized(source, _LEVEL)
     after = [(node.domain, node.op_type) for node in model.graph.node]
     if sorted(before) == sorted(after):
-        raise UnsupportedError("ONNX Runtime finds nothing to fuse in this model.", hint="Leave the pass 'optimize_graph' out.")
+        raise IdlePassError("ONNX Runtime finds nothing to fuse in this model.", hint="Leave the pass 'optimize_graph' out.")
     write(model, destination)
     fused = sorted({name for domain, name in after if domain.startswith("com.microsoft")})
     notes = (f"{len(before)} operators became {len(after)}", *([f"fused: {', '.join(fused)}"] if fused else []))

@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from fairlead.errors import SpecError, UnsupportedError
+from fairlead.errors import IdlePassError, SpecError
 from fairlead.optimize.job import PassJob, PassResult
 from fairlead.optimize.training.course import begin, count, fraction
 from fairlead.optimize.training.fit import Schedule, torch_threads
@@ -50,7 +50,7 @@ class _Masks:
     def __init__(self, network: Network, sparsity: float, *, is_global: bool) -> None:
         self.weights = [value for value in network.parameters.values() if value.ndim > 1 and value.numel() >= _SMALLEST]
         if not self.weights:
-            raise UnsupportedError("The model has no weights large enough to thin out.", hint="Leave the pass 'prune_magnitude' out.")
+            raise IdlePassError("The model has no weights large enough to thin out.", hint="Leave the pass 'prune_magnitude' out.")
         self._masks = [torch.ones_like(value, dtype=torch.bool) for value in self.weights]
         self._sparsity, self._is_global, self._chosen = sparsity, is_global, -1
 

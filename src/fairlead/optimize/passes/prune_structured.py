@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from fairlead.errors import SpecError, UnsupportedError
+from fairlead.errors import IdlePassError, SpecError
 from fairlead.optimize.job import PassJob, PassResult
 from fairlead.optimize.training.course import Course, begin, count, fraction
 from fairlead.optimize.training.cutting import cut
@@ -57,7 +57,7 @@ def _rounds(before: Sequence[int], ratio: float) -> list[list[int]]:
         kept = max(1 - ratio, kept * _ROUND_RATIO)
         rounds.append(narrower(before, kept))
     if rounds[-1] == list(before):
-        raise UnsupportedError(f"A ratio of {ratio:g} leaves nothing out of groups of {shown(before)}.", hint="Give a larger ratio.")
+        raise IdlePassError(f"A ratio of {ratio:g} leaves nothing out of groups of {shown(before)}.", hint="Give a larger ratio.")
     return rounds
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fairlead.errors import SpecError, UnsupportedError
+from fairlead.errors import IdlePassError, SpecError
 from fairlead.optimize.job import PassJob, PassResult
 from fairlead.optimize.trees.cutting import without_idle_splits
 from fairlead.optimize.trees.model import counted, write_model
@@ -33,6 +33,6 @@ def prune_trees(job: PassJob) -> PassResult:
         fewer = refitted_to_model(known, fewer, job)
     fewer = without_idle_splits(fewer)
     if leaf_count(fewer) >= leaf_count(trees):
-        raise UnsupportedError("The trees have no leaves to merge.", hint="Leave the pass 'prune_trees' out for this model.")
+        raise IdlePassError("The trees have no leaves to merge.", hint="Leave the pass 'prune_trees' out for this model.")
     write_model(known.model, [fewer], job.destination)
     return PassResult({"numpy": np.__version__}, {}, (f"{counted([trees], [fewer])}; {known.rows_note}",))

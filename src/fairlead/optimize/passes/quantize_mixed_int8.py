@@ -18,7 +18,7 @@ from typing import Any
 import onnxruntime
 
 from fairlead.core.interface import shorten
-from fairlead.errors import SpecError, UnsupportedError
+from fairlead.errors import IdlePassError, SpecError, UnsupportedError
 from fairlead.optimize.calibration import first_rows, measure_ranges
 from fairlead.optimize.job import PassJob, PassResult
 from fairlead.optimize.quantizing import (
@@ -52,7 +52,7 @@ def quantize_mixed_int8(job: PassJob) -> PassResult:
     model = prepared(job.source, _NAME)
     weighted = weighted_nodes(model.graph, OPERATORS["all"])
     if not weighted:
-        raise UnsupportedError(
+        raise IdlePassError(
             "The model has no convolutions or matrix products with stored weights to quantize.", hint="Leave the pass out for this model."
         )
     how = Quantization(measure_ranges(model, rows, OPERATORS["all"], method), precision, OPERATORS["all"])

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import onnxruntime
 
-from fairlead.errors import UnsupportedError
+from fairlead.errors import IdlePassError
 from fairlead.optimize.calibration import first_rows, measure_ranges
 from fairlead.optimize.job import PassJob, PassResult
 from fairlead.optimize.quantizing import (
@@ -38,7 +38,7 @@ def quantize_static_int8(job: PassJob) -> PassResult:
     rows = first_rows(job.rows)
     model = prepared(job.source, _NAME)
     if not weighted_nodes(model.graph, operators):
-        raise UnsupportedError(
+        raise IdlePassError(
             "The model has no convolutions or matrix products with stored weights to quantize.", hint="Leave the pass out for this model."
         )
     ranges = measure_ranges(model, rows, operators, method)

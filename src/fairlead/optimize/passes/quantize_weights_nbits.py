@@ -18,7 +18,7 @@ import onnxruntime
 from onnx import helper, numpy_helper
 
 from fairlead.core.interface import Array
-from fairlead.errors import SpecError, UnsupportedError
+from fairlead.errors import IdlePassError, SpecError
 from fairlead.optimize.graph_edit import (
     STANDARD_DOMAINS,
     constants_to_initializers,
@@ -52,7 +52,7 @@ def quantize_weights_nbits(job: PassJob) -> PassResult:
     maker = _Maker(graph, bits, block, {tensor.name: tensor for tensor in weights_of(graph, least_elements=least, least_axes=2)})
     nodes = [made for node in graph.node for made in maker.replaced(node)]
     if not maker.count:
-        raise UnsupportedError(
+        raise IdlePassError(
             f"The model has no products with stored weights of {least} elements or more.", hint="Leave the pass out for this model."
         )
     del graph.node[:]

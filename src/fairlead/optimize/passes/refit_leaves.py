@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fairlead.errors import SpecError, UnsupportedError
+from fairlead.errors import IdlePassError, SpecError
 from fairlead.optimize.job import PassJob, PassResult
 from fairlead.optimize.trees.model import write_model
 from fairlead.optimize.trees.refitting import Limits, Rows, refitted
@@ -26,7 +26,7 @@ def refit_leaves(job: PassJob) -> PassResult:
     fitted, judging = (Rows(leaves[rows], known.objective.only(rows)) for rows in (known.fitted, known.held_out))
     trees, before, after = refitted(known.trees, fitted, judging, Limits(ridge, job.time_s))
     if trees is known.trees:
-        raise UnsupportedError("Refitting the leaves does not lower the loss on rows that only judge.", hint="Leave 'refit_leaves' out.")
+        raise IdlePassError("Refitting the leaves does not lower the loss on rows that only judge.", hint="Leave 'refit_leaves' out.")
     write_model(known.model, [trees], job.destination)
     note = f"loss on {len(known.held_out):,} judging rows: {before:.5g} before, {after:.5g} after; {known.rows_note}"
     return PassResult({"numpy": np.__version__}, {"loss_before": before, "loss_after": after}, (note,))

@@ -11,7 +11,7 @@ import numpy as np
 
 from fairlead.core.interface import Array
 from fairlead.core.tree_ensemble import Split, TreeEnsemble
-from fairlead.errors import SpecError, UnsupportedError
+from fairlead.errors import IdlePassError, SpecError
 from fairlead.optimize.job import PassJob, PassResult
 from fairlead.optimize.trees.cutting import without_idle_splits
 from fairlead.optimize.trees.model import counted, open_model, write_model
@@ -27,7 +27,7 @@ def round_leaves(job: PassJob) -> PassResult:
     rounded = [_rounded(trees, bits) for trees in model.trees]
     distinct = [sum(len(np.unique(trees.leaf_values)) for trees in part) for part in (model.trees, rounded)]
     if distinct[1] >= distinct[0]:
-        raise UnsupportedError("The leaf values of the trees are as few as that.", hint="Leave the pass 'round_leaves' out.")
+        raise IdlePassError("The leaf values of the trees are as few as that.", hint="Leave the pass 'round_leaves' out.")
     changed = [without_idle_splits(trees) for trees in rounded]
     write_model(model, changed, job.destination)
     note = f"{distinct[0]:,} different leaf values became {distinct[1]:,}; {counted(model.trees, changed)}"

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from fairlead.core.tree_ensemble import Split, TreeEnsemble
-from fairlead.errors import SpecError, UnsupportedError
+from fairlead.errors import IdlePassError, SpecError
 from fairlead.optimize.job import PassJob, PassResult
 from fairlead.optimize.trees.cutting import without_idle_splits
 from fairlead.optimize.trees.model import open_model, write_model
@@ -33,7 +33,7 @@ def share_thresholds(job: PassJob) -> PassResult:
     changed = [without_idle_splits(shared_thresholds(trees, table, levels)) for trees, table in zip(model.trees, tables, strict=True)]
     before, after = (sum(map(distinct_count, part)) for part in (model.trees, changed))
     if _room(changed) >= _room(model.trees):
-        raise UnsupportedError("No thresholds of the trees can be shared.", hint="Leave the pass 'share_thresholds' out for this model.")
+        raise IdlePassError("No thresholds of the trees can be shared.", hint="Leave the pass 'share_thresholds' out for this model.")
     write_model(model, changed, job.destination)
     note = f"{before:,} thresholds became {after:,}, by {len(tables[0]):,} rows"
     return PassResult({"numpy": np.__version__}, {"thresholds_before": before, "thresholds_after": after}, (note,))

@@ -12,7 +12,7 @@ import numpy as np
 
 from fairlead.core.pass_use import Setting
 from fairlead.core.tree_ensemble import TreeEnsemble
-from fairlead.errors import UnsupportedError
+from fairlead.errors import IdlePassError
 from fairlead.optimize.job import PassJob, PassResult
 from fairlead.optimize.trees.link import Function
 from fairlead.optimize.trees.model import counted, write_model
@@ -31,7 +31,7 @@ def shorten_ensemble(job: PassJob) -> PassResult:
     name = min(losses, key=lambda item: losses[item])
     trees = candidates[name]
     if trees.tree_count >= known.trees.tree_count:
-        raise UnsupportedError("The ensemble has too few trees to leave any out.", hint="Leave the pass 'shorten_ensemble' out.")
+        raise IdlePassError("The ensemble has too few trees to leave any out.", hint="Leave the pass 'shorten_ensemble' out.")
     if job.settings["refit"]:
         trees = refitted_to_model(known, trees, job)
     write_model(known.model, [trees], job.destination)

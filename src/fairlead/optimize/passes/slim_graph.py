@@ -10,7 +10,7 @@ import onnx
 import onnxslim
 
 from fairlead.core.interface import shorten
-from fairlead.errors import UnsupportedError
+from fairlead.errors import IdlePassError, UnsupportedError
 from fairlead.optimize.job import PassJob, PassResult
 from fairlead.optimize.offline_session import keep_surface, write
 
@@ -25,7 +25,7 @@ def slim_graph(job: PassJob) -> PassResult:
         raise UnsupportedError(f"onnxslim cannot follow this graph ({said}).", hint="Leave the pass 'slim_graph' out.") from None
     before, after = len(original.graph.node), len(slim.graph.node)
     if after >= before:
-        raise UnsupportedError("onnxslim finds no operator to take out of this model.", hint="Leave the pass 'slim_graph' out.")
+        raise IdlePassError("onnxslim finds no operator to take out of this model.", hint="Leave the pass 'slim_graph' out.")
     keep_surface(slim, original)
     write(slim, job.destination)
     sizes = job.source.stat().st_size, job.destination.stat().st_size

@@ -40,11 +40,14 @@ class Family(enum.StrEnum):
 
 @dataclass(frozen=True)
 class Place:
-    """Where a pass stands; passes with the same `slot` exclude each other."""
+    """Where a pass stands; passes with the same `slot` exclude each other. One that `makes` another kind of model stands with passes for
+    that kind only.
+    """
 
     room: Room
     family: Family
     slot: str = ""
+    makes: Family | None = None
 
 
 _NETWORK, _TREES = Family.NETWORK, Family.TREES
@@ -55,10 +58,11 @@ _PLACES: Mapping[str, Place] = {
     "merge_trees": Place(Room.GRAPH, _TREES),
     "train_tfmot": Place(Room.STRUCTURE, _NETWORK, "shape"),  # starts from the Keras model: nothing can stand before it
     "distill_network": Place(Room.STRUCTURE, _NETWORK, "shape"),
+    "distill_strided": Place(Room.STRUCTURE, _NETWORK, "shape"),
     "prune_structured": Place(Room.STRUCTURE, _NETWORK, "shape"),
     "factorize_dense": Place(Room.STRUCTURE, _NETWORK),
-    "distill_trees": Place(Room.STRUCTURE, _TREES, "shape"),
-    "distill_linear": Place(Room.STRUCTURE, _TREES, "shape"),
+    "distill_trees": Place(Room.STRUCTURE, Family.ANY, "shape", makes=_TREES),
+    "distill_linear": Place(Room.STRUCTURE, Family.ANY, "shape", makes=_NETWORK),
     "shorten_ensemble": Place(Room.STRUCTURE, _TREES),
     "prune_trees": Place(Room.STRUCTURE, _TREES),
     "prune_magnitude": Place(Room.WEIGHTS, _NETWORK),
@@ -141,25 +145,29 @@ class Space:
 
     def joined(self, recipe: Recipe, use: PassUse) -> Recipe | None:
         """Return `recipe` with `use` in its place; None where the laws of order do not let both stand."""
-        mine = place_of(use.name)
-        for other in recipe:
-            theirs = place_of(other.name)
-            if other.name == use.name or (mine.slot and mine.slot == theirs.slot):
-                return None
-        return in_order((*recipe, use))
+        longer = in_order((*recipe, use))
+        return longer if _may_stand([one.name for one in longer]) else None
 
     def recipes(self) -> Iterator[Recipe]:
         """Every recipe of the grid, the short ones first."""
         names = list(self.values)
         for count in range(len(names) + 1):
             for chosen in itertools.combinations(names, count):
-                slots = [place_of(name).slot for name in chosen if place_of(name).slot]
-                if len(slots) == len(set(slots)):
+                if _may_stand(chosen):
                     yield from (in_order(uses) for uses in itertools.product(*(tuple(self.grid(name)) for name in chosen)))
 
     def count(self, limit: int) -> int:
         """How many recipes the grid has, at most `limit`."""
         return sum(1 for _ in itertools.islice(self.recipes(), limit))
+
+
+def _may_stand(names: Sequence[str]) -> bool:
+    """Whether these passes may stand together: each once, one of a slot, and none for another kind of model than a student is."""
+    places = [place_of(name) for name in names]
+    slots = [place.slot for place in places if place.slot]
+    made = next((place.makes for place in places if place.makes is not None), None)
+    fits = made is None or all(place.family in (Family.ANY, made) for place in places)
+    return fits and len(slots) == len(set(slots)) and len(names) == len(set(names))
 
 
 def in_order(uses: Sequence[PassUse]) -> Recipe:

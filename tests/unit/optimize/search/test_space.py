@@ -25,7 +25,7 @@ def test_every_pass_has_its_place(name: str) -> None:
 
     assert isinstance(place.room, Room)
     if name not in ("clean_graph", "slim_graph", "optimize_graph"):
-        assert place.family is not Family.ANY, "say whether it is for networks or for trees"
+        assert place.family is not Family.ANY or place.makes is not None, "say whether it is for networks or for trees"
 
 
 @pytest.mark.parametrize(
@@ -103,3 +103,29 @@ def test_the_grid_has_every_recipe_once() -> None:
     )
     assert space.count(100) == 6
     assert space.count(3) == 3
+
+
+@pytest.mark.parametrize("operators", [["Conv", "Gemm"], ["TreeEnsembleClassifier"]])
+def test_students_of_every_kind_are_offered_whatever_the_teacher(operators: list[str]) -> None:
+    space = make_space(operators, EVERYTHING)
+    assert {"distill_trees", "distill_linear"} <= set(space.values)
+
+
+def test_a_student_stands_with_passes_for_what_it_is_and_not_for_what_its_teacher_was() -> None:
+    network, trees = make_space(["Conv"], EVERYTHING), make_space(["TreeEnsembleClassifier"], EVERYTHING)
+    grown, linear = (PassUse("distill_trees"),), (PassUse("distill_linear"),)
+    assert network.joined(grown, PassUse("store_int8")) is None
+    assert network.joined((PassUse("prune_structured"),), PassUse("distill_trees")) is None
+    assert network.joined(linear, PassUse("store_int8")) == (*linear, PassUse("store_int8"))
+    assert network.joined(grown, PassUse("optimize_graph")) == (*grown, PassUse("optimize_graph"))
+    assert trees.joined(grown, PassUse("round_leaves")) == (*grown, PassUse("round_leaves"))
+    assert trees.joined(linear, PassUse("round_leaves")) is None
+    assert trees.joined((PassUse("shorten_ensemble"),), PassUse("distill_linear")) is None
+
+
+def test_no_recipe_of_the_grid_has_a_pass_behind_a_student_that_it_is_not_for() -> None:
+    space = make_space(["Conv"], EVERYTHING, only=parse_passes("distill_trees,store_int8,clean_graph"))
+    found = {tuple(use.name for use in recipe) for recipe in space.recipes()}
+    assert ("clean_graph", "distill_trees") in found
+    assert ("clean_graph", "store_int8") in found
+    assert not [names for names in found if {"distill_trees", "store_int8"} <= set(names)]
