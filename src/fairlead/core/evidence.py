@@ -18,8 +18,9 @@ import bisect
 import enum
 import itertools
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 _SUB_BITS = 6
 _DIRECT_BITS = _SUB_BITS + 1  # times of so many bits are their own bucket
@@ -76,13 +77,20 @@ class Sparse:
         return self.buckets[min(place, len(self.buckets) - 1)]
 
 
-def _sum(parts: Iterable[Sparse]) -> Sparse:
+AnySparse = TypeVar("AnySparse", bound=Sparse)
+
+
+def _sum(parts: Sequence[AnySparse]) -> AnySparse:
+    """Return all of them together; there is one at least."""
+    filled = [part for part in parts if part.counts]
+    if len(filled) < 2:
+        return filled[0] if filled else parts[0]
     total: dict[int, int] = {}
-    for part in parts:
+    for part in filled:
         for bucket, count in zip(part.buckets, part.counts, strict=True):
             total[bucket] = total.get(bucket, 0) + count
     buckets = tuple(sorted(total))
-    return Sparse(buckets, tuple(total[bucket] for bucket in buckets))
+    return type(parts[0])(buckets, tuple(map(total.__getitem__, buckets)))
 
 
 @dataclass(frozen=True)
@@ -93,11 +101,6 @@ class LatencyHistogram(Sparse):
         """Return the upper edge of the bucket that holds the quantile (0..1): at most 1.6 % above it. None where nothing was counted."""
         bucket = self.bucket_at(quantile)
         return None if bucket is None else bucket_start_ns(bucket + 1) / 1e6
-
-    def __add__(self, other: LatencyHistogram) -> LatencyHistogram:
-        """Return both together."""
-        total = _sum((self, other))
-        return LatencyHistogram(total.buckets, total.counts)
 
 
 @dataclass(frozen=True)
@@ -111,11 +114,6 @@ class DifferenceHistogram(Sparse):
             return None if bucket is None else 0.0
         return 2.0**bucket if bucket < 1024 else math.inf
 
-    def __add__(self, other: DifferenceHistogram) -> DifferenceHistogram:
-        """Return both together."""
-        total = _sum((self, other))
-        return DifferenceHistogram(total.buckets, total.counts)
-
 
 @dataclass(frozen=True)
 class ArmEvidence:
@@ -127,17 +125,6 @@ class ArmEvidence:
     latency: LatencyHistogram = LatencyHistogram()
     labelled: int = 0
     right: int = 0
-
-    def __add__(self, other: ArmEvidence) -> ArmEvidence:
-        """Return both together."""
-        return ArmEvidence(
-            self.requests + other.requests,
-            self.server_errors + other.server_errors,
-            self.client_errors + other.client_errors,
-            self.latency + other.latency,
-            self.labelled + other.labelled,
-            self.right + other.right,
-        )
 
 
 @dataclass(frozen=True)
@@ -154,19 +141,6 @@ class PairEvidence:
     differences: DifferenceHistogram = DifferenceHistogram()
     latency: LatencyHistogram = LatencyHistogram()
     live_latency: LatencyHistogram = LatencyHistogram()
-
-    def __add__(self, other: PairEvidence) -> PairEvidence:
-        """Return both together."""
-        return PairEvidence(
-            self.pairs + other.pairs,
-            self.flips + other.flips,
-            self.failures + other.failures,
-            self.dropped + other.dropped,
-            max(self.largest_difference, other.largest_difference),
-            self.differences + other.differences,
-            self.latency + other.latency,
-            self.live_latency + other.live_latency,
-        )
 
 
 @dataclass(frozen=True)
@@ -197,18 +171,43 @@ class ReleaseEvidence:
 
 def merge(release: str, parts: Iterable[ReleaseEvidence]) -> ReleaseEvidence:
     """Return the evidence of all servers together, in whatever order they come; raises ValueError for evidence of another release."""
-    steps: dict[int, StepEvidence] = {}
+    steps: dict[int, list[StepEvidence]] = {}
     for part in parts:
         if part.release != release:
             raise ValueError(f"evidence of release '{part.release}' is none of release '{release}'")
         for step in part.steps:
-            steps[step.step] = _both(steps[step.step], step) if step.step in steps else step
-    return ReleaseEvidence(release, tuple(steps[number] for number in sorted(steps)))
+            steps.setdefault(step.step, []).append(step)
+    return ReleaseEvidence(release, tuple(_step(number, steps[number]) for number in sorted(steps)))
 
 
-def _both(one: StepEvidence, two: StepEvidence) -> StepEvidence:
-    arms = {name: one.arm(name) + two.arm(name) for name in sorted({*one.arms, *two.arms})}
-    return StepEvidence(one.step, arms, one.shadow + two.shadow, one.twin + two.twin)
+def _step(number: int, parts: Sequence[StepEvidence]) -> StepEvidence:
+    names = sorted({name for part in parts for name in part.arms})
+    arms = {name: _arm([part.arm(name) for part in parts]) for name in names}
+    return StepEvidence(number, arms, _pair([part.shadow for part in parts]), _pair([part.twin for part in parts]))
+
+
+def _arm(parts: Sequence[ArmEvidence]) -> ArmEvidence:
+    return ArmEvidence(
+        sum(part.requests for part in parts),
+        sum(part.server_errors for part in parts),
+        sum(part.client_errors for part in parts),
+        _sum([part.latency for part in parts]),
+        sum(part.labelled for part in parts),
+        sum(part.right for part in parts),
+    )
+
+
+def _pair(parts: Sequence[PairEvidence]) -> PairEvidence:
+    return PairEvidence(
+        sum(part.pairs for part in parts),
+        sum(part.flips for part in parts),
+        sum(part.failures for part in parts),
+        sum(part.dropped for part in parts),
+        max(part.largest_difference for part in parts),
+        _sum([part.differences for part in parts]),
+        _sum([part.latency for part in parts]),
+        _sum([part.live_latency for part in parts]),
+    )
 
 
 class LatencyCounter:

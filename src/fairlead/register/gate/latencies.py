@@ -13,6 +13,7 @@ Ties and buckets: times count by buckets, so x is a bucket's upper edge, and f x
 
 from __future__ import annotations
 
+import bisect
 import math
 from collections.abc import Sequence
 
@@ -20,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fairlead.core.evidence import bucket_of, bucket_start_ns
-from fairlead.register.gate.betting import Floats, Stratum, Wealth, bet, log_bets, nothing, odds
+from fairlead.register.gate.betting import Floats, Stratum, Wealth, bet, log_bets, nothing, odds, two_sided
 from fairlead.register.gate.counts import TOP, Ints, Tail, TailStep
 from fairlead.register.gate.judgement import RESERVE, Judgement, Levels
 
@@ -70,22 +71,18 @@ def quantile_buckets(tail: Tail, chance: float, alpha: float) -> tuple[int, int]
     """Return the lowest and the highest bucket that may hold the quantile later than which `chance` of the answers are: they hold it at all
     times with probability 1 - alpha. TOP stands for "later than all that was seen".
     """
-    log_limit = -math.log(alpha / 2.0)
-    is_above = np.flatnonzero(_log_wealth(tail.later, tail.count, chance, is_above=True) < log_limit)  # not refuted: so few lie above
-    is_in = np.flatnonzero(_log_wealth(tail.later, tail.count, chance, is_above=False) < log_limit)  # not refuted: so many do
-    first = int(is_above[0]) if len(is_above) else len(tail.buckets) + 1
-    last = int(is_in[-1]) if len(is_in) else 0
-    low = 0 if first == 0 else int(tail.buckets[first - 1]) if first <= len(tail.buckets) else TOP
-    high = int(tail.buckets[last]) if last < len(tail.buckets) else TOP
+    log_limit = -math.log(alpha)
+    limits = math.log(chance), math.log1p(-chance)
+
+    def is_refuted(later: float) -> bool:
+        return two_sided(later, tail.count) - later * limits[0] - (tail.count - later) * limits[1] >= log_limit
+
+    middle, end = chance * tail.count, len(tail.later)
+    first = bisect.bisect_left(tail.later, True, key=lambda later: not (later > middle and is_refuted(later)))  # so few lie above
+    last = bisect.bisect_left(tail.later, True, key=lambda later: later < middle and is_refuted(later)) - 1  # so many lie in it or above
+    low = 0 if first == 0 else int(tail.buckets[first - 1]) if first < end else TOP
+    high = int(tail.buckets[max(last, 0)]) if last < end - 1 else TOP
     return low, max(low, high)
-
-
-def _log_wealth(hits: NDArray[np.float64], trials: float, chance: float, *, is_above: bool) -> Floats:
-    multiples = odds(is_above=is_above)
-    bets = np.multiply.outer(hits, np.log(multiples)) - trials * np.log1p(chance * (multiples - 1.0))
-    top = bets.max(axis=1)
-    wealth: Floats = top + np.log(np.exp(bets - top[:, None]).mean(axis=1))
-    return wealth
 
 
 def _wealth(steps: Sequence[TailStep], chance: float, factor: float, alpha: float, *, is_above: bool) -> Wealth:
