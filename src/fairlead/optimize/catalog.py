@@ -62,7 +62,7 @@ PASSES = Catalog(
     }
     | {
         name: Variant(f"fairlead.optimize.passes.{name}:{name}", "torch")
-        for name in ("prune_structured", "prune_magnitude", "cluster_weights", "distill_network", "train_int8")
+        for name in ("prune_structured", "prune_magnitude", "cluster_weights", "distill_network", "distill_strided", "train_int8")
     }
     | {"slim_graph": Variant("fairlead.optimize.passes.slim_graph:slim_graph", "slim")}
     | {"train_tfmot": Variant("fairlead.optimize.passes.train_tfmot:train_tfmot", "tfmot")},
@@ -121,6 +121,12 @@ _TRAITS: Mapping[str, PassTraits] = {
         0.25,
         needs_training=True,
         settings={"width": (0.5, 0.25, 0.75), "student": ("same",), "start": ("pruned",), "hidden": (32,), **_FIT},
+    ),
+    "distill_strided": PassTraits(
+        PassKind.LOSSY,
+        0.25,
+        needs_training=True,
+        settings={"width": (0.5, 0.25, 0.75), "shifts": (4,), "epochs": (12,), "teacher": (0.5,)},
     ),
     "train_int8": PassTraits(PassKind.LOSSY, 0.25, needs_training=True, settings={"weight_bits": (7,), "epochs": (8,), "teacher": (0.5,)}),
     "prune_structured": PassTraits(

@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import onnx
 
-from fairlead.errors import SpecError, UnsupportedError
+from fairlead.errors import SpecError
 from fairlead.optimize.job import PassJob, PassResult
 from fairlead.optimize.training.course import begin, count, fraction
 from fairlead.optimize.training.cutting import cut
 from fairlead.optimize.training.fit import Schedule, torch_threads
-from fairlead.optimize.training.importance import group_norms
 from fairlead.optimize.training.lessons import Lessons
-from fairlead.optimize.training.narrowing import narrowable, narrowed, narrower, shown
 from fairlead.optimize.training.prepare import with_weights
+from fairlead.optimize.training.slimming import slimmed
 from fairlead.optimize.training.student import dense_student, draw_again
 
 _STUDENTS = ("same", "dense")
@@ -39,20 +38,14 @@ def _narrow(job: PassJob, *, is_fresh: bool) -> PassResult:
     width = fraction(job.settings, "width", default=0.5)
     epochs = count(job.settings, "epochs", default=24)
     course = begin(job)
-    narrow = narrowable(course)
-    before = narrow.widths
-    widths = narrower(before, width)
-    if widths == before:
-        raise UnsupportedError(f"A width of {width:g} leaves groups of {shown(before)} as they are.", hint="Give a smaller width.")
-    scores = [None if group is None else group_norms(narrow.network, narrow.coupling, group) for group in narrow.groups]
-    narrow = narrowed(course, narrow, widths, scores)
+    narrow, said = slimmed(course, width)
     if is_fresh:
         draw_again(narrow.network, job.seed)
-    job.report(f"the student has widths {shown(widths)} instead of {shown(before)}")
+    job.report(said)
     rate = Schedule(epochs).learning_rate * (1.0 if is_fresh else _SLOWER)
     fit = course.train(narrow.network, Schedule(epochs, learning_rate=rate))
     origin = "fresh weights" if is_fresh else "the original's most important units"
-    notes = (f"the student has widths {shown(widths)} instead of {shown(before)}; it began with {origin}",)
+    notes = (f"{said}; it began with {origin}",)
     return course.finish(narrow.network, cut(narrow.network, narrow.coupling, {}), [fit], notes)
 
 

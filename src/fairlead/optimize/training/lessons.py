@@ -74,7 +74,7 @@ def lessons_for(job: PassJob, model: onnx.ModelProto, target: Array | None) -> L
     data = training_rows(job)
     names = {tensor.name for tensor in model.graph.initializer}
     inputs = {value.name: data.inputs[value.name] for value in model.graph.input if value.name not in names}
-    teacher = _answers(model, inputs, data.rows)
+    teacher = teacher_answers(model, inputs, data.rows)
     shuffled = torch.from_numpy(np.random.default_rng(job.seed).permutation(data.rows))
     count = min(_MOST_HELD_OUT, max(4, round(data.rows * _HELD_OUT_RATIO)))
     return Lessons(
@@ -86,7 +86,7 @@ def lessons_for(job: PassJob, model: onnx.ModelProto, target: Array | None) -> L
     )
 
 
-def _answers(model: onnx.ModelProto, inputs: Mapping[str, Array], count: int) -> dict[str, Array]:
+def teacher_answers(model: onnx.ModelProto, inputs: Mapping[str, Array], count: int) -> dict[str, Array]:
     """Return the float outputs of `model`, asked in batches; raises DataError where one is not finite."""
     parts: dict[str, list[Array]] = {}
     for start in range(0, count, _TEACHER_ROWS):

@@ -1,0 +1,122 @@
+"""A convolutional network with fewer operators: each convolution followed by a pooling becomes one convolution with the pooling's stride.
+
+Takes a model; gives a copy and how many poolings went. The new kernel sees what both saw together, and its output has the same shape, so
+that everything behind stays as it is. Its weights are those of the convolution, spread over the pooling's window: what an average would
+give; training does the rest. Left as they are: dilated windows, windows that round up or pad by a rule, values that something else reads.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+
+from fairlead.core.interface import Array
+from fairlead.optimize.graph_edit import free_name, taken_names
+
+_POOLS = frozenset({"MaxPool", "AveragePool"})
+_POINTWISE = frozenset(
+    {"Relu", "LeakyRelu", "PRelu", "Clip", "Sigmoid", "Tanh", "Elu", "Selu", "HardSwish", "HardSigmoid", "Softplus", "Gelu", "Identity"}
+    | {"Dropout", "BatchNormalization"}
+)
+
+
+def strided(model: onnx.ModelProto) -> tuple[onnx.ModelProto, int]:
+    """Return `model` with strided convolutions instead of convolutions and poolings, and how many poolings that took away."""
+    result = onnx.ModelProto()
+    result.CopyFrom(model)
+    graph = result.graph
+    taken, count = taken_names(graph), 0
+    for pool in [node for node in graph.node if node.op_type in _POOLS]:
+        found = _convolution_before(graph, pool)
+        if found is None:
+            continue
+        convolution, last = found
+        _join(graph, convolution, pool, free_name(f"{convolution.input[1]}_strided", taken))
+        last.output[0] = pool.output[0]
+        graph.node.remove(pool)
+        count += 1
+    stored = {name for node in graph.node for name in node.input}
+    tensors = [tensor for tensor in graph.initializer if tensor.name in stored]
+    del graph.initializer[:]
+    graph.initializer.extend(tensors)
+    del graph.value_info[:]
+    return result, count
+
+
+def _convolution_before(graph: onnx.GraphProto, pool: onnx.NodeProto) -> tuple[onnx.NodeProto, onnx.NodeProto] | None:
+    """Return the convolution whose values `pool` takes, one by one or changed one by one, and the operator that gives them."""
+    if not _is_plain(pool) or len(pool.output) > 1 or _attribute(pool, "ceil_mode", 0):
+        return None
+    makers = {name: node for node in graph.node for name in node.output}
+    outputs = {value.name for value in graph.output}
+    name, last = pool.input[0], None
+    while name in makers and name not in outputs and sum(list(node.input).count(name) for node in graph.node) == 1:
+        node = makers[name]
+        last = node if last is None else last
+        if node.op_type == "Conv":
+            stored = {tensor.name for tensor in graph.initializer}
+            return (node, last) if _is_plain(node) and node.input[1] in stored else None
+        if node.op_type not in _POINTWISE or len(node.output) > 1:
+            return None
+        name = node.input[0]
+    return None
+
+
+def _is_plain(node: onnx.NodeProto) -> bool:
+    """Whether its window has no gaps and its padding stands in numbers."""
+    mode = _attribute(node, "auto_pad", b"NOTSET")
+    return mode in (b"NOTSET", b"VALID") and all(step == 1 for step in _attribute(node, "dilations", ()))
+
+
+def _join(graph: onnx.GraphProto, convolution: onnx.NodeProto, pool: onnx.NodeProto, name: str) -> None:
+    """Let `convolution` see the whole window of `pool` and take its steps.
+
+    A window of p values in steps of s, over a convolution with a kernel of k in steps of c, sees k + (p - 1) c values in steps of s c, and
+    padding before the window counts c times.
+    """
+    tensor = next(item for item in graph.initializer if item.name == convolution.input[1])
+    weights = numpy_helper.to_array(tensor)
+    rank = weights.ndim - 2
+    window, steps = list(_attribute(pool, "kernel_shape", ())), _numbers(pool, "strides", rank, 1)
+    own = _numbers(convolution, "strides", rank, 1)
+    pads = [
+        before + after * step
+        for before, after, step in zip(
+            _numbers(convolution, "pads", 2 * rank, 0), _numbers(pool, "pads", 2 * rank, 0), (*own, *own), strict=True
+        )
+    ]
+    wide = _spread(weights, window, own)
+    graph.initializer.append(numpy_helper.from_array(wide, name))
+    convolution.input[1] = name
+    kept = [one for one in convolution.attribute if one.name not in ("kernel_shape", "strides", "pads", "auto_pad")]
+    del convolution.attribute[:]
+    convolution.attribute.extend(kept)
+    for key, value in (("kernel_shape", wide.shape[2:]), ("strides", np.multiply(own, steps).tolist()), ("pads", pads)):
+        convolution.attribute.append(helper.make_attribute(key, list(value)))
+
+
+def _spread(weights: Array, window: Sequence[int], steps: Sequence[int]) -> Array:
+    """Return the kernel of the average over a window of what `weights` give."""
+    sizes = [size + (count - 1) * step for size, count, step in zip(weights.shape[2:], window, steps, strict=True)]
+    wide = np.zeros((*weights.shape[:2], *sizes), weights.dtype)
+    for place in _places(window):
+        where = tuple(slice(at * step, at * step + size) for at, step, size in zip(place, steps, weights.shape[2:], strict=True))
+        wide[(slice(None), slice(None), *where)] += weights / np.prod(window)
+    return wide
+
+
+def _places(window: Sequence[int]) -> Iterator[tuple[int, ...]]:
+    return itertools.product(*(range(count) for count in window))
+
+
+def _numbers(node: onnx.NodeProto, name: str, count: int, default: int) -> list[int]:
+    return list(_attribute(node, name, ())) or [default] * count
+
+
+def _attribute(node: onnx.NodeProto, name: str, default: Any) -> Any:
+    return next((helper.get_attribute_value(item) for item in node.attribute if item.name == name), default)
