@@ -12,10 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fairlead.core.evidence import ArmEvidence, LatencyHistogram, PairEvidence, ReleaseEvidence, StepEvidence, bucket_start_ns
+from fairlead.core.evidence import ArmEvidence, PairEvidence, ReleaseEvidence, StepEvidence, bucket_start_ns
 from fairlead.core.gate import Source, StepFacts
 
 Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
 TOP = 1 << 20  # a bucket above all others
 
 
@@ -44,17 +45,29 @@ class RateStep:
 
 
 class Tail:
-    """How many of an arm's answers came later than a bucket; `failures` came later than all."""
+    """How many of an arm's answers came later than a bucket; `failures` came later than all. `buckets` ascend; `counts` are as many, and
+    the failures last.
+    """
 
-    __slots__ = ("buckets", "count", "later")
+    __slots__ = ("buckets", "count", "counts", "later")
 
-    def __init__(self, histogram: LatencyHistogram, failures: int, cluster: float) -> None:
-        self.buckets: Ints = np.array(histogram.buckets, dtype=np.int64)
-        counts = np.array([*histogram.counts, failures], dtype=np.float64) / cluster
-        self.later: NDArray[np.float64] = counts[::-1].cumsum()[::-1]  # later[i]: in the i-th bucket or above
+    def __init__(self, buckets: Sequence[int] | Ints, counts: Sequence[float] | Floats) -> None:
+        self.buckets: Ints = np.array(buckets, dtype=np.int64)
+        self.counts: Floats = np.array(counts, dtype=np.float64)
+        self.later: Floats = self.counts[::-1].cumsum()[::-1]  # later[i]: in the i-th bucket or above
         self.count = float(self.later[0])
 
-    def above(self, buckets: Ints) -> NDArray[np.float64]:
+    @classmethod
+    def together(cls, tails: Sequence[Tail]) -> Tail:
+        """Return the answers of all of them."""
+        buckets = sorted({int(bucket) for tail in tails for bucket in tail.buckets})
+        counts = np.zeros(len(buckets) + 1)
+        for tail in tails:
+            counts[np.searchsorted(buckets, tail.buckets)] += tail.counts[:-1]
+            counts[-1] += tail.counts[-1]
+        return cls(buckets, counts)
+
+    def above(self, buckets: Ints) -> Floats:
         """Return how many lie above each of these buckets."""
         return self.later[np.searchsorted(self.buckets, buckets, side="right")]
 
@@ -146,7 +159,8 @@ def _bad(metric: str, arm: ArmEvidence) -> tuple[int, int]:
 
 def _tail(step: StepEvidence, arm: str, cluster: float) -> Tail:
     found = step.arm(arm)
-    return Tail(found.latency, found.server_errors, cluster)
+    counts = np.array([*found.latency.counts, found.server_errors], dtype=np.float64)
+    return Tail(found.latency.buckets, counts / cluster)
 
 
 def _share(number: int, facts: StepFacts, count: float, live_count: float) -> float:

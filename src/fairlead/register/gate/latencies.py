@@ -36,7 +36,7 @@ def against_bound(steps: Sequence[TailStep], quantile: float, bound_ms: float, l
     late, late_at_most = (sum(float(step.candidate.above(np.array([place]))[0]) for step in steps) for place in (bucket, bucket - 1))
     rates = [(hits + 0.5 * chance) / (count + 0.5) for hits in (late, late_at_most)]
     shown = [step for step in steps if step.candidate.count][-1:]
-    low, high = _bounds_ms(shown[0].candidate, chance, levels.safe) if shown else (None, None)
+    low, high = bounds_ms(shown[0].candidate, chance, levels.safe) if shown else (None, None)
     return Judgement(
         bet([Stratum(late, count, chance)], Stratum(rates[0], 1.0, chance), is_above=True),
         bet([Stratum(late_at_most, count, chance)], Stratum(rates[1], 1.0, chance), is_above=False),
@@ -123,7 +123,7 @@ def _growth(step: TailStep, chance: float, factor: float, supposed: float, *, is
         return np.zeros(len(odds(is_above=is_above)))
     late, live_late = (float(part[0]) for part in _late(step, buckets, factor, is_above=is_above))
     rate = (late + 0.5 * chance) / (step.candidate.count + 0.5)
-    beside = (1.0 - step.share) / step.share if step.share else 0.0
+    beside = (1.0 - supposed) / supposed if supposed else 0.0
     return log_bets([Stratum(rate, rate + beside * live_late / step.live.count, supposed)], is_above=is_above)
 
 
@@ -132,8 +132,8 @@ def _ratio(steps: Sequence[TailStep], chance: float, levels: Levels) -> tuple[fl
     alpha = levels.safe / 2 / levels.step_count
     ends = []
     for step in steps:
-        low, high = _bounds_ms(step.candidate, chance, alpha)
-        live_low, live_high = _bounds_ms(step.live, chance, alpha)
+        low, high = bounds_ms(step.candidate, chance, alpha)
+        live_low, live_high = bounds_ms(step.live, chance, alpha)
         ends.append((_over(low, live_high), _over(high, live_low)))
     lows = [low for low, _ in ends if low is not None]
     highs = [high for _, high in ends if high is not None]
@@ -145,8 +145,8 @@ def _over(value: float | None, other: float | None) -> float | None:
     return None if value is None or not other else value / other - 1.0
 
 
-def _bounds_ms(tail: Tail, chance: float, alpha: float) -> tuple[float | None, float | None]:
-    """The interval of a quantile in milliseconds; None for an end that is not known."""
+def bounds_ms(tail: Tail, chance: float, alpha: float) -> tuple[float | None, float | None]:
+    """Return the interval of the quantile later than which `chance` of the answers are, in milliseconds; None for an end not known."""
     low, high = quantile_buckets(tail, chance, alpha)
     return bucket_start_ns(low) / 1e6 if 0 < low < TOP else None, bucket_start_ns(high + 1) / 1e6 if high < TOP else None
 

@@ -118,8 +118,9 @@ def _expected_whose(steps: Sequence[RateStep], present: int, factor: float, *, i
     """What one more request of the candidate brings on average: its own bad answer, and those of the live requests that come with it."""
     step = next((step for step in reversed(steps) if step.number == present), steps[-1])
     rate, live = _rates(steps)
-    beside = (1.0 - step.share) / step.share if step.share else 0.0
-    return Stratum(rate, rate + live * beside, _with_odds(step.most if is_most else step.least, factor))
+    share = step.most if is_most else step.least
+    beside = (1.0 - share) / share if share else 0.0
+    return Stratum(rate, rate + live * beside, _with_odds(share, factor))
 
 
 def _difference(steps: Sequence[RateStep], levels: Levels) -> tuple[float | None, float | None]:
