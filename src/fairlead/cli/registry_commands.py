@@ -1,16 +1,25 @@
-"""`fairlead models`, `show`, `promote`, `rollback`, `export`: what is registered, and where production points."""
+"""`fairlead models`, `versions`, `show`, `search`, `tag`, `note`, `stage`: what is registered, and what people write on it."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from fairlead.app import catalogue
+from fairlead.app import catalogue, registry_tags
 from fairlead.app.wiring import build_house
-from fairlead.cli.printing import check_mark, emit_json, home_option, json_option, sections, table
-from fairlead.core.version import PRODUCTION, AliasMove
+from fairlead.cli.printing import emit_json, home_option, json_option, table
+from fairlead.cli.registry_text import day, moved_text, tags_text, version_text
+from fairlead.core.manifest import readable_size
+from fairlead.core.version import PRODUCTION
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from fairlead.core.query import Hit
+
+_SHOWN = 20
+_METRICS = ("accuracy", "f1", "auc", "r2", "rmse", "mae")  # the first one that a list's versions have is shown
 
 
 @click.command()
@@ -25,11 +34,52 @@ def models(home: str | None, *, as_json: bool) -> None:
     if not rows:
         click.echo("No models yet. Deploy one: fairlead deploy model.h5 --name digits --data digits.npz")
         return
+    columns: list[tuple[str, Callable[[catalogue.ModelRow], str]]] = [
+        ("NAME", lambda row: row.name),
+        ("VERSIONS", lambda row: str(row.version_count)),
+        ("PRODUCTION", lambda row: f"{row.name}:{row.production}" if row.production else "-"),
+        ("SINCE", lambda row: day(row.created_at)),
+        ("PROMISE", lambda row: ", ".join(row.requirements) or "none stated"),
+        ("RELEASE", lambda row: row.release),
+        ("PROTECTED", lambda row: " ".join(f"@{alias}" for alias in row.protected)),
+        ("NOTE", lambda row: _short(row.note)),
+    ]
+    shown = [column for number, column in enumerate(columns) if number < 5 or any(column[1](row) for row in rows)]
+    click.echo(table([tuple(text(row) for _, text in shown) for row in rows], tuple(title for title, _ in shown)))
+
+
+@click.command()
+@click.argument("name")
+@click.option("--limit", type=click.IntRange(min=1), default=_SHOWN, show_default=True, help="How many, counted from the newest.")
+@home_option
+@json_option
+def versions(name: str, limit: int, home: str | None, *, as_json: bool) -> None:
+    """List the versions of a model, newest first."""
+    house = build_house(home)
+    rows = catalogue.list_versions(name, house, limit=limit)
+    if as_json:
+        emit_json(rows)
+        return
+    metric = next((key for key in _METRICS if any(key in row.traits for row in rows)), "")
     lines = [
-        (row.name, str(row.version_count), f"{row.name}:{row.production}" if row.production else "-", _day(row.created_at), _promise(row))
+        (
+            row.version,
+            day(row.created_at),
+            " ".join(f"@{alias}" for alias in row.aliases),
+            row.stage,
+            _cell(metric, row.traits.get(metric, "")),
+            _cell("size_bytes", row.traits.get("size_bytes", "")),
+            _cell("p99_ms", row.traits.get("p99_ms", "")),
+            str(row.traits.get("publisher", "")),
+            tags_text(dict(row.tags)),
+        )
         for row in rows
     ]
-    click.echo(table(lines, ("NAME", "VERSIONS", "PRODUCTION", "SINCE", "PROMISE")))
+    header = ("VERSION", "REGISTERED", "ALIASES", "STAGE", metric.upper(), "SIZE", "P99 MS", "BY", "TAGS")
+    click.echo(_without_empty(lines, header))
+    retired = house.records.retired(name)
+    if retired:
+        click.echo(f"{len(retired)} retired, the newest of them {name}:{retired[-1].number} ({retired[-1].reason})")
 
 
 @click.command()
@@ -42,7 +92,86 @@ def show(version: str, home: str | None, *, as_json: bool) -> None:
     if as_json:
         emit_json(view)
         return
-    click.echo(_describe(view))
+    click.echo(version_text(view))
+
+
+@click.command()
+@click.argument("query", nargs=-1)
+@click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True, help="How many versions at most.")
+@home_option
+@json_option
+def search(query: tuple[str, ...], limit: int, home: str | None, *, as_json: bool) -> None:
+    """Find versions, e.g. "framework:xgboost accuracy>0.9 alias:production tag:team=vision name:dig*"."""
+    from fairlead.app.registry_search import search as find  # noqa: PLC0415 - the other commands do not need it
+
+    found = find(" ".join(query), build_house(home), limit=limit)
+    if as_json:
+        emit_json(found)
+        return
+    if not found.hits:
+        click.echo("No version is like that.")
+        return
+    keys = [key for key in found.keys if key != "tag:stage"]
+    if "size_bytes" not in keys:
+        keys.append("size_bytes")
+    lines = [
+        (hit.label, " ".join(f"@{alias}" for alias in hit.aliases), _stage(hit), day(hit.created_at), *(_told(hit, key) for key in keys))
+        for hit in found.hits
+    ]
+    header = ("VERSION", "ALIASES", "STAGE", "REGISTERED", *(key.removesuffix("_bytes").replace("_", " ").upper() for key in keys))
+    click.echo(_without_empty(lines, header))
+    if found.is_cut:
+        click.echo(f"There are more than {limit}: say more of what you look for, or give --limit.")
+
+
+@click.command()
+@click.argument("version")
+@click.argument("tags", nargs=-1, metavar="[KEY=VALUE | KEY]...")
+@click.option("--remove", multiple=True, metavar="KEY", help="Take a tag away. Repeat for more.")
+@home_option
+@json_option
+def tag(version: str, tags: tuple[str, ...], remove: tuple[str, ...], home: str | None, *, as_json: bool) -> None:
+    """Write tags on a version, e.g. team=vision reviewed; without any, show them. One tagged `protected` is never collected."""
+    tagged = registry_tags.tag(version, tags, build_house(home), remove=remove)
+    if as_json:
+        emit_json(tagged)
+        return
+    click.echo(f"{tagged.version}  {tags_text(dict(tagged.tags)) or 'no tags'}")
+
+
+@click.command()
+@click.argument("version")
+@click.argument("text", required=False)
+@click.option("--remove", "is_removed", is_flag=True, help="Take the description away.")
+@home_option
+@json_option
+def note(version: str, text: str | None, home: str | None, *, is_removed: bool, as_json: bool) -> None:
+    """Describe a version (digits:4) or a model (digits); without a text, show the description."""
+    if text and is_removed:
+        raise click.UsageError("Give a text, or --remove.")
+    house = build_house(home)
+    found = registry_tags.write_note(version, text or "", house) if text or is_removed else registry_tags.read_note(version, house)
+    if as_json:
+        emit_json(found)
+        return
+    click.echo(f"{found.subject}: {found.text or 'no description'}")
+
+
+@click.command()
+@click.argument("version")
+@click.argument("stage", type=click.Choice(registry_tags.STAGES), required=False)
+@click.option("--remove", "is_removed", is_flag=True, help="Take the stage away.")
+@home_option
+@json_option
+def stage(version: str, stage: str | None, home: str | None, *, is_removed: bool, as_json: bool) -> None:
+    """Say how far a version has come: a label for people and searches. Requests follow aliases: see fairlead promote."""
+    if (stage is None) != is_removed:
+        raise click.UsageError("Give a stage, or --remove.")
+    tagged = registry_tags.stage(version, stage or "", build_house(home))
+    if as_json:
+        emit_json(tagged)
+        return
+    click.echo(f"{tagged.version}  stage: {tagged.stage or 'none'}")
 
 
 @click.command()
@@ -52,7 +181,11 @@ def show(version: str, home: str | None, *, as_json: bool) -> None:
 @json_option
 def promote(version: str, alias: str, home: str | None, *, as_json: bool) -> None:
     """Point @production at a version, e.g. digits:3."""
-    _say(catalogue.promote(version, build_house(home), alias=alias), as_json=as_json)
+    move = catalogue.promote(version, build_house(home), alias=alias)
+    if as_json:
+        emit_json(move)
+        return
+    click.echo(moved_text(move))
 
 
 @click.command()
@@ -62,73 +195,33 @@ def promote(version: str, alias: str, home: str | None, *, as_json: bool) -> Non
 @json_option
 def rollback(name: str, alias: str, home: str | None, *, as_json: bool) -> None:
     """Take @production back to the version before. A running server follows at once."""
-    _say(catalogue.rollback(name, build_house(home), alias=alias), as_json=as_json)
-
-
-@click.command()
-@click.argument("version")
-@click.option("--layout", "--to", "layout", default="open-inference", show_default=True, help="open-inference or mlflow.")
-@click.option("--out", "folder", type=click.Path(path_type=Path), required=True, help="Folder to write into.")
-@home_option
-@json_option
-def export(version: str, layout: str, folder: Path, home: str | None, *, as_json: bool) -> None:
-    """Write a version as a folder that other servers take."""
-    written = catalogue.export(version, layout, folder, build_house(home))
-    if as_json:
-        emit_json({name: str(path) for name, path in written.items()})
-        return
-    for path in written.values():
-        click.echo(str(path))
-
-
-def _say(move: AliasMove, *, as_json: bool) -> None:
+    move = catalogue.rollback(name, build_house(home), alias=alias)
     if as_json:
         emit_json(move)
         return
-    click.echo(f"@{move.alias} -> {move.name}:{move.number} (before: {_place(move.name, move.previous)})")
+    click.echo(moved_text(move))
 
 
-def _place(name: str, number: int) -> str:
-    return f"{name}:{number}" if number else "nothing"
+def _stage(hit: Hit) -> str:
+    return str(hit.traits.get("tag:stage", ""))
 
 
-def _interval(bounds: tuple[float, float]) -> str:
-    return f"[{bounds[0]:.4f}, {bounds[1]:.4f}]"
+def _told(hit: Hit, key: str) -> str:
+    return _cell(key, hit.traits.get(key, ""))
 
 
-def _promise(row: catalogue.ModelRow) -> str:
-    return ", ".join(row.requirements) or "none stated"
+def _cell(key: str, value: str | float) -> str:
+    if isinstance(value, str):
+        return _short("yes" if value == registry_tags.SET else value)
+    return readable_size(int(value)) if key.endswith("_bytes") else f"{value:.4g}"
 
 
-def _day(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M")
+def _short(text: str) -> str:
+    line = text.splitlines()[0] if text else ""
+    return line if len(line) <= 48 else line[:47] + "…"
 
 
-def _describe(view: catalogue.VersionView) -> str:
-    verdict, version = view.verdict, view.version
-    pointing = "  ".join(f"@{alias}" for alias in view.aliases) or "no alias points here"
-    checks = [(f"{check_mark(check)} {check.name}", f"{check.measured:.6g}", check.bound, check.detail) for check in verdict.checks]
-    speed = [
-        f"batch {item.batch}: p50 {item.p50_ms:.3f} ms, p99 {item.p99_ms:.3f} ms, {item.throughput_rps:,.0f} rows/s"
-        for item in verdict.speed
-    ]
-    quality = [
-        f"{item.metric} {item.candidate:.4f} {_interval(item.candidate_interval)}, original {item.original:.4f}" for item in verdict.quality
-    ]
-    moves = [
-        f"{_day(move.moved_at)}  {move.reason}: {_place(move.name, move.previous)} -> {move.name}:{move.number}" for move in view.history
-    ]
-    steps = [f"{step.room}: {step.tool} -> sha256:{step.output_digest[:12]}" for step in view.lineage.steps]
-    return sections(
-        [
-            (f"{version.label}  {pointing}", [f"sha256:{version.digest}", f"registered {_day(version.created_at)} UTC"]),
-            ("Takes", [spec.describe() for spec in view.interface.inputs]),
-            ("Gives", [spec.describe() for spec in view.interface.outputs]),
-            *([("Steps", view.ensemble.describe())] if view.ensemble is not None else []),
-            ("Promise and checks", table(checks, ("CHECK", "MEASURED", "BOUND", "")).splitlines()),
-            (f"Evidence ({verdict.data_description})", [*quality, *speed, f"against {verdict.reference}, run by {verdict.engine}"]),
-            (f"Comes from {view.lineage.source_name}", steps),
-            ("@production was moved", moves or ["never"]),
-            ("Report", [str(view.report)]),
-        ]
-    )
+def _without_empty(lines: Sequence[tuple[str, ...]], header: tuple[str, ...]) -> str:
+    """Return the table without columns in which nothing stands."""
+    kept = [number for number in range(len(header)) if any(line[number] for line in lines)]
+    return table([tuple(line[number] for number in kept) for line in lines], tuple(header[number] for number in kept))
