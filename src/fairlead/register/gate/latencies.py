@@ -110,9 +110,14 @@ def _between(low: int, high: int, step: TailStep) -> Ints:
 
 def _late(step: TailStep, buckets: Ints, factor: float, *, is_above: bool) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """How many answers of the candidate are later than `factor` times each bucket's edge, and of live later than the edge."""
-    edges = _start_ns(np.minimum(buckets, _HIGHEST) + 1) - 1.0
-    scaled = _bucket_of(np.floor(edges * factor))
+    scaled = scaled_buckets(buckets, factor)
     return step.candidate.above(scaled if is_above else scaled - 1), step.live.above(buckets)
+
+
+def scaled_buckets(buckets: Ints, factor: float) -> Ints:
+    """Return the buckets that hold `factor` times the largest time of each of `buckets`."""
+    edges = _start_ns(np.minimum(buckets, _HIGHEST) + 1) - 1.0
+    return _bucket_of(np.floor(edges * factor))
 
 
 def _growth(step: TailStep, chance: float, factor: float, supposed: float, *, is_above: bool) -> Floats:
