@@ -27,6 +27,7 @@ class RuntimeForm(enum.StrEnum):
     ENSEMBLE = "ensemble"  # a graph of registered versions, whose files lie beside it
 
 
+TWIN_FILE = "twin.onnx"  # beside a version's main file: the uncompressed original of a lossy one, in canonical ONNX
 MAIN_FILE: Mapping[RuntimeForm, str] = {
     RuntimeForm.ONNX: "model.onnx",
     RuntimeForm.ORT: "model.ort",

@@ -289,7 +289,7 @@ class ObservationSink(Protocol):
 
 
 class TrafficWitness(Protocol):
-    """Gathers what the requests of releases show. Nothing here raises or blocks, but for `join`."""
+    """Gathers what the requests of releases show. Nothing here blocks, and nothing but `check` raises."""
 
     def answered(self, answered: Answered) -> None:
         """Take one request that was divided."""
@@ -307,10 +307,12 @@ class TrafficWitness(Protocol):
         """No release of `model` runs here any more: its answers need not be remembered."""
         ...
 
+    def check(self, model: str, labels: Sequence[LateLabel]) -> None:
+        """Raise RequestError for right answers that came later and cannot be compared: of another type, or not one for each row."""
+        ...
+
     def join(self, model: str, labels: Sequence[LateLabel]) -> Joining:
-        """Compare right answers that came later with those that were given, and say what became of them. Raises RequestError, with nothing
-        counted, where one cannot be compared: of another type, or not one for each row.
-        """
+        """Compare right answers that came later with those that were given, and say what became of them."""
         ...
 
     def snapshot(self) -> Mapping[str, ReleaseEvidence]:

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from fairlead.core.traffic_event import TrafficReading
+
 
 @dataclass(frozen=True)
 class VersionReading:
@@ -42,3 +44,4 @@ class ServerReading:
     versions: tuple[VersionReading, ...] = ()
     responses: Mapping[tuple[str, str], int] = field(default_factory=dict)
     cache: CacheReading | None = None
+    traffic: TrafficReading = field(default_factory=TrafficReading)

@@ -78,6 +78,46 @@ CONNECTIONS = Family("fairlead_open_connections", Kind.GAUGE, (), "Connections t
 CACHE_BYTES = Family("fairlead_cache_bytes", Kind.GAUGE, (), "What the response cache holds", "bytes")
 CACHE_ENTRIES = Family("fairlead_cache_entries", Kind.GAUGE, (), "Answers that the response cache holds")
 CACHE_EVICTIONS = Family("fairlead_cache_evictions", Kind.COUNTER, (), "Answers that had to make room in the response cache")
+TRAFFIC_REQUESTS = Family(
+    "fairlead_traffic_requests",
+    Kind.COUNTER,
+    ("model", "arm", "version", "outcome"),
+    "Requests that a release divided, by the arm that answered: `ok`, `client` (the caller's mistake), `server`",
+)
+TRAFFIC_FALLBACKS = Family(
+    "fairlead_traffic_fallbacks",
+    Kind.COUNTER,
+    ("model", "arm", "version", "reason"),
+    "Requests that the live version answered for an arm that could not: `loading`, `asleep`, `failed` (not loaded, or crashed), `misfit`"
+    " (takes or gives something else)",
+)
+COMPARISONS = Family(
+    "fairlead_comparisons",
+    Kind.COUNTER,
+    ("model", "version", "kind"),
+    "Requests that were answered a second time and compared: by a candidate (`shadow`), by the version's uncompressed original (`twin`)",
+)
+COMPARISON_FLIPS = Family(
+    "fairlead_comparison_flips", Kind.COUNTER, ("model", "version", "kind"), "Of those, requests in which a row was decided differently"
+)
+COMPARISON_DIFFERENCE = Family(
+    "fairlead_comparison_largest_difference",
+    Kind.GAUGE,
+    ("model", "version", "kind"),
+    "Of those, the largest difference of a number",
+)
+COMPARISONS_DROPPED = Family(
+    "fairlead_comparisons_dropped",
+    Kind.COUNTER,
+    ("model", "version", "kind", "reason"),
+    "Requests that were drawn to be compared and were not: `busy` (too many waited), `late`, `loading`, `asleep`, `failed`, `misfit`",
+)
+LATE_LABELS = Family(
+    "fairlead_late_labels",
+    Kind.COUNTER,
+    ("model", "result"),
+    "Right answers that came later: `joined`, `unknown` (no such answer is remembered), `duplicate`, `ambiguous` (several had that id)",
+)
 TELEMETRY_SENT = Family(
     "fairlead_telemetry_sent", Kind.COUNTER, ("sink",), "What was written to `log` (lines), sent to `traces` (requests)"
 )

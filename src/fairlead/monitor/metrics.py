@@ -14,6 +14,7 @@ from typing import Protocol
 
 from fairlead.core.ports import Clock
 from fairlead.core.server_reading import ServerReading, VersionReading
+from fairlead.core.traffic_event import TrafficReading
 from fairlead.monitor import families as show
 from fairlead.monitor.exposition import Sample, Value, write
 from fairlead.monitor.families import Family
@@ -62,7 +63,7 @@ class Metrics:
             if place % _VERSIONS_AT_ONCE == 0:
                 yield b""
         broken: list[Sample] = [(_text(key), self._job.watcher.broken_count(*key)) for key in _keys(reading)]
-        rest = [(show.BROKEN_PROMISES, broken), *self._held(reading), *self._about()]
+        rest = [(show.BROKEN_PROMISES, broken), *self._held(reading), *self._traffic(reading.traffic), *self._about()]
         yield from write([*pages, *rest], is_open_metrics=is_open_metrics)
 
     def _shown(self, tallies: Mapping[Key, Tally], reading: ServerReading) -> list[tuple[Key, Tally]]:
@@ -82,6 +83,20 @@ class Metrics:
             yield show.CACHE_BYTES, [((), reading.cache.used_bytes)]
             yield show.CACHE_ENTRIES, [((), reading.cache.entry_count)]
             yield show.CACHE_EVICTIONS, [((), reading.cache.eviction_count)]
+
+    def _traffic(self, reading: TrafficReading) -> Iterable[tuple[Family, list[Sample]]]:
+        """Yield what releases did, where there is anything to show."""
+        for family, counts in (
+            (show.TRAFFIC_REQUESTS, reading.requests),
+            (show.TRAFFIC_FALLBACKS, reading.fallbacks),
+            (show.COMPARISONS, reading.comparisons),
+            (show.COMPARISON_FLIPS, reading.flips),
+            (show.COMPARISON_DIFFERENCE, reading.differences),
+            (show.COMPARISONS_DROPPED, reading.dropped),
+            (show.LATE_LABELS, reading.labels),
+        ):
+            samples: list[Sample] = sorted(counts.items())
+            yield family, samples
 
     def _about(self) -> Iterable[tuple[Family, list[Sample]]]:
         sinks = sorted(self._job.sinks.items())

@@ -11,12 +11,13 @@ import math
 from fairlead.errors import DeadlineError, OverloadedError
 
 DEFAULT_LEVEL = 1 << 32  # priorities of the V2 protocol: 1 is the highest, 0 the default, which comes after every other one
+LOWEST_PRIORITY = DEFAULT_LEVEL + 1  # behind everybody, and no client can ask for it: requests that are run again to be compared
 _RETRY_LIMIT_S = 60
 
 
 def level_of(priority: int) -> int:
     """Return the place of a V2 priority in the order of service: lower is served first."""
-    return priority if 0 < priority < DEFAULT_LEVEL else DEFAULT_LEVEL
+    return priority if 0 < priority < DEFAULT_LEVEL or priority == LOWEST_PRIORITY else DEFAULT_LEVEL
 
 
 def expected_wait_s(elements: int, element_ms: float, slot_count: int) -> float:

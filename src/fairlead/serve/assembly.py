@@ -19,6 +19,7 @@ from fairlead.serve.engine_executor import EngineExecutor
 from fairlead.serve.executor import Executor
 from fairlead.serve.model_table import ServedVersion
 from fairlead.serve.scheduler import OnBatch, Run, Scheduler
+from fairlead.serve.twin import Twin
 from fairlead.serve.workers.host import WorkerHost
 from fairlead.serve.workers.resident_executor import ResidentExecutor
 
@@ -47,7 +48,8 @@ class Assembly:
         scheduler = Scheduler(executor, policy, self._tell_of(version), limit=self.limits.of(version.name))
         golden = loaded.golden
         example = {} if golden is None else {name: tensor[:1] for name, tensor in golden.inputs.items()}
-        return ServedVersion(version, executor, scheduler, is_deterministic=loaded.is_deterministic, example=example)
+        twin = None if loaded.open_twin is None else Twin(loaded.open_twin, loaded.twin_bytes)
+        return ServedVersion(version, executor, scheduler, is_deterministic=loaded.is_deterministic, example=example, twin=twin)
 
     def _executor(self, version: Version, loaded: LoadedModel) -> Executor:
         """Return what runs it: worker processes where there are to be some, the process that it has of its own, or this one."""

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from fairlead.core.interface import Array, Tensors
+from fairlead.core.interface import Array, Interface, Tensors
 from fairlead.core.observation import Observation
 from fairlead.core.ports import Clock, ObservationSink
 from fairlead.errors import FairleadError, RequestError
@@ -23,6 +23,7 @@ from fairlead.serve.admission import check_place
 from fairlead.serve.model_table import ModelTable, ServedModel, ServedVersion
 from fairlead.serve.response_cache import Key, ResponseCache
 from fairlead.serve.ticket import Ticket
+from fairlead.serve.traffic_split import Draw
 
 
 # A frozen msgspec.Struct is made five times as fast as a frozen dataclass, and one of each is made for every request.
@@ -30,7 +31,8 @@ class InferRequest(msgspec.Struct, frozen=True):
     """What is asked of a model. `version` None means the one that answers by default, or the one with `label`; no `outputs` means all.
 
     `priority` is that of the V2 protocol: 1 is the highest, 0 the default. `deadline` is in seconds of time.monotonic(): a request is not
-    begun after it, and is answered with DeadlineError then. `trace` is a W3C traceparent.
+    begun after it, and is answered with DeadlineError then. `trace` is a W3C traceparent. `own_id` is what the caller calls the request, ""
+    for nothing; `metadata` is what came beside it, by lower-case name: HTTP headers, gRPC metadata.
     """
 
     model: str
@@ -44,15 +46,21 @@ class InferRequest(msgspec.Struct, frozen=True):
     transport: str = ""
     trace: str = ""
     label: str = ""
+    own_id: str = ""
+    metadata: Mapping[bytes, bytes] = {}
 
 
 class InferResponse(msgspec.Struct, frozen=True):
-    """The answer: which version gave it, and its outputs by name."""
+    """The answer: which version gave it, and its outputs by name, which `interface` explains; `arm` is that of the release that divides
+    requests, "" for none.
+    """
 
     model: str
     version: int
     outputs: dict[str, Array]
     request_id: str = ""
+    arm: str = ""
+    interface: Interface | None = None
 
 
 class DataPlane:
@@ -94,8 +102,13 @@ class DataPlane:
         return asked.response()
 
     def ask(self, request: InferRequest, served: ServedVersion) -> Asked:
-        """Begin with a request to `served`, which is not asleep; its answer is there once its ticket is settled."""
-        asked = Asked(self, request, served, self.table.models[request.model])
+        """Begin with a request to `served`, which is not asleep, or to the version that a release's split sends it to; its answer is there
+        once its ticket is settled.
+        """
+        model = self.table.models[request.model]
+        asked = Asked(self, request, served, model)
+        if model.split is not None and request.version is None:
+            asked.served, asked.draw = model.split.route(request, served)
         try:
             if not self._find(asked):
                 self._admit(asked)
@@ -106,10 +119,16 @@ class DataPlane:
 
     async def _ask_asleep(self, request: InferRequest, served: ServedVersion) -> Asked:
         """Begin with a request to a version that gave its memory to others, and has to be woken."""
-        asked = Asked(self, request, served, self.table.models[request.model])
+        model = self.table.models[request.model]
+        asked = Asked(self, request, served, model)
+        if model.split is not None and request.version is None:
+            asked.served, asked.draw = model.split.route(request, served)
         try:
             if not self._find(asked):
-                await self._wake(asked)
+                if asked.served.is_asleep:
+                    await self._wake(asked)
+                else:
+                    self._admit(asked)
         except BaseException as error:
             self.observe(asked, _code_of(error))
             raise
@@ -148,7 +167,7 @@ class DataPlane:
                 priority=request.priority,
                 deadline=request.deadline,
                 timeout_s=self._timeout_s,
-                parameters=request.parameters,
+                parameters=request.parameters if asked.draw is None else asked.draw.split.without_key(request.parameters),
                 on_ended=asked.end,
             )
         except BaseException:
@@ -207,10 +226,14 @@ class DataPlane:
                 )
             )
         )
+        if asked.draw is not None:
+            asked.draw.split.ended(asked, asked.draw, error_code)
 
 
 class Asked(msgspec.Struct, eq=False):
-    """A request that has begun. It has a `ticket`, or the `outputs` that the cache had; `response` is for when the ticket is settled."""
+    """A request that has begun. It has a `ticket`, or the `outputs` that the cache had; `response` is for when the ticket is settled.
+    `draw` says which arm answers it, where a release divides requests.
+    """
 
     plane: DataPlane
     request: InferRequest
@@ -221,13 +244,16 @@ class Asked(msgspec.Struct, eq=False):
     cache_ms: float = 0.0
     outputs: dict[str, Array] | None = None
     ticket: Ticket | None = None
+    draw: Draw | None = None
 
     def response(self) -> InferResponse:
         """Return the answer, or raise what went wrong."""
         outputs = self.ticket.result() if self.ticket is not None else self.outputs
         if outputs is None:
             raise InvalidStateError("The request was not admitted.")
-        return InferResponse(self.request.model, self.served.version.number, outputs, self.request.request_id)
+        arm = "" if self.draw is None else self.draw.name
+        served = self.served
+        return InferResponse(self.request.model, served.version.number, outputs, self.request.request_id, arm, served.interface)
 
     def end(self, ticket: Ticket) -> None:
         """Its ticket is settled: give its place back, keep its answer, and say how it went."""

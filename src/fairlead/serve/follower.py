@@ -16,15 +16,24 @@ from functools import partial
 from typing import Any
 
 from fairlead.core.aspired import Aspired, Selection, alone, choose
-from fairlead.core.ports import Clock, VersionSource
+from fairlead.core.heartbeat import Applied
+from fairlead.core.ports import Clock, VersionSource, WatchedSource
 from fairlead.core.version import Version
 from fairlead.errors import DeadlineError, FairleadError, OverloadedError
+from fairlead.serve.applied import applied_of
 from fairlead.serve.loading import Loader
 from fairlead.serve.model_table import ModelTable, ServedVersion
 from fairlead.serve.threads import ThreadPool
 from fairlead.serve.version_plan import Failure, is_same, next_failure, plan_model
 
+OnApplied = Callable[[int, Mapping[str, Applied]], None]
 _Key = tuple[str, int]
+_WAIT_SLACK_S = 2.0  # a source that answers later than it said is not waited for
+
+
+def unheard_applied(sequence: int, applied: Mapping[str, Applied]) -> None:
+    """Tell nobody."""
+    del sequence, applied
 
 
 @dataclass(frozen=True)
@@ -39,7 +48,7 @@ class Order:
 
 class Follower:
     """`label` is the alias that is followed; `keep_warm_s` is how long the version that answered before stays loaded; `report` takes
-    sentences for the log.
+    sentences for the log. `on_applied` is told what is in force of each model whenever that changes, with the source's sequence.
     """
 
     def __init__(
@@ -52,10 +61,13 @@ class Follower:
         report: Callable[[str], None],
         clock: Clock = time.monotonic,
         keep_warm_s: float = 0.0,
+        on_applied: OnApplied = unheard_applied,
     ) -> None:
         self._source, self._table, self._loader = source, table, loader
         self._label, self._report, self._clock, self._keep_warm_s = label, report, clock, keep_warm_s
-        self._asking = ThreadPool(1, "fairlead-follow")
+        self._asking, self._waiting = ThreadPool(1, "fairlead-follow"), ThreadPool(1, "fairlead-wait")
+        self._on_applied = on_applied
+        self._told: tuple[int, Mapping[str, Applied]] = (0, {})
         self._registry: Mapping[str, Aspired] = {}
         self._orders: dict[str, Order] = {}
         self._sequence: int | None = None
@@ -66,6 +78,16 @@ class Follower:
         self._is_stopped = False
         self.is_synchronized = False
         table.wake = self.wake
+
+    @property
+    def applied_sequence(self) -> int:
+        """The source's sequence that was read last and acted upon; `applied` says of which models it is not in force yet."""
+        return self._told[0]
+
+    @property
+    def applied(self) -> Mapping[str, Applied]:
+        """What is in force of each model."""
+        return self._told[1]
 
     @property
     def registry(self) -> Mapping[str, Aspired]:
@@ -89,10 +111,27 @@ class Follower:
     # Following.
 
     async def follow(self, interval_s: float) -> None:
-        """Poll until cancelled."""
+        """Poll until cancelled: at once where the source tells of a change, and every interval in any case."""
         while True:
             await self.poll()
-            await asyncio.sleep(interval_s)
+            await self._pause(interval_s)
+
+    async def _pause(self, interval_s: float) -> None:
+        """Return after the interval, or as soon as the source tells of a change. One that cannot be read is not waited for."""
+        began = time.monotonic()
+        if not await self._has_changed(interval_s):
+            await asyncio.sleep(max(interval_s - (time.monotonic() - began), 0.0))
+
+    async def _has_changed(self, timeout_s: float) -> bool:
+        """Return whether the source told of a change within the time; at once where it does not tell."""
+        source, sequence = self._source, self._sequence
+        if sequence is None or self._source_error or not isinstance(source, WatchedSource):
+            return False
+        try:
+            async with asyncio.timeout(timeout_s + _WAIT_SLACK_S):
+                return await self._waiting.call(partial(source.wait, sequence, timeout_s)) != sequence
+        except Exception:  # noqa: BLE001 - whatever a source raises, the next poll finds out
+            return False
 
     async def poll(self) -> None:
         """Ask the source once and start what has to be done; returns without waiting for loads."""
@@ -104,13 +143,18 @@ class Follower:
                 self._registry = {name: item if isinstance(item, Aspired) else alone(item, self._label) for name, item in found.items()}
                 self._sequence = sequence
         except Exception as error:  # noqa: BLE001 - whatever a source raises, what serves goes on serving
-            self._report_source(f"The registry cannot be read ({error}); serving what is loaded.")
+            if not self._source_error:
+                self._report(f"The registry cannot be read ({error}); serving what is loaded.")
+            self._source_error = str(error) or type(error).__name__
             return
-        self._report_source("")
+        if self._source_error:
+            self._source_error = ""
+            self._report("The registry can be read again.")
         for name in {**self._registry, **self._table.models} if has_changed else tuple(self._failures):
             self.act(name)
         self._table.drop_spares(self._clock())
         self.is_synchronized = True
+        self._tell_applied()
 
     async def settle(self, name: str = "") -> None:
         """Wait until no load is under way, of that model or of any."""
@@ -126,6 +170,7 @@ class Follower:
         if tasks:
             await asyncio.wait(tasks)
         self._asking.close()
+        self._waiting.close()
 
     def order(self, name: str, selection: Selection | None, *, is_load: bool) -> None:
         """Let a client decide what is served of a model: what the registry wants, a selection, or nothing. See Order for how long."""
@@ -135,6 +180,7 @@ class Follower:
             self._orders[name] = Order(selection if is_load else None, default)
         self._failures.pop(name, None)  # who asks wants it tried now
         self.act(name)
+        self._tell_applied()
 
     def aspired(self, name: str) -> Aspired:
         """Return what is wanted of a model, clients' orders included."""
@@ -211,6 +257,7 @@ class Follower:
         elif not task.cancelled():
             self._enter(task.result())
         self.act(version.name)
+        self._tell_applied()
 
     def _enter(self, served: ServedVersion) -> None:
         version = served.version
@@ -264,10 +311,15 @@ class Follower:
         if not task.cancelled():
             task.exception()  # those who waited may all have gone
 
-    def _report_source(self, sentence: str) -> None:
-        if sentence and sentence != self._source_error:
-            self._report(sentence)
-        self._source_error = sentence
+    def _tell_applied(self) -> None:
+        """Tell what is in force, where that has changed."""
+        if self._sequence is None:
+            return
+        names = {**self._registry, **self._table.models}
+        applied = {name: applied_of(self.aspired(name), self._table.standing(name), self.failures(name)) for name in names}
+        if (self._sequence, applied) != self._told:
+            self._told = (self._sequence, applied)
+            self._on_applied(self._sequence, applied)
 
 
 def _close_result(task: asyncio.Task[ServedVersion]) -> None:

@@ -15,8 +15,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import TypeVar
 
+from fairlead.core.conversion import TWIN_FILE
 from fairlead.core.manifest import readable_size
-from fairlead.core.ports import VersionSource
+from fairlead.core.ports import Engine, VersionSource
 from fairlead.core.version import Version
 from fairlead.errors import FairleadError, OverloadedError, UnavailableError
 from fairlead.serve.assembly import Assemble
@@ -72,9 +73,9 @@ class Loader:
 
     async def _load(self, version: Version, protected: str) -> ServedVersion:
         await self._turn()
-        need_bytes = self._needed_bytes(version, version.manifest.size_bytes)
+        need_bytes = self._needed_bytes(version, _opened_bytes(version))
         if need_bytes > self._budget_bytes:  # only another load can tell whether that was measured rightly
-            need_bytes = version.manifest.size_bytes
+            need_bytes = _opened_bytes(version)
         await self._make_room(version, need_bytes, protected)
         self._promised_bytes += need_bytes
         is_alone = [not self._running]
@@ -109,7 +110,7 @@ class Loader:
     def _needed_bytes(self, version: Version, otherwise_bytes: int) -> int:
         """Return what the version took when it was loaded before, else that; at least its largest file."""
         grown_bytes = self._grown_bytes.get(version.digest)
-        largest_bytes = max((entry.size_bytes for entry in version.manifest.files), default=0)
+        largest_bytes = max((entry.size_bytes for entry in version.manifest.files if entry.name != TWIN_FILE), default=0)
         return max(round(statistics.median(grown_bytes)) if grown_bytes else otherwise_bytes, largest_bytes)
 
     def _open(self, version: Version, is_alone: list[bool]) -> ServedVersion:
@@ -131,9 +132,31 @@ class Loader:
         if is_alone[0] and runtime in self._runtimes:
             self._grown_bytes.setdefault(version.digest, deque(maxlen=_MEMORY_COUNT)).append(grown_bytes)
         self._runtimes.add(runtime)
-        at_most_bytes = _USUAL_FACTOR * version.manifest.size_bytes + served.executor.memory_bytes
+        at_most_bytes = _USUAL_FACTOR * _opened_bytes(version) + served.executor.memory_bytes
         served.memory_bytes = self._needed_bytes(version, min(grown_bytes, at_most_bytes))
         return served
+
+    async def open_twin(self, served: ServedVersion) -> None:
+        """Open the original of `served` beside it; its memory counts with the version's. Raises as `load` does."""
+        twin = served.twin
+        if twin is None or twin.is_open:
+            return
+        need_bytes = _USUAL_FACTOR * twin.size_bytes
+        async with self._places:
+            await self._make_room(served.version, need_bytes, served.version.name)
+            self._promised_bytes += need_bytes
+            try:
+                engine = await _in_thread(twin.open_it, self._timeout_s, discard=_close)
+            except _LateError:
+                raise UnavailableError(f"The original of {served.version.label} was not loaded within {self._timeout_s:g} s.") from None
+            except FairleadError:
+                raise
+            except Exception as error:
+                raise UnavailableError(f"The original of {served.version.label} cannot be loaded: {type(error).__name__}.") from error
+            finally:
+                self._promised_bytes -= need_bytes
+        if twin.take(engine, need_bytes):
+            served.memory_bytes += need_bytes
 
     async def _make_room(self, version: Version, need_bytes: int, protected: str) -> None:
         """Put others to sleep until `need_bytes` fit; waits a little for those that are busy."""
@@ -161,7 +184,7 @@ class Loader:
                 served.memory_bytes,
                 served.last_used,
                 is_busy=served.in_flight > 0 and not is_idle,
-                is_protected=not is_spare and served.version.name == protected,
+                is_protected=not is_spare and (served.is_kept or served.version.name == protected),
                 is_spare=is_spare,
             )
             for served, is_spare in self._table.in_memory()
@@ -172,6 +195,15 @@ class Loader:
 
     def _would_fit_if_idle(self, need_bytes: int, protected: str) -> bool:
         return self._victims(need_bytes, protected, is_idle=True) is not None
+
+
+def _opened_bytes(version: Version) -> int:
+    """Return the size of the files that are opened to serve; the original is opened apart, if at all."""
+    return version.manifest.size_bytes - sum(entry.size_bytes for entry in version.manifest.files if entry.name == TWIN_FILE)
+
+
+def _close(engine: Engine) -> None:
+    engine.close()
 
 
 async def _in_thread(function: Callable[[], T], timeout_s: float, *, discard: Callable[[T], None]) -> T:

@@ -10,14 +10,22 @@ from __future__ import annotations
 import enum
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from fairlead.core.interface import Interface, Tensors, shorten
+from fairlead.core.traffic import TrafficPlan
 from fairlead.core.version import Version
 from fairlead.errors import FairleadError, NotFoundError, UnavailableError
+from fairlead.serve.absence import pinned, why_absent
 from fairlead.serve.executor import Executor
 from fairlead.serve.memory_budget import Resident
 from fairlead.serve.scheduler import Scheduler
+from fairlead.serve.traffic_pins import Pin
+from fairlead.serve.twin import Twin
 from fairlead.serve.version_plan import Plan, Standing, is_same
+
+if TYPE_CHECKING:
+    from fairlead.serve.traffic_split import Split
 
 
 class State(enum.StrEnum):
@@ -39,6 +47,11 @@ class VersionState:
     code: str = ""
     reason: str = ""
 
+    @property
+    def is_loading(self) -> bool:
+        """Whether it will serve in a moment, if all goes well."""
+        return self.state is State.LOADING
+
 
 @dataclass(slots=True, eq=False)
 class ServedVersion:
@@ -46,7 +59,8 @@ class ServedVersion:
 
     `is_deterministic` is what its verdict says: only then may answers be kept. `memory_bytes` is what it takes, as far as is known. One
     that `is_asleep` was unloaded because others needed the memory; it has to be woken before it is asked. `last_used` only orders.
-    `example` is the first of its golden requests, for documents that show how to ask; empty where there are none.
+    `example` is the first of its golden requests, for documents that show how to ask; empty where there are none. One that `is_kept` never
+    sleeps: a release runs on it. `twin` is its uncompressed original, where it has one.
     """
 
     version: Version
@@ -58,8 +72,10 @@ class ServedVersion:
     is_retired: bool = False
     is_asleep: bool = False
     last_used: int = 0
+    is_kept: bool = False
     release: Callable[[], None] | None = None
     example: Tensors = field(default_factory=dict, repr=False)
+    twin: Twin | None = None
     interface: Interface = field(init=False)  # kept: it is asked for with every request, and while the version sleeps
 
     def __post_init__(self) -> None:
@@ -89,10 +105,12 @@ class ServedVersion:
         """Give memory, threads and processes back; the interface stays known."""
         self.is_asleep, self.memory_bytes = True, 0
         self.scheduler.close()
+        if self.twin is not None:
+            self.twin.close()
 
     def rouse(self, fresh: ServedVersion) -> None:
         """Go on with what `fresh`, the same version loaded again, has."""
-        self.executor, self.scheduler, self.memory_bytes = fresh.executor, fresh.scheduler, fresh.memory_bytes
+        self.executor, self.scheduler, self.memory_bytes, self.twin = fresh.executor, fresh.scheduler, fresh.memory_bytes, fresh.twin
         self.is_asleep = False
         self.release, former = fresh.release, self.release
         if former is not None:
@@ -101,6 +119,8 @@ class ServedVersion:
     def close(self) -> None:
         """Give memory, threads, processes and files back."""
         self.scheduler.close()
+        if self.twin is not None:
+            self.twin.close()
         release, self.release = self.release, None
         if release is not None:
             release()
@@ -111,7 +131,8 @@ class ServedModel:
     """One model: its loaded versions by number, the one that answers by default, and how many requests are admitted now.
 
     `absent` says of versions without an entry that they load or why they could not; `spare` is the version that answered before, kept
-    loaded for a rollback until `spare_until` (monotonic seconds).
+    loaded for a rollback until `spare_until` (monotonic seconds). `traffic` is the plan of the release that runs, and `split` divides
+    requests by it; None where every request goes to the default.
     """
 
     name: str
@@ -122,6 +143,8 @@ class ServedModel:
     absent: dict[int, VersionState] = field(default_factory=dict)
     spare: ServedVersion | None = None
     spare_until: float = 0.0
+    traffic: TrafficPlan | None = None
+    split: Split | None = None
 
 
 Wake = Callable[[ServedVersion, float], Awaitable[None]]
@@ -135,6 +158,10 @@ def _nothing() -> None:
     """Do nothing."""
 
 
+def _undivided(_: ServedModel) -> None:
+    """Divide nothing."""
+
+
 class ModelTable:
     """`dispose` is called with each version that nobody needs any more; `wake` loads one that sleeps again, by a deadline."""
 
@@ -145,6 +172,7 @@ class ModelTable:
         self._use_count = 0
         self.wake: Wake = _nobody_wakes
         self.on_freed: Callable[[], None] = _nothing  # called in the event loop when memory was freed
+        self.divide: Callable[[ServedModel], Split | None] = _undivided  # gives the split by a model's plan and what is loaded of it
 
     @property
     def models(self) -> Mapping[str, ServedModel]:
@@ -165,8 +193,8 @@ class ModelTable:
         served = None if model is None else model.versions.get(model.default if number is None else number)
         return served is not None and served.is_ready
 
-    def resolve(self, name: str, number: int | None = None, label: str = "") -> ServedVersion:
-        """Return the version that a request goes to: by number, by label (an alias), or the default one."""
+    def resolve(self, name: str, number: int | None = None, label: str = "", pin: Pin | None = None) -> ServedVersion:
+        """Return the version that a request goes to: by number, by label (an alias), by what its head says, or the default one."""
         model = self._models.get(name)
         if model is None:
             raise NotFoundError(f"There is no model '{shorten(name)}' here.", hint=self._known())
@@ -175,9 +203,11 @@ class ModelTable:
             if number is None:
                 hint = f"Labels: {', '.join(model.labels) or 'none'}."
                 raise NotFoundError(f"Model '{name}' has no label '{shorten(label)}' here.", hint=hint)
+        if pin is not None:
+            number = pinned(model, number, pin)
         served = model.versions.get(model.default if number is None else number)
         if served is None:
-            raise _why_absent(model, number)
+            raise why_absent(model, number)
         return served
 
     def _known(self) -> str:
@@ -191,7 +221,8 @@ class ModelTable:
         model = self._models.get(name)
         if model is None:
             return Standing()
-        return Standing({number: served.version for number, served in model.versions.items()}, model.default, model.labels)
+        loaded = {number: served.version for number, served in model.versions.items()}
+        return Standing(loaded, model.default, model.labels, model.traffic)
 
     def in_memory(self) -> Iterator[tuple[ServedVersion, bool]]:
         """Yield every version that takes memory, and whether it is a spare."""
@@ -232,6 +263,7 @@ class ModelTable:
         former = model.versions.get(number)
         model.versions[number] = served
         self._touch(served)
+        self._divide(model)
         if former is not None:
             self._retire(former)
 
@@ -240,9 +272,10 @@ class ModelTable:
         model = self._models.get(name)
         if model is None:
             return
-        former, model.default, model.labels = model.default, plan.default, dict(plan.labels)
-        for number in plan.unload:
-            old = model.versions.pop(number)
+        former, model.default, model.labels, model.traffic = model.default, plan.default, dict(plan.labels), plan.traffic
+        gone = [(number, model.versions.pop(number)) for number in plan.unload]
+        self._divide(model)
+        for number, old in gone:
             if number == former and spare_until and not old.is_asleep:
                 self.drop_spare(name)
                 model.spare, model.spare_until = old, spare_until
@@ -261,7 +294,11 @@ class ModelTable:
         """Stop serving a model; requests in flight are still answered."""
         self.drop_spare(name)
         model = self._models.pop(name, None)
-        for old in () if model is None else tuple(model.versions.values()):
+        if model is None:
+            return
+        gone, model.versions, model.traffic = tuple(model.versions.values()), {}, None
+        self._divide(model)
+        for old in gone:
             self._retire(old)
 
     def expel(self, served: ServedVersion, error: FairleadError) -> None:
@@ -269,6 +306,7 @@ class ModelTable:
         model = self._models.get(served.version.name)
         if model is not None and model.versions.get(served.version.number) is served:
             del model.versions[served.version.number]
+            self._divide(model)
             self._retire(served)
             self.fail_load(served.version, error)
 
@@ -315,6 +353,9 @@ class ModelTable:
             self._draining.remove(served)
             self._let_go(served)
 
+    def _divide(self, model: ServedModel) -> None:
+        model.split = self.divide(model)
+
     def _touch(self, served: ServedVersion) -> None:
         self._use_count += 1
         served.last_used = self._use_count
@@ -334,14 +375,3 @@ class ModelTable:
 def _state(served: ServedVersion, state: State) -> VersionState:
     reason = "asleep: others needed the memory; the next request loads it" if served.is_asleep and state is State.READY else ""
     return VersionState(served.version.name, served.version.number, state, "", reason)
-
-
-def _why_absent(model: ServedModel, number: int | None) -> FairleadError:
-    number = model.default or max(model.absent, default=0) if number is None else number
-    state = model.absent.get(number)
-    if state is None:
-        loaded = ", ".join(str(item) for item in sorted(model.versions)) or "none"
-        return NotFoundError(f"Version {number} of model '{model.name}' is not loaded here.", hint=f"Loaded: {loaded}.")
-    if state.state is State.LOADING:
-        return UnavailableError(f"Model '{model.name}' is loading.", hint="Ask again in a moment.")
-    return UnavailableError(f"Version {state.number} of model '{model.name}' could not be loaded ({state.code}).")

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from fairlead.core.ports import ObservationSink, VersionSource
+from fairlead.core.ports import ObservationSink, TrafficWitness, VersionSource
 from fairlead.core.refusal import Refusal, unheard
 from fairlead.core.version import PRODUCTION
 from fairlead.serve.batching import BatchPolicy
 from fairlead.serve.call_limit import ConcurrencyLimits
+from fairlead.serve.follower import OnApplied, unheard_applied
 from fairlead.serve.grpc.limits import GrpcLimits
 from fairlead.serve.http.api import StatisticsSource
 from fairlead.serve.http.limits import HttpLimits
@@ -42,8 +43,12 @@ class ServeJob:
     Versions run in `worker_count` processes each (0: in this one); one that takes longer than `call_limit_s` for a call counts as hung
     (0: what is learned from the golden requests).
 
-    `on_listening` is told the URL once, `report` every sentence for the log, `on_refused` of callers' mistakes. `software_version` is what
-    server metadata says.
+    Of all requests the share `twin_share` also runs on the uncompressed original of the version that answered, where it has one; `witness`
+    gathers what requests of releases show (a new one where None is given).
+
+    `on_listening` is told the URL once, `report` every sentence for the log, `on_refused` of callers' mistakes, `on_applied` what is in
+    force of each model whenever that changes, with the source's sequence: in the event loop, so it must not wait. `software_version` is
+    what server metadata says.
     """
 
     source: VersionSource
@@ -69,10 +74,13 @@ class ServeJob:
     is_strict: bool = False
     limits: HttpLimits = field(default_factory=HttpLimits)
     grpc_limits: GrpcLimits = field(default_factory=GrpcLimits)
+    twin_share: float = 0.0
+    witness: TrafficWitness | None = None
     sink: ObservationSink = field(default_factory=NullSink)
     statistics: StatisticsSource | None = None
     metrics: MetricsSource | None = None
     on_listening: Callable[[str], None] = _silent
     report: Callable[[str], None] = _silent
     on_refused: Callable[[Refusal], None] = unheard
+    on_applied: OnApplied = unheard_applied
     software_version: str = ""

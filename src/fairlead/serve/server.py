@@ -35,6 +35,9 @@ from fairlead.serve.repository import Repository
 from fairlead.serve.resident_memory import Trimmer
 from fairlead.serve.response_cache import ResponseCache
 from fairlead.serve.serve_job import ServeJob
+from fairlead.serve.traffic import Traffic
+from fairlead.serve.traffic_mirror import Mirror
+from fairlead.serve.traffic_witness import TrafficCounter
 from fairlead.serve.workers.host import WorkerHost
 from fairlead.serve.workers.policy import WorkerPolicy
 
@@ -57,7 +60,24 @@ class Server:
         assembly = Assembly(job.sink, job.thread_count, job.batch, _worker_host(job), CallLimits(job.concurrency))
         self.table.on_freed = Trimmer().give_back_soon
         loader = Loader(job.source, self.table, assembly.assemble, budget_bytes=job.memory_budget_bytes, timeout_s=job.load_timeout_s)
-        self.follower = Follower(job.source, self.table, loader, label=job.alias, report=job.report, keep_warm_s=job.keep_warm_s)
+        self.witness = job.witness or TrafficCounter()
+        self.traffic = Traffic(
+            self.table,
+            self.witness,
+            Mirror(self.table, self.witness, is_calm=self._is_calm, open_twin=loader.open_twin, report=job.report),
+            label=job.alias,
+            report=job.report,
+            twin_share=job.twin_share,
+        )
+        self.follower = Follower(
+            job.source,
+            self.table,
+            loader,
+            label=job.alias,
+            report=job.report,
+            keep_warm_s=job.keep_warm_s,
+            on_applied=job.on_applied,
+        )
         self.repository = Repository(self.table, self.follower, is_open=job.allow_model_control, statistics=job.statistics)
         self.api = Api(
             ApiJob(
@@ -69,6 +89,7 @@ class Server:
                 job.default_model,
                 metrics=None if job.metrics is None else MetricsHandlers(self.read, job.metrics),
                 repository=self.repository,
+                witness=self.witness,
             )
         )
         self._grpc = None if job.grpc_port is None else GrpcPort(self._grpc_job(job), job.report)
@@ -95,6 +116,9 @@ class Server:
         waiting = [name for name in absent if not (is_degraded and self.follower.has_failed(name))]
         return f"Not loaded: {', '.join(waiting[:10])}." if waiting else ""
 
+    def _is_calm(self) -> bool:
+        return not self.plane.in_flight
+
     def read(self) -> ServerReading:
         """Return what the server holds at the moment, for metrics."""
         return ServerReading(
@@ -103,6 +127,7 @@ class Server:
             versions=read_versions(self.table),
             responses=self._responses(),
             cache=None if self.plane.cache is None else read_cache(self.plane.cache),
+            traffic=self.witness.read(),
         )
 
     def _responses(self) -> dict[tuple[str, str], int]:
@@ -155,7 +180,8 @@ class Server:
         for front in (self._gate, self._grpc):
             if front is not None:
                 front.close()
-        await self.follower.stop()  # 4. models and threads
+        await self.traffic.stop()  # 4. models and threads
+        await self.follower.stop()
         for name in tuple(self.table.models):
             self.table.remove(name)
 

@@ -11,6 +11,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from fairlead.core.aspired import Aspired
+from fairlead.core.traffic import TrafficPlan
 from fairlead.core.version import Version
 from fairlead.errors import FairleadError
 
@@ -30,21 +31,23 @@ class Failure:
 
 @dataclass(frozen=True)
 class Standing:
-    """What a server has of one model: its loaded versions by number, the default (0: none) and the labels."""
+    """What a server has of one model: its loaded versions by number, the default (0: none), the labels, and the plan of its split."""
 
     versions: Mapping[int, Version] = field(default_factory=dict)
     default: int = 0
     labels: Mapping[str, int] = field(default_factory=dict)
+    traffic: TrafficPlan | None = None
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Versions to load, in order of importance; the default and the labels from now on; numbers of versions to unload."""
+    """Versions to load, in order of importance; the default, the labels and the split from now on; numbers of versions to unload."""
 
     load: tuple[Version, ...] = ()
     default: int = 0
     labels: Mapping[str, int] = field(default_factory=dict)
     unload: tuple[int, ...] = ()
+    traffic: TrafficPlan | None = None
 
 
 def plan_model(aspired: Aspired, standing: Standing, loading: Collection[Version], failures: Mapping[int, Failure], now: float) -> Plan:
@@ -60,7 +63,7 @@ def plan_model(aspired: Aspired, standing: Standing, loading: Collection[Version
     default = standing.default if aspired.default not in ready and standing.default in there else aspired.default
     labels = {alias: number for alias, number in _labels(aspired, standing, ready, wanted).items() if number in there}
     unload = () if absent else tuple(number for number in there if number not in ready)
-    return Plan(tuple(load), default, labels, unload)
+    return Plan(tuple(load), default, labels, unload, aspired.traffic)
 
 
 def _labels(aspired: Aspired, standing: Standing, ready: Collection[int], wanted: Collection[int]) -> dict[str, int]:

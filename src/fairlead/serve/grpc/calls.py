@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from fairlead.serve.http.routes import Permission
+from fairlead.serve.traffic_pins import Pin
 
 
 class Kind(enum.Enum):
@@ -32,13 +33,17 @@ class Message(msgspec.Struct, frozen=True):
 
 
 class Call(msgspec.Struct, frozen=True):
-    """What is known of a call before its messages: `deadline` in time.monotonic() seconds; `encoding` of compressed messages."""
+    """What is known of a call before its messages: `deadline` in time.monotonic() seconds; `encoding` of compressed messages; `metadata` by
+    lower-case name, and what it says of who is to answer.
+    """
 
     method: Method
     request_id: str
     encoding: bytes = b""
     trace: str = ""
     deadline: float = math.inf
+    pin: Pin | None = None
+    metadata: dict[bytes, bytes] = {}
 
 
 Answer = Callable[[Call, bytes], Coroutine[Any, Any, bytes]]

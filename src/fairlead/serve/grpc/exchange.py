@@ -53,10 +53,8 @@ class Exchange:
         if head.mistake:
             self._fail(stream, Failure(Code.INVALID_ARGUMENT, head.mistake), request_id)
             return
-        if head.timeout_s < 0.0:
-            stream.call = Call(method, request_id, head.encoding, head.trace)
-        else:
-            stream.call = Call(method, request_id, head.encoding, head.trace, time.monotonic() + head.timeout_s)
+        deadline = _FOREVER if head.timeout_s < 0.0 else time.monotonic() + head.timeout_s
+        stream.call = Call(method, request_id, head.encoding, head.trace, deadline, head.pin, head.metadata)
         if method.kind is Kind.EACH:
             stream.deadline = _FOREVER
         if stream.is_ended:

@@ -13,9 +13,11 @@ import msgspec
 from hpack import Decoder, HPACKError, OversizedHeaderListError
 from hpack.table import HeaderTable
 
+from fairlead.errors import RequestError
 from fairlead.serve.grpc.frames import COMPRESSION_ERROR, ENHANCE_YOUR_CALM, PROTOCOL_ERROR, ConnectionFault
 from fairlead.serve.grpc.limits import GrpcLimits
 from fairlead.serve.trace_context import read_trace
+from fairlead.serve.traffic_pins import Pin, read_pin
 
 _CACHE_LIMIT = 64
 _CACHED_BLOCK_BYTES = 1024
@@ -48,6 +50,8 @@ class Head(msgspec.Struct, frozen=True):
     trace: str = ""
     content_length: int = -1
     mistake: str = ""
+    pin: Pin | None = None
+    metadata: dict[bytes, bytes] = {}
 
 
 class _Table(HeaderTable):
@@ -153,6 +157,11 @@ def _read_call(found: dict[bytes, bytes], status: int) -> Head:
             mistake = "The metadata 'grpc-timeout' is not a time."
         else:
             timeout_s = int(match[1]) * _SECONDS[match[2]]
+    pin = None
+    try:
+        pin = read_pin(found)
+    except RequestError as error:
+        mistake = str(error)
     length = found.get(b"content-length", b"-1")
     if length != b"-1" and not (length.isdigit() and len(length) < 16):
         raise StreamFault
@@ -166,6 +175,8 @@ def _read_call(found: dict[bytes, bytes], status: int) -> Head:
         trace=read_trace(found.get(b"traceparent"), found.get(b"tracestate")),
         content_length=int(length),
         mistake=mistake,
+        pin=pin,
+        metadata=found,
     )
 
 

@@ -6,6 +6,7 @@ Typed and raw contents give equal answers; an answer is raw where the request wa
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -41,11 +42,17 @@ class Inference:
         self._limits = limits
         self._refused = refused
         self._heads: dict[tuple[str, str, tuple[int, ...]], bytes] = {}
+        self._items = itertools.count(1)  # each message of a stream is a request of its own, to be drawn for an arm by its own id
 
     async def infer(self, call: Call, content: bytes) -> bytes:
-        """Return a ModelInferResponse. Nothing waits between finding the version and asking it, so it cannot be switched in between."""
+        """Return a ModelInferResponse."""
+        return await self._infer(call, content, call.request_id)
+
+    async def _infer(self, call: Call, content: bytes, request_id: str) -> bytes:
+        """Nothing waits between finding the version and asking it, so it cannot be switched in between."""
         message: Any = self._decode(content)
-        served = self._plane.table.resolve(message.model_name, parse_version(message.model_version or None))
+        number = parse_version(message.model_version) if message.model_version else None
+        served = self._plane.table.resolve(message.model_name, number, "", call.pin)
         is_raw = len(message.raw_input_contents) > 0
         inputs = read_inputs(served.interface, message, self._limits.tensor_count)
         parameters = _parameters(message)
@@ -53,15 +60,19 @@ class Inference:
             InferRequest(
                 message.model_name,
                 inputs,
-                served.version.number,
+                number if call.pin is None else served.version.number,
                 tuple(output.name for output in message.outputs),
-                call.request_id,
+                request_id,
                 parameters.rest,
                 parameters.priority,
                 min(call.deadline, parameters.deadline),
                 "grpc",
                 call.trace,
-            )
+                "",
+                message.id,
+                call.metadata,
+            ),
+            served,
         )
         if is_raw or not all(map(has_typed_form, response.outputs.values())):
             return self._raw(response, message.id)
@@ -70,7 +81,7 @@ class Inference:
     async def infer_item(self, call: Call, content: bytes) -> bytes:
         """Return a ModelStreamInferResponse: an error is one message among the others, and the stream goes on."""
         try:
-            return field(2, await self.infer(call, content))
+            return field(2, await self._infer(call, content, f"{call.request_id}-{next(self._items):x}"))
         except FairleadError as error:
             failure = failure_of(error)
             if failure.code is Code.INTERNAL:
@@ -89,6 +100,8 @@ class Inference:
     def _raw(self, response: InferResponse, request_id: str) -> bytes:
         """A ModelInferResponse with raw contents, written by hand: the tensors are copied once."""
         parts = [field(1, response.model.encode()), field(2, b"%d" % response.version), field(3, request_id.encode())]
+        if response.arm:
+            parts.append(element(4, field(1, b"arm") + field(2, field(3, response.arm.encode()))))
         outputs = response.outputs
         for name, array in outputs.items():
             key = (name, type_name(array), array.shape)
@@ -170,6 +183,8 @@ def _values(parameters: Any) -> Mapping[str, Value | None]:
 
 def _typed(response: InferResponse, request_id: str) -> bytes:
     message: Any = _Response(model_name=response.model, model_version=str(response.version), id=request_id)
+    if response.arm:
+        message.parameters["arm"].string_param = response.arm
     for name, array in response.outputs.items():
         output = message.outputs.add(name=name, datatype=type_name(array), shape=array.shape)
         write_typed(output.contents, array)

@@ -10,11 +10,13 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from fairlead.core.ports import TrafficWitness
 from fairlead.serve.data_plane import DataPlane
 from fairlead.serve.http.about import AboutHandlers
 from fairlead.serve.http.body import body_form, is_long, read_body, read_long_body
 from fairlead.serve.http.direct import DirectInference
 from fairlead.serve.http.encoding import WORTHWHILE_BYTES, encoded
+from fairlead.serve.http.feedback import FeedbackHandlers
 from fairlead.serve.http.limits import HttpLimits
 from fairlead.serve.http.message import HttpRequest, Reply, error_reply
 from fairlead.serve.http.metrics import MetricsHandlers
@@ -34,7 +36,7 @@ _REPOSITORY_EXTENSIONS = ("model_configuration", "model_repository", "statistics
 
 @dataclass(frozen=True)
 class ApiJob:
-    """What the api is made of. `why_not_ready` gives "" while the server is ready."""
+    """What the api is made of. `why_not_ready` gives "" while the server is ready; `witness` is told right answers that come later."""
 
     plane: DataPlane
     limits: HttpLimits
@@ -44,6 +46,7 @@ class ApiJob:
     default_model: str = ""
     metrics: MetricsHandlers | None = None
     repository: ModelRepository | None = None
+    witness: TrafficWitness | None = None
 
 
 class Api:
@@ -62,6 +65,7 @@ class Api:
             mlflow=MlflowHandlers(job.plane, job.default_model),
             repository=repository,
             metrics=job.metrics,
+            feedback=None if job.witness is None else FeedbackHandlers(table, job.witness, job.default_model),
         )
         self.router = Router(make_routes(handlers))
         self.direct = DirectInference(job.plane, self.router, job.limits, self.refuse)

@@ -24,6 +24,7 @@ from fairlead.serve.http.routes import Accepts, Call, Router
 from fairlead.serve.http.steps import in_turn
 from fairlead.serve.http.v2 import Reading, parse_version, read_request
 from fairlead.serve.http.v2_answer import answer, answer_in_steps, is_long_answer
+from fairlead.serve.traffic_pins import Pin, read_pin
 
 Refuse: TypeAlias = Callable[[HttpRequest, Exception], Reply]
 
@@ -34,6 +35,7 @@ class _Head(msgspec.Struct, frozen=True):
     parameters: dict[str, str]
     name: str
     number: int | None
+    pin: Pin | None
     form: BodyForm
     accept_encoding: bytes
 
@@ -56,11 +58,12 @@ class DirectInference:
         if head is False or is_long(head.form, request.body):
             return None
         try:
-            served = self.plane.table.resolve(head.name, head.number)
+            served = self.plane.table.resolve(head.name, head.number, "", head.pin)
             if served.is_asleep:
                 return None
             body = read_body(head.form, request.body, self._limits)
-            reading = read_request(Call(request, head.parameters, body.text, body.binary), served)
+            number = head.number if head.pin is None else served.version.number
+            reading = read_request(Call(request, head.parameters, body.text, body.binary), served, number)
             asked = self.plane.ask(reading.request, served)
         except Exception as error:  # noqa: BLE001 - the last resort, as for every request
             finish(request, self.refuse(request, error))
@@ -80,9 +83,10 @@ class DirectInference:
             return False
         try:
             form, number = body_form(headers, Accepts.TENSORS), parse_version(match.parameters.get("version"))
+            pin = read_pin(headers)
         except FairleadError:
             return False
-        return _Head(dict(match.parameters), match.parameters["name"], number, form, headers.get(b"accept-encoding", b""))
+        return _Head(dict(match.parameters), match.parameters["name"], number, pin, form, headers.get(b"accept-encoding", b""))
 
 
 class _Answered:

@@ -20,7 +20,8 @@ from fairlead.serve.http.body import unreadable
 from fairlead.serve.http.message import Reply, json_reply
 from fairlead.serve.http.predict import default_name
 from fairlead.serve.http.routes import Call
-from fairlead.serve.http.v2 import infer_request
+from fairlead.serve.http.v2 import find_version, infer_request
+from fairlead.serve.http.v2_answer import who_answered
 from fairlead.serve.records import from_columns, from_frame, from_rows, without_undecided
 from fairlead.serve.table_text import read_csv
 from fairlead.serve.tensor_json import plain_nested
@@ -59,16 +60,22 @@ class MlflowHandlers:
 
     async def invocations(self, call: Call) -> Reply:
         """POST /invocations."""
-        served = self._plane.table.resolve(default_name(self._plane.table, self._default_model))
+        table = self._plane.table
+        served, number = find_version(table, call, default_name(table, self._default_model))
         interface = served.interface
-        if not call.is_csv:
-            inputs = read_invocation(interface, decode_invocation(call.text))
-        elif len(call.text) <= _BESIDE_BYTES:
-            inputs = from_frame(interface, *read_csv(interface, call.text))
-        else:
-            inputs = await asyncio.to_thread(lambda: from_frame(interface, *read_csv(interface, call.text)))
-        response = await self._plane.infer(infer_request(served, inputs, call.request))
-        return json_reply({"predictions": predictions(interface, response.outputs)})
+        table.begin_request(served)  # it is not let go while the body is read
+        try:
+            if not call.is_csv:
+                inputs = read_invocation(interface, decode_invocation(call.text))
+            elif len(call.text) <= _BESIDE_BYTES:
+                inputs = from_frame(interface, *read_csv(interface, call.text))
+            else:
+                inputs = await asyncio.to_thread(lambda: from_frame(interface, *read_csv(interface, call.text)))
+            response = await self._plane.infer(infer_request(served, inputs, call.request, number), served)
+        finally:
+            table.end_request(served)
+        found = predictions(response.interface or interface, response.outputs)
+        return json_reply({"predictions": found}, headers=who_answered(response))
 
 
 def decode_invocation(text: bytes | bytearray) -> Invocation:

@@ -24,11 +24,20 @@ _DESCRIPTIONS = {"name": "Model name", "version": "Version number, e.g. 3 or v3"
 _REQUESTS = {
     "/predict": "Predict",
     "/invocations": "Invocation",
+    "/feedback": "Feedback",
+    "/v1/models/{name}:feedback": "Feedback",
+    "/v2/models/{name}/feedback": "Feedback",
     "/v2/repository/index": "IndexRequest",
     "/v2/repository/models/{name}/load": "OperateRequest",
     "/v2/repository/models/{name}/unload": "OperateRequest",
 }
-_ANSWERS = {"/predict": "Prediction", "/invocations": "Predictions"}
+_ANSWERS = {
+    "/predict": "Prediction",
+    "/invocations": "Predictions",
+    "/feedback": "Joining",
+    "/v1/models/{name}:feedback": "Joining",
+    "/v2/models/{name}/feedback": "Joining",
+}
 _EXAMPLE_LIMIT = 4096
 _RAW = {
     "schema": {"type": "string", "format": "binary", "description": "JSON, and raw tensors behind it: Inference-Header-Content-Length."}

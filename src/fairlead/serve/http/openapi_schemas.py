@@ -14,6 +14,9 @@ _TENSOR = {
     "parameters": _PARAMETERS,
     "data": {"type": "array"},
 }
+_LABEL = {"type": ["string", "number", "boolean", "array"], "items": {"type": ["string", "number", "boolean"]}}
+_LABELLED = {"request_id": {"type": "string", "minLength": 1, "maxLength": 128}, "label": _LABEL}
+_COUNT = {"type": "integer", "minimum": 0}
 SCHEMAS: dict[str, Any] = {
     "Error": {"type": "object", "required": ["error"], "properties": {"error": {"type": "string"}}},
     "InferRequest": {
@@ -39,6 +42,7 @@ SCHEMAS: dict[str, Any] = {
             "model_name": {"type": "string"},
             "model_version": {"type": "string"},
             "id": {"type": "string"},
+            "parameters": _PARAMETERS,
             "outputs": {
                 "type": "array",
                 "items": {"type": "object", "required": ["name", "shape", "datatype"], "properties": _TENSOR},
@@ -72,6 +76,27 @@ SCHEMAS: dict[str, Any] = {
         },
     },
     "Predictions": {"type": "object", "required": ["predictions"], "properties": {"predictions": {}}},
+    "Feedback": {
+        "type": "object",
+        "properties": {
+            "labels": {
+                "type": "array",
+                "items": {
+                    "type": "object",
+                    "required": ["request_id", "label"],
+                    "properties": _LABELLED,
+                    "additionalProperties": False,
+                },
+            },
+            **_LABELLED,
+        },
+        "additionalProperties": False,
+    },
+    "Joining": {
+        "type": "object",
+        "required": ["model", "joined", "unknown", "duplicate", "ambiguous"],
+        "properties": {"model": {"type": "string"}, "joined": _COUNT, "unknown": _COUNT, "duplicate": _COUNT, "ambiguous": _COUNT},
+    },
     "IndexRequest": {"type": "object", "properties": {"ready": {"type": "boolean"}}},
     "OperateRequest": {"type": "object", "properties": {"parameters": _PARAMETERS}},
     "TensorFlowRequest": {

@@ -16,7 +16,8 @@ from fairlead.serve.data_plane import DataPlane
 from fairlead.serve.http.body import decode
 from fairlead.serve.http.message import Reply, json_reply
 from fairlead.serve.http.routes import Call
-from fairlead.serve.http.v2 import infer_request
+from fairlead.serve.http.v2 import find_version, infer_request
+from fairlead.serve.http.v2_answer import who_answered
 from fairlead.serve.model_table import ModelTable
 from fairlead.serve.records import from_columns, from_rows, labels, prediction
 
@@ -34,15 +35,15 @@ class PredictHandlers:
     async def predict(self, call: Call) -> Reply:
         """POST /predict."""
         name = default_name(self._plane.table, self._default_model)
-        served = self._plane.table.resolve(name)
-        interface = served.interface
-        inputs = read_rows(interface, decode(_DECODER, call.text))
-        response = await self._plane.infer(infer_request(served, inputs, call.request))
+        served, number = find_version(self._plane.table, call, name)
+        inputs = read_rows(served.interface, decode(_DECODER, call.text))
+        response = await self._plane.infer(infer_request(served, inputs, call.request, number), served)
+        interface = response.interface or served.interface  # the one that answered may number its classes otherwise
         body: dict[str, Any] = {"prediction": prediction(interface, response.outputs)}
         found = labels(interface, response.outputs)
         if found is not None:
             body["labels"] = found
-        return json_reply(body | {"model": response.model, "version": response.version})
+        return json_reply(body | {"model": response.model, "version": response.version}, headers=who_answered(response))
 
 
 def default_name(table: ModelTable, default_model: str) -> str:

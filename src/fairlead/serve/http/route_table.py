@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fairlead.serve.http.about import AboutHandlers
+from fairlead.serve.http.feedback import FeedbackHandlers
 from fairlead.serve.http.metrics import MetricsHandlers
 from fairlead.serve.http.mlflow import MlflowHandlers
 from fairlead.serve.http.predict import PredictHandlers
@@ -32,11 +33,12 @@ class Handlers:
     mlflow: MlflowHandlers
     repository: RepositoryHandlers | None = None
     metrics: MetricsHandlers | None = None
+    feedback: FeedbackHandlers | None = None
 
 
 def make_routes(handlers: Handlers) -> list[Route]:
     """Return all routes. Where two match, the first one is taken."""
-    return [*_about(handlers), *_for_people(handlers), *_repository(handlers), *_v2(handlers), *_v1(handlers)]
+    return [*_about(handlers), *_for_people(handlers), *_feedback(handlers), *_repository(handlers), *_v2(handlers), *_v1(handlers)]
 
 
 def _about(handlers: Handlers) -> list[Route]:
@@ -62,6 +64,13 @@ def _for_people(handlers: Handlers) -> list[Route]:
         Route("POST", "/predict", _INFER, handlers.predict.predict, "Ask the only model, or the default one", Accepts.JSON),
         Route("POST", "/invocations", _INFER, handlers.mlflow.invocations, "Ask the same model (MLflow)", Accepts.TABLE),
     ]
+
+
+def _feedback(handlers: Handlers) -> list[Route]:
+    if handlers.feedback is None:
+        return []
+    paths = ("/feedback", "/v2/models/{name}/feedback", "/v1/models/{name}:feedback")
+    return [Route("POST", path, _INFER, handlers.feedback.feedback, "Right answers that came later", Accepts.JSON) for path in paths]
 
 
 def _repository(handlers: Handlers) -> list[Route]:

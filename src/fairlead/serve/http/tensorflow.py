@@ -16,7 +16,8 @@ from fairlead.serve.data_plane import DataPlane
 from fairlead.serve.http.body import decode
 from fairlead.serve.http.message import Reply, json_reply
 from fairlead.serve.http.routes import Call
-from fairlead.serve.http.v2 import infer_request, parse_version
+from fairlead.serve.http.v2 import find_version, infer_request, parse_version
+from fairlead.serve.http.v2_answer import who_answered
 from fairlead.serve.model_table import ServedVersion, State
 from fairlead.serve.records import from_columns, from_rows
 from fairlead.serve.tensor_json import plain_nested
@@ -44,7 +45,7 @@ class TensorFlowHandlers:
 
     async def predict(self, call: Call) -> Reply:
         """POST ...:predict."""
-        served = self._resolve(call)
+        served, number = find_version(self._plane.table, call)
         request = decode(_DECODER, call.text)
         if request.signature_name not in _SIGNATURES:
             raise RequestError(f"There is no signature '{shorten(request.signature_name)}'.", hint="Leave signature_name out.")
@@ -59,8 +60,10 @@ class TensorFlowHandlers:
         else:
             is_named = isinstance(request.inputs, dict)
             inputs = from_columns(interface, request.inputs) if is_named else from_rows(interface, request.inputs)
-        response = await self._plane.infer(infer_request(served, inputs, call.request))
-        return json_reply({"predictions": _rows(response.outputs)} if is_rows else {"outputs": _columns(response.outputs)})
+        label = call.parameters.get("label", "")
+        response = await self._plane.infer(infer_request(served, inputs, call.request, number, label), served)
+        body = {"predictions": _rows(response.outputs)} if is_rows else {"outputs": _columns(response.outputs)}
+        return json_reply(body, headers=who_answered(response))
 
     async def models(self, call: Call) -> Reply:
         """GET /v1/models, in KServe's form."""

@@ -20,10 +20,11 @@ from fairlead.serve.http.routes import Call
 from fairlead.serve.http.steps import LONG_BYTES, in_turn
 from fairlead.serve.http.v2_answer import answer, answer_in_steps, is_long_answer, raw_outputs
 from fairlead.serve.http.v2_request import decode_request, raw_input, read_inputs
-from fairlead.serve.model_table import ServedVersion
+from fairlead.serve.model_table import ModelTable, ServedVersion
 from fairlead.serve.parameters import NONE, read_parameters
 from fairlead.serve.records import column_names
 from fairlead.serve.trace_context import read_trace
+from fairlead.serve.traffic_pins import read_pin
 
 _NONE_RAW: frozenset[str] = frozenset()
 _NO_ARRAYS: Tensors = {}
@@ -40,16 +41,33 @@ def parse_version(text: str | None) -> int | None:
     return int(match[1])
 
 
+def find_version(table: ModelTable, call: Call, name: str = "") -> tuple[ServedVersion, int | None]:
+    """Return the version that the path, or the head, of an inference request leads to, and its number where one of them names it.
+
+    `name` is the model where the path names none.
+    """
+    number, pin = parse_version(call.parameters.get("version")), read_pin(call.request.headers)
+    served = table.resolve(name or call.parameters["name"], number, call.parameters.get("label", ""), pin)
+    return served, number if pin is None else served.version.number
+
+
 def trace_of(request: HttpRequest) -> str:
     """Return the trace that a request belongs to."""
     headers = request.headers
     return read_trace(headers.get(b"traceparent"), headers.get(b"tracestate")) if b"traceparent" in headers else ""
 
 
-def infer_request(served: ServedVersion, inputs: Tensors, request: HttpRequest) -> InferRequest:
-    """Return what is asked of `served` for a request that says no more than its inputs."""
+def infer_request(served: ServedVersion, inputs: Tensors, request: HttpRequest, number: int | None, label: str = "") -> InferRequest:
+    """Return what is asked of `served` for a request that says no more than its inputs, and the version's number or label, if any."""
     return InferRequest(
-        served.version.name, inputs, served.version.number, request_id=request.request_id, transport="http", trace=trace_of(request)
+        served.version.name,
+        inputs,
+        number,
+        request_id=request.request_id,
+        transport="http",
+        trace=trace_of(request),
+        label=label,
+        metadata=request.headers,
     )
 
 
@@ -62,24 +80,24 @@ class V2Handlers:
 
     async def infer(self, call: Call) -> Reply:
         """POST .../infer. Nothing waits between finding the version and asking it, so it cannot be switched in between."""
-        served = self._resolve(call)
+        served, number = find_version(self._plane.table, call)
         if call.binary is None and len(call.text) > LONG_BYTES:
-            reading, response = await self._infer_long(call, served)
+            reading, response = await self._infer_long(call, served, number)
         else:
-            reading = read_request(call, served)
-            response = await self._plane.infer(reading.request)
+            reading = read_request(call, served, number)
+            response = await self._plane.infer(reading.request, served)
         if is_long_answer(response, reading.raw):
             return await in_turn(answer_in_steps(response, reading.identity, reading.raw))
         return answer(response, reading.identity, reading.raw)
 
-    async def _infer_long(self, call: Call, served: ServedVersion) -> tuple[Reading, InferResponse]:
+    async def _infer_long(self, call: Call, served: ServedVersion, number: int | None) -> tuple[Reading, InferResponse]:
         """Read a long body while others have their turns, one at a time, and ask the version that it was read for."""
         table = self._plane.table
         table.begin_request(served)  # it is not let go meanwhile
         try:
             async with self._turn:
                 cut = await in_turn(cut_request(served.interface, call.text))
-            reading = read_request(call, served, cut)
+            reading = read_request(call, served, number, cut)
             return reading, await self._plane.infer(reading.request, served)
         finally:
             table.end_request(served)
@@ -130,20 +148,21 @@ class Reading(msgspec.Struct, frozen=True):
     raw: frozenset[str] | None
 
 
-def read_request(call: Call, served: ServedVersion, cut: Cut | None = None) -> Reading:
-    """Return what a body asks of `served`; one without JSON is a raw tensor, and asks for raw outputs. `cut` is what was read of it.
+def read_request(call: Call, served: ServedVersion, number: int | None, cut: Cut | None = None) -> Reading:
+    """Return what a body asks of `served`; one without JSON is a raw tensor, and asks for raw outputs. `cut` is what was read of it,
+    `number` the version that the request names, None for none.
 
     The decoded JSON is let go here: while a request waits, its lists of numbers would push those of others out of the caches.
     """
     if call.binary is not None and not call.text:
-        return Reading(infer_request(served, raw_input(served.interface, call.binary), call.request), None, None)
+        return Reading(infer_request(served, raw_input(served.interface, call.binary), call.request, number), None, None)
     body = decode_request(served.interface, call.text, is_raw=call.binary is not None) if cut is None else cut.request
     parameters = NONE if body.parameters is None else read_parameters(body.parameters)
     choices = body.outputs
     request = InferRequest(
         served.version.name,
         read_inputs(served.interface, body, call.binary, _NO_ARRAYS if cut is None else cut.arrays),
-        served.version.number,
+        number,
         tuple(choice.name for choice in choices) if choices else (),
         call.request.request_id,
         parameters.rest,
@@ -151,6 +170,9 @@ def read_request(call: Call, served: ServedVersion, cut: Cut | None = None) -> R
         parameters.deadline,
         "http",
         trace_of(call.request) if b"traceparent" in call.request.headers else "",
+        "",
+        body.id or "",
+        call.request.headers,
     )
     raw = raw_outputs(choices, is_default=parameters.is_binary) if choices or parameters.is_binary else _NONE_RAW
     return Reading(request, body.id, raw)

@@ -53,6 +53,7 @@ class Answer(msgspec.Struct, omit_defaults=True):
     model_version: str
     outputs: Sequence[OutputTensor | RawOutput]
     id: str | None = None
+    parameters: dict[str, str] | None = None
 
 
 _ENCODER = msgspec.json.Encoder()
@@ -79,9 +80,11 @@ def answer(
 ) -> Reply:
     """Return a response in the protocol's form; `raw` as `raw_outputs` gives it, `written` the elements that are JSON already."""
     version = str(response.version)
+    said = who_answered(response) if response.arm else ()
+    parameters = {"arm": response.arm} if said else None
     if raw is not None and not raw and not written:
         tensors = [OutputTensor(name, _type_name(array), array.shape, plain(array)) for name, array in response.outputs.items()]
-        return json_reply(Answer(response.model, version, tensors, request_id))
+        return json_reply(Answer(response.model, version, tensors, request_id, parameters), 200, said)
     outputs: list[OutputTensor | RawOutput] = []
     parts: list[bytes] = [b""]
     for name, array in response.outputs.items():
@@ -92,9 +95,15 @@ def answer(
         else:
             outputs.append(OutputTensor(name, _type_name(array), array.shape, written[name] if name in written else plain(array)))
     if raw is not None and not raw:
-        return json_reply(Answer(response.model, version, outputs, request_id))
-    parts[0] = head = _ENCODER.encode(Answer(response.model, version, outputs, request_id))
-    return Reply(200, b"".join(parts), _OCTETS, (b"inference-header-content-length: %d" % len(head),))
+        return json_reply(Answer(response.model, version, outputs, request_id, parameters), 200, said)
+    parts[0] = head = _ENCODER.encode(Answer(response.model, version, outputs, request_id, parameters))
+    return Reply(200, b"".join(parts), _OCTETS, (*said, b"inference-header-content-length: %d" % len(head)))
+
+
+def who_answered(response: InferResponse) -> tuple[bytes, ...]:
+    """Return the header lines that name the version that answered, and its arm where a release divides requests."""
+    version = b"fairlead-version: %d" % response.version
+    return (version, b"fairlead-arm: " + response.arm.encode("ascii")) if response.arm else (version,)
 
 
 def is_long_answer(response: InferResponse, raw: frozenset[str] | None) -> bool:

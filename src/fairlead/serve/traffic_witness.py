@@ -1,0 +1,194 @@
+"""Counts what the requests of releases show: evidence for the gate, numbers for metrics, answers for late labels.
+
+Takes events from the data plane, in the event loop's thread, in a fraction of a microsecond each; they are counted a few hundred at a time,
+or when somebody asks. Gives evidence and readings to any thread. Raises RequestError for late labels that cannot be compared, and nothing
+else. What it holds is bounded: releases, rows remembered, events waiting.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter, OrderedDict, deque
+from collections.abc import Iterable, Mapping, Sequence
+
+from fairlead.core.evidence import Outcome, ReleaseCounter, ReleaseEvidence
+from fairlead.core.traffic_event import Answered, Compared, ComparisonKind, Gap, Joining, LateLabel, Missed, TrafficReading
+from fairlead.serve.traffic_memory import AnswerMemory, Remembered, check_labels, decisions_of, right_count
+
+_FOLD_COUNT = 256
+_RELEASE_LIMIT = 64  # those that were asked longest ago go
+_ROW_LIMIT = 100_000
+_NOT_TRIED = frozenset({Gap.BUSY, Gap.LATE, Gap.LOADING, Gap.ASLEEP})
+_SOON = frozenset({Gap.LOADING, Gap.ASLEEP})  # the arm will answer in a moment: that is no failure of the version
+
+Event = Answered | Compared | Missed
+
+
+class _Counted:
+    """One release of a model, or its requests without any."""
+
+    def __init__(self, model: str, release: str) -> None:
+        self.model = model
+        self.evidence = ReleaseCounter(release)
+        self.requests: Counter[tuple[str, ...]] = Counter()
+        self.fallbacks: Counter[tuple[str, ...]] = Counter()
+        self.comparisons: Counter[tuple[str, ...]] = Counter()
+        self.flips: Counter[tuple[str, ...]] = Counter()
+        self.dropped: Counter[tuple[str, ...]] = Counter()
+        self.differences: dict[tuple[str, ...], float] = {}
+
+
+class TrafficCounter:
+    """A TrafficWitness. `row_limit` bounds the rows whose decisions are remembered for late labels."""
+
+    def __init__(self, row_limit: int = _ROW_LIMIT) -> None:
+        self._events: deque[Event] = deque()
+        self._lock = threading.Lock()
+        self._counted: OrderedDict[tuple[str, str], _Counted] = OrderedDict()
+        self._memory = AnswerMemory(row_limit)
+        self._labels: Counter[tuple[str, ...]] = Counter()
+
+    def answered(self, answered: Event) -> None:
+        """Take one request that was divided."""
+        events = self._events
+        events.append(answered)
+        if len(events) >= _FOLD_COUNT and self._lock.acquire(blocking=False):
+            try:
+                self._fold()
+            finally:
+                self._lock.release()
+
+    def compared(self, compared: Compared) -> None:
+        """Take one request that was answered twice."""
+        self.answered(compared)
+
+    def missed(self, missed: Missed) -> None:
+        """Take one request that was not compared, or not answered by its arm."""
+        self.answered(missed)
+
+    def ended(self, model: str) -> None:
+        """Forget the answers of a model whose release has ended."""
+        with self._lock:
+            self._fold()
+            self._memory.forget(model)
+
+    def check(self, model: str, labels: Sequence[LateLabel]) -> None:
+        """Raise RequestError where a label cannot be compared with the answer that it is for."""
+        with self._lock:
+            self._fold()
+            for label in labels:
+                answer = self._memory.find(model, label.request_id)
+                if answer is not None and not answer.is_ambiguous:
+                    check_labels(answer, label)
+
+    def join(self, model: str, labels: Sequence[LateLabel]) -> Joining:
+        """Compare late labels, which `check` has let through, with the answers, and say what became of them."""
+        with self._lock:
+            self._fold()
+            results = Counter(self._join(model, self._memory.find(model, label.request_id), label) for label in labels)
+            for result, count in results.items():
+                self._labels[model, result] += count
+        return Joining(**results)
+
+    def _join(self, model: str, answer: Remembered | None, label: LateLabel) -> str:
+        if answer is None or len(answer.decisions) != len(label.labels):  # the latter was answered after it was checked
+            return "unknown"
+        if answer.is_ambiguous:
+            return "ambiguous"
+        if answer.is_labelled:
+            return "duplicate"
+        answer.is_labelled = True
+        counted = self._counted.get((model, answer.release))
+        if counted is not None and answer.is_drawn:
+            right, arm = right_count(answer, label.labels), counted.evidence.arm(answer.step, answer.arm)
+            for place in range(len(label.labels)):
+                arm.labelled(is_right=place < right)
+        return "joined"
+
+    def snapshot(self) -> Mapping[str, ReleaseEvidence]:
+        """Return release id -> what its requests showed in this process so far."""
+        with self._lock:
+            self._fold()
+            return {release: counted.evidence.read() for (_, release), counted in self._counted.items() if release}
+
+    def read(self) -> TrafficReading:
+        """Return the counts of each model's newest release, for metrics."""
+        with self._lock:
+            self._fold()
+            newest = {counted.model: counted for counted in self._counted.values()}.values()  # those asked last stand last
+            return TrafficReading(
+                requests=_merged(item.requests for item in newest),
+                fallbacks=_merged(item.fallbacks for item in newest),
+                comparisons=_merged(item.comparisons for item in newest),
+                flips=_merged(item.flips for item in newest),
+                differences={key: value for item in newest for key, value in item.differences.items()},
+                dropped=_merged(item.dropped for item in newest),
+                labels=dict(self._labels),
+            )
+
+    # Counting.
+
+    def _fold(self) -> None:
+        events = self._events
+        for _ in range(len(events)):  # another thread may be adding to its other end
+            event = events.popleft()
+            counted = self._of(event.model, event.release)
+            if isinstance(event, Answered):
+                self._count_answer(counted, event)
+            elif isinstance(event, Compared):
+                _count_comparison(counted, event)
+            else:
+                _count_gap(counted, event)
+
+    def _of(self, model: str, release: str) -> _Counted:
+        key = (model, release)
+        counted = self._counted.get(key)
+        if counted is None:
+            if len(self._counted) >= _RELEASE_LIMIT:
+                self._counted.popitem(last=False)
+            counted = self._counted[key] = _Counted(model, release)
+        elif next(reversed(self._counted)) != key:
+            self._counted.move_to_end(key)
+        return counted
+
+    def _count_answer(self, counted: _Counted, event: Answered) -> None:
+        counted.requests[event.model, event.arm, str(event.version), event.outcome.value] += 1
+        if event.is_drawn:
+            counted.evidence.arm(event.step, event.arm).answered(event.latency_ns, event.outcome)
+        if event.outputs is None or event.interface is None or not event.release:
+            return
+        decisions = decisions_of(event.interface, event.outputs)
+        if decisions is not None:
+            answer = Remembered(event.release, event.step, event.arm, event.is_drawn, decisions, event.interface)
+            self._memory.keep(event.model, (event.request_id, event.own_id), answer)
+
+
+def _count_comparison(counted: _Counted, event: Compared) -> None:
+    key = (event.model, str(event.version), event.kind.value)
+    counted.comparisons[key] += 1
+    counted.flips[key] += event.is_flip
+    counted.differences[key] = max(counted.differences.get(key, 0.0), event.largest_difference)
+    if event.is_evidence:
+        pairs = counted.evidence.shadow if event.kind is ComparisonKind.SHADOW else counted.evidence.twin
+        pairs(event.step).compared(
+            is_flip=event.is_flip,
+            difference=event.largest_difference,
+            latency_ns=event.latency_ns,
+            live_latency_ns=event.live_latency_ns,
+        )
+
+
+def _count_gap(counted: _Counted, event: Missed) -> None:
+    if event.kind is None:
+        counted.fallbacks[event.model, event.arm, str(event.version), event.gap.value] += 1
+        if event.is_evidence and event.gap not in _SOON:  # it was drawn for an arm that did not answer it
+            counted.evidence.arm(event.step, event.arm).answered(0, Outcome.SERVER)
+        return
+    counted.dropped[event.model, str(event.version), event.kind.value, event.gap.value] += 1
+    if event.is_evidence:
+        pairs = (counted.evidence.shadow if event.kind is ComparisonKind.SHADOW else counted.evidence.twin)(event.step)
+        (pairs.dropped if event.gap in _NOT_TRIED else pairs.failed)()
+
+
+def _merged(counters: Iterable[Counter[tuple[str, ...]]]) -> dict[tuple[str, ...], int]:
+    return {key: count for counter in counters for key, count in counter.items()}
