@@ -33,6 +33,19 @@ def postgres():
         yield server
 
 
+@pytest.fixture(scope="session")
+def s3():
+    """A server that speaks S3, one for each process that runs tests."""
+    for module in ("boto3", "moto"):
+        pytest.importorskip(module, reason=f"{module} is not installed")
+    from s3_server import CREDENTIALS, s3_server
+
+    with pytest.MonkeyPatch.context() as patch, s3_server() as server:
+        for name, value in CREDENTIALS.items():
+            patch.setenv(name, value)
+        yield server
+
+
 @pytest.fixture(autouse=True)
 def fairlead_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Point FAIRLEAD_HOME at a folder of this test, so that nothing reaches the home of whoever runs it."""

@@ -89,10 +89,20 @@ class Place:
     clock: MovableClock = field(default_factory=MovableClock)
 
 
-@pytest.fixture(params=["memory", "folder"])
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+@pytest.fixture(params=["memory", "folder", "s3"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
     clock = MovableClock()
-    return Place(MemoryBlobs(clock) if request.param == "memory" else FolderBlobs(tmp_path / "new" / "blobs", clock=clock), clock)
+    if request.param == "memory":
+        yield Place(MemoryBlobs(clock), clock)
+    elif request.param == "folder":
+        yield Place(FolderBlobs(tmp_path / "new" / "blobs", clock=clock), clock)
+    else:
+        server = request.getfixturevalue("s3")
+        from fairlead.stores.s3_blobs import S3Blobs
+
+        store = S3Blobs(f"s3://{server.new_bucket()}/team/a", endpoint=server.endpoint, clock=clock)
+        yield Place(store, clock)
+        store.close()
 
 
 def content(blobs: BlobStore, digest: str) -> bytes:
