@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import ip_address
 
 from fairlead._version import __version__
 from fairlead.app.observing import Observers, observing
 from fairlead.app.registry_source import RegistrySource
+from fairlead.app.release_keeper import ReleaseKeeper, keeping
 from fairlead.app.wiring import House
 from fairlead.core.aspired import parse_policy
 from fairlead.core.interface import shorten
@@ -29,6 +30,7 @@ from fairlead.serve.grpc.limits import GrpcLimits
 from fairlead.serve.http.limits import HttpLimits
 from fairlead.serve.serve_job import ServeJob
 from fairlead.serve.stage import serve as serve_job
+from fairlead.serve.traffic_witness import TrafficCounter
 from fairlead.settings import Settings
 from fairlead.stores.document import load
 from fairlead.stores.version_files import read_file
@@ -70,7 +72,10 @@ def serve(request: ServeRequest, house: House, *, on_listening: Callable[[str], 
     with observing(house.settings, lambda name, number: promises(name, number, house)) as observers:
         if not any(item.versions for item in source.aspired().values()):
             observers.log.say("Nothing to serve is registered yet; waiting for a deployment.")
-        serve_job(_job(request, house, source, observers, on_listening))
+        witness = TrafficCounter()
+        with keeping(ReleaseKeeper(house, request.alias, witness, observers.log.say)) as keeper:
+            job = _job(request, house, source, observers, on_listening)
+            serve_job(replace(job, witness=witness, on_applied=keeper.applied, on_listening=keeper.announced(job.on_listening)))
 
 
 def promises(name: str, number: int, house: House) -> tuple[Requirement, ...]:

@@ -11,13 +11,14 @@ import re
 from collections.abc import Sequence
 
 from fairlead.core.release import ReleaseStep, percent
-from fairlead.core.traffic import Arm
+from fairlead.core.traffic import CANDIDATE, Arm, Segment
 from fairlead.errors import SpecError
 
 _STEP_COUNT = 50
 _PERCENT = re.compile(r"([0-9]{1,3}(?:[.][0-9]{1,6})?)\s*%")
 _ARM = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]{0,31})=([1-9][0-9]{0,8}):([0-9]{1,9}(?:[.][0-9]{1,6})?)%?")
-_SUM_TOLERANCE = 1e-9
+_SPAN = re.compile(r"([0-9]{1,9}(?:[.][0-9]{1,6})?)\s*(s|m|min|h|)")
+_SUM_TOLERANCE = 1e-6  # thirds, written with six digits
 
 
 def parse_share(text: str) -> float:
@@ -52,20 +53,47 @@ def canary_steps(shares: Sequence[float]) -> tuple[ReleaseStep, ...]:
     return tuple(ReleaseStep(share) for share in kept)
 
 
+def parse_span(text: str) -> float:
+    """Parse a time span, `90s`, `10m` or `1h`, as seconds; raises SpecError."""
+    match = _SPAN.fullmatch(text.strip())
+    if match is None:
+        raise SpecError(f"'{text[:32]}' is not a time.", hint="Write it like 90s, 10m or 1h.")
+    return float(match[1]) * {"h": 3600, "m": 60, "min": 60}.get(match[2], 1)
+
+
+def parse_segment(text: str, *, arm: str = CANDIDATE) -> Segment:
+    """Parse `x-country=FR,BE` (to the candidate) or `x-country=FR:B` (to arm B); raises SpecError."""
+    header, equals, rest = text.partition("=")
+    values, _, named = rest.partition(":")
+    found = tuple(value.strip() for value in values.split(",") if value.strip())
+    if not equals or not found:
+        raise SpecError(f"'{text[:64]}' is not a segment.", hint="Write it like x-country=FR,BE or x-country=FR:B.")
+    return Segment(header.strip(), found, named.strip() or arm)
+
+
 def parse_arms(texts: Sequence[str]) -> tuple[Arm, ...]:
     """Parse the arms of an experiment, each `A=3:50` (name=version:weight); raises SpecError unless the weights add up to 100 (or 1)."""
     found = [_arm(part) for text in texts for part in re.split(r"[,\s]+", text.strip()) if part]
-    if len(found) < 2:
+    total = math.fsum(weight for _, _, weight in found)
+    whole = 1.0 if total <= 1 + _SUM_TOLERANCE else 100.0
+    if found and abs(total - whole) > whole * _SUM_TOLERANCE:
+        raise SpecError(f"The weights add up to {total:g}, not to {whole:g}.", hint="Give shares that make up all of the traffic.")
+    return check_arms([Arm(name, number, weight / whole) for name, number, weight in found])
+
+
+def check_arms(arms: Sequence[Arm]) -> tuple[Arm, ...]:
+    """Return the arms of an experiment (none for anything else) if they can be compared; raises SpecError."""
+    if len(arms) == 1:
         raise SpecError("An experiment compares at least two versions.", hint="Give its arms: --split A=3:50 B=4:50.")
-    names, numbers = [name for name, _, _ in found], [number for _, number, _ in found]
+    names, numbers = [arm.name for arm in arms], [arm.version for arm in arms]
     for what, items in (("name", names), ("version", numbers)):
         if len(set(items)) < len(items):
             raise SpecError(f"Two arms have the same {what}.", hint="Each arm has a name and a version of its own.")
-    total = math.fsum(weight for _, _, weight in found)
-    whole = 1.0 if total <= 1 + _SUM_TOLERANCE else 100.0
-    if abs(total - whole) > whole * _SUM_TOLERANCE:
-        raise SpecError(f"The weights add up to {total:g}, not to {whole:g}.", hint="Give shares that make up all of the traffic.")
-    return tuple(Arm(name, number, weight / whole) for name, number, weight in found)
+    if arms and abs(math.fsum(arm.share for arm in arms) - 1.0) > _SUM_TOLERANCE:
+        raise SpecError(
+            f"The shares add up to {percent(math.fsum(arm.share for arm in arms))}, not to 100%.", hint="Give the rest to the live version."
+        )
+    return tuple(arms)
 
 
 def _arm(text: str) -> tuple[str, int, float]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from fairlead.core.fact import Fact
 from fairlead.core.ports import Clock, RecordStore
-from fairlead.core.release import Release, ReleaseStatus, check_release
+from fairlead.core.release import Release, ReleaseEvent, ReleaseStatus, check_release
 from fairlead.core.version import AliasMove
 from fairlead.errors import ConflictError, NotFoundError
 from fairlead.register.release import Outlook, failed, next_state
@@ -43,14 +43,18 @@ def running(records: RecordStore) -> tuple[Kept, ...]:
     return tuple(kept for kept in map(_kept, records.facts(FACT)) if kept.release.is_active)
 
 
-def past(name: str, *, records: RecordStore) -> tuple[Release, ...]:
-    """Return every release of a model as it was last, oldest first."""
-    found: dict[str, Release] = {}
+def events(name: str, *, records: RecordStore) -> tuple[tuple[Release, ReleaseEvent, int], ...]:
+    """Return everything that happened to releases of a model, in order: the release as it was then, the event, and its sequence."""
+    found: list[tuple[Release, ReleaseEvent, int]] = []
+    before: tuple[ReleaseEvent, ...] = ()
     for fact in records.fact_history(FACT, name):
-        if fact.body is not None:
-            release = load(fact.body.encode(), Release)
-            found[release.id] = release
-    return tuple(found.values())
+        if fact.body is None:
+            continue
+        release = load(fact.body.encode(), Release)
+        known = release.log.index(before[-1]) + 1 if before and before[-1] in release.log else 0
+        found += [(release, event, fact.sequence) for event in release.log[known:]]
+        before = release.log
+    return tuple(found)
 
 
 def live_move(name: str, alias: str, *, records: RecordStore) -> AliasMove | None:
@@ -145,6 +149,7 @@ def _move(release: Release, records: RecordStore, clock: Clock) -> AliasMove | N
             release.alias,
             release.candidate,
             expected=release.live,
+            after=release.live_move,
             moved_at=clock(),
             reason=release.kind.value,
         )
