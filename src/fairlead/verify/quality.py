@@ -83,6 +83,30 @@ class QualityJob:
     seed: int
 
 
+@dataclass(frozen=True)
+class Measures:
+    """One metric of one model's answers, as a function of how often each row counts."""
+
+    measure: Callable[[Array], float]
+    answers: Answers = field(repr=False)
+
+    @property
+    def row_count(self) -> int:
+        """Rows, or decisions where a row has several."""
+        return len(self.answers.right)
+
+    def right_rows(self) -> Array:
+        """Return which are decided rightly."""
+        found: Array = self.answers.right == self.answers.said
+        return found
+
+
+def measures_of(job: QualityJob, name: str) -> tuple[Measures, Measures]:
+    """Return the built-in metric `name` of original and candidate."""
+    before, after = (align(job.interface, job.target, outputs) for outputs in (job.original, job.candidate))
+    return Measures(_function(name, before), before), Measures(_function(name, after), after)
+
+
 def measure_quality(job: QualityJob) -> tuple[Quality, ...]:
     """Return each metric of original and candidate with its 95 % interval."""
     before, after = (align(job.interface, job.target, outputs) for outputs in (job.original, job.candidate))

@@ -1,0 +1,112 @@
+"""How likely a bound that holds on some rows holds on others."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fairlead.core.dtype import DType
+from fairlead.core.interface import Decision, DecisionKind, Interface, Task, TensorSpec
+from fairlead.core.requirement import parse_requirements
+from fairlead.verify.keeping import chance_of_count, chance_of_loss, chance_of_quality
+from fairlead.verify.quality import QualityJob
+
+CLASSES = Interface(
+    (TensorSpec("x", DType.FP32, (None, 1)),),
+    (TensorSpec("y", DType.FP32, (None, 2)),),
+    Task.CLASSIFICATION,
+    Decision(DecisionKind.ARGMAX, "y", scores="y"),
+)
+NUMBER = Interface(
+    (TensorSpec("x", DType.FP32, (None, 1)),), (TensorSpec("y", DType.FP32, (None, 1)),), Task.REGRESSION, Decision(DecisionKind.VALUE, "y")
+)
+
+
+def drawn(lost: int, won: int, rows: int, allowed: float, unseen: int, draws: int = 40_000) -> float:
+    """The same chance by drawing: shares from the Dirichlet, rows from the shares."""
+    generator = np.random.default_rng(0)
+    shares = generator.dirichlet([lost + 0.5, won + 0.5, rows - lost - won + 0.5], draws)
+    counts = generator.multinomial(unseen, shares)
+    return float((counts[:, 0] - counts[:, 1] <= allowed * unseen + 1e-9).mean())
+
+
+@pytest.mark.parametrize(
+    ("lost", "won", "rows", "allowed", "unseen"),
+    [
+        (0, 0, 500, 0.005, 500),
+        (2, 0, 500, 0.005, 500),
+        (9, 8, 500, 0.005, 500),
+        (5, 1, 200, 0.01, 1000),
+        (0, 0, 50, 0.0, 50),
+        (3, 9, 80, 0.0, 80),
+    ],
+)
+def test_the_exact_sum_agrees_with_drawing(lost: int, won: int, rows: int, allowed: float, unseen: int) -> None:
+    exact = chance_of_loss(lost, won, rows, allowed=allowed, unseen=unseen)
+    assert exact == pytest.approx(drawn(lost, won, rows, allowed, unseen), abs=0.012)
+
+
+def test_what_is_predicted_happens_that_often_where_models_are_as_the_prior_thinks() -> None:
+    generator = np.random.default_rng(3)
+    shares = generator.dirichlet([0.5, 0.5, 30.0], 1000)
+    seen, new = generator.multinomial(300, shares), generator.multinomial(300, shares)
+    kept = new[:, 0] - new[:, 1] <= 0.01 * 300
+    said = np.array([chance_of_loss(lost, won, 300, allowed=0.01, unseen=300) for lost, won, _ in seen])
+    for low, high in ((0.0, 0.3), (0.3, 0.6), (0.6, 0.9), (0.9, 1.0)):
+        group = (said >= low) & (said <= high)
+        assert group.sum() > 20
+        assert kept[group].mean() == pytest.approx(said[group].mean(), abs=0.1)
+
+
+@given(st.integers(0, 40), st.integers(0, 40), st.integers(100, 600), st.floats(0, 0.1), st.integers(50, 600))
+def test_more_lost_rows_never_make_it_likelier_and_a_wider_bound_never_less_likely(
+    lost: int, won: int, rows: int, allowed: float, unseen: int
+) -> None:
+    here = chance_of_loss(lost, won, rows, allowed=allowed, unseen=unseen)
+    assert 0 <= here <= 1
+    assert chance_of_loss(lost + 1, won, rows, allowed=allowed, unseen=unseen) <= here + 1e-9
+    assert chance_of_loss(lost, won, rows, allowed=allowed + 0.01, unseen=unseen) >= here - 1e-9
+
+
+def test_a_model_right_at_the_bound_keeps_it_every_other_time_and_one_that_lost_nothing_nearly_always() -> None:
+    assert chance_of_loss(22, 20, 500, allowed=0.004, unseen=500) == pytest.approx(0.5, abs=0.05)
+    assert chance_of_loss(0, 0, 500, allowed=0.005, unseen=500) > 0.9
+    assert chance_of_loss(0, 40, 500, allowed=0.005, unseen=500) > 0.999
+
+
+def test_many_rows_take_no_longer_than_some() -> None:
+    assert chance_of_count(10, 4000, allowed=0.01, unseen=1_000_000) > 0.99
+    assert 0 < chance_of_loss(150, 150, 4000, allowed=0.002, unseen=1_000_000) < 1
+
+
+def scores(decisions: list[int]) -> dict[str, np.ndarray]:
+    return {"y": np.eye(2, dtype=np.float32)[decisions]}
+
+
+def test_the_chance_of_a_requirement_comes_from_its_metric() -> None:
+    right, worse = [0, 1] * 100, [1, 1, *([0, 1] * 99)]
+    job = QualityJob(CLASSES, np.array(right), scores(right), scores(worse), ("accuracy",), {}, 0)
+    drop, floor, f1 = parse_requirements(["accuracy_drop<=0.02", "accuracy>=0.98", "f1_drop<=0.02"])
+    expected = chance_of_loss(1, 0, 200, allowed=0.02, unseen=200)
+    assert chance_of_quality(drop, job, 200) == pytest.approx(expected)
+    assert chance_of_quality(floor, job, 200) == pytest.approx(chance_of_count(1, 200, allowed=0.02, unseen=200))
+    found = chance_of_quality(f1, job, 200)
+    assert found is not None
+    assert 0.6 < found <= 1
+    (own,) = parse_requirements(["shop.metrics:profit_drop<=1"])
+    assert chance_of_quality(own, job, 200) is None
+
+
+def test_numbers_are_drawn_again_and_the_same_seed_says_the_same() -> None:
+    generator = np.random.default_rng(5)
+    target = generator.normal(size=300).astype(np.float32)
+    before, after = target + 0.1 * generator.normal(size=300), target + 0.101 * generator.normal(size=300)
+    job = QualityJob(NUMBER, target, {"y": before[:, None]}, {"y": after[:, None]}, ("rmse",), {}, 0)
+    tight, wide = parse_requirements(["rmse_rise<=0.001"]), parse_requirements(["rmse_rise<=0.05"])
+    first = chance_of_quality(tight[0], job, 300)
+    assert first == chance_of_quality(tight[0], job, 300)
+    assert first is not None
+    assert 0.05 < first < 0.95
+    assert chance_of_quality(wide[0], job, 300) == 1.0
