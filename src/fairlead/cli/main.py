@@ -43,6 +43,7 @@ COMMANDS = {
     "inspect": ("fairlead.cli.inspect_command:inspect", "Say what a model file is and what is unsafe in it, without opening it."),
     "export": ("fairlead.cli.bundle_commands:export", "Write a version as one file for another registry, or as a folder."),
     "import": ("fairlead.cli.bundle_commands:import_", "Register the version in a file that export wrote."),
+    "gc": ("fairlead.cli.retention_command:gc", "Retire versions that nothing uses, and free their space."),
     "webhook": ("fairlead.cli.webhook_commands:webhook", "Tell other programs what happens in the registry."),
     "publish": ("fairlead.cli.publish_command:publish", "Publish a version to an MLflow tracking server."),
     "doctor": ("fairlead.cli.doctor_command:doctor", "Say what this machine has, what is missing, and the cure."),

@@ -38,7 +38,7 @@ class ByteSize(click.ParamType[int]):
 
 
 class Duration(click.ParamType[float]):
-    """A time as a person writes it: 90s, 10m, 1h, or seconds."""
+    """A time as a person writes it: 90s, 10m, 1h, 30d, or seconds."""
 
     name = "time"
 
@@ -46,10 +46,10 @@ class Duration(click.ParamType[float]):
         """Return seconds."""
         if isinstance(value, float):
             return value
-        match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(s|m|min|h|)\s*", str(value))
+        match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(s|m|min|h|d|)\s*", str(value))
         if match is None:
-            self.fail(f"'{value}' is not a time. Write it like 90s, 10m or 1h.", param, ctx)
-        return float(match[1]) * {"h": 3600, "m": 60, "min": 60}.get(match[2], 1)
+            self.fail(f"'{value}' is not a time. Write it like 90s, 10m, 1h or 30d.", param, ctx)
+        return float(match[1]) * {"d": 86_400, "h": 3600, "m": 60, "min": 60}.get(match[2], 1)
 
 
 def json_option(function: F) -> F:

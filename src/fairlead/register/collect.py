@@ -6,19 +6,25 @@ than the grace time: a registration puts all of its blobs anew before it records
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import io
+from collections.abc import Collection
+from dataclasses import dataclass, field
 
 from fairlead.core.ports import BlobStore, RecordStore
+from fairlead.errors import NotFoundError
 
 GRACE_S = 86_400.0
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """`blobs` are the digests that were removed (or would be, in a dry run); `unfinished_count` counts remains of interrupted puts."""
+    """`blobs` are the digests that were removed (or would be, in a dry run), `size_bytes` what they held, as far as the store tells;
+    `unfinished_count` counts remains of interrupted puts.
+    """
 
     blobs: tuple[str, ...]
     unfinished_count: int
+    size_bytes: int = field(default=0, compare=False)
 
 
 def sweep_unfinished(blobs: BlobStore, *, grace_s: float = GRACE_S) -> int:
@@ -26,16 +32,46 @@ def sweep_unfinished(blobs: BlobStore, *, grace_s: float = GRACE_S) -> int:
     return blobs.discard_unfinished(older_than_s=grace_s)
 
 
-def sweep(*, records: RecordStore, blobs: BlobStore, grace_s: float = GRACE_S, is_dry_run: bool = False) -> Sweep:
-    """Remove every blob older than `grace_s` that no version lists, and what interrupted puts left. Reads every version."""
-    listed = referenced(records)
+def sweep(
+    *,
+    records: RecordStore,
+    blobs: BlobStore,
+    grace_s: float = GRACE_S,
+    is_dry_run: bool = False,
+    without: Collection[tuple[str, int]] = (),
+) -> Sweep:
+    """Remove every blob older than `grace_s` that no version lists, and what interrupted puts left. Reads every version.
+
+    `without` are versions (name, number) that a dry run takes as gone already.
+    """
+    listed = referenced(records, without=without if is_dry_run else ())
     unlisted = [digest for digest in blobs.list() if digest not in listed]
-    if is_dry_run:
-        return Sweep(tuple(digest for digest in unlisted if blobs.age_s(digest) > grace_s), 0)
-    removed = tuple(digest for digest in unlisted if blobs.discard(digest, older_than_s=grace_s))
-    return Sweep(removed, sweep_unfinished(blobs, grace_s=grace_s))
+    removed, size_bytes = [], 0
+    for digest in unlisted:
+        held_bytes = _size_if_old(digest, blobs, grace_s)
+        if held_bytes is not None and (is_dry_run or blobs.discard(digest, older_than_s=grace_s)):
+            removed.append(digest)
+            size_bytes += held_bytes
+    return Sweep(tuple(removed), 0 if is_dry_run else sweep_unfinished(blobs, grace_s=grace_s), size_bytes)
 
 
-def referenced(records: RecordStore) -> frozenset[str]:
-    """Return the digest of every blob that some version lists."""
-    return frozenset(entry.digest for name in records.names() for version in records.versions(name) for entry in version.manifest.files)
+def _size_if_old(digest: str, blobs: BlobStore, grace_s: float) -> int | None:
+    """Return how much the blob holds (0 where the store would have to read all of it to know); None where it is young, or gone."""
+    try:
+        if blobs.age_s(digest) <= grace_s:
+            return None
+        with blobs.open(digest) as stream:
+            return stream.seek(0, io.SEEK_END) if stream.seekable() else 0
+    except NotFoundError:
+        return None
+
+
+def referenced(records: RecordStore, *, without: Collection[tuple[str, int]] = ()) -> frozenset[str]:
+    """Return the digest of every blob that some version lists, but for those of `without`."""
+    return frozenset(
+        entry.digest
+        for name in records.names()
+        for version in records.versions(name)
+        if (name, version.number) not in without
+        for entry in version.manifest.files
+    )

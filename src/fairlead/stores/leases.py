@@ -16,7 +16,7 @@ from collections.abc import Callable, Collection
 from contextlib import suppress
 from pathlib import Path
 
-from fairlead.stores.durable_files import typed_errors
+from fairlead.stores.durable_files import storage_error, typed_errors
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _SUFFIX = ".lease"
@@ -39,6 +39,23 @@ def hold(digest: str, folder: Path) -> Callable[[], None]:
             os.close(last)
 
     return let_go
+
+
+def is_held(digest: str, folder: Path) -> bool:
+    """Return whether any process of this machine uses the unpacked version now. Takes hold of nothing, makes nothing."""
+    try:
+        handle = os.open(folder / f"{digest}{_SUFFIX}", os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise storage_error(error, "asking who uses a version", folder) from error
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(handle)
+    return False
 
 
 def prune(folder: Path, *, keep: Collection[str] = ()) -> int:
