@@ -58,8 +58,8 @@ def against_live(steps: Sequence[TailStep], quantile: float, limit: float, toler
     low, high = _ratio(known, chance, levels)
     last = known[-1]
     return Judgement(
-        _wealth(known, chance, 1.0 + limit, alarm_alpha, is_above=True),
-        _wealth(known, chance, 1.0 + tolerance, safe_alpha, is_above=False),
+        wealth(known, chance, 1.0 + limit, alarm_alpha, is_above=True),
+        wealth(known, chance, 1.0 + tolerance, safe_alpha, is_above=False),
         last.live.quantile_ms(quantile),
         last.candidate.quantile_ms(quantile),
         low,
@@ -85,7 +85,8 @@ def quantile_buckets(tail: Tail, chance: float, alpha: float) -> tuple[int, int]
     return low, max(low, high)
 
 
-def _wealth(steps: Sequence[TailStep], chance: float, factor: float, alpha: float, *, is_above: bool) -> Wealth:
+def wealth(steps: Sequence[TailStep], chance: float, factor: float, alpha: float, *, is_above: bool) -> Wealth:
+    """Return the wealth of bets that the candidate's quantile is more (or less) than `factor` times live's, which is known at `alpha`."""
     multiples = odds(is_above=is_above)
     total = np.full(len(multiples), math.log1p(-RESERVE))
     growth = np.zeros(len(multiples))
@@ -117,7 +118,7 @@ def _late(step: TailStep, buckets: Ints, factor: float, *, is_above: bool) -> tu
 def scaled_buckets(buckets: Ints, factor: float) -> Ints:
     """Return the buckets that hold `factor` times the largest time of each of `buckets`."""
     edges = _start_ns(np.minimum(buckets, _HIGHEST) + 1) - 1.0
-    return _bucket_of(np.floor(edges * factor))
+    return bucket_of_each(np.floor(edges * factor))
 
 
 def _growth(step: TailStep, chance: float, factor: float, supposed: float, *, is_above: bool) -> Floats:
@@ -163,8 +164,8 @@ def _start_ns(buckets: Ints) -> Floats:
     return starts.astype(np.float64)
 
 
-def _bucket_of(times_ns: Floats) -> Ints:
-    """`bucket_of` each; exact, since a double holds times of days in whole nanoseconds."""
+def bucket_of_each(times_ns: Floats) -> Ints:
+    """Return `bucket_of` each time; exact, since a double holds times of days in whole nanoseconds."""
     shift = np.maximum(np.frexp(times_ns)[1].astype(np.int64) - 7, 0)
     buckets: Ints = (shift << 6) + (times_ns.astype(np.int64) >> shift)
     return buckets
