@@ -6,6 +6,8 @@ Each is made once into a folder: a model file, data.npz to prove with, train.npz
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +36,16 @@ def make(name: str, folder: Path) -> Case:
         file = CASES[name](place)
         done.write_text(file)
     return Case(name, place / done.read_text(), place / "data.npz", place / "train.npz")
+
+
+def converted(case: Case) -> Path:
+    """The case's model as `fairlead convert` writes it, made once."""
+    folder = case.model.parent / "onnx"
+    if not folder.exists():
+        command = ["-m", "fairlead", "convert", str(case.model), "--to", "onnx", "--data", str(case.data), "--out", str(folder)]
+        home = (case.model.parent.parent / "home").resolve()
+        subprocess.run([sys.executable, *command, "--home", str(home)], check=True, stdout=subprocess.DEVNULL)
+    return folder / "model.onnx"
 
 
 def digits() -> tuple[np.ndarray, np.ndarray]:

@@ -13,7 +13,6 @@ import argparse
 import gzip
 import json
 import re
-import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import models
 import numpy as np
+from results import publish
 
 from fairlead.core.interface import Interface, Tensors
 from fairlead.core.plan import Candidate
@@ -78,15 +78,6 @@ def digit_mlp(folder: Path) -> str:
 models.CASES.setdefault("digit_mlp", digit_mlp)
 
 
-def converted(case: models.Case) -> Path:
-    """The case's model as Fairlead converts it."""
-    folder = case.model.parent / "onnx"
-    if not folder.exists():
-        command = ["-m", "fairlead", "convert", str(case.model), "--to", "onnx", "--data", str(case.data), "--out", str(folder)]
-        subprocess.run([sys.executable, *command], check=True, stdout=subprocess.DEVNULL)
-    return next(folder.glob("*.onnx"))
-
-
 def make(recipe: str, model: Path, rows: Tensors, folder: Path) -> Made:
     candidate = Candidate("one", tuple(part.strip() for part in re.split(r",\s*(?![^(]*\))", recipe)), "onnxruntime", 1, "")
     try:
@@ -109,7 +100,7 @@ def accuracy(engine: OnnxRuntimeEngine, rows: Tensors, target: np.ndarray) -> fl
 def measure(name: str, folder: Path, seconds: float) -> str:
     """Return the table of one network."""
     case = models.make(name, folder)
-    model = converted(case)
+    model = models.converted(case)
     (spec,) = open_engine(model).interface.inputs
     with np.load(case.train) as train, np.load(case.data) as data:
         rows = {spec.name: train["x"][:ROWS]}
@@ -150,11 +141,7 @@ def main() -> None:
     versions = json.dumps({name: machine.versions[name] for name in ("python", "onnxruntime") if name in machine.versions})
     tables = [measure(name, options.folder, options.seconds) for name in options.only]
     text = "\n\n".join([f"{machine.processor}, {machine.core_count} cores ({sets}); {versions}.", *tables])
-    print(text)
-    if options.write:
-        page = options.write.read_text()
-        marked = re.compile(r"(<!-- passes -->\n).*?(<!-- /passes -->)", re.DOTALL)
-        options.write.write_text(marked.sub(lambda found: f"{found[1]}{text}\n{found[2]}", page))
+    publish("passes", text, options.write)
 
 
 if __name__ == "__main__":
