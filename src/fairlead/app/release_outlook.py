@@ -11,18 +11,22 @@ from dataclasses import dataclass
 
 from fairlead.app.servers import Roll
 from fairlead.core.evidence import ReleaseEvidence, merge
-from fairlead.core.gate import GateDecision, GateVerdict, StepFacts
+from fairlead.core.gate import RULES, ArmsComparison, GateDecision, GateVerdict, StepFacts
 from fairlead.core.heartbeat import ServerBeat
 from fairlead.core.ports import Clock, RecordStore
-from fairlead.core.release import CANDIDATE, LIVE, Release, ReleaseKind
+from fairlead.core.release import Release, ReleaseKind
+from fairlead.core.traffic import CANDIDATE, LIVE
 from fairlead.errors import ApprovalError, CorruptError, NotFoundError
 from fairlead.register.approval import require_approval
+from fairlead.register.gate.compare import compare
 from fairlead.register.gate.decide import decide
 from fairlead.register.promotion import Kept, live_move
 from fairlead.register.release import Outlook
 from fairlead.stores.document import load
 
 EVIDENCE = "evidence"
+_COMPARED = tuple(RULES[name] for name in ("error_rate", "p50_ms", "p99_ms", "accuracy"))
+_ALPHA = 0.05  # of an experiment: all its intervals hold at all times with 95 %
 
 
 @dataclass(frozen=True)
@@ -125,3 +129,10 @@ def judgement(release: Release, evidence: ReleaseEvidence, step_age_s: float) ->
         facts = StepFacts(0, (shares[arm] / (shares[arm] + control),), step_age_s, release.min_step_s)
         decisions.append(decide(release.gate, evidence, release.control, arm, facts))
     return next((decision for decision in decisions if decision.verdict is GateVerdict.ROLL_BACK), decisions[0])
+
+
+def comparison_of(release: Release, evidence: ReleaseEvidence) -> ArmsComparison | None:
+    """Return an experiment's arms compared; None for anything else."""
+    if release.kind is not ReleaseKind.EXPERIMENT:
+        return None
+    return compare(evidence, {arm.name: arm.share for arm in release.arms}, _COMPARED, _ALPHA)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from fairlead.app.release_outlook import Assessor
+from fairlead.app.release_outlook import Assessor, comparison_of
 from fairlead.app.wiring import House
 from fairlead.core.evidence import StepEvidence
 from fairlead.core.gate import ArmsComparison, GateDecision
@@ -58,7 +58,7 @@ class Entry:
 
 def view(name: str, house: House) -> ReleaseView:
     """Return how the model's release stands; the last one where none runs."""
-    return view_of(_current(name, house), Assessor(house.records, house.clock), house)
+    return view_of(_current(name, house), Assessor(house.records, house.clock))
 
 
 def watch(name: str, house: House, *, interval_s: float = 1.0) -> Iterator[ReleaseView]:
@@ -66,7 +66,7 @@ def watch(name: str, house: House, *, interval_s: float = 1.0) -> Iterator[Relea
     assessor = Assessor(house.records, house.clock)
     while True:
         kept = _current(name, house)
-        yield view_of(kept, assessor, house)
+        yield view_of(kept, assessor)
         if not kept.release.is_active:
             return
         house.records.wait_for_change(kept.sequence, interval_s)
@@ -80,7 +80,7 @@ def _current(name: str, house: House) -> Kept:
     return kept
 
 
-def view_of(kept: Kept, assessor: Assessor, house: House) -> ReleaseView:
+def view_of(kept: Kept, assessor: Assessor) -> ReleaseView:
     """Return how a release stands, as `assessor` knows it."""
     found = assessor.assess(kept)
     release = kept.release
@@ -95,7 +95,7 @@ def view_of(kept: Kept, assessor: Assessor, house: House) -> ReleaseView:
         release,
         found.evidence.step(release.step),
         found.outlook.decision,
-        None,
+        comparison_of(release, found.evidence),
         waits_for(release, found.outlook),
         found.outlook.step_age_s,
         servers,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
@@ -224,6 +225,8 @@ def _value(metric: str, value: float | None) -> str:
     if value is None:
         return "-"
     rule = RULES.get(metric)
+    if not math.isfinite(value):
+        return "any"
     return _ms(value) if rule is not None and rule.is_ratio else f"{value * 100:.3g}%"
 
 

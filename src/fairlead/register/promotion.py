@@ -126,10 +126,19 @@ def judge(kept: Kept, outlook: Outlook, *, records: RecordStore, clock: Clock, a
 
 
 def settle(kept: Kept, *, records: RecordStore, clock: Clock) -> Kept:
-    """Finish a promotion that is decided: move the alias where that is still to be done, and say that it is done."""
-    release = kept.release
-    if release.status is not ReleaseStatus.PROMOTING:
+    """Finish a promotion that is decided: move the alias where that is still to be done, and say that it is done. What stands then is
+    returned, whoever did it.
+    """
+    if kept.release.status is not ReleaseStatus.PROMOTING:
         return kept
+    try:
+        return _finish(kept, records, clock)
+    except ConflictError:
+        return current(kept.release.name, records=records) or kept
+
+
+def _finish(kept: Kept, records: RecordStore, clock: Clock) -> Kept:
+    release = kept.release
     moved = live_move(release.name, release.alias, records=records)
     if moved is not None and moved.sequence == release.live_move:
         try:
