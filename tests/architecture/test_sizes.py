@@ -95,6 +95,7 @@ BROAD_EXCEPTS = {
     "src/fairlead/serve/http/eager.py": "hands what was thrown, cancellation included, on to the coroutine that it belongs to",
     "src/fairlead/serve/scheduler.py": "whatever an engine raises belongs to those who asked it, and to nobody else",
     "src/fairlead/serve/loading.py": "hands whatever a load raised on to the one who awaits it, who is told its kind",
+    "src/fairlead/serve/traffic_mirror.py": "whatever a candidate raises for a request that it is only shown is no caller's; it is counted",
     "src/fairlead/serve/server.py": "hands what ended the server's thread on to the thread that started it",
     "src/fairlead/serve/threads.py": "hands what a call in a thread raised on to the one who awaits it",
     "src/fairlead/verify/quality.py": "the user's own metric function may raise anything",

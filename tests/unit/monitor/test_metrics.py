@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fairlead.core.server_reading import CacheReading, ServerReading, VersionReading
+from fairlead.core.traffic_event import TrafficReading
 from fairlead.monitor.exposition import write
 from fairlead.monitor.families import FAMILIES, Family, Kind
 from fairlead.monitor.histogram import ROWS, SECONDS, Histogram
@@ -23,6 +24,15 @@ READING = ServerReading(
     versions=(VersionReading("m", 1, True, 2, 1, 1000, 2, 1, 4), VersionReading("loading", 7, False)),
     responses={("http", "200"): 5, ("http", "503"): 1, ("grpc", "OK"): 2},
     cache=CacheReading(10, 2, 1),
+    traffic=TrafficReading(
+        requests={("m", "candidate", "2", "ok"): 7},
+        fallbacks={("m", "candidate", "2", "failed"): 1},
+        comparisons={("m", "2", "shadow"): 6},
+        flips={("m", "2", "shadow"): 2},
+        differences={("m", "2", "shadow"): math.inf, ("m", "2", "twin"): 0.25},
+        dropped={("m", "2", "shadow", "busy"): 3},
+        labels={("m", "joined"): 4},
+    ),
 )
 SINKS = {"log": SimpleNamespace(sent_count=5, dropped_count=1)}
 
@@ -75,6 +85,19 @@ def test_counts_are_exact_in_both_formats(monitor) -> None:
         assert value(found, "fairlead_cache_evictions_total") == 1
         assert value(found, "process_resident_memory_bytes") > 10**6
         assert value(found, "process_start_time_seconds") > 1.6e9
+
+
+@pytest.mark.parametrize("is_open", [False, True])
+def test_what_a_release_does_is_shown(monitor, is_open) -> None:
+    found = samples(page(monitor.watcher, is_open_metrics=is_open), is_open=is_open)
+    arm = {"model": "m", "arm": "candidate", "version": "2"}
+    shadow = {"model": "m", "version": "2", "kind": "shadow"}
+    assert value(found, "fairlead_traffic_requests_total", **arm, outcome="ok") == 7
+    assert value(found, "fairlead_traffic_fallbacks_total", **arm, reason="failed") == 1
+    assert (value(found, "fairlead_comparisons_total", **shadow), value(found, "fairlead_comparison_flips_total", **shadow)) == (6, 2)
+    assert value(found, "fairlead_comparison_largest_difference", **shadow) == math.inf
+    assert value(found, "fairlead_comparisons_dropped_total", **shadow, reason="busy") == 3
+    assert value(found, "fairlead_late_labels_total", model="m", result="joined") == 4
 
 
 def test_a_version_that_nobody_has_asked_is_shown_with_zeros(monitor) -> None:

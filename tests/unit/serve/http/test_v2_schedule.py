@@ -12,9 +12,9 @@ def seen(world, monkeypatch):
     """The requests that reach the data plane."""
     requests, infer = [], world.plane.infer
 
-    async def watch(request):
+    async def watch(request, served):
         requests.append(request)
-        return await infer(request)
+        return await infer(request, served)
 
     monkeypatch.setattr(world.plane, "infer", watch)
     return requests
