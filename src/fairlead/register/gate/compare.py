@@ -1,6 +1,6 @@
 """An experiment: what its arms showed, and which is better, at any time with the stated confidence. Pure.
 
-`compare_arms` takes ReleaseEvidence and the arms with their shares; gives an ArmsComparison; raises nothing.
+`compare` takes ReleaseEvidence and the arms with their shares; gives an ArmsComparison; raises nothing.
 
 Each arm's value of each metric lies in its interval at all times, all of them together with the confidence 1 - alpha. One arm is proven
 better than another where bets on whose the bad (or late) answers are say so (see rates and latencies), at alpha over the number of metrics
@@ -13,26 +13,19 @@ import math
 from collections.abc import Mapping, Sequence
 
 from fairlead.core.evidence import ReleaseEvidence
-from fairlead.core.gate import ALPHA, RULES, ArmContrast, ArmEstimate, ArmsComparison, MetricRule, StepFacts
-from fairlead.core.traffic import Arm
+from fairlead.core.gate import ArmContrast, ArmEstimate, ArmsComparison, MetricRule, StepFacts
 from fairlead.register.gate import latencies, rates
 from fairlead.register.gate.betting import Wealth, rate_interval
 from fairlead.register.gate.counts import Tail, rate_steps, tail_steps
 from fairlead.register.gate.judgement import Levels
 
-ARM_RULES = tuple(RULES[name] for name in ("error_rate", "p99_ms", "accuracy"))
 
-
-def compare_arms(
-    evidence: ReleaseEvidence,
-    arms: Sequence[Arm],
-    rules: Sequence[MetricRule] = ARM_RULES,
-    *,
-    alpha: float = ALPHA,
-    cluster: float = 1.0,
+def compare(
+    evidence: ReleaseEvidence, shares: Mapping[str, float], rules: Sequence[MetricRule], alpha: float, *, cluster: float = 1.0
 ) -> ArmsComparison:
-    """Return what is known of the arms, whose shares were the same in all steps; metrics that no arm has alone are left out."""
-    shares = {arm.name: arm.share for arm in arms}
+    """Return what is known of the arms in `shares` (name -> share of the requests, the same in all steps). Metrics that compare two answers
+    are left out: no arm has one alone.
+    """
     names, chosen = tuple(shares), [rule for rule in rules if rule.default_bound is None]
     estimates = [_estimate(evidence, rule, arm, alpha / max(len(chosen) * len(names), 1), cluster) for rule in chosen for arm in names]
     pair_count = max(len(chosen) * len(names) * (len(names) - 1), 1)
