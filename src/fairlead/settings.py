@@ -17,8 +17,8 @@ from fairlead.errors import SpecError
 PREFIX = "FAIRLEAD_"
 
 
-def _setting(default: Any, sentence: str) -> Any:
-    return field(default=default, metadata={"sentence": sentence})
+def _setting(default: Any, sentence: str, *, is_secret: bool = False) -> Any:
+    return field(default=default, metadata={"sentence": sentence}, repr=not is_secret)
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,11 @@ class Settings:
 
     home: Path = _setting(Path("~/.fairlead"), "Folder of the registry, its blobs and work in progress.")
     user: str = _setting("", "Who you are: written to what you publish, approve and change; empty: the system's name for you.")
+    registry: str = _setting(
+        "", "URL of a registry that several machines share: postgresql://user@host/database; empty: in the home folder.", is_secret=True
+    )
+    blobs: str = _setting("", "Where its files are: s3://bucket/prefix, or a folder; empty: in the home folder.")
+    s3_endpoint: str = _setting("", "URL of the store that `s3://` means; empty: Amazon's.")
     host: str = _setting("127.0.0.1", "Address that `serve` listens on; loopback unless you say otherwise.")
     port: int = _setting(8080, "TCP port that `serve` listens on.")
     grpc_port: str = _setting("", "TCP port for gRPC: a number, 0 (the system chooses) or none; empty: one above the HTTP port.")
@@ -59,7 +64,9 @@ class Settings:
     access_log: bool = _setting(False, "Log every request, not only those that failed or were slow.")
     slow_request_ms: float = _setting(1000.0, "Requests that take this long are logged; 0: none are slow.")
     otlp_endpoint: str = _setting("", "URL of an OpenTelemetry collector (OTLP over HTTP) for traces; empty: no traces.")
-    otlp_headers: str = _setting("", "Headers for the collector: name=value pairs, divided by commas, percent-encoded; never printed.")
+    otlp_headers: str = _setting(
+        "", "Headers for the collector: name=value pairs, divided by commas, percent-encoded; never printed.", is_secret=True
+    )
     trace_ratio: float = _setting(1.0, "Share of requests that are traced where the caller has not decided it; at most 100 a second.")
     allow_private_webhooks: bool = _setting(False, "Let webhooks reach loopback, private and link-local addresses.")
     sandbox_memory_bytes: int = _setting(0, "Address space of a sandboxed worker; 0: what the job usually needs (4 GiB, frameworks more).")
@@ -85,12 +92,13 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
             values[item.name] = _parse(item.name, item.default, text)
     settings = Settings(**values)
     # Processes of ours work in folders of their own: the home is taken by its whole path.
-    return replace(settings, home=settings.home.expanduser().absolute(), user=_checked_user(settings.user) or _system_user())
+    return replace(settings, home=settings.home.expanduser().absolute(), user=check_user(settings.user) or _system_user())
 
 
-def _checked_user(name: str) -> str:
+def check_user(name: str) -> str:
+    """Return `name` if it can be a person's (or is empty); raises SpecError."""
     if len(name) > 128 or not name.isprintable() or name != name.strip():
-        raise SpecError(f"{PREFIX}USER is not a name.", hint="Use at most 128 printable characters, without spaces around them.")
+        raise SpecError("That cannot be the name of a user.", hint="Use at most 128 printable characters, without spaces around them.")
     return name
 
 

@@ -9,7 +9,7 @@ import importlib.util
 import shutil
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 
@@ -38,8 +38,19 @@ class Extra:
 
 
 @dataclass(frozen=True)
+class StoreState:
+    """Where records or blobs are, in a few words, and why they cannot be used now ("": they can)."""
+
+    found: str
+    problem: str = ""
+    cure: str = ""
+
+
+@dataclass(frozen=True)
 class Diagnosis:
-    """The machine, engines that can serve, extras, the sandbox's layers ("active" or the reason), the registry folder, and advice."""
+    """The machine, engines that can serve, extras, the sandbox's layers ("active" or the reason), the home folder, the stores of a shared
+    registry, and advice.
+    """
 
     machine: Machine
     engines: Mapping[str, str]
@@ -49,6 +60,7 @@ class Diagnosis:
     free_bytes: int
     advice: tuple[str, ...]
     ceilings: Ceilings | None = None
+    stores: Mapping[str, StoreState] = field(default_factory=dict)
 
 
 # name -> (purpose, alternatives: one of these sets of modules has to be there)
@@ -64,6 +76,8 @@ _EXTRAS: Mapping[str, tuple[str, tuple[tuple[str, ...], ...]]] = {
     "tfmot": ("training with TensorFlow Model Optimization (the pass train_tfmot)", (("tensorflow_model_optimization", "tf_keras"),)),
     "openvino": ("the engine OpenVINO", (("openvino",),)),
     "litert": ("the engine LiteRT (.tflite)", (("ai_edge_litert",),)),
+    "postgres": ("records of a registry that several machines share", (("pg8000",),)),
+    "s3": ("blobs in a store that speaks S3", (("boto3",),)),
     "mlflow": ("models from and to an MLflow tracking server", (("mlflow",),)),
 }
 # module -> the packages that bring it, where they are called otherwise
@@ -81,8 +95,9 @@ _ENGINES = {"onnxruntime": "onnxruntime", "openvino": "openvino", "litert": "ai_
 _BOOSTERS = ("catboost", "lightgbm")  # one engine runs the files of either
 
 
-def examine(home: Path, sandbox: Sandbox, *, is_measured: bool = False) -> Diagnosis:
-    """Look at this machine; with `is_measured`, time what it can do at most."""
+def examine(home: Path, sandbox: Sandbox, *, is_measured: bool = False, stores: Mapping[str, StoreState] | None = None) -> Diagnosis:
+    """Look at this machine; with `is_measured`, time what it can do at most. `stores` are those of a shared registry."""
+    known = stores or {}
     machine = describe_machine()
     extras = tuple(_extra(name, *_EXTRAS[name]) for name in _EXTRAS)
     layers = sandbox.layers()
@@ -94,7 +109,7 @@ def examine(home: Path, sandbox: Sandbox, *, is_measured: bool = False) -> Diagn
     if shutil.which("cc"):
         engines["trees"] = "compiled by cc"
     ceilings = _measure() if is_measured else None
-    return Diagnosis(machine, engines, extras, layers, home, free_bytes, _advice(layers, free_bytes, home), ceilings)
+    return Diagnosis(machine, engines, extras, layers, home, free_bytes, _advice(layers, free_bytes, home, known), ceilings, known)
 
 
 def _measure() -> Ceilings:
@@ -131,8 +146,8 @@ def _nearest_folder(path: Path) -> Path:
     return path
 
 
-def _advice(layers: Mapping[str, str], free_bytes: int, home: Path) -> tuple[str, ...]:
-    advice = []
+def _advice(layers: Mapping[str, str], free_bytes: int, home: Path, stores: Mapping[str, StoreState]) -> tuple[str, ...]:
+    advice = [f"The {name}: {state.cure}" for name, state in stores.items() if state.cure]
     weak = [layer for layer, state in layers.items() if state != "active"]
     if weak:
         advice.append(

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import click
 
 from fairlead.app.doctor import Diagnosis, examine
+from fairlead.app.store_states import store_states
 from fairlead.app.wiring import build_sandbox, settings_for
 from fairlead.cli.printing import emit_json, home_option, json_option, mark, sections
 from fairlead.core.facts import Ceilings
@@ -25,7 +26,7 @@ def doctor(home: str | None, *, is_measured: bool, as_json: bool) -> None:
       fairlead doctor --measure
     """
     settings = settings_for(home)
-    diagnosis = examine(settings.home, build_sandbox(settings), is_measured=is_measured)
+    diagnosis = examine(settings.home, build_sandbox(settings), is_measured=is_measured, stores=store_states(settings))
     if as_json:
         emit_json(diagnosis)
         return
@@ -55,7 +56,13 @@ def _text(diagnosis: Diagnosis) -> str:
             ],
         ),
         ("Sandbox", [f"{mark(is_good=state == 'active')} {layer}: {state}" for layer, state in diagnosis.sandbox_layers.items()]),
-        ("Registry", [f"{diagnosis.home}: {diagnosis.free_bytes / 1e9:,.1f} GB free"]),
+        (
+            "Registry",
+            [
+                f"{diagnosis.home}: {diagnosis.free_bytes / 1e9:,.1f} GB free",
+                *(f"{mark(is_good=not state.problem)} {name}: {state.problem or state.found}" for name, state in diagnosis.stores.items()),
+            ],
+        ),
         ("What to do", list(diagnosis.advice) or ["Nothing; everything is here."]),
     ]
     return sections(parts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import sys
@@ -11,6 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import click
+
+from fairlead.settings import PREFIX
 
 if TYPE_CHECKING:
     from fairlead.core.verdict import Check
@@ -58,8 +61,35 @@ def json_option(function: F) -> F:
 
 
 def home_option(function: F) -> F:
-    """Add --home to a command."""
-    return click.option("--home", metavar="FOLDER", help="Registry folder instead of FAIRLEAD_HOME (~/.fairlead).")(function)
+    """Add --home, --registry and --blobs to a command. The last two are settings for this run: the command's function does not see them,
+    everything that reads settings does, processes that it starts too.
+    """
+    for option in (
+        click.option("--blobs", metavar="URL", expose_value=False, callback=_set_for_this_run, help="Where files are, as FAIRLEAD_BLOBS."),
+        click.option(
+            "--registry", metavar="URL", expose_value=False, callback=_set_for_this_run, help="A shared registry, as FAIRLEAD_REGISTRY."
+        ),
+        click.option("--home", metavar="FOLDER", help="Registry folder instead of FAIRLEAD_HOME (~/.fairlead)."),
+    ):
+        function = option(function)
+    return function
+
+
+def _set_for_this_run(context: click.Context, option: click.Parameter, value: str | None) -> None:
+    """Put a setting into the environment until the command has ended."""
+    if value is None or option.name is None:
+        return
+    name = PREFIX + option.name.upper()
+    before = os.environ.get(name)
+    os.environ[name] = value
+
+    def put_back() -> None:
+        if before is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = before
+
+    context.call_on_close(put_back)
 
 
 def source_options(function: F) -> F:

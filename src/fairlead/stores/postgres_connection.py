@@ -31,7 +31,7 @@ _SETTINGS = """SET search_path = "{schema}"; SET statement_timeout = {call_ms}; 
 # What breaks inside pg8000 when the other side is gone, or is no PostgreSQL.
 _BROKEN = (Error, OSError, ScramException, struct.error, KeyError, IndexError, AttributeError, ValueError)
 _AWAY = ("08", "57P", "53300", "25P03")
-_LOOK = "It is asked again at the next occasion; see whether it runs and can be reached: fairlead doctor."
+_LOOK = "See whether it runs and can be reached from here."
 
 
 class PostgresConnection:

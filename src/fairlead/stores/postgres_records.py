@@ -34,10 +34,14 @@ class PostgresRecords(SqlRecords):
     def __init__(
         self, url: str, *, password: str = "", connect_limit_s: float = 5.0, call_limit_s: float = 10.0, connection_count: int = 4
     ) -> None:
-        address = parse_address(url, password=password)
-        self._postgres = PostgresDatabase(address, connect_limit_s, call_limit_s, connection_count)
+        self._postgres = PostgresDatabase(parse_address(url, password=password), connect_limit_s, call_limit_s, connection_count)
         super().__init__(self._postgres)
         self._postgres.prepare()
+
+    @staticmethod
+    def describe(url: str, *, password: str = "") -> str:
+        """Return what is at `url`, in a few words, without changing anything; raises StorageError."""
+        return PostgresDatabase(parse_address(url, password=password)).describe()
 
     def close(self) -> None:
         """Close the idle connections; the next call opens one again."""
@@ -88,7 +92,9 @@ class _Idle:
 class PostgresDatabase:
     """A stores.rows.Database at `address`."""
 
-    def __init__(self, address: PostgresAddress, connect_limit_s: float, call_limit_s: float, connection_count: int) -> None:
+    def __init__(
+        self, address: PostgresAddress, connect_limit_s: float = 5.0, call_limit_s: float = 10.0, connection_count: int = 4
+    ) -> None:
         self._address, self._connect_limit_s, self._call_limit_s = address, connect_limit_s, call_limit_s
         self._idle = _Idle()
         self._free = threading.BoundedSemaphore(connection_count)
@@ -103,6 +109,16 @@ class PostgresDatabase:
         if number < max(postgres_schema.MIGRATIONS):
             with self._transaction(_MIGRATE) as transaction:
                 transaction.simple(postgres_schema.migration(transaction, schema))
+
+    def describe(self) -> str:
+        """Return which server and format is there, in a few words."""
+        try:
+            with self.reading() as transaction:
+                number = postgres_schema.found_format(transaction, self._address.schema)
+                version = str(transaction.rows("SELECT current_setting('server_version')")[0][0]).split()[0]
+        finally:
+            self.close()
+        return f"PostgreSQL {version} at {self._address.shown}, " + (f"format {number}" if number else "nothing is in it yet")
 
     @contextmanager
     def reading(self) -> Iterator[PostgresConnection]:

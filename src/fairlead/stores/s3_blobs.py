@@ -231,6 +231,15 @@ class S3Blobs:
                     count += 1
         return count
 
+    def describe(self) -> str:
+        """Return where the blobs are, in a few words; raises StorageError where they cannot be reached."""
+        try:
+            with typed_errors("looking for the bucket", self._place):
+                self._client.list_objects_v2(Bucket=self._place.bucket, Prefix=self._key(""), MaxKeys=1)
+        finally:
+            self.close()
+        return self._place.shown + (f" at {self._place.endpoint}" if self._place.endpoint else "")
+
     def close(self) -> None:
         """Close the connections; the next call opens them again."""
         with self._lock:

@@ -25,7 +25,7 @@ _REFUSALS = frozenset({"AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMa
 _FULL = frozenset({"QuotaExceeded", "XMinioStorageFull", "InsufficientStorage", "507"})
 _BUSY = frozenset({"SlowDown", "Throttling", "TooManyRequests", "RequestTimeout", "ServiceUnavailable", "InternalError"})
 _CREDENTIALS = "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE."
-_LOOK = "It was tried several times. See whether it runs and can be reached: fairlead doctor."
+_LOOK = "It was tried several times: see whether it runs and can be reached from here."
 
 
 @dataclass(frozen=True)
