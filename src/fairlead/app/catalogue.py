@@ -1,4 +1,4 @@
-"""What is registered, for people and scripts: the lists of models and versions, one version with its evidence, and moving aliases.
+"""What is registered, for people and scripts: the lists of models and versions, one version with its evidence.
 
 Takes a House and references like `digits:3`; gives plain frozen values that the front doors print. Raises NotFoundError, ConflictError,
 SpecError. Never changes a version.
@@ -24,9 +24,7 @@ from fairlead.core.query import Hit, Query, Term
 from fairlead.core.strategy import Strategy
 from fairlead.core.traits import PROMISE, PUBLISHER
 from fairlead.core.verdict import Verdict
-from fairlead.core.version import PRODUCTION, AliasMove, Reference, Version, check_name, parse_reference
-from fairlead.errors import SpecError
-from fairlead.register import aliases
+from fairlead.core.version import PRODUCTION, AliasMove, Version, check_name, parse_reference
 from fairlead.register.approval import MODEL, Approval, Protection, approval_of, protection
 from fairlead.register.promotion import current, describe, running
 from fairlead.register.resolve import require_name, resolve
@@ -204,25 +202,6 @@ def report(reference: str, house: House, out: Path | None = None) -> Path:
     with typed_errors("the report", out.parent):
         shutil.copyfile(page, out)
     return out
-
-
-def promote(reference: str, house: House, *, alias: str = PRODUCTION) -> AliasMove:
-    """Point `alias` at the version that `reference` (name:number) names."""
-    parsed = parse_reference(reference)
-    if parsed.number is None:
-        raise SpecError(
-            f"'{reference}' does not say which version.", hint=f"Write it like {parsed.name}:1; see `fairlead show {parsed.name}`."
-        )
-    version = resolve(parsed, records=house.records)
-    return aliases.promote(
-        version.name, version.number, alias=alias, expected=None, reason="promote", records=house.records, clock=house.clock
-    )
-
-
-def rollback(name: str, house: House, *, alias: str = PRODUCTION) -> AliasMove:
-    """Take `alias` back to where it pointed before."""
-    resolve(Reference(name), records=house.records)  # an unknown name is said as such, with the nearest
-    return aliases.rollback(name, alias=alias, records=house.records, clock=house.clock)
 
 
 def export(reference: str, layout: str, folder: Path, house: House) -> Mapping[str, Path]:

@@ -9,9 +9,8 @@ import click
 from fairlead.app import catalogue, registry_tags
 from fairlead.app.wiring import build_house
 from fairlead.cli.printing import emit_json, home_option, json_option, table
-from fairlead.cli.registry_text import day, moved_text, tags_text, version_text
+from fairlead.cli.registry_text import day, tags_text, version_text
 from fairlead.core.manifest import readable_size
-from fairlead.core.version import PRODUCTION
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -172,34 +171,6 @@ def stage(version: str, stage: str | None, home: str | None, *, is_removed: bool
         emit_json(tagged)
         return
     click.echo(f"{tagged.version}  stage: {tagged.stage or 'none'}")
-
-
-@click.command()
-@click.argument("version")
-@click.option("--to", "alias", default=PRODUCTION, show_default=True, help="The alias to move.")
-@home_option
-@json_option
-def promote(version: str, alias: str, home: str | None, *, as_json: bool) -> None:
-    """Point @production at a version, e.g. digits:3."""
-    move = catalogue.promote(version, build_house(home), alias=alias)
-    if as_json:
-        emit_json(move)
-        return
-    click.echo(moved_text(move))
-
-
-@click.command()
-@click.argument("name")
-@click.option("--alias", default=PRODUCTION, show_default=True, help="The alias to move.")
-@home_option
-@json_option
-def rollback(name: str, alias: str, home: str | None, *, as_json: bool) -> None:
-    """Take @production back to the version before. A running server follows at once."""
-    move = catalogue.rollback(name, build_house(home), alias=alias)
-    if as_json:
-        emit_json(move)
-        return
-    click.echo(moved_text(move))
 
 
 def _stage(hit: Hit) -> str:

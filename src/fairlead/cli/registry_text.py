@@ -10,7 +10,6 @@ from fairlead.cli.printing import check_mark, sections, table
 from fairlead.core.fact import Retirement
 from fairlead.core.strategy import Strategy
 from fairlead.core.verdict import Verdict
-from fairlead.core.version import AliasMove
 
 _RETIRED_SHOWN = 5
 
@@ -21,11 +20,6 @@ def day(at: float) -> str:
         return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M")
     except (ValueError, OverflowError, OSError):  # what a clock said that was far off
         return "at no known time"
-
-
-def moved_text(move: AliasMove) -> str:
-    """Return what a move did."""
-    return f"@{move.alias} -> {move.name}:{move.number} (before: {_place(move.name, move.previous)})"
 
 
 def tags_text(tags: dict[str, str | float]) -> str:
