@@ -6,7 +6,7 @@ the original by `verify`, on this machine, with the same rows. Raises Unsupporte
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -46,8 +46,18 @@ class Proof:
     before: tuple[Verdict, ...] = ()
 
 
-def prove(trial: Trial, house: House, folder: Path, progress: Progress) -> Proof:
-    """Return the proof of the first candidate that is green, or of the last one."""
+def prove(
+    trial: Trial,
+    house: House,
+    folder: Path,
+    progress: Progress,
+    *,
+    reference: Reference | None = None,
+    is_over: Callable[[], bool] = lambda: False,
+) -> Proof:
+    """Return the proof of the first candidate that is green, or of the last one. `reference` answers for the original, where somebody has
+    opened it (and closes it). Once `is_over`, no more than one candidate with passes is looked at: the turn is that of those without.
+    """
     candidates = usable(trial)
     racing = [candidate for candidate in candidates if not candidate.passes and candidate.thread_count == 1 and trial.choice is None]
     if len(racing) > 1:
@@ -55,16 +65,19 @@ def prove(trial: Trial, house: House, folder: Path, progress: Progress) -> Proof
     entrants, choice = line_up(racing, trial, house, folder)
     if len(racing) > 1:
         progress.done(_compared(choice))
-    reference = open_reference(trial.artifact, folder / "reference", house.sandbox)
+    asked = reference or open_reference(trial.artifact, folder / "reference", house.sandbox)
     proof: Proof | None = None
     try:
         for entrant in _in_turn(candidates, entrants, choice, trial, house, folder):
+            if proof is not None and entrant.candidate.passes and is_over():
+                continue
             before = () if proof is None else (*proof.before, proof.verdict)
-            proof = replace(_prove_one(entrant, reference, trial.choice or choice, trial, house, progress), before=before)
+            proof = replace(_prove_one(entrant, asked, trial.choice or choice, trial, house, progress), before=before)
             if proof.verdict.is_green:
                 return proof
     finally:
-        reference.close()
+        if reference is None:
+            asked.close()
         for entrant in entrants.values():
             entrant.engine.close()
     if proof is None:

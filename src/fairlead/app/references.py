@@ -17,6 +17,7 @@ from fairlead.core.interface import Array, Interface, Tensors
 from fairlead.core.ports import Engine, Sandbox
 from fairlead.engines.catalog import REFERENCES
 from fairlead.errors import FairleadError, MissingExtraError, SandboxError, UnsupportedError
+from fairlead.verify.run_rows import count_rows
 
 # What the framework may say that does not mean that the model is bad: it is not here, does not open this file, or dies of it.
 # The library that trained the model, where our own evaluation can stand in for it.
@@ -28,6 +29,8 @@ _LIBRARIES = {
     SourceFormat.LIGHTGBM_TEXT: "lightgbm",
     SourceFormat.CATBOOST_CBM: "catboost",
 }
+_KEPT = 4  # answers to different rows: a search asks for those that choose, a verdict for its own and for some with parts hidden
+_PREPARED_BYTES = 2**28
 _CANNOT_RUN = (MissingExtraError, UnsupportedError, SandboxError)
 
 
@@ -38,7 +41,7 @@ class Reference:
         self._interface = interface
         self._openers = list(openers)
         self._engine: Engine | None = None
-        self._answered: tuple[bytes, dict[str, Array]] | None = None
+        self._answered: dict[bytes, dict[str, Array]] = {}
         self.note = ""
 
     @property
@@ -56,9 +59,25 @@ class Reference:
         compared on them, and the original may take seconds to start.
         """
         key = _key(inputs, outputs)
-        if self._answered is None or self._answered[0] != key:
-            self._answered = (key, self._ask(inputs, outputs))
-        return dict(self._answered[1])
+        found = self._answered.pop(key, None) or self._ask(inputs, outputs)
+        self._keep(key, found)
+        return dict(found)
+
+    def prepare(self, batches: Sequence[Tensors]) -> None:
+        """Ask for all these rows at once, where that is not much: what is asked of them later is known then."""
+        names = [spec.name for spec in self._interface.inputs]
+        counts = [count_rows(batch) for batch in batches]
+        if len(batches) > _KEPT or sum(tensor.nbytes for batch in batches for tensor in batch.values()) > _PREPARED_BYTES:
+            return
+        answers = self._ask({name: np.concatenate([batch[name] for batch in batches]) for name in names}, ())
+        ends = np.cumsum(counts)
+        for batch, count, end in zip(batches, counts, ends, strict=True):
+            self._keep(_key(batch, ()), {name: tensor[end - count : end] for name, tensor in answers.items()})
+
+    def _keep(self, key: bytes, answers: dict[str, Array]) -> None:
+        self._answered[key] = answers
+        while len(self._answered) > _KEPT:
+            self._answered.pop(next(iter(self._answered)))
 
     def _ask(self, inputs: Tensors, outputs: Sequence[str]) -> dict[str, Array]:
         while True:

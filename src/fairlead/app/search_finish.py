@@ -11,25 +11,25 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fairlead.app.lineup import enter
-from fairlead.app.search_measure import Meter, is_slower
+from fairlead.app.search_measure import is_slower
 from fairlead.app.search_setup import Setup, answers_of
 from fairlead.app.search_trials import Trials, name_of
 from fairlead.app.wiring import House
-from fairlead.core.conversion import MAIN_FILE, RuntimeForm, RuntimeModel
+from fairlead.core.conversion import ENGINE_OF_FORM, MAIN_FILE, RuntimeForm, RuntimeModel
 from fairlead.core.ledger import Measured
 from fairlead.core.paired import Comparison, Outcome
 from fairlead.core.plan import Candidate
 from fairlead.core.search import Objective, PointStatus, SearchPoint
 from fairlead.errors import EnvironmentalError, InputError
-from fairlead.optimize.search.front import Finding, pareto, ranked
-from fairlead.optimize.search.space import Recipe
+from fairlead.optimize.search.front import TIE, Finding, pareto, ranked
+from fairlead.optimize.search.space import Family, Recipe, place_of
 from fairlead.plan.relaxation import undecided
 from fairlead.security.digests import digest_file
 
 _CLOSE = 1.15  # times that lie within are compared with each other once more
 _SMALLER = 0.995
 _TRIED, _BUILT = 6, 2  # recipes in another form: not every form holds every graph
-_FORMS = (RuntimeForm.OPENVINO.value, RuntimeForm.TREES.value)  # that take passes, beside ONNX
+_FORMS = (RuntimeForm.OPENVINO, RuntimeForm.TREES)  # that take passes, beside ONNX
 
 
 @dataclass(frozen=True)
@@ -51,10 +51,8 @@ def plain_contenders(setup: Setup, trials: Trials) -> list[Contender]:
     """Return the models that no pass has touched, measured like any other; the strategy is told what ONNX Runtime showed."""
     found = []
     for name, entrant in setup.plain.items():
-        values = setup.judge.values(answers_of(entrant, setup.rows))
-        digest = digest_file(entrant.model.path)
-        holds = setup.judge.broken(values) is None
-        point, finding = trials.judged(entrant.candidate, (), entrant.model, values, digest=digest, holds=holds)
+        outputs, digest = answers_of(entrant, setup.rows), digest_file(entrant.model.path)
+        point, finding = trials.judged(entrant.candidate, (), entrant.model, outputs, digest=digest)
         found.append(Contender(entrant.candidate, finding, point, entrant.model.path))
         trials.points.append(point)
         if name == name_of(()):
@@ -76,21 +74,28 @@ def trial_contenders(trials: Trials) -> list[Contender]:
 def variants(best: Sequence[Contender], setup: Setup, trials: Trials, house: House, folder: Path) -> list[Contender]:
     """Return the best recipes in the other forms that run here, two of each, and the best on all threads that one call may take."""
     found: list[Contender] = []
-    for plain in [entrant.candidate for entrant in setup.plain.values() if entrant.candidate.form in _FORMS]:
+    for form in _forms(best, setup):
         built = 0
         for one in best[:_TRIED]:
-            if built < _BUILT:
-                name = f"{one.candidate.name} on {plain.engine}"
-                candidate = replace(one.candidate, name=name, form=plain.form, engine=plain.engine)
+            if built < _BUILT and trials.may_compare:
+                engine = ENGINE_OF_FORM[form]
+                candidate = replace(one.candidate, name=f"{one.candidate.name} on {engine}", form=form.value, engine=engine)
                 contender = _entered(candidate, one, trials, house, folder)
                 built += contender is not None
                 found += [] if contender is None else [contender]
     threads = setup.trial.plan.target.core_count
-    if threads > 1 and best:
+    if threads > 1 and best and trials.may_compare:
         candidate = replace(best[0].candidate, name=f"{best[0].candidate.name}, {threads} threads", thread_count=threads)
         contender = _entered(candidate, best[0], trials, house, folder)
         found += [] if contender is None else [contender]
     return [one for one in found if one.finding.holds_floor]
+
+
+def _forms(best: Sequence[Contender], setup: Setup) -> list[RuntimeForm]:
+    """The forms beside ONNX that the model runs in here and that take passes; the kernel for trees where a student is made of them."""
+    plain = {entrant.candidate.form for entrant in setup.plain.values()}
+    has_trees = any(place_of(use.name).makes is Family.TREES for one in best[:_TRIED] for use in one.finding.recipe)
+    return [form for form in _FORMS if form.value in plain or (form is RuntimeForm.TREES and has_trees)]
 
 
 def _entered(candidate: Candidate, like: Contender, trials: Trials, house: House, folder: Path) -> Contender | None:
@@ -100,16 +105,13 @@ def _entered(candidate: Candidate, like: Contender, trials: Trials, house: House
     try:
         entrant = enter(candidate, trial, house, folder)
         try:
-            values = setup.judge.values(answers_of(entrant, setup.rows))
+            outputs = answers_of(entrant, setup.rows)
         finally:
             entrant.engine.close()
     except (InputError, EnvironmentalError) as error:
         trials.points.append(SearchPoint(candidate, "", PointStatus.FAILED, reason=error.message))
         return None
-    holds = setup.judge.broken(values) is None
-    point, finding = trials.judged(
-        candidate, like.finding.recipe, entrant.model, values, digest=digest_file(entrant.model.path), holds=holds
-    )
+    point, finding = trials.judged(candidate, like.finding.recipe, entrant.model, outputs, digest=digest_file(entrant.model.path))
     trials.points.append(point)
     return Contender(candidate, finding, point, entrant.model.path)
 
@@ -141,30 +143,33 @@ def _risk(one: Contender) -> float:
     return one.point.values.get("decision_flips", one.point.loss)
 
 
-def settled(order: Sequence[Contender], objective: Objective, meter: Meter) -> list[Contender]:
+def settled(order: Sequence[Contender], objective: Objective, trials: Trials) -> list[Contender]:
     """Compare the first with those that are about as good, and put the winner first: their times so far are each from pairs of its own."""
     best, *others = order
     if objective is not Objective.LATENCY:
         return [best, *others]
     for other in [one for one in others[:2] if one.is_whole == best.is_whole and not one.finding.is_slower]:
-        if other.finding.time_ratio <= best.finding.time_ratio * _CLOSE:
-            compared = meter.compare(other.candidate, other.path, best.candidate, best.path, is_final=True)
+        if trials.may_compare and other.finding.weighed_time <= best.finding.weighed_time * _CLOSE:
+            compared = trials.meter.compare(other.candidate, other.path, best.candidate, best.path, is_final=True)
             is_smaller = other.finding.size_bytes < best.finding.size_bytes * _SMALLER
-            if compared.outcome is Outcome.FASTER or (compared.outcome is Outcome.EQUAL and is_smaller):
+            is_better = compared.outcome is Outcome.FASTER or (compared.outcome is Outcome.EQUAL and is_smaller)
+            if is_better and other.finding.weighed_time <= best.finding.weighed_time * TIE:  # not by luck on the rows that chose it
                 best = other
     return [best, *(one for one in order if one is not best)]
 
 
-def undo(best: Contender, trials: Trials, contenders: Sequence[Contender], meter: Meter) -> tuple[Contender, list[tuple[str, str]]]:
+def undo(best: Contender, trials: Trials, contenders: Sequence[Contender]) -> tuple[Contender, list[tuple[str, str]]]:
     """Take back what does not pay, the last pass first; return what is left, and why each was undone."""
     undone: list[tuple[str, str]] = []
     for use in reversed(best.finding.recipe):
+        if not trials.may_compare:
+            break
         shorter: Recipe = tuple(one for one in best.finding.recipe if one != use)
         finding = trials.try_now(shorter)
         known = _contender(shorter, best, [*contenders, *trial_contenders(trials)])
         if finding is None or known is None or known.is_whole < best.is_whole:
             continue
-        compared = meter.compare(best.candidate, best.path, known.candidate, known.path, is_final=True)
+        compared = trials.meter.compare(best.candidate, best.path, known.candidate, known.path, is_final=True)
         is_smaller = best.finding.size_bytes < known.finding.size_bytes * _SMALLER
         if compared.outcome is Outcome.FASTER or (is_smaller and not is_slower(compared)):
             continue
@@ -181,7 +186,7 @@ def trained_to_the_end(best: Contender, trials: Trials) -> Contender | None:
     return again if again is not None and again.is_whole >= best.is_whole else None
 
 
-def measure_what_could_give(trials: Trials, meter: Meter) -> None:
+def measure_what_could_give(trials: Trials) -> None:
     """Where nothing keeps every bound, measure what a screen dropped and might still need least: only then a relaxation is the smallest.
 
     Trials that broke the floor were not timed. Those whose missing values may matter are, the most promising first, each once.
@@ -199,7 +204,7 @@ def measure_what_could_give(trials: Trials, meter: Meter) -> None:
         point = trials.points[place]
         if point.candidate.passes in trials.made and point.candidate.form == RuntimeForm.ONNX.value:
             path = trials.made[point.candidate.passes][0]
-            found = meter.measure(point.candidate, RuntimeModel(RuntimeForm.ONNX, path, {MAIN_FILE[RuntimeForm.ONNX]: path}))
+            found = trials.meter.measure(point.candidate, RuntimeModel(RuntimeForm.ONNX, path, {MAIN_FILE[RuntimeForm.ONNX]: path}))
             trials.points[place] = replace(point, values={**point.values, **found.values})
 
 

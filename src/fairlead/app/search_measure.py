@@ -26,7 +26,7 @@ from fairlead.engines.stopwatch import Timing, TimingLimits, time_engine
 from fairlead.plan.ledger import broken_sentence
 from fairlead.verify.run_rows import repeat_rows
 
-_TIMED = (MetricKind.LATENCY, MetricKind.THROUGHPUT)
+TIMED = (MetricKind.LATENCY, MetricKind.THROUGHPUT)
 _LOOKS_SLOWER = 1.05  # what noise alone makes of equal models in the time of a comparison
 _CALLS = TimingLimits(500, 0.3)
 
@@ -81,13 +81,13 @@ class Meter:
         if model.path != baseline.model.path or candidate != baseline.candidate:
             comparison = self.compare(candidate, model.path, baseline.candidate, baseline.model.path)
         values |= self._required_times(candidate, model.path)
-        memory = self._memory_bytes(candidate, model.path)
+        memory = self.memory_bytes(candidate, model.path)
         if memory:
             values["memory_mb"] = memory / 1e6
         return Measured(size, compressed, values, comparison, memory)
 
     def _required_times(self, candidate: Candidate, path: Path) -> dict[str, float]:
-        wanted = [item for item in self._setup.trial.plan.requirements if item.kind in _TIMED]
+        wanted = [item for item in self._setup.trial.plan.requirements if item.kind in TIMED]
         if not wanted:
             return {}
         engine = self.opener(candidate, path)()
@@ -100,7 +100,8 @@ class Meter:
     def _time(self, engine: Engine, batch: int) -> Timing:
         return time_engine(engine, repeat_rows(self._setup.rows.selection.inputs, batch), _CALLS)
 
-    def _memory_bytes(self, candidate: Candidate, path: Path) -> int:
+    def memory_bytes(self, candidate: Candidate, path: Path) -> int:
+        """Return what the model takes in memory; 0 where nothing asks for it."""
         is_bounded = any(item.kind is MetricKind.MEMORY for item in self._setup.trial.plan.requirements)
         if not is_bounded and self._setup.objective is not Objective.MEMORY:
             return 0

@@ -30,16 +30,17 @@ from fairlead.app.search_finish import (
     undo,
     variants,
 )
-from fairlead.app.search_measure import Meter
+from fairlead.app.search_measure import TIMED, Meter
 from fairlead.app.search_options import Rows, SearchOptions, divide_rows
+from fairlead.app.search_session import tune
 from fairlead.app.search_setup import Setup, set_up
+from fairlead.app.search_text import Reasons, baseline_text, interrupted_text, point_text, speed_text
 from fairlead.app.search_trials import Limits, Made, Trials, name_of, texts
 from fairlead.app.search_voice import SearchVoice
 from fairlead.app.trial_cache import TrialCache, key_of
 from fairlead.app.wiring import House
 from fairlead.core.dataset import Dataset
 from fairlead.core.ledger import Ledger, Measured, measured_from
-from fairlead.core.paired import Comparison
 from fairlead.core.pass_use import PassUse
 from fairlead.core.plan import Plan
 from fairlead.core.ports import Progress
@@ -52,6 +53,7 @@ from fairlead.plan.ledger import account
 from fairlead.security.digests import digest_file
 
 _RESERVED, _MOST_RESERVED = 0.1, 0.3  # of the budget, for other forms, undoing and the verdict
+_VERDICT_S = 2.0  # of a verdict, beside its timed calls: processes that measure memory, and the rows
 _VERDICTS = 4  # red ones after which the baseline is taken: each further look at the verdict rows would be a choice on them
 _MEMORY_SHARE = 0.6
 _CACHE = "trials"
@@ -82,20 +84,20 @@ def search(trial: Trial, options: SearchOptions, house: House, folder: Path, pro
         meter = Meter(setup, house)
         cache = TrialCache(house.work.parent / _CACHE)
         cache.sweep()
-        limits = _limits(rows, options, house, machine, started)
+        limits = _limits(setup, options, house, machine, started)
         trials = Trials(setup, meter, cache, limits, folder / "trials", SearchVoice(progress, limits.ends_at))
         plain = plain_contenders(setup, trials)
-        progress.done(_baseline_text(setup, meter))
+        progress.done(baseline_text(setup, meter))
         undone: list[tuple[str, str]] = []
         if options.is_exact:
             stopped = "the passes were given"
             contenders = [_apply(options.passes, trials, progress), *plain]
         else:
             stopped = _run(trials, options, cache, progress)
-            contenders, undone = _finish(plain, setup, trials, meter, house, folder)
+            contenders, undone = _finish(plain, trials, house, folder, progress)
+        return _conclude(_State(setup, trials, contenders, tuple(undone), stopped, options, machine, started), house, folder, progress)
     finally:
         setup.close()
-    return _conclude(_State(setup, trials, contenders, tuple(undone), stopped, options, machine, started), house, folder, progress)
 
 
 @dataclass(frozen=True)
@@ -110,10 +112,13 @@ class _State:
     started: float
 
 
-def _limits(rows: Rows, options: SearchOptions, house: House, machine: Machine, started: float) -> Limits:
-    """What is left after setting up, less what the end takes: a verdict asks the original again, which setting up has just done."""
-    setting_up_s = time.monotonic() - started
-    reserved_s = min(options.budget_s * _MOST_RESERVED, options.budget_s * _RESERVED + _VERDICTS / 2 * setting_up_s)
+def _limits(setup: Setup, options: SearchOptions, house: House, machine: Machine, started: float) -> Limits:
+    """What is left after setting up, less what the end takes: other forms, undoing, a verdict or two. The original has answered then."""
+    rows, settings = setup.rows, house.settings
+    timed = {item.batch for item in setup.trial.plan.requirements if item.kind in TIMED} | {1}
+    verdict_s = _VERDICT_S + len(timed) * settings.verify_time_s
+    most_s = options.budget_s * _MOST_RESERVED
+    reserved_s = min(most_s, options.budget_s * _RESERVED + 2 * verdict_s)
     width = max(machine.core_count, 1)
     facts = {
         "calibration": identity(rows.calibration),
@@ -122,8 +127,8 @@ def _limits(rows: Rows, options: SearchOptions, house: House, machine: Machine, 
         "versions": dict(machine.versions),
     }
     memory = int(machine.memory_bytes * _MEMORY_SHARE / width)
-    ends_at = math.inf if options.is_exact else started + options.budget_s - reserved_s
-    return Limits(ends_at, options.budget_s, width, memory, house.settings.seed, facts)
+    over_at = math.inf if options.is_exact else started + options.budget_s
+    return Limits(over_at - reserved_s, over_at - min(verdict_s, most_s), options.budget_s, width, memory, house.settings.seed, facts)
 
 
 def identity(rows: Dataset | None) -> str:
@@ -147,10 +152,13 @@ def _run(trials: Trials, options: SearchOptions, cache: TrialCache, progress: Pr
     if not options.is_resumed:
         cache.forget(journal)
 
+    reasons = Reasons()
+
     def on_point(point: SearchPoint) -> None:
         if not point.is_cached or point.candidate.name not in known:
             cache.note(journal, point)
-        progress.done(_point_text(point, trials))
+        if not reasons.is_known(point):
+            progress.done(point_text(point, trials))
         progress.step(f"trial {len(trials.points) - first}: ...")
 
     first = len(trials.points) - 1
@@ -158,7 +166,7 @@ def _run(trials: Trials, options: SearchOptions, cache: TrialCache, progress: Pr
     try:
         stopped = trials.run(on_point, known.get)
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(_interrupted(trials)) from None
+        raise KeyboardInterrupt(interrupted_text(trials)) from None
     if len(trials.points) <= len(setup.plain) and stopped == "the time was up":
         needed = max(60.0, 4 * trials.limits.budget_s)
         raise SpecError(
@@ -166,7 +174,8 @@ def _run(trials: Trials, options: SearchOptions, cache: TrialCache, progress: Pr
             hint=f"A pass that does not train takes seconds, one that trains half a minute or more: --budget {needed / 60:.0f}m",
         )
     progress.step("search")
-    progress.done(f"{stopped}; {len(trials.points) - first - 1} trials")
+    again = f"; {reasons.repeated_count} more failed for reasons that were said" if reasons.repeated_count else ""
+    progress.done(f"{stopped}; {len(trials.points) - first - 1} trials{again}")
     return stopped
 
 
@@ -177,30 +186,36 @@ def _apply(passes: tuple[PassUse, ...], trials: Trials, progress: Progress) -> C
     point = trials.points[-1]
     if point.status is PointStatus.FAILED:
         raise UnsupportedError(f"{name_of(passes)}: {point.reason}", hint="Leave out the pass that it is about.")
-    progress.done(_point_text(point, trials))
+    notes = [f"{step.tool}: {note}" for step in trials.made[point.candidate.passes][1] for note in step.notes]
+    progress.done("\n".join([point_text(point, trials), *notes]))
     return Contender(point.candidate, trials.strategy.findings[-1], point, trials.made[point.candidate.passes][0])
 
 
-def _interrupted(trials: Trials) -> str:
-    done = f"Interrupted after {len(trials.points)} trials; all of it is kept"
-    best = next((one for one in trials.best if one.recipe), None)
-    said = f"; the best so far: {' + '.join(map(str, best.recipe))}, {_speed_text(best.time_ratio)}" if best is not None else ""
-    return f"{done}{said}. Go on with --resume."
-
-
 def _finish(
-    plain: list[Contender], setup: Setup, trials: Trials, meter: Meter, house: House, folder: Path
+    plain: list[Contender], trials: Trials, house: House, folder: Path, progress: Progress
 ) -> tuple[list[Contender], list[tuple[str, str]]]:
     """Return the contenders in the order in which they are to be proven, and what was undone."""
+    setup = trials.setup
+    progress.step("choose: the best, without what does not pay")
     found = in_order([*plain, *trial_contenders(trials)], setup.objective)
     tried = [one for one in found if one.finding.recipe]
     contenders = in_order([*found, *variants(tried, setup, trials, house, folder / "variants")], setup.objective)
-    order = settled(contenders, setup.objective, meter)
-    best, undone = undo(order[0], trials, order, meter)
+    order = settled(contenders, setup.objective, trials)
+    best, undone = undo(order[0], trials, order)
     best = trained_to_the_end(best, trials) or best
     if not any(one.is_whole for one in order):
-        measure_what_could_give(trials, meter)
-    return [best, *(one for one in order if one.candidate.name != best.candidate.name)], undone
+        measure_what_could_give(trials)
+    tuned = tune(best, trials)
+    progress.done(_chosen_text(tuned, undone))
+    others = [one for one in (best, *order) if one.candidate.name != tuned.candidate.name]
+    return [tuned, *{one.candidate.name: one for one in others}.values()], undone
+
+
+def _chosen_text(best: Contender, undone: list[tuple[str, str]]) -> str:
+    chance = best.point.chance
+    sure = f"; with {chance:.0%} it keeps on other rows what it keeps on these" if chance is not None and best.finding.recipe else ""
+    first = f"{best.candidate.name}: {best.point.size_bytes / 1e6:.3g} MB, {speed_text(best.point.against_baseline)}{sure}"
+    return "\n".join([first, *(f"undone: {name}: {why}" for name, why in undone)])
 
 
 def _conclude(state: _State, house: House, folder: Path, progress: Progress) -> Found:
@@ -214,7 +229,12 @@ def _conclude(state: _State, house: House, folder: Path, progress: Progress) -> 
     made = {passes: one for passes, one in trials.made.items() if passes}
     plan = replace(setup.trial.plan, candidates=tuple(one.candidate for one in order))
     proving = replace(setup.trial, rows=setup.rows.verdict, plan=plan, made=made, choice=setup.choice)
-    proof = prove(proving, house, folder / "prove", progress)
+    over_at = state.started + state.options.budget_s
+
+    def is_over() -> bool:
+        return not state.options.is_exact and time.monotonic() > over_at
+
+    proof = prove(proving, house, folder / "prove", progress, reference=setup.reference, is_over=is_over)
     result = _result(state, proof, house)
     every = tuple(point.candidate for point in result.points if point.status is not PointStatus.DUPLICATE)
     refused = (*setup.trial.plan.refused, *setup.space.left_out)
@@ -245,13 +265,19 @@ def _result(state: _State, proof: Proof, house: House) -> SearchResult:
         budget_s=state.options.budget_s,
         seconds=time.monotonic() - state.started,
         stopped=state.stopped,
-        rows=setup.rows.notes,
+        rows=(*setup.rows.notes, *_expected(points, proof.candidate.name)),
         undone=(*state.undone, *(_slower_alone(points, state.undone) if setup.baseline == name_of(()) else ())),
         missing_extras=setup.space.missing,
         digests=digests,
         versions={"fairlead": __version__, **state.machine.versions},
         command=trial.command,
     )
+
+
+def _expected(points: tuple[SearchPoint, ...], best: str) -> list[str]:
+    """Say how likely it was, by the rows that chose, that the best keeps on other rows what it keeps on these."""
+    chance = next((one.chance for one in points if one.candidate.name == best and one.candidate.passes), None)
+    return [] if chance is None else [f"by the rows that chose it, the best was expected to keep its bounds on others with {chance:.0%}"]
 
 
 def _slower_alone(points: tuple[SearchPoint, ...], undone: tuple[tuple[str, str], ...]) -> list[tuple[str, str]]:
@@ -286,31 +312,3 @@ def _ledger(result: SearchResult, proof: Proof, setup: Setup) -> Ledger:
         if point.status is not PointStatus.DUPLICATE
     ]
     return account(measured, setup.trial.plan.requirements)
-
-
-def _baseline_text(setup: Setup, meter: Meter) -> str:
-    entrant = setup.plain[setup.baseline]
-    lines = [f"{setup.baseline} ({entrant.engine.description}): {meter.baseline_ms:.3g} ms at batch {setup.batch}"]
-    lines += [f"without {name}: {reason}" for name, reason in setup.choice.absent]
-    lines.append(f"{len(setup.space.values)} passes can be tried: {', '.join(setup.space.values) or 'none'}")
-    lines += [f"{name} would be tried with: pip install 'fairlead[{extra}]'" for name, extra in setup.space.missing]
-    return "\n".join(lines)
-
-
-def _point_text(point: SearchPoint, trials: Trials) -> str:
-    """One trial on one line, with the best so far."""
-    shown = {
-        PointStatus.KEPT: f"{point.size_bytes / 1e6:.3g} MB, {_speed_text(point.against_baseline)}",
-        PointStatus.DUPLICATE: point.reason,
-    }.get(point.status, f"{point.status.value}: {point.reason}")
-    best = next((one for one in trials.best if one.recipe), None)
-    if best is None:
-        return f"{point.candidate.name}: {shown}"
-    if name_of(best.recipe) == point.candidate.name:
-        return f"{point.candidate.name}: {shown} (the best so far)"
-    return f"{point.candidate.name}: {shown} | best {best.size_bytes / 1e6:.3g} MB, {_speed_text(best.time_ratio)}"
-
-
-def _speed_text(value: Comparison | float | None) -> str:
-    ratio = value.ratio if isinstance(value, Comparison) else 1.0 if value is None else value
-    return f"{1 / ratio:.2f}x as fast"

@@ -14,7 +14,7 @@ from pathlib import Path
 import onnx
 
 from fairlead.app.lineup import Entrant, Trial, line_up, usable
-from fairlead.app.references import open_reference
+from fairlead.app.references import Reference, open_reference
 from fairlead.app.search_options import Rows, SearchOptions
 from fairlead.app.trial_quality import Judge
 from fairlead.app.wiring import House
@@ -27,6 +27,8 @@ from fairlead.engines.tensor_file import write_tensors
 from fairlead.errors import MissingExtraError, SpecError, UnsupportedError
 from fairlead.optimize.search.space import NO_FLOOR, Space, Supply, make_space
 from fairlead.stores.document import dump
+from fairlead.verify.attribution import occluded
+from fairlead.verify.parity import with_probes
 from fairlead.verify.run_rows import run_in_pieces, run_reference
 
 _TIMED = (MetricKind.LATENCY, MetricKind.THROUGHPUT)
@@ -44,7 +46,9 @@ _MODULES: Mapping[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Setup:
-    """What every trial is held against. `plain` are the models that no pass has touched by name, `baseline` the fastest of them."""
+    """What every trial is held against. `plain` are the models that no pass has touched by name, `baseline` the fastest of them, and
+    `reference` answers for the original, from memory for the rows of the search.
+    """
 
     trial: Trial
     rows: Rows
@@ -56,9 +60,11 @@ class Setup:
     objective: Objective
     batch: int
     shared: Path
+    reference: Reference = field(repr=False)
 
     def close(self) -> None:
         """Close the engines."""
+        self.reference.close()
         for entrant in self.plain.values():
             entrant.engine.close()
 
@@ -78,8 +84,9 @@ def set_up(trial: Trial, rows: Rows, options: SearchOptions, house: House, folde
     if not entrants:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in choice.absent)
         raise UnsupportedError(f"No engine can run this model here: {reasons or 'none was asked for'}", hint="See `fairlead doctor`.")
+    reference = open_reference(trial.artifact, folder / "reference", house.sandbox)
     try:
-        judge = _judge(choosing, house, folder)
+        judge = _judge(choosing, rows, reference, house)
         timed = [item.batch for item in trial.plan.requirements if item.kind in _TIMED]
         return Setup(
             trial=choosing,
@@ -92,20 +99,21 @@ def set_up(trial: Trial, rows: Rows, options: SearchOptions, house: House, folde
             objective=options.aim(trial.plan.requirements),
             batch=timed[0] if timed else 1,
             shared=_share(trial, rows, folder / "shared"),
+            reference=reference,
         )
     except BaseException:
+        reference.close()
         for entrant in entrants.values():
             entrant.engine.close()
         raise
 
 
-def _judge(trial: Trial, house: House, folder: Path) -> Judge:
-    reference = open_reference(trial.artifact, folder / "reference", house.sandbox)
-    try:
-        original = run_reference(reference, trial.rows.inputs)
-    finally:
-        reference.close()
-    return Judge(trial.conversion.interface, trial.rows, original, trial.plan.requirements, trial.metrics, house.settings.seed)
+def _judge(trial: Trial, rows: Rows, reference: Reference, house: House) -> Judge:
+    """Ask the original once for all that will be held against it: a framework in a process of its own takes seconds to start."""
+    seed, verdict = house.settings.seed, rows.verdict.inputs
+    reference.prepare([rows.selection.inputs, with_probes(verdict, trial.conversion.probes), occluded(verdict, seed)[0]])
+    original = run_reference(reference, rows.selection.inputs)
+    return Judge(trial.conversion.interface, trial.rows, original, trial.plan.requirements, trial.metrics, seed, unseen=rows.verdict.rows)
 
 
 def _space(trial: Trial, rows: Rows, options: SearchOptions) -> Space:

@@ -20,6 +20,7 @@ from fairlead.app.search_voice import SearchVoice
 from fairlead.app.trial_cache import TrialCache, key_of
 from fairlead.app.trial_process import TrialEnd, TrialJob, TrialPool
 from fairlead.core.conversion import MAIN_FILE, RuntimeForm, RuntimeModel
+from fairlead.core.interface import Tensors
 from fairlead.core.lineage import Step
 from fairlead.core.paired import Comparison, Outcome
 from fairlead.core.pass_use import PassUse
@@ -44,9 +45,12 @@ Made = tuple[Path, tuple[Step, ...]]
 
 @dataclass(frozen=True)
 class Limits:
-    """`ends_at` is by the monotonic clock, infinite for no limit. `facts` decide what passes make, beside the model and the pass."""
+    """`ends_at` is when trials end, `closes_at` when choosing among them does, both by the monotonic clock, infinite for no limit. `facts`
+    decide what passes make, beside the model and the pass.
+    """
 
     ends_at: float
+    closes_at: float
     budget_s: float
     width: int
     memory_bytes: int
@@ -159,6 +163,11 @@ class Trials:
         """Whether the time for trials is not up."""
         return self._left_s() > 0
 
+    @property
+    def may_compare(self) -> bool:
+        """Whether there is time to compare more before the verdict."""
+        return time.monotonic() < self.limits.closes_at
+
     def _left_s(self) -> float:
         return self.limits.ends_at - time.monotonic()
 
@@ -245,16 +254,18 @@ class Trials:
         return self._tell(point, finding)
 
     def _measure(self, recipe: Recipe, path: Path, digest: str, end: TrialEnd) -> tuple[SearchPoint, Finding]:
-        judge = self.setup.judge
-        values = judge.values(read_tensors(end.job.folder / "outputs.npz"))
-        holds = judge.broken(values) is None
+        outputs = read_tensors(end.job.folder / "outputs.npz")
         model = RuntimeModel(RuntimeForm.ONNX, path, {MAIN_FILE[RuntimeForm.ONNX]: path})
-        return self.judged(self.candidate(recipe), recipe, model, values, digest=digest, holds=holds)
+        return self.judged(self.candidate(recipe), recipe, model, outputs, digest=digest)
 
     def judged(
-        self, candidate: Candidate, recipe: Recipe, model: RuntimeModel, values: Mapping[str, float], *, digest: str, holds: bool
+        self, candidate: Candidate, recipe: Recipe, model: RuntimeModel, outputs: Tensors, *, digest: str
     ) -> tuple[SearchPoint, Finding]:
-        """Measure a model that runs, and say what becomes of it."""
+        """Measure a model that gives `outputs` on the rows that choose, and say what becomes of it."""
+        judge = self.setup.judge
+        values = judge.values(outputs)
+        holds = judge.broken(values) is None
+        chance = judge.chance(outputs, values) if holds else None
         found = self.meter.measure(candidate, model, is_timed=holds)
         every = {**values, **found.values}
         requirements = self.setup.trial.plan.requirements
@@ -267,7 +278,8 @@ class Trials:
             found.memory_bytes,
             shortfall(every, requirements),
             is_slower=is_slower(found.against_baseline),
-            loss=self.setup.judge.loss(values),
+            loss=judge.loss(values),
+            chance=1.0 if chance is None else chance,
         )
         point = SearchPoint(
             candidate,
@@ -279,6 +291,7 @@ class Trials:
             self.meter.baseline_ms * ratio if holds else None,
             found.against_baseline,
             finding.loss,
+            chance=chance,
         )
         broken = first_broken(every, requirements)
         if broken:
@@ -312,6 +325,7 @@ class Trials:
             shortfall(point.values, requirements),
             is_slower=is_slower(comparison),
             loss=point.loss,
+            chance=1.0 if point.chance is None else point.chance,
         )
 
     def _tell(self, point: SearchPoint, finding: Finding) -> SearchPoint:

@@ -14,12 +14,13 @@ from fairlead.app.custom_metrics import CustomMetric
 from fairlead.core.dataset import Dataset
 from fairlead.core.interface import Array, Interface, Tensors, decide
 from fairlead.core.requirement import METRICS, Direction, MetricKind, Requirement
+from fairlead.verify.keeping import chance_of_count, chance_of_quality
 from fairlead.verify.quality import QualityJob, measure_quality, wanted_metrics
 
 
 @dataclass(frozen=True)
 class Judge:
-    """Holds a trial's answers against those of the original on the same rows."""
+    """Holds a trial's answers against those of the original on the same rows. `unseen` rows will give the verdict (0: as many as these)."""
 
     interface: Interface
     rows: Dataset = field(repr=False)
@@ -27,6 +28,7 @@ class Judge:
     requirements: tuple[Requirement, ...]
     metrics: Mapping[str, CustomMetric]
     seed: int
+    unseen: int = 0
 
     def values(self, outputs: Tensors) -> dict[str, float]:
         """Return what every requirement on answers is about, and how far the task's own metric fell."""
@@ -37,6 +39,22 @@ class Judge:
         return next(
             (one for one in self.requirements if one.is_loss_bound and one.name in values and not one.is_met(values[one.name])), None
         )
+
+    def chance(self, outputs: Tensors, values: Mapping[str, float]) -> float | None:
+        """Return how likely every requirement on what may be lost holds on rows that nobody has seen; None where nothing can be told."""
+        found = [self._chance(item, outputs, values) for item in self.requirements if item.is_loss_bound and item.name in values]
+        return min((one for one in found if one is not None), default=None)
+
+    def _chance(self, item: Requirement, outputs: Tensors, values: Mapping[str, float]) -> float | None:
+        unseen = self.unseen or self.rows.rows
+        if item.metric == "decision_flips":
+            flips = round(values[item.name])
+            rows = max(self.rows.rows, flips)  # a row may hold several decisions
+            return chance_of_count(flips, rows, allowed=item.bound / unseen, unseen=unseen)
+        if item.kind is not MetricKind.QUALITY or self.rows.target is None:
+            return None
+        job = QualityJob(self.interface, self.rows.target, self.original, outputs, (item.metric,), self.metrics, self.seed)
+        return chance_of_quality(item, job, unseen)
 
     def loss(self, values: Mapping[str, float]) -> float:
         """Return what stands for the loss in one number, 0 or more: the first of the user's floors, else the task's metric, else flips."""

@@ -38,7 +38,8 @@ class SearchPoint:
 
     `values` are measured on the selection rows, by Requirement.name ("accuracy_drop", "size_mb"). `latency_ms` is the median at batch 1
     where it was timed, `against_baseline` the paired comparison with the fastest model that no pass has touched. `loss` is what the point
-    lost in the metric that the floor is about, 0 for the baseline.
+    lost in the metric that the floor is about, 0 for the baseline. `chance` is how likely what may be lost keeps its bounds on rows that
+    nobody has seen, where that can be told from these.
     """
 
     candidate: Candidate
@@ -53,6 +54,7 @@ class SearchPoint:
     reason: str = ""
     seconds: float = 0.0
     is_cached: bool = False
+    chance: float | None = None
 
 
 @dataclass(frozen=True)

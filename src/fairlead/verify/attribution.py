@@ -39,16 +39,21 @@ def compare_attributions(reference: Engine, candidate: Engine, inputs: Tensors, 
     """Return how alike both rank the parts of up to 32 rows, drawn with `seed`."""
     interface = candidate.interface
     _check_scores(interface)
-    parts = tuple(_parts(inputs))
-    drawn = np.sort(np.random.default_rng(seed).permutation(count_rows(inputs))[: _row_count(inputs, len(parts))])
-    rows = {name: tensor[drawn] for name, tensor in inputs.items()}
-    hidden = _hidden(rows, usual(inputs), parts)
+    hidden, row_count, part_count = occluded(inputs, seed)
     answers = [run(engine, hidden) for run, engine in ((run_reference, reference), (run_in_pieces, candidate))]
-    before, after = (_score_table(interface, outputs, len(parts) + 1) for outputs in _by_place(answers, interface))
+    before, after = (_score_table(interface, outputs, part_count + 1) for outputs in _by_place(answers, interface))
     decided = _decided(before[0])
     weights = [_weights(table, decided) for table in (before, after)]
     agreements = np.array([rank_agreement(left, right) for left, right in zip(weights[0].T, weights[1].T, strict=True)])
-    return ExplanationParity(float(agreements.mean()), float(np.percentile(agreements, _LOW_PERCENT)), len(drawn), len(parts))
+    return ExplanationParity(float(agreements.mean()), float(np.percentile(agreements, _LOW_PERCENT)), row_count, part_count)
+
+
+def occluded(inputs: Tensors, seed: int) -> tuple[dict[str, Array], int, int]:
+    """Return what both engines are asked: drawn rows, then each again with one part hidden; and how many rows and parts these are."""
+    parts = tuple(_parts(inputs))
+    drawn = np.sort(np.random.default_rng(seed).permutation(count_rows(inputs))[: _row_count(inputs, len(parts))])
+    rows = {name: tensor[drawn] for name, tensor in inputs.items()}
+    return _hidden(rows, usual(inputs), parts), len(drawn), len(parts)
 
 
 def rank_agreement(left: Array, right: Array) -> float:

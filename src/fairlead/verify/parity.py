@@ -48,7 +48,7 @@ def compare(reference: Engine, candidate: Engine, inputs: Tensors, probes: Tenso
     """Run both on the same rows and compare; `probes` are rows at the model's own thresholds, compared like the others."""
     interface = candidate.interface
     rows = count_rows(inputs)
-    everything = inputs if probes is None else _join(inputs, probes)
+    everything = with_probes(inputs, probes)
     with ThreadPoolExecutor(1) as pool:  # the original often runs in a process of its own, which takes seconds to start
         asked = pool.submit(run_reference, reference, everything)
         got = run_in_pieces(candidate, everything)
@@ -134,5 +134,8 @@ def _by_names(outputs: dict[str, Array], interface: Interface) -> dict[str, Arra
     return dict(zip(names, outputs.values(), strict=True))
 
 
-def _join(inputs: Tensors, probes: Tensors) -> dict[str, Array]:
+def with_probes(inputs: Tensors, probes: Tensors | None) -> Tensors:
+    """Return the rows that both are asked: those given, then the probes."""
+    if probes is None:
+        return inputs
     return {name: np.concatenate([tensor, probes[name].astype(tensor.dtype)]) for name, tensor in inputs.items()}

@@ -16,6 +16,7 @@ from fairlead.optimize.search.space import Recipe
 TIE = 1.03
 _SLOWER, _SHORT = 100.0, 10.0  # what a model slower than the baseline, or one beyond a bound, is worse by: more than any ratio in use
 _SECOND = 0.05  # weight of the other measure, in logarithms: it decides between equals
+_FALL_BACK = math.log(2)  # what it costs, in logarithms, where a model does not keep the floor on other rows: another one is taken then
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,8 @@ class Finding:
 
     `holds_floor`: built, run, and within every requirement on what may be lost. `shortfall` is by how much the other bounds are missed, as
     the sum of logarithms of measured over bound (0: all are kept). `time_ratio` is its time over the baseline's, `is_slower` what paired
-    runs say; `loss` is what it lost in the floor's metric.
+    runs say; `loss` is what it lost in the floor's metric; `chance` how likely it holds the floor on other rows, too: a lucky model
+    is not a good one.
     """
 
     recipe: Recipe
@@ -36,14 +38,23 @@ class Finding:
     is_slower: bool = False
     is_failed: bool = False
     loss: float = 0.0
+    chance: float = 1.0
+
+    @property
+    def weighed_time(self) -> float:
+        """Its time over the baseline's, and what is to be expected where it does not hold on other rows."""
+        return self.time_ratio * math.exp(_FALL_BACK * (1 - self.chance))
 
 
 def cost(finding: Finding, objective: Objective) -> float:
-    """Return what orders findings that hold the floor: bounds first, then not slower than the baseline, then the objective."""
+    """Return what orders findings that hold the floor: bounds first, then not slower than the baseline, then the objective, and how likely
+    the floor holds on other rows.
+    """
     time, size = math.log(max(finding.time_ratio, 1e-9)), math.log(max(finding.size_bytes, 1))
     first = {Objective.LATENCY: time, Objective.SIZE: size, Objective.MEMORY: math.log(max(finding.memory_bytes, 1))}[objective]
     second = time if objective is Objective.SIZE else size
-    return _SHORT * finding.shortfall + _SLOWER * finding.is_slower + first + _SECOND * second
+    risk = _FALL_BACK * (1 - finding.chance)
+    return _SHORT * finding.shortfall + _SLOWER * finding.is_slower + first + _SECOND * second + risk
 
 
 def ranked(findings: Sequence[Finding], objective: Objective) -> tuple[Finding, ...]:
@@ -53,8 +64,8 @@ def ranked(findings: Sequence[Finding], objective: Objective) -> tuple[Finding, 
         return tuple(holding)
     first = holding[0]
     level = (first.shortfall, first.is_slower)
-    near = [one for one in holding if (one.shortfall, one.is_slower) == level and one.time_ratio <= _fastest(holding, level) * TIE]
-    near.sort(key=lambda one: (one.size_bytes, one.time_ratio, *_plainness(one)))
+    near = [one for one in holding if (one.shortfall, one.is_slower) == level and one.weighed_time <= _fastest(holding, level) * TIE]
+    near.sort(key=lambda one: (one.size_bytes, one.weighed_time, *_plainness(one)))
     return (*near, *(one for one in holding if one not in near))
 
 
@@ -64,7 +75,7 @@ def _plainness(finding: Finding) -> tuple[int, int, str]:
 
 
 def _fastest(holding: Sequence[Finding], level: tuple[float, bool]) -> float:
-    return min(one.time_ratio for one in holding if (one.shortfall, one.is_slower) == level)
+    return min(one.weighed_time for one in holding if (one.shortfall, one.is_slower) == level)
 
 
 def pareto(findings: Sequence[Finding]) -> tuple[Finding, ...]:
