@@ -23,7 +23,7 @@ from fairlead.errors import SpecError
 
 SCHEMA_ID = "urn:fairlead:schema:release-yaml:1"
 STEP_TIME_S = 300.0
-GATE = "error_rate, p99_ms"
+GATE = "error_rate, client_error_rate, p99_ms"
 
 _Share = Annotated[float, Meta(ge=0, le=1)] | Annotated[str, Meta(pattern=r"^[0-9]{1,3}([.][0-9]+)?%$")]
 _Span = Annotated[str, Meta(pattern=r"^[0-9]+([.][0-9]+)?(s|m|min|h)?$")] | Annotated[float, Meta(ge=0)]

@@ -54,8 +54,9 @@ def _end(release: Release, *, as_json: bool) -> None:
             click.echo(f"    {line}")
         click.echo(f"{release.name}@{release.alias} is {release.name}:{release.candidate if _is_promoted(release) else release.live}")
     if release.status is ReleaseStatus.ROLLED_BACK:
+        why = release.log[-1].sentence.removeprefix("Roll back: ")
         raise RejectedError(
-            f"The {release.kind} of {release.name}:{release.candidate} was rolled back: {release.log[-1].sentence}",
+            f"The {release.kind} of {release.name}:{release.candidate} was rolled back: {why}",
             hint=f"See: fairlead history {release.name}.",
         )
 

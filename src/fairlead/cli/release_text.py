@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
@@ -224,10 +225,11 @@ def _servers_text(view: ReleaseView) -> str:
 def _value(metric: str, value: float | None) -> str:
     if value is None:
         return "-"
-    rule = RULES.get(metric)
     if not math.isfinite(value):
         return "any"
-    return _ms(value) if rule is not None and rule.is_ratio else f"{value * 100:.3g}%"
+    said = re.match(r"\w*", metric)
+    name = said[0].removesuffix("_rise").removesuffix("_drop") if said is not None else metric
+    return _ms(value) if name in RULES and RULES[name].is_ratio else f"{value * 100:.3g}%"
 
 
 def _ms(value: float | None) -> str:
