@@ -11,7 +11,7 @@ from dataclasses import replace
 from functools import partial
 
 from fairlead.app.wiring import House
-from fairlead.core.conversion import MAIN_FILE, RuntimeForm
+from fairlead.core.conversion import MAIN_FILE, TWIN_FILE, RuntimeForm
 from fairlead.core.interface import Interface
 from fairlead.core.plan import Candidate
 from fairlead.core.ports import LoadedModel
@@ -27,7 +27,7 @@ from fairlead.stores.version_files import materialize
 
 def open_version(version: Version, house: House, *, is_apart: bool = False) -> LoadedModel:
     """Unpack `version`, check every file against its digest, and start its engine; with its first use only, where `is_apart` says that
-    worker processes open it by its recipe. Its files stay until `release` is called.
+    worker processes open it by its recipe. Its files stay until `release` is called. Its uncompressed original is opened by `open_twin` only.
     """
     with ExitStack() as undo:
         release = hold(version.digest, house.loaded)
@@ -49,6 +49,7 @@ def _open(version: Version, house: House, *, is_apart: bool) -> LoadedModel:
     recipe = None if is_apart_already else EngineRecipe(chosen.engine, path, interface, chosen.engine in FORK_SAFE, chosen.session)
     engine = DeferredEngine(interface, open_it) if is_apart and recipe is not None else open_it()
     verdict = load(files["verdict.json"].read_bytes(), Verdict)
+    twin = files.get(TWIN_FILE)
     return LoadedModel(
         engine,
         read_golden(files["golden.npz"]),
@@ -56,4 +57,6 @@ def _open(version: Version, house: House, *, is_apart: bool) -> LoadedModel:
         is_deterministic=verdict.parity.is_deterministic,
         is_batch_invariant=verdict.is_batch_invariant,
         recipe=recipe,
+        open_twin=None if twin is None else partial(open_engine, "onnxruntime", twin, interface),
+        twin_bytes=0 if twin is None else version.manifest.entry(TWIN_FILE).size_bytes,
     )

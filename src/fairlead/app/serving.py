@@ -114,6 +114,7 @@ def _job(
         cache_bytes=settings.cache_bytes if request.cache_bytes is None else request.cache_bytes,
         memory_budget_bytes=settings.memory_budget_bytes if request.memory_budget_bytes is None else request.memory_budget_bytes,
         keep_warm_s=settings.keep_warm_s,
+        twin_share=_share(settings.twin_share),
         load_timeout_s=settings.load_timeout_s,
         allow_model_control=settings.allow_model_control if request.allow_model_control is None else request.allow_model_control,
         is_strict=settings.strict_readiness,
@@ -128,6 +129,7 @@ def _job(
             body_deadline_s=settings.body_deadline_s,
             connection_count=settings.connection_limit,
         ),
+        twin_share=_twin_share(settings),
         sink=observers.watcher,
         statistics=observers.watcher.statistics,
         metrics=observers.metrics,
@@ -136,6 +138,12 @@ def _job(
         on_refused=observers.log.refused,
         software_version=__version__,
     )
+
+
+def _share(value: float) -> float:
+    if not 0.0 <= value <= 1.0:
+        raise SpecError(f"The setting twin_share is {value}, not a share.", hint="It is between 0 and 1.")
+    return value
 
 
 def grpc_port(text: str, http_port: int) -> int | None:
@@ -147,6 +155,12 @@ def grpc_port(text: str, http_port: int) -> int | None:
     if not text.isdecimal() or int(text) > 65535:
         raise SpecError(f"'{shorten(text)}' is no port for gRPC.", hint="Give a number up to 65535, 0 for any free one, or none.")
     return int(text)
+
+
+def _twin_share(settings: Settings) -> float:
+    if not 0.0 <= settings.twin_share <= 1.0:
+        raise SpecError(f"The setting twin_share is {settings.twin_share}, not a share.", hint="It is between 0 and 1.")
+    return settings.twin_share
 
 
 def _check_workers(count: int) -> None:
