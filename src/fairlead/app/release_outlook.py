@@ -7,7 +7,7 @@ be read of is left out. Changes nothing.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fairlead.app.servers import Roll
 from fairlead.core.evidence import ReleaseEvidence, merge
@@ -124,10 +124,11 @@ def judgement(release: Release, evidence: ReleaseEvidence, step_age_s: float) ->
         return decide(release.gate, evidence, LIVE, CANDIDATE, facts)
     shares = {arm.name: arm.share for arm in release.arms}
     control = shares[release.control]
+    gate = replace(release.gate, alpha=release.gate.alpha / len(release.tried))  # one decision for each arm that is tried
     decisions = []
     for arm in release.tried:
         facts = StepFacts(0, (shares[arm] / (shares[arm] + control),), step_age_s, release.min_step_s)
-        decisions.append(decide(release.gate, evidence, release.control, arm, facts))
+        decisions.append(decide(gate, evidence, release.control, arm, facts))
     return next((decision for decision in decisions if decision.verdict is GateVerdict.ROLL_BACK), decisions[0])
 
 

@@ -17,7 +17,13 @@ from fairlead.core.evidence import ArmEvidence, PairEvidence, StepEvidence
 from fairlead.core.gate import RULES, ArmEstimate, ArmsComparison, Finding, FindingState
 from fairlead.core.release import Basis, Release, ReleaseKind, ReleaseStatus, percent
 
-_STATES = {FindingState.REGRESSED: "worse", FindingState.SAFE: "safe", FindingState.QUIET: "nothing found", FindingState.OPEN: "open"}
+_STATES = {
+    FindingState.REGRESSED: "worse",
+    FindingState.SAFE: "safe",
+    FindingState.QUIET: "nothing found",
+    FindingState.OPEN: "open",
+    FindingState.UNASKED: "not asked",
+}
 _GOOD = {ReleaseStatus.PROMOTED, ReleaseStatus.FINISHED}
 _BAD = {ReleaseStatus.ROLLED_BACK, ReleaseStatus.STOPPED}
 
