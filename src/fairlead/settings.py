@@ -60,7 +60,6 @@ class Settings:
         0.0, "Share of requests that also runs on the uncompressed original of a compressed version, to be compared; 0: none."
     )
     keep_warm_s: float = _setting(300.0, "How long the version that answered before stays loaded, for a rollback; 0: it goes at once.")
-    twin_share: float = _setting(0.0, "Share of requests that a compressed version's original answers, too, to know what compression costs.")
     load_timeout_s: float = _setting(600.0, "Time that loading a version may take.")
     allow_model_control: bool = _setting(False, "Let clients load and unload models over the network.")
     strict_readiness: bool = _setting(False, "Be ready only while every model serves; else one that cannot be loaded is no obstacle.")

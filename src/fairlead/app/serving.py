@@ -114,7 +114,6 @@ def _job(
         cache_bytes=settings.cache_bytes if request.cache_bytes is None else request.cache_bytes,
         memory_budget_bytes=settings.memory_budget_bytes if request.memory_budget_bytes is None else request.memory_budget_bytes,
         keep_warm_s=settings.keep_warm_s,
-        twin_share=_share(settings.twin_share),
         load_timeout_s=settings.load_timeout_s,
         allow_model_control=settings.allow_model_control if request.allow_model_control is None else request.allow_model_control,
         is_strict=settings.strict_readiness,
@@ -138,12 +137,6 @@ def _job(
         on_refused=observers.log.refused,
         software_version=__version__,
     )
-
-
-def _share(value: float) -> float:
-    if not 0.0 <= value <= 1.0:
-        raise SpecError(f"The setting twin_share is {value}, not a share.", hint="It is between 0 and 1.")
-    return value
 
 
 def grpc_port(text: str, http_port: int) -> int | None:
