@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -21,19 +21,31 @@ from fairlead.errors import RequestError
 from fairlead.serve.tensor_json import nested, pack, plain_nested
 
 
-def from_rows(interface: Interface, rows: Any) -> dict[str, Array]:
+class Before(NamedTuple):
+    """What stood before rows that are read on their own: how many, and the first of all, like which the others have to be."""
+
+    row_count: int = 0
+    first: Any = None
+
+
+NOTHING = Before()
+
+
+def from_rows(interface: Interface, rows: Any, before: Before = NOTHING) -> dict[str, Array]:
     """Return tensors for a list of rows: records by name, lists in order of the columns, or the one input's own nesting.
 
-    One record that is not in a list is one row.
+    One record that is not in a list is one row. `rows` may be a part of them, which stands behind others.
     """
     if isinstance(rows, dict):
         rows = [rows]
     if not isinstance(rows, list) or not rows:
         raise RequestError("The rows are not a list, or an empty one.", hint=f"Send a list of rows; the model takes {describe(interface)}.")
+    if before.row_count and isinstance(rows[0], dict) != isinstance(before.first, dict):
+        raise RequestError(f"Row {before.row_count} is not of the kind of row 0.", hint="Send records only, or lists only.")
     if isinstance(rows[0], dict):
-        return from_columns(interface, _turn(interface, rows))
+        return from_columns(interface, _turn(interface, rows, before))
     if len(interface.inputs) == 1:
-        return {interface.inputs[0].name: _fit(interface.inputs[0], nested(interface.inputs[0], rows))}
+        return {interface.inputs[0].name: fit(interface.inputs[0], nested(interface.inputs[0], rows))}
     names = [spec.name for spec in interface.inputs]
     if not all(isinstance(row, list) and len(row) == len(names) for row in rows):
         raise RequestError(
@@ -44,13 +56,14 @@ def from_rows(interface: Interface, rows: Any) -> dict[str, Array]:
 
 
 def from_columns(interface: Interface, columns: Mapping[str, Any]) -> dict[str, Array]:
-    """Return tensors for values by name: each name is an input's, or one of an input's columns."""
+    """Return tensors for values by name: each name is an input's, or one of an input's columns. What is read already is an array."""
     known = set(column_names(interface)) | {spec.name for spec in interface.inputs}
     _check_known(columns, known)
     tensors: dict[str, Array] = {}
     for spec in interface.inputs:
         if spec.name in columns:
-            tensors[spec.name] = _fit(spec, nested(spec, columns[spec.name]))
+            given = columns[spec.name]
+            tensors[spec.name] = fit(spec, given if isinstance(given, np.ndarray) else nested(spec, given))
         elif any(column in columns for column in spec.columns):
             tensors[spec.name] = assemble(spec, columns)
         else:
@@ -58,23 +71,25 @@ def from_columns(interface: Interface, columns: Mapping[str, Any]) -> dict[str, 
     return tensors
 
 
-def from_frame(interface: Interface, names: Sequence[str | int] | None, rows: list[list[Any]]) -> dict[str, Array]:
+def from_frame(
+    interface: Interface, names: Sequence[str | int] | None, rows: list[list[Any]], before: Before = NOTHING
+) -> dict[str, Array]:
     """Return tensors for a data frame: rows of values under column names. A model without names takes its columns in their order."""
     if names is None:
-        return from_rows(interface, rows)
+        return from_rows(interface, rows, before)
     texts = [str(name) for name in names]
     if len(set(texts)) != len(texts):
         raise RequestError("Two columns have the same name.", hint="Name each column once.")
     if not rows:
         raise RequestError("There are no rows.", hint="Send at least one.")
-    for place, row in enumerate(rows):
+    for place, row in enumerate(rows, before.row_count):
         if len(row) != len(texts):
             raise RequestError(f"Row {place} has {len(row)} values for {len(texts)} columns.")
     only = interface.inputs[0]
     if len(interface.inputs) == 1 and not only.columns and texts != [only.name]:
         if texts != [str(place) for place in range(len(texts))] and all(map(_is_number, texts)):
             raise RequestError("The columns are named by numbers, as where a line of names is missing.", hint="Name them, or 0, 1, 2, ...")
-        return {only.name: _fit(only, nested(only, rows))}
+        return {only.name: fit(only, nested(only, rows))}
     return from_columns(interface, dict(zip(texts, map(list, zip(*rows, strict=True)), strict=True)))
 
 
@@ -130,10 +145,10 @@ def _named(interface: Interface, indices: Any) -> Any:
     return interface.labels[indices] if 0 <= indices < len(interface.labels) else indices
 
 
-def _turn(interface: Interface, rows: list[Any]) -> dict[str, list[Any]]:
+def _turn(interface: Interface, rows: list[Any], before: Before) -> dict[str, list[Any]]:
     """Records to columns. Each record has to name the same things."""
-    names = rows[0].keys()
-    for place, row in enumerate(rows):
+    names = (before.first if before.row_count else rows[0]).keys()
+    for place, row in enumerate(rows, before.row_count):
         if not isinstance(row, dict):
             raise RequestError(f"Row {place} is not a record, as row 0 is.", hint="Send records only, or lists only.")
         if row.keys() != names:
@@ -150,16 +165,21 @@ def assemble(spec: TensorSpec, columns: Mapping[str, Any]) -> Array:
         if name not in columns:
             raise RequestError(f"Column '{shorten(name)}' is missing.", hint=f"The model needs {len(spec.columns)} columns.")
         values = columns[name]
-        if not isinstance(values, list):
+        if not isinstance(values, list | np.ndarray):
             raise RequestError(f"Column '{shorten(name)}' is not a list of values.")
-        parts.append(pack(replace(spec, name=name, shape=(None,), columns=()), values))
+        parts.append(values if isinstance(values, np.ndarray) else pack(column(spec, name), values))
     if len({part.shape[0] for part in parts}) != 1:
         raise RequestError("The columns have different lengths.", hint="Give each column one value per row.")
     return np.stack(parts, axis=1)
 
 
-def _fit(spec: TensorSpec, array: Array) -> Array:
-    """A column of single values is a list to people and (rows, 1) to models."""
+def column(spec: TensorSpec, name: str) -> TensorSpec:
+    """Return what a column of a table holds."""
+    return replace(spec, name=name, shape=(None,), columns=())
+
+
+def fit(spec: TensorSpec, array: Array) -> Array:
+    """Return `array` as the model takes it: a column of single values is a list to people and (rows, 1) to models."""
     return array.reshape(-1, 1) if array.ndim == 1 and len(spec.shape) == 2 and spec.shape[1] in {1, None} else array
 
 

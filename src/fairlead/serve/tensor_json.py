@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import struct
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from functools import lru_cache
 from itertools import chain
 from typing import Any
@@ -106,6 +106,41 @@ def pack(spec: TensorSpec, flat: list[Any]) -> Array:
         return array
     _check_kinds(spec, kinds, {int, float}, "whole numbers")
     return _pack(spec, [_whole(spec, value) for value in flat] if float in kinds else flat)
+
+
+def nested_in_steps(spec: TensorSpec, values: list[Any], count: int) -> Generator[None, None, Array]:
+    """Return what `nested` returns, yielding after about each `count` elements; `values` and the lists in it are emptied on the way."""
+    shape, level = [len(values)], values
+    while level and isinstance(level[0], list):
+        width = len(level[0])
+        below: list[Any] = []
+        shape.append(width)
+        if len(shape) > DIMENSION_LIMIT:
+            raise RequestError(f"Input '{spec.name}' has more than {DIMENSION_LIMIT} dimensions.")
+        taken = max(count // max(width, 1), 1)
+        for place in range(0, len(level), taken):
+            some = level[place : place + taken]
+            if not all(isinstance(item, list) and len(item) == width for item in some):
+                raise RequestError(f"Input '{spec.name}' is ragged: its lists have different lengths.", hint=f"Expected {spec.describe()}.")
+            for start in range(0, width if taken == 1 else 1, count):
+                below += some[0][start : start + count] if taken == 1 else chain.from_iterable(some)
+                yield
+            yield from _emptied(some[0] if taken == 1 else [], count)
+        yield from _emptied(level, taken)
+        level = below
+    array = np.empty(len(level), spec.dtype.numpy)
+    for end in range(len(level), 0, -count):
+        array[max(end - count, 0) : end] = pack(spec, level[-count:])
+        del level[-count:]
+        yield
+    return array.reshape(shape)
+
+
+def _emptied(values: list[Any], count: int) -> Generator[None, None, None]:
+    """Let go of a long list: millions of values at once would take as long as to read them."""
+    while values:
+        del values[-count:]
+        yield
 
 
 def plain(array: Array) -> list[Any]:

@@ -18,6 +18,7 @@ from fairlead.serve.http.direct import DirectInference
 from fairlead.serve.http.encoding import WORTHWHILE_BYTES, encoded
 from fairlead.serve.http.feedback import FeedbackHandlers
 from fairlead.serve.http.limits import HttpLimits
+from fairlead.serve.http.long_bodies import LongBodies
 from fairlead.serve.http.message import HttpRequest, Reply, error_reply
 from fairlead.serve.http.metrics import MetricsHandlers
 from fairlead.serve.http.mlflow import MlflowHandlers
@@ -54,15 +55,15 @@ class Api:
 
     def __init__(self, job: ApiJob) -> None:
         self._job = job
-        table = job.plane.table
+        table, long = job.plane.table, LongBodies(job.plane)
         repository = None if job.repository is None else RepositoryHandlers(job.repository)
         self.extensions = tuple(sorted((*_EXTENSIONS, *(_REPOSITORY_EXTENSIONS if repository else ()))))
         handlers = Handlers(
             about=AboutHandlers(table, job.version, job.why_not_ready, self.extensions, lambda: self.router.routes),
-            v2=V2Handlers(job.plane),
-            tensorflow=TensorFlowHandlers(job.plane),
-            predict=PredictHandlers(job.plane, job.default_model),
-            mlflow=MlflowHandlers(job.plane, job.default_model),
+            v2=V2Handlers(job.plane, long),
+            tensorflow=TensorFlowHandlers(job.plane, long),
+            predict=PredictHandlers(job.plane, long, job.default_model),
+            mlflow=MlflowHandlers(job.plane, long, job.default_model),
             repository=repository,
             metrics=job.metrics,
             feedback=None if job.witness is None else FeedbackHandlers(table, job.witness, job.default_model),

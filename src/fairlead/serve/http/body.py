@@ -10,7 +10,7 @@ import asyncio
 import re
 import zlib
 from collections.abc import Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -136,6 +136,14 @@ def decode(decoder: msgspec.json.Decoder[T], text: bytes | bytearray) -> T:
     try:
         return decoder.decode(text)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise unreadable(error) from None
+
+
+def convert(value: Any, kind: type[T]) -> T:
+    """Return `value`, which was decoded before, as a `kind`; raises RequestError as `decode` does."""
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
         raise unreadable(error) from None
 
 

@@ -9,20 +9,28 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
+from functools import partial
 from typing import Any
 
 import msgspec
 
 from fairlead.core.interface import Array, DecisionKind, Interface, decide, shorten
 from fairlead.errors import RequestError
-from fairlead.serve.data_plane import DataPlane
-from fairlead.serve.http.body import unreadable
+from fairlead.serve.data_plane import DataPlane, InferRequest
+from fairlead.serve.http.body import convert, unreadable
+from fairlead.serve.http.long_bodies import LongBodies
+from fairlead.serve.http.long_rows import columns_in_steps, frame_in_steps, rows_in_steps
 from fairlead.serve.http.message import Reply, json_reply
+from fairlead.serve.http.outline import read_skeleton
 from fairlead.serve.http.predict import default_name
 from fairlead.serve.http.routes import Call
+from fairlead.serve.http.row_answer import rows_answer
+from fairlead.serve.http.steps import LONG_BYTES, Steps
 from fairlead.serve.http.v2 import find_version, infer_request
 from fairlead.serve.http.v2_answer import who_answered
-from fairlead.serve.records import from_columns, from_frame, from_rows, without_undecided
+from fairlead.serve.model_table import ServedVersion
+from fairlead.serve.records import NOTHING, Before, from_columns, from_frame, from_rows, without_undecided
 from fairlead.serve.table_text import read_csv
 from fairlead.serve.tensor_json import plain_nested
 
@@ -42,20 +50,22 @@ class Invocation(msgspec.Struct):
     """The JSON body. Exactly one of the forms is set."""
 
     dataframe_split: SplitFrame | msgspec.UnsetType = msgspec.UNSET
-    dataframe_records: list[dict[str, Any]] | msgspec.UnsetType = msgspec.UNSET
+    dataframe_records: list[Any] | msgspec.UnsetType = msgspec.UNSET
     instances: Any = msgspec.UNSET
     inputs: Any = msgspec.UNSET
     params: dict[str, Any] | None = None
 
 
 _DECODER = msgspec.json.Decoder(Invocation)
+_STRICT = msgspec.json.Decoder(Any)
 
 
 class MlflowHandlers:
-    """`default_model` answers where there are several; "" means that there has to be one only."""
+    """`default_model` answers where there are several; "" means that there has to be one only. `long` answers where a body is large."""
 
-    def __init__(self, plane: DataPlane, default_model: str = "") -> None:
+    def __init__(self, plane: DataPlane, long: LongBodies, default_model: str = "") -> None:
         self._plane = plane
+        self._long = long
         self._default_model = default_model
 
     async def invocations(self, call: Call) -> Reply:
@@ -65,16 +75,19 @@ class MlflowHandlers:
         interface = served.interface
         table.begin_request(served)  # it is not let go while the body is read
         try:
-            if not call.is_csv:
-                inputs = read_invocation(interface, decode_invocation(call.text))
-            elif len(call.text) <= _BESIDE_BYTES:
-                inputs = from_frame(interface, *read_csv(interface, call.text))
+            if not call.is_csv and len(call.text) > LONG_BYTES:
+                response = await self._long.infer(served, _read_in_steps(served, call, number))
             else:
-                inputs = await asyncio.to_thread(lambda: from_frame(interface, *read_csv(interface, call.text)))
-            response = await self._plane.infer(infer_request(served, inputs, call.request, number), served)
+                if not call.is_csv:
+                    inputs = read_invocation(interface, decode_invocation(call.text))
+                elif len(call.text) <= _BESIDE_BYTES:
+                    inputs = from_frame(interface, *read_csv(interface, call.text))
+                else:
+                    inputs = await asyncio.to_thread(lambda: from_frame(interface, *read_csv(interface, call.text)))
+                response = await self._plane.infer(infer_request(served, inputs, call.request, number), served)
         finally:
             table.end_request(served)
-        found = predictions(response.interface or interface, response.outputs)
+        found = await rows_answer(response.outputs, partial(predictions, response.interface or interface))
         return json_reply({"predictions": found}, headers=who_answered(response))
 
 
@@ -87,30 +100,71 @@ def decode_invocation(text: bytes | bytearray) -> Invocation:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         if b"NaN" not in text:
             raise unreadable(error) from None
-        problem = unreadable(error)
     try:
-        return msgspec.convert(json.loads(text.decode("utf-8")), Invocation)
-    except msgspec.ValidationError as error:
+        return convert(_with_nan(bytes(text)), Invocation)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise unreadable(error) from None
-    except (ValueError, RecursionError):
+
+
+def _with_nan(text: bytes) -> Any:
+    """Return what a text says that may hold NaN; raises what the strict decoder raises where it is no JSON otherwise."""
+    try:
+        return _STRICT.decode(text)
+    except msgspec.DecodeError as error:
+        if b"NaN" not in text:
+            raise
+        problem = error
+    try:
+        return json.loads(text.decode("utf-8"), parse_constant=_nan)
+    except ValueError:
         raise problem from None
+
+
+def _nan(name: str) -> float:
+    if name != "NaN":
+        raise ValueError(name)
+    return math.nan
+
+
+def _read_in_steps(served: ServedVersion, call: Call, number: int | None) -> Steps[InferRequest]:
+    """Read a large body."""
+    interface = served.interface
+    skeleton = yield from read_skeleton(call.text, _with_nan)
+    body = convert(skeleton.value, Invocation)
+    form = _form(body)
+    if isinstance(body.dataframe_split, SplitFrame):
+        frame = body.dataframe_split
+        inputs = yield from frame_in_steps(interface, (yield from skeleton.filled(frame.columns)), skeleton, frame.data)
+    elif form == "dataframe_records":
+        inputs = yield from rows_in_steps(interface, skeleton, body.dataframe_records, _from_records)
+    elif form == "inputs" and isinstance(body.inputs, dict):
+        inputs = yield from columns_in_steps(interface, skeleton, body.inputs)
+    else:
+        inputs = yield from rows_in_steps(interface, skeleton, getattr(body, form))
+    return infer_request(served, inputs, call.request, number)
 
 
 def read_invocation(interface: Interface, body: Invocation) -> dict[str, Array]:
     """Return the tensors in one of the accepted forms."""
-    given = [form for form in _FORMS if getattr(body, form) is not msgspec.UNSET]
-    if len(given) != 1:
-        raise RequestError(f"The body has {len(given)} of {', '.join(_FORMS)}.", hint="Send exactly one of them.")
-    if body.params:
-        raise RequestError(f"The model has no parameter '{shorten(next(iter(body.params)))}'.", hint="Leave params out.")
+    form = _form(body)
     if isinstance(body.dataframe_split, SplitFrame):
         frame = body.dataframe_split
         return from_frame(interface, frame.columns, frame.data)
     if isinstance(body.dataframe_records, list):
         return _from_records(interface, body.dataframe_records)
-    if given[0] == "instances":
+    if form == "instances":
         return from_rows(interface, body.instances)
     return from_columns(interface, body.inputs) if isinstance(body.inputs, dict) else from_rows(interface, body.inputs)
+
+
+def _form(body: Invocation) -> str:
+    """Return which form it is."""
+    given = [form for form in _FORMS if getattr(body, form) is not msgspec.UNSET]
+    if len(given) != 1:
+        raise RequestError(f"The body has {len(given)} of {', '.join(_FORMS)}.", hint="Send exactly one of them.")
+    if body.params:
+        raise RequestError(f"The model has no parameter '{shorten(next(iter(body.params)))}'.", hint="Leave params out.")
+    return given[0]
 
 
 def predictions(interface: Interface, outputs: dict[str, Array]) -> Any:
@@ -128,9 +182,11 @@ def predictions(interface: Interface, outputs: dict[str, Array]) -> Any:
     return {name: plain_nested(array) for name, array in outputs.items()}
 
 
-def _from_records(interface: Interface, records: list[dict[str, Any]]) -> dict[str, Array]:
+def _from_records(interface: Interface, records: list[Any], before: Before = NOTHING) -> dict[str, Array]:
     """Records of a frame without names have 0, 1, ... for them."""
-    names = [str(place) for place in range(len(records[0]))] if records else []
+    if not all(isinstance(record, dict) for record in records):
+        raise RequestError("'dataframe_records' holds what is no record.", hint="Each names the columns: {column: value}.")
+    names = [str(place) for place in range(len(before.first if before.row_count else records[0]))] if records else []
     if names and all(list(record) == names for record in records):
-        return from_frame(interface, names, [list(record.values()) for record in records])
-    return from_rows(interface, records)
+        return from_frame(interface, names, [list(record.values()) for record in records], before)
+    return from_rows(interface, records, before)

@@ -6,19 +6,25 @@ Answers `{"prediction": ..., "labels": ..., "model": ..., "version": ...}`. Rais
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import msgspec
 
 from fairlead.core.interface import Array, Interface, shorten
 from fairlead.errors import NotFoundError, RequestError
-from fairlead.serve.data_plane import DataPlane
-from fairlead.serve.http.body import decode
+from fairlead.serve.data_plane import DataPlane, InferRequest
+from fairlead.serve.http.body import convert, decode
+from fairlead.serve.http.long_bodies import LongBodies
+from fairlead.serve.http.long_rows import columns_in_steps, rows_in_steps
 from fairlead.serve.http.message import Reply, json_reply
+from fairlead.serve.http.outline import read_skeleton
 from fairlead.serve.http.routes import Call
+from fairlead.serve.http.row_answer import rows_answer
+from fairlead.serve.http.steps import LONG_BYTES, Steps
 from fairlead.serve.http.v2 import find_version, infer_request
 from fairlead.serve.http.v2_answer import who_answered
-from fairlead.serve.model_table import ModelTable
+from fairlead.serve.model_table import ModelTable, ServedVersion
 from fairlead.serve.records import from_columns, from_rows, labels, prediction
 
 _DECODER = msgspec.json.Decoder(dict[str, Any])
@@ -26,24 +32,39 @@ _FORMS = ("input", "inputs", "instances")
 
 
 class PredictHandlers:
-    """`default_model` answers where there are several; "" means that there has to be one only."""
+    """`default_model` answers where there are several; "" means that there has to be one only. `long` answers where a body is large."""
 
-    def __init__(self, plane: DataPlane, default_model: str = "") -> None:
+    def __init__(self, plane: DataPlane, long: LongBodies, default_model: str = "") -> None:
         self._plane = plane
+        self._long = long
         self._default_model = default_model
 
     async def predict(self, call: Call) -> Reply:
         """POST /predict."""
         name = default_name(self._plane.table, self._default_model)
         served, number = find_version(self._plane.table, call, name)
-        inputs = read_rows(served.interface, decode(_DECODER, call.text))
-        response = await self._plane.infer(infer_request(served, inputs, call.request, number), served)
+        if len(call.text) > LONG_BYTES:
+            response = await self._long.infer(served, _read_in_steps(served, call, number))
+        else:
+            inputs = read_rows(served.interface, decode(_DECODER, call.text))
+            response = await self._plane.infer(infer_request(served, inputs, call.request, number), served)
         interface = response.interface or served.interface  # the one that answered may number its classes otherwise
-        body: dict[str, Any] = {"prediction": prediction(interface, response.outputs)}
-        found = labels(interface, response.outputs)
+        body: dict[str, Any] = {"prediction": await rows_answer(response.outputs, partial(prediction, interface))}
+        found = await rows_answer(response.outputs, partial(labels, interface))
         if found is not None:
             body["labels"] = found
         return json_reply(body | {"model": response.model, "version": response.version}, headers=who_answered(response))
+
+
+def _read_in_steps(served: ServedVersion, call: Call, number: int | None) -> Steps[InferRequest]:
+    """Read a large body."""
+    skeleton = yield from read_skeleton(call.text)
+    form, value = _form(convert(skeleton.value, dict[str, Any]))
+    if form == "inputs" and isinstance(value, dict):
+        inputs = yield from columns_in_steps(served.interface, skeleton, value)
+    else:
+        inputs = yield from rows_in_steps(served.interface, skeleton, value)
+    return infer_request(served, inputs, call.request, number)
 
 
 def default_name(table: ModelTable, default_model: str) -> str:
@@ -61,6 +82,12 @@ def default_name(table: ModelTable, default_model: str) -> str:
 
 def read_rows(interface: Interface, body: dict[str, Any]) -> dict[str, Array]:
     """Return the tensors in one of the accepted forms."""
+    form, value = _form(body)
+    return from_columns(interface, value) if form == "inputs" and isinstance(value, dict) else from_rows(interface, value)
+
+
+def _form(body: dict[str, Any]) -> tuple[str, Any]:
+    """Return which form it is, and what stands there."""
     given = [form for form in _FORMS if form in body]
     unknown = [key for key in body if key not in _FORMS]
     if len(given) != 1 or unknown:
@@ -70,5 +97,4 @@ def read_rows(interface: Interface, body: dict[str, Any]) -> dict[str, Array]:
             else "The body needs exactly one of input, inputs, instances."
         )
         raise RequestError(what, hint='Send {"input": rows}, {"inputs": {name: values}} or {"instances": rows}.')
-    value = body[given[0]]
-    return from_columns(interface, value) if given[0] == "inputs" and isinstance(value, dict) else from_rows(interface, value)
+    return given[0], body[given[0]]

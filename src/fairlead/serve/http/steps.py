@@ -13,6 +13,7 @@ T = TypeVar("T")
 Steps: TypeAlias = Generator[None, None, T]
 LONG_BYTES = 2**19  # a larger body is read in steps: it would take more than two milliseconds at once
 PIECE_BYTES = 2**17  # what a step takes: about a millisecond
+PIECE_COUNT = 2**14  # numbers that are packed in about that time
 
 
 def at_once(steps: Steps[T]) -> T:

@@ -10,12 +10,17 @@ from typing import Any
 
 import msgspec
 
-from fairlead.core.interface import Array, shorten
+from fairlead.core.interface import Array, Interface, Tensors, shorten
 from fairlead.errors import NotFoundError, RequestError
-from fairlead.serve.data_plane import DataPlane
-from fairlead.serve.http.body import decode
+from fairlead.serve.data_plane import DataPlane, InferRequest
+from fairlead.serve.http.body import convert, decode
+from fairlead.serve.http.long_bodies import LongBodies
+from fairlead.serve.http.long_rows import columns_in_steps, rows_in_steps
 from fairlead.serve.http.message import Reply, json_reply
+from fairlead.serve.http.outline import read_skeleton
 from fairlead.serve.http.routes import Call
+from fairlead.serve.http.row_answer import rows_answer
+from fairlead.serve.http.steps import LONG_BYTES, Steps, at_once
 from fairlead.serve.http.v2 import find_version, infer_request, parse_version
 from fairlead.serve.http.v2_answer import who_answered
 from fairlead.serve.model_table import ServedVersion, State
@@ -38,31 +43,31 @@ _DECODER = msgspec.json.Decoder(TensorFlowRequest)
 
 
 class TensorFlowHandlers:
-    """Handlers of /v1/models/{name}...; `plane` answers."""
+    """Handlers of /v1/models/{name}...; `plane` answers, `long` where a body is large."""
 
-    def __init__(self, plane: DataPlane) -> None:
+    def __init__(self, plane: DataPlane, long: LongBodies) -> None:
         self._plane = plane
+        self._long = long
 
     async def predict(self, call: Call) -> Reply:
         """POST ...:predict."""
         served, number = find_version(self._plane.table, call)
-        request = decode(_DECODER, call.text)
-        if request.signature_name not in _SIGNATURES:
-            raise RequestError(f"There is no signature '{shorten(request.signature_name)}'.", hint="Leave signature_name out.")
-        is_rows = request.instances is not msgspec.UNSET
-        if is_rows == (request.inputs is not msgspec.UNSET):
-            raise RequestError("The body needs exactly one of instances (rows) and inputs (columns).")
-        interface = served.interface
-        if is_rows:
-            if not isinstance(request.instances, list):
-                raise RequestError("'instances' is not a list of rows.")
-            inputs = from_rows(interface, request.instances)
+        forms: list[bool] = []
+
+        def steps() -> Steps[InferRequest]:
+            """Read the body; says in `forms` whether it is in row format."""
+            is_rows, inputs = yield from _read(served.interface, call)
+            forms.append(is_rows)
+            return infer_request(served, inputs, call.request, number, call.parameters.get("label", ""))
+
+        if len(call.text) > LONG_BYTES:
+            response = await self._long.infer(served, steps())
         else:
-            is_named = isinstance(request.inputs, dict)
-            inputs = from_columns(interface, request.inputs) if is_named else from_rows(interface, request.inputs)
-        label = call.parameters.get("label", "")
-        response = await self._plane.infer(infer_request(served, inputs, call.request, number, label), served)
-        body = {"predictions": _rows(response.outputs)} if is_rows else {"outputs": _columns(response.outputs)}
+            response = await self._plane.infer(at_once(steps()), served)
+        if forms[0]:
+            body = {"predictions": await rows_answer(response.outputs, _rows)}
+        else:
+            body = {"outputs": await rows_answer(response.outputs, _columns)}
         return json_reply(body, headers=who_answered(response))
 
     async def models(self, call: Call) -> Reply:
@@ -97,6 +102,25 @@ class TensorFlowHandlers:
     def _resolve(self, call: Call) -> ServedVersion:
         version, label = call.parameters.get("version"), call.parameters.get("label", "")
         return self._plane.table.resolve(call.parameters["name"], parse_version(version), label)
+
+
+def _read(interface: Interface, call: Call) -> Steps[tuple[bool, Tensors]]:
+    """Return whether a body is in row format, and its tensors."""
+    skeleton = None
+    if len(call.text) > LONG_BYTES:
+        skeleton = yield from read_skeleton(call.text)
+    request = decode(_DECODER, call.text) if skeleton is None else convert(skeleton.value, TensorFlowRequest)
+    if request.signature_name not in _SIGNATURES:
+        raise RequestError(f"There is no signature '{shorten(request.signature_name)}'.", hint="Leave signature_name out.")
+    is_rows = request.instances is not msgspec.UNSET
+    if is_rows == (request.inputs is not msgspec.UNSET):
+        raise RequestError("The body needs exactly one of instances (rows) and inputs (columns).")
+    if is_rows and not isinstance(request.instances, list):
+        raise RequestError("'instances' is not a list of rows.")
+    value = request.instances if is_rows else request.inputs
+    if not is_rows and isinstance(value, dict):
+        return is_rows, from_columns(interface, value) if skeleton is None else (yield from columns_in_steps(interface, skeleton, value))
+    return is_rows, from_rows(interface, value) if skeleton is None else (yield from rows_in_steps(interface, skeleton, value))
 
 
 def _columns(outputs: dict[str, Array]) -> Any:

@@ -6,7 +6,6 @@ Takes routed calls; gives replies. Raises FairleadErrors, which the api maps to 
 
 from __future__ import annotations
 
-import asyncio
 import re
 
 import msgspec
@@ -14,10 +13,11 @@ import msgspec
 from fairlead.core.interface import Tensors, TensorSpec, shorten
 from fairlead.errors import NotFoundError
 from fairlead.serve.data_plane import DataPlane, InferRequest, InferResponse
+from fairlead.serve.http.long_bodies import LongBodies
 from fairlead.serve.http.long_lists import Cut, cut_request
 from fairlead.serve.http.message import HttpRequest, Reply, json_reply
 from fairlead.serve.http.routes import Call
-from fairlead.serve.http.steps import LONG_BYTES, in_turn
+from fairlead.serve.http.steps import LONG_BYTES, Steps, in_turn
 from fairlead.serve.http.v2_answer import answer, answer_in_steps, is_long_answer, raw_outputs
 from fairlead.serve.http.v2_request import decode_request, raw_input, read_inputs
 from fairlead.serve.model_table import ModelTable, ServedVersion
@@ -72,16 +72,16 @@ def infer_request(served: ServedVersion, inputs: Tensors, request: HttpRequest, 
 
 
 class V2Handlers:
-    """Handlers of /v2/models/{name}...; `plane` answers."""
+    """Handlers of /v2/models/{name}...; `plane` answers, `long` where a body is large."""
 
-    def __init__(self, plane: DataPlane) -> None:
+    def __init__(self, plane: DataPlane, long: LongBodies) -> None:
         self._plane = plane
-        self._turn = asyncio.Lock()
+        self._long = long
 
     async def infer(self, call: Call) -> Reply:
         """POST .../infer. Nothing waits between finding the version and asking it, so it cannot be switched in between."""
         served, number = find_version(self._plane.table, call)
-        if call.binary is None and len(call.text) > LONG_BYTES:
+        if len(call.text) > LONG_BYTES:
             reading, response = await self._infer_long(call, served, number)
         else:
             reading = read_request(call, served, number)
@@ -91,16 +91,15 @@ class V2Handlers:
         return answer(response, reading.identity, reading.raw)
 
     async def _infer_long(self, call: Call, served: ServedVersion, number: int | None) -> tuple[Reading, InferResponse]:
-        """Read a long body while others have their turns, one at a time, and ask the version that it was read for."""
-        table = self._plane.table
-        table.begin_request(served)  # it is not let go meanwhile
-        try:
-            async with self._turn:
-                cut = await in_turn(cut_request(served.interface, call.text))
-            reading = read_request(call, served, number, cut)
-            return reading, await self._plane.infer(reading.request, served)
-        finally:
-            table.end_request(served)
+        read: list[Reading] = []
+
+        def steps() -> Steps[InferRequest]:
+            cut = yield from cut_request(served.interface, call.text)
+            read.append(read_request(call, served, number, cut))
+            return read[0].request
+
+        response = await self._long.infer(served, steps())
+        return read[0], response
 
     async def metadata(self, call: Call) -> Reply:
         """GET /v2/models/{name}[/versions/{version}]."""
