@@ -27,7 +27,7 @@ from fairlead.stores.version_files import materialize
 
 def open_version(version: Version, house: House, *, is_apart: bool = False) -> LoadedModel:
     """Unpack `version`, check every file against its digest, and start its engine; with its first use only, where `is_apart` says that
-    worker processes open it by its recipe. Its files stay until `release` is called. Its uncompressed original is opened by `open_twin` only.
+    worker processes open it by its recipe. Its files stay until `release` is called; `open_twin` opens its original.
     """
     with ExitStack() as undo:
         release = hold(version.digest, house.loaded)
