@@ -1,0 +1,408 @@
+"""Promotion, canary, rollback and release.yaml with servers that only say what they have: no model runs."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import registered
+
+from fairlead.app import release_view
+from fairlead.app.release import promote, rollback
+from fairlead.app.release_apply import apply, difference
+from fairlead.app.release_begin import ReleaseRequest, begin
+from fairlead.app.release_outlook import EVIDENCE, evidence_of
+from fairlead.app.release_spec import parse_release
+from fairlead.app.servers import BEAT, Roll
+from fairlead.app.wiring import House
+from fairlead.core.evidence import Outcome, ReleaseCounter
+from fairlead.core.gate import GateVerdict, parse_gate
+from fairlead.core.heartbeat import Applied, ServerBeat
+from fairlead.core.release import ReleaseKind, ReleaseStatus
+from fairlead.core.release_text import parse_arms, parse_steps
+from fairlead.errors import ApprovalError, ConflictError, NotFoundError, RejectedError, SpecError
+from fairlead.register import promotion
+from fairlead.register.approval import approve, protect
+from fairlead.stores.document import dump
+from memory_records import MemoryRecords
+
+
+@pytest.fixture
+def pets(house: House, tmp_path: Path) -> House:
+    """Three versions of `pets`, the first of them live."""
+    house = dataclasses.replace(house, records=MemoryRecords(), settings=dataclasses.replace(house.settings, user="ann"))
+    for seed in range(3):
+        model = registered.classifier(tmp_path / f"{seed}.onnx", seed=seed)
+        registered.add_version(house, "pets", model, alias="" if seed else "production")
+    return house
+
+
+class Server(threading.Thread):
+    """Says every few milliseconds that it has what the registry wants, but for what it `cannot` load; or only that it lives (`is_deaf`)."""
+
+    def __init__(self, house: House, name: str, *, cannot: frozenset[int] = frozenset(), is_deaf: bool = False) -> None:
+        super().__init__()
+        self.house, self.until, self.cannot, self.is_deaf = house, threading.Event(), cannot, is_deaf
+        self.beat = ServerBeat(name, "here", 1, f"http://{name}", "production", "0", 0.0, 0, 0)
+
+    def run(self) -> None:
+        records = self.house.records
+        while not self.until.is_set():
+            sequence = records.sequence()
+            live = records.aliases("pets").get("production", 0)
+            kept = promotion.current("pets", records=records)
+            wanted = {live, *(kept.release.in_use() if kept is not None else ())}
+            failed = sorted(wanted & self.cannot)
+            problem = f"pets:{failed[0]} is damaged" if failed else ""
+            applied = {"pets": Applied(live, tuple(sorted(wanted - self.cannot)), problem=problem, has_failed=bool(failed))}
+            sequence, applied = (1, {"pets": Applied(1, (1,))}) if self.is_deaf else (sequence, applied)
+            self.beat = dataclasses.replace(self.beat, count=self.beat.count + 1, sequence=sequence, applied=applied)
+            records.put_report(BEAT, self.beat.id, dump(self.beat).decode(), self.house.clock())
+            time.sleep(0.005)
+
+
+@contextlib.contextmanager
+def servers(*running: Server) -> Iterator[None]:
+    for server in running:
+        server.start()
+    try:
+        for server in running:
+            registered.wait_until(lambda server=server: server.beat.count > 0)
+        yield
+    finally:
+        for server in running:
+            server.until.set()
+            server.join()
+
+
+def request(reference: str = "pets:2", **changes) -> ReleaseRequest:
+    steps = {"steps": parse_steps("10%,50%"), "gate": parse_gate("error_rate")}
+    return ReleaseRequest(ReleaseKind.CANARY, reference, **(steps | changes))
+
+
+def live(house: House) -> int:
+    return house.records.aliases("pets")["production"]
+
+
+# At once.
+
+
+def test_without_a_server_the_alias_moves_and_nobody_is_waited_for(pets):
+    outcome = promote("pets:2", pets)
+    assert (outcome.number, outcome.previous, outcome.followed.servers) == (2, 1, ())
+    assert live(pets) == 2
+
+
+def test_with_servers_the_alias_moves_once_all_have_the_version(pets):
+    with servers(Server(pets, "one"), Server(pets, "two")):
+        outcome = promote("pets:2", pets)
+    assert (live(pets), len(outcome.followed.servers), outcome.followed.behind) == (2, 2, ())
+    assert [entry.event.status.value for entry in release_view.history("pets", pets) if entry.event] == ["running", "promoting", "promoted"]
+
+
+def test_what_one_server_cannot_load_is_not_promoted(pets):
+    with servers(Server(pets, "one"), Server(pets, "two", cannot=frozenset({2}))), pytest.raises(RejectedError, match="pets:2 is damaged"):
+        promote("pets:2", pets)
+    assert live(pets) == 1
+    assert promotion.running(pets.records) == ()
+
+
+def test_a_server_that_does_not_follow_is_named_and_it_goes_on_by_itself(pets):
+    told = []
+    with servers(Server(pets, "deaf", is_deaf=True)):
+        outcome = promote("pets:2", pets, wait_s=0.3, tell=told.append)
+    assert (outcome.number, outcome.release.status) == (1, ReleaseStatus.RUNNING)
+    assert [beat.label for beat in outcome.followed.behind] == ["http://deaf"]
+    assert told == ["http://deaf: has not looked at it yet"]
+
+
+def test_promoting_what_is_live_moves_nothing(pets):
+    before = pets.records.sequence()
+    assert promote("pets:1", pets).number == 1
+    assert pets.records.sequence() == before
+
+
+@pytest.mark.parametrize(
+    ("reference", "error", "said"),
+    [
+        ("pets:9", NotFoundError, "no version pets:9"),
+        ("cats:1", NotFoundError, "Did you mean pets|Nothing is registered"),
+        ("pets", SpecError, "does not say which version"),
+        ("pets@production", SpecError, "does not say which version"),
+        ("../pets:1", SpecError, "cannot name a model"),
+    ],
+)
+def test_what_is_not_there_is_not_promoted(pets, reference, error, said):
+    with pytest.raises(error, match=said):
+        promote(reference, pets)
+    with pytest.raises(error, match=said):
+        begin(request(reference), pets)
+
+
+def test_a_changed_interface_is_refused_unless_it_is_meant(pets, tmp_path):
+    labels = registered.classifier(tmp_path / "labels.onnx", labels=("cat", "dog", "cow"))
+    number = registered.add_version(pets, "pets", labels, alias="").number
+    for act in (lambda: promote(f"pets:{number}", pets), lambda: begin(request(f"pets:{number}"), pets)):
+        with pytest.raises(RejectedError, match="labels were cat, dog, owl, are cat, dog, cow"):
+            act()
+    assert promote(f"pets:{number}", pets, allow_interface_change=True).number == number
+
+
+def test_a_red_version_is_refused(pets, tmp_path, monkeypatch):
+    red = dataclasses.replace(registered.CHECK, is_met=False, is_gate=True)
+    monkeypatch.setattr("fairlead.register.stage._check_verdict", lambda _: None)  # as another registry may have let it in
+    monkeypatch.setattr(registered, "CHECK", red)
+    number = registered.add_version(pets, "pets", registered.classifier(tmp_path / "red.onnx", seed=9), alias="").number
+    for act in (lambda: promote(f"pets:{number}", pets), lambda: begin(request(f"pets:{number}"), pets)):
+        with pytest.raises(RejectedError, match=r"is red \(batch invariance\)"):
+            act()
+
+
+def test_a_protected_model_needs_an_approval_in_every_way(pets):
+    published = dataclasses.replace(pets.records.version("pets", 2))
+    pets.records.add_traits("pets", 2, {"publisher": "ann"})
+    protect("pets", records=pets.records, clock=pets.clock, author="ann")
+    for act in (lambda: promote("pets:2", pets), lambda: begin(request(), pets)):
+        with pytest.raises(ApprovalError, match="has no approval"):
+            act()
+    approve(published, records=pets.records, clock=pets.clock, approver="bob")
+    assert promote("pets:2", pets).number == 2
+
+
+# Canary.
+
+
+def test_a_release_is_begun_with_all_that_was_said(pets):
+    release = begin(request(sticky="user_id", min_step_s=60.0), pets).release
+    assert (release.live, release.candidate, release.author, release.sticky, release.min_step_s) == (1, 2, "ann", "user_id", 60.0)
+    assert release.log[0].sentence == "Began a canary: 10%, then 50%, gate: error_rate."
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "said"),
+    [
+        ({"reference": "pets:1"}, SpecError, "pets:1 is live already"),
+        ({"alias": "staging"}, SpecError, "nothing to compare with"),
+        ({"alias": "Staging!"}, SpecError, "not an alias"),
+        ({"twin_share": 0.1}, SpecError, "no uncompressed original"),
+        ({"gate": parse_gate("twin_flips")}, SpecError, "no uncompressed original"),
+        ({"kind": ReleaseKind.EXPERIMENT, "arms": parse_arms(["A=2:50", "B=3:50"]), "steps": ()}, SpecError, "No arm is the live version"),
+        ({"kind": ReleaseKind.EXPERIMENT, "arms": parse_arms(["A=1:50", "B=9:50"]), "steps": ()}, NotFoundError, "no version pets:9"),
+        (
+            {"kind": ReleaseKind.EXPERIMENT, "arms": parse_arms(["A=1:50", "B=2:50"]), "steps": (), "gate": parse_gate("disagreement")},
+            SpecError,
+            "cannot compare answers",
+        ),
+    ],
+)
+def test_what_cannot_run_is_not_begun(pets, changes, error, said):
+    changes = {"reference": "pets:2", **changes}
+    kind = changes.pop("kind", ReleaseKind.CANARY)
+    before = pets.records.sequence()
+    with pytest.raises(error, match=said):
+        begin(dataclasses.replace(request(), kind=kind, **changes), pets)
+    assert pets.records.sequence() == before
+
+
+def test_a_gate_that_compares_answers_gets_answers_to_compare(pets):
+    assert [step.shadow for step in begin(request(gate=parse_gate("disagreement<=0.02")), pets).release.steps] == [0.1, 0.1]
+
+
+def test_one_release_at_a_time(pets):
+    begin(request(), pets)
+    with pytest.raises(ConflictError, match="A canary of pets:2 for pets@production is running"):
+        begin(request("pets:3"), pets)
+    with pytest.raises(ConflictError, match="is running"):
+        promote("pets:3", pets)
+
+
+def test_promoting_the_candidate_of_a_canary_ends_it(pets):
+    begin(request(), pets)
+    outcome = promote("pets:2", pets)
+    assert (outcome.number, outcome.release.status) == (2, ReleaseStatus.PROMOTED)
+    assert "ann promoted pets:2 at once." in [event.sentence for event in outcome.release.log]
+
+
+def test_rolling_back_ends_the_release_first_and_the_alias_after(pets):
+    promote("pets:2", pets)
+    begin(request("pets:3"), pets)
+    outcome = rollback("pets", pets)
+    assert (outcome.number, outcome.release.status, live(pets)) == (2, ReleaseStatus.ROLLED_BACK, 2)
+    assert rollback("pets", pets).number == 1
+    with pytest.raises(NotFoundError, match="nothing to roll back to"):
+        rollback("pets", pets)
+
+
+def test_rolling_back_while_it_is_promoted_takes_the_alias_back(pets):
+    kept = begin(request(), pets)
+    promoting = kept.release.with_event(1.0, "Promoting.", "gate", status=ReleaseStatus.PROMOTING)
+    pets.records.put_fact("release", "pets", dump(promoting).decode(), expected=kept.revision, at=1.0, author="gate")  # and killed there
+    outcome = rollback("pets", pets)
+    assert (outcome.number, outcome.previous, live(pets)) == (1, 2, 1)
+    assert [move.number for move in pets.records.alias_history("pets", "production")] == [1, 2, 1]
+
+
+def test_a_persons_word_is_kept_in_the_log(pets):
+    begin(request(), pets)
+    assert [release_view.say("pets", word, pets).status.value for word in ("hold", "resume", "advance", "stop")] == [
+        "held",
+        "running",
+        "running",
+        "stopped",
+    ]
+    with pytest.raises(NotFoundError, match="No release of pets is running"):
+        release_view.say("pets", "hold", pets)
+    with pytest.raises(NotFoundError, match="Nothing is registered"):
+        release_view.say("dogs", "hold", pets)
+    with pytest.raises(SpecError, match="hold, resume, stop, advance"):
+        release_view.say("pets", "pause", pets)
+
+
+def tell(house: House, server: str, arm: str, outcome: Outcome, count: int) -> None:
+    """Let a server tell what it counted."""
+    release = promotion.current("pets", records=house.records).release
+    counter = ReleaseCounter(release.id)
+    for _ in range(count):
+        counter.arm(0, "live").answered(1_000_000, Outcome.OK)
+        counter.arm(0, arm).answered(1_000_000, outcome)
+    house.records.put_report(EVIDENCE, f"{release.id}/{server}", dump(counter.read()).decode(), 1.0)
+
+
+def test_what_servers_counted_is_added_up_and_what_cannot_be_read_left_out(pets):
+    kept = begin(request(), pets)
+    tell(pets, "one", "candidate", Outcome.SERVER, 40)
+    tell(pets, "two", "candidate", Outcome.SERVER, 60)
+    pets.records.put_report(EVIDENCE, f"{kept.release.id}/three", '{"release": 3}', 1.0)
+    assert evidence_of(kept.release, pets.records).step(0).arm("candidate").server_errors == 100
+    seen = release_view.view("pets", pets)
+    assert seen.decision.verdict is GateVerdict.ROLL_BACK
+    ended = rollback("pets", pets).release
+    assert ended.log[-1].basis.findings[0].requests == 100  # the numbers stay when the counts go
+
+
+def test_the_counts_of_a_former_release_are_forgotten_when_the_next_begins(pets):
+    first = begin(request(), pets).release
+    tell(pets, "one", "candidate", Outcome.OK, 1)
+    rollback("pets", pets)
+    begin(request("pets:3"), pets)
+    assert pets.records.reports(EVIDENCE, f"{first.id}/") == ()
+
+
+def test_an_experiment_is_viewed_with_intervals_and_ended_by_a_choice(pets):
+    arms = parse_arms(["B=2:50", "A=1:50"])
+    kept = begin(ReleaseRequest(ReleaseKind.EXPERIMENT, "pets", arms=arms), pets)
+    assert [arm.name for arm in kept.release.arms] == ["A", "B"]  # the live one comes first
+    tell(pets, "one", "B", Outcome.OK, 50)
+    seen = release_view.view("pets", pets)
+    assert {item.arm for item in seen.comparison.estimates} == {"A", "B"}
+    ended = release_view.choose("pets", "B", pets)
+    assert (ended.status, live(pets)) == (ReleaseStatus.PROMOTED, 2)
+    assert any(event.basis.estimates for event in ended.log)
+
+
+# release.yaml.
+
+
+def wish(text: str) -> ReleaseRequest:
+    return parse_release(text).request()
+
+
+CANARY = "model: pets\nversion: 2\ncanary: {steps: [10%, 50%], step_time: 0}\ngate: error_rate\n"
+
+
+def test_a_release_file_is_applied_once_however_often_it_is_applied(pets):
+    assert difference(wish(CANARY), pets).to_do == ("begin the canary of pets:2",)
+    assert apply(wish(CANARY), pets).begun is not None
+    sequence = pets.records.sequence()
+    assert apply(wish(CANARY), pets).difference.to_do == ()
+    assert pets.records.sequence() == sequence
+    promote("pets:2", pets)
+    assert apply(wish(CANARY), pets).difference.to_do == ()
+
+
+def test_another_wish_ends_what_runs_and_begins_what_is_wanted(pets):
+    apply(wish(CANARY), pets)
+    other = CANARY.replace("version: 2", "version: 3")
+    assert difference(wish(other), pets).to_do == ("end the canary of pets:2", "begin the canary of pets:3")
+    assert apply(wish(other), pets).begun.release.candidate == 3
+    assert apply(wish("model: pets\nversion: 1\n"), pets).difference.to_do == ("end the canary of pets:3",)
+    assert promotion.running(pets.records) == ()
+
+
+def test_what_was_taken_back_is_not_begun_again_unless_that_is_said(pets):
+    apply(wish(CANARY), pets)
+    rollback("pets", pets)
+    with pytest.raises(ConflictError, match="with these very settings has ended: Rolled back by ann"):
+        apply(wish(CANARY), pets)
+    assert apply(wish(CANARY), pets, is_forced=True).begun is not None
+    rollback("pets", pets)
+    assert apply(wish(CANARY.replace("50%", "60%")), pets).begun is not None  # the file was changed
+
+
+def test_at_once_by_file(pets):
+    at_once = wish("model: pets\nversion: 2\n")
+    assert apply(at_once, pets).outcome.number == 2
+    assert apply(at_once, pets).outcome is None
+    rollback("pets", pets)
+    with pytest.raises(ConflictError, match="pets:2 was rolled back from pets@production"):
+        apply(at_once, pets)
+    assert apply(at_once, pets, is_forced=True).outcome.number == 2
+
+
+def test_an_experiment_by_file(pets):
+    text = "model: pets\nexperiment: {A: {version: 1, share: 50%}, B: {version: 2, share: 50%}}\nsticky: user_id\n"
+    assert apply(wish(text), pets).begun.release.arms[1].version == 2
+    assert apply(wish(text), pets).difference.to_do == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("model: pets\n", "either `version` or `experiment`"),
+        ("model: pets\nversion: 2\nexperiment: {A: {version: 1, share: 1.0}}\n", "either `version` or `experiment`"),
+        ("model: pets\nversion: 2\ncanery: {steps: [10%]}\n", "canery"),
+        ("model: pets\nversion: 2\ncanary: {steps: []}\n", "canary.steps"),
+        ("model: pets\nversion: 2\ncanary: {steps: [50%, 10%]}\n", "do not grow"),
+        ("model: pets\nversion: 2\ncanary: {steps: [10%]}\ngate: acuracy\n", "unknown metric: 'acuracy'"),
+        ("model: pets\nversion: 2\ngate: accuracy\n", "need a canary, a shadow or an experiment"),
+        ("model: pets\nexperiment: {A: {version: 1, share: 50%}, B: {version: 2, share: 40%}}\n", "add up to 90%"),
+        ("model: pets\nexperiment: {A: {version: 1, share: 100%}}\n", "at least two versions"),
+        ("model: pets\nversion: 0\n", "version"),
+        ("model: ../pets\nversion: 1\n", "cannot name a model"),
+    ],
+)
+def test_a_release_file_that_says_nothing_sensible_is_refused(text, said):
+    with pytest.raises(SpecError, match=said):
+        wish(text)
+
+
+# The roll.
+
+
+def test_a_server_lives_while_it_goes_on_saying_so_whatever_its_clock_says(pets):
+    beat = ServerBeat("s", "h", 1, "http://s", "production", "0", 0.0, 1, 1, {"pets": Applied(1)})
+    now = [1000.0]
+    roll = Roll(pets.records, lambda: 5e8, lambda: now[0])
+    pets.records.put_report(BEAT, "s", dump(beat).decode(), 4e9)  # a clock that goes a century wrong
+    assert (roll.call(), roll.is_sure) == ((), False)
+    pets.records.put_report(BEAT, "s", dump(dataclasses.replace(beat, count=2)).decode(), 4e9)
+    assert [item.count for item in roll.call()] == [2]
+    assert roll.is_sure
+    now[0] += 60.0
+    assert (roll.call(), roll.silent(59.0)) == ((), ("s",))
+
+
+def test_one_that_ended_long_ago_is_believed_to_be_dead_after_the_time_of_a_beat(pets):
+    beat = ServerBeat("s", "h", 1, "http://s", "production", "0", 0.0, 1, 1, {"pets": Applied(1)})
+    now = [1000.0]
+    pets.records.put_report(BEAT, "s", dump(beat).decode(), 10.0)
+    pets.records.put_report(BEAT, "t", '{"id": 3}', 10.0)
+    roll = Roll(pets.records, lambda: 500.0, lambda: now[0])
+    assert (roll.call(), roll.is_sure) == ((), False)
+    now[0] += 2.0
+    assert (roll.call(), roll.is_sure) == ((), True)
