@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import ctypes
-import hashlib
 import json
 import mmap
 import os
@@ -25,21 +24,14 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeAlias
 
-from fairlead.core.manifest import FileEntry, Manifest
-from fairlead.core.target import Machine
-from fairlead.core.verdict import Check, Parity, Verdict
 from fairlead.errors import FairleadError, NoSpaceError
-from fairlead.register.aliases import promote, rollback
 from fairlead.register.collect import referenced, sweep
-from fairlead.register.stage import Registration, register
-from fairlead.stores.folder_blobs import FolderBlobs
-from fairlead.stores.sqlite_records import SqliteRecords
 from fairlead.stores.version_files import read_file
+from kill_operations import OPERATIONS, PLANTED, Home, Operation, State, do_register_wrongly, prepare
 
 CHANGING = "write pwrite64 pwritev fsync fdatasync rename renameat renameat2 unlink unlinkat link linkat mkdir mkdirat ftruncate fchmod"
 FILLING = "write pwrite64 pwritev fsync fdatasync mkdir mkdirat ftruncate fallocate"
@@ -47,34 +39,6 @@ SYNCING = "fsync fdatasync"
 PR_SET_PTRACER, PR_SET_PTRACER_ANY = 0x59616D61, ctypes.c_ulong(-1)
 ANSWERS = ("no answer", "done", "no space", "refused", "crashed")
 _, DONE, NO_SPACE, REFUSED, CRASHED = range(5)
-State: TypeAlias = tuple[object, ...]
-
-
-@dataclass(frozen=True)
-class Home:
-    """A registry in a folder, opened anew by every use."""
-
-    folder: Path
-
-    @property
-    def records(self) -> SqliteRecords:
-        """The records, as a new process would open them."""
-        return SqliteRecords(self.folder / "registry.sqlite")
-
-    @property
-    def blobs(self) -> FolderBlobs:
-        """The blobs, as a new process would open them."""
-        return FolderBlobs(self.folder / "blobs")
-
-    def state(self) -> State:
-        """Everything that is recorded, but for times."""
-        records = self.records
-        versions = tuple((version.label, version.digest) for name in records.names() for version in records.versions(name))
-        moves = tuple((move.number, move.previous, move.reason) for move in records.alias_history("digits", "production"))
-        return versions, moves
-
-
-Operation: TypeAlias = Callable[[Home], None]
 
 
 @dataclass
@@ -87,93 +51,6 @@ class Outcome:
     survived: int = 0
     answers: Counter[str] = field(default_factory=Counter)
     violations: list[str] = field(default_factory=list)
-
-
-def files_in(folder: Path, tag: str) -> dict[str, Path]:
-    contents = {"model.onnx": f"weights {tag}".encode() * 1000, "verdict.json": b"{}", "card.md": f"# {tag}".encode()}
-    if not folder.exists():
-        folder.mkdir(parents=True)
-        for name, data in contents.items():
-            (folder / name).write_bytes(data)
-    return {name: folder / name for name in contents}
-
-
-def registration(folder: Path, tag: str) -> Registration:
-    files = files_in(folder / tag, tag)
-    digest = hashlib.sha256(files["model.onnx"].read_bytes()).hexdigest()
-    verdict = Verdict(
-        candidate="as it is",
-        engine="none",
-        reference="none",
-        checks=(Check("parity", is_met=True, measured=0.0, bound="<=1e-5"),),
-        parity=Parity(1, 0, (), 0, {}, is_deterministic=True, tolerance=1e-5),
-        quality=(),
-        speed=(),
-        size_bytes=1,
-        memory_peak_bytes=1,
-        original_size_bytes=1,
-        model_digest=digest,
-        data_digest="",
-        data_description="none",
-        row_count=1,
-        seed=0,
-        machine=Machine("none", "none", 1, 1),
-    )
-    return Registration("digits", files, verdict)
-
-
-def do_register(home: Home) -> None:
-    register(registration(home.folder / "work", "new"), records=home.records, blobs=home.blobs, clock=time.time)
-
-
-def do_register_wrongly(home: Home) -> None:
-    """The planted fault: a version is recorded before its bytes are stored."""
-    files = registration(home.folder / "work", "new").files
-    entries = [FileEntry(name, path.stat().st_size, hashlib.sha256(path.read_bytes()).hexdigest()) for name, path in files.items()]
-    home.records.add_version("digits", Manifest(tuple(sorted(entries, key=lambda entry: entry.name))), time.time())
-    for path in files.values():
-        with path.open("rb") as source:
-            home.blobs.put(source)
-
-
-def do_promote(home: Home) -> None:
-    promote("digits", 1, records=home.records, clock=time.time)
-
-
-def do_rollback(home: Home) -> None:
-    rollback("digits", records=home.records, clock=time.time)
-
-
-def do_sweep(home: Home) -> None:
-    sweep(records=home.records, blobs=home.blobs, grace_s=-1.0)
-
-
-OPERATIONS: dict[str, Operation] = {
-    "register": do_register,
-    "register into a new registry": do_register,
-    "promote": do_promote,
-    "rollback": do_rollback,
-    "sweep": do_sweep,
-}
-PLANTED = "planted fault: record before blobs"
-
-
-def prepare(operation: str, folder: Path) -> Home:
-    """Make the registry that the operation starts from: three versions, two promotions, one stray blob; or none at all."""
-    home = Home(folder)
-    registration(folder / "work", "new")  # its files lie ready, so that the operation alone changes the disk
-    if operation == "register into a new registry":
-        return home
-    for tag in ("a", "b", "c"):
-        version = register(registration(folder / "work", tag), records=home.records, blobs=home.blobs, clock=time.time)
-        if tag != "a":
-            promote("digits", version.number, records=home.records, clock=time.time)
-    stray = folder / "work" / "stray"
-    stray.write_bytes(b"stray")
-    with stray.open("rb") as source:
-        home.blobs.put(source)
-    (folder / "blobs" / "incoming" / "killed.part").write_bytes(b"half")
-    return home
 
 
 @dataclass(frozen=True)
@@ -300,7 +177,7 @@ def sweep_operation(name: str, run: Operation, faults: Sequence[Fault]) -> list[
     memory = Path("/dev/shm")  # noqa: S108 - a kill loses no memory, and syncs cost nothing here; the folder has a random name
     with tempfile.TemporaryDirectory(prefix="kill-sweep-", dir=memory if os.access(memory, os.W_OK) else None) as place:
         template = prepare(name, Path(place) / "template")
-        before = template.state() if (template.folder / "registry.sqlite").exists() else ((), ())
+        before = copy_of(template, Path(place) / "before").state()  # a copy, since looking at an old registry renews it
         sample = copy_of(template, Path(place) / "sample")
         _, _, trace = run_under(run, sample)
         states, outcomes = (before, sample.state()), []

@@ -65,15 +65,15 @@ FULL_DISK = """
 import os, sys, time
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-import kill_sweep
+import kill_operations, kill_sweep
 from fairlead.errors import NoSpaceError
 from fairlead.register.stage import register
-home, filler = kill_sweep.Home(Path(sys.argv[2])), Path(sys.argv[2]) / "filler"
+home, filler = kill_operations.Home(Path(sys.argv[2])), Path(sys.argv[2]) / "filler"
 records, blobs = home.records, home.blobs
-register(kill_sweep.registration(home.folder / "work", "first"), records=records, blobs=blobs, clock=time.time)
+register(kill_operations.registration(home.folder / "work", "first"), records=records, blobs=blobs, clock=time.time)
 refused = 0
 for round, left_bytes in enumerate(range(0, 64 * 1024, 4096)):
-    wanted = kill_sweep.registration(home.folder / "work", f"round {round}")
+    wanted = kill_operations.registration(home.folder / "work", f"round {round}")
     before, count = home.state(), len(records.versions("digits"))
     free = os.statvfs(home.folder)
     filler.write_bytes(b"x" * max(free.f_bavail * free.f_bsize - left_bytes, 0))

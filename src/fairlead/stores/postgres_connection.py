@@ -30,7 +30,7 @@ _SETTINGS = """SET search_path = "{schema}"; SET statement_timeout = {call_ms}; 
     SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') IN ('off', 'local')"""
 # What breaks inside pg8000 when the other side is gone, or is no PostgreSQL.
 _BROKEN = (Error, OSError, ScramException, struct.error, KeyError, IndexError, AttributeError, ValueError)
-_AWAY = ("08", "57P", "53300", "25P03")
+_AWAY = ("08", "57P", "57014", "53300", "25P03")
 _LOOK = "See whether it runs and can be reached from here."
 
 
@@ -69,6 +69,23 @@ class PostgresConnection:
     def simple(self, statements: str) -> None:
         """Run statements without values."""
         self._guarded(lambda: self._wire.execute_simple(statements))
+
+    def commit(self) -> None:
+        """Make the transaction's changes durable. Where the answer is lost, the error says that nobody knows."""
+        try:
+            self._socket.settimeout(self._left_s())
+        except TimeoutError as error:
+            raise self.typed(error) from error
+        try:
+            self._wire.execute_simple("COMMIT")
+        except _BROKEN as error:
+            meant = self.typed(error)
+            if isinstance(meant, StoreAwayError):
+                meant = StoreAwayError(
+                    f"The connection to the registry {self._address.shown} broke while a change was confirmed.",
+                    hint="Whether it happened is not known: look at what is there before you do it again.",
+                )
+            raise meant from error
 
     def rows(self, statement: str, *values: Value) -> list[Row]:
         """Run one statement and return its rows."""

@@ -123,7 +123,7 @@ class PostgresDatabase:
     @contextmanager
     def reading(self) -> Iterator[PostgresConnection]:
         """Open a transaction that sees one state of all tables."""
-        with self._transaction(_READ) as transaction:
+        with self._transaction(_READ, is_change=False) as transaction:
             yield transaction
 
     @contextmanager
@@ -162,15 +162,16 @@ class PostgresDatabase:
         self._idle.close()
 
     @contextmanager
-    def _transaction(self, beginning: str) -> Iterator[PostgresConnection]:
-        """Run the block in one transaction and commit it; any error rolls it back."""
+    def _transaction(self, beginning: str, *, is_change: bool = True) -> Iterator[PostgresConnection]:
+        """Run the block in one transaction and commit it; any error rolls it back. What was read needs no confirmation."""
         if not self._free.acquire(timeout=self._call_limit_s):
             raise StoreAwayError(f"The registry {self._address.shown} is slow: all connections are in use.", hint="Do it again.")
         try:
             connection = self._begun(beginning)
             try:
                 yield connection
-                self._commit(connection)
+                if is_change:
+                    connection.commit()
             except StoreAwayError:
                 connection.drop()
                 raise
@@ -180,7 +181,10 @@ class PostgresDatabase:
             except BaseException:
                 connection.drop()  # it may stand in the middle of an answer
                 raise
-            self._idle.put(connection)
+            if is_change:
+                self._idle.put(connection)
+            else:
+                self._roll_back(connection)
         finally:
             self._free.release()
 
@@ -200,15 +204,6 @@ class PostgresDatabase:
                 raise
             else:
                 return connection
-
-    def _commit(self, connection: PostgresConnection) -> None:
-        try:
-            connection.simple("COMMIT")
-        except StoreAwayError as error:
-            raise StoreAwayError(
-                f"The connection to the registry {self._address.shown} broke while a change was confirmed.",
-                hint="Whether it happened is not known: look at what is there before you do it again.",
-            ) from error
 
     def _roll_back(self, connection: PostgresConnection) -> None:
         try:
