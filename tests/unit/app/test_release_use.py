@@ -18,7 +18,7 @@ from fairlead.app.release_apply import apply, difference
 from fairlead.app.release_begin import ReleaseRequest, begin
 from fairlead.app.release_outlook import EVIDENCE, evidence_of
 from fairlead.app.release_spec import parse_release
-from fairlead.app.servers import BEAT, Roll
+from fairlead.app.servers import BEAT
 from fairlead.app.wiring import House
 from fairlead.core.evidence import Outcome, ReleaseCounter
 from fairlead.core.gate import GateVerdict, parse_gate
@@ -379,30 +379,3 @@ def test_an_experiment_by_file(pets):
 def test_a_release_file_that_says_nothing_sensible_is_refused(text, said):
     with pytest.raises(SpecError, match=said):
         wish(text)
-
-
-# The roll.
-
-
-def test_a_server_lives_while_it_goes_on_saying_so_whatever_its_clock_says(pets):
-    beat = ServerBeat("s", "h", 1, "http://s", "production", "0", 0.0, 1, 1, {"pets": Applied(1)})
-    now = [1000.0]
-    roll = Roll(pets.records, lambda: 5e8, lambda: now[0])
-    pets.records.put_report(BEAT, "s", dump(beat).decode(), 4e9)  # a clock that goes a century wrong
-    assert (roll.call(), roll.is_sure) == ((), False)
-    pets.records.put_report(BEAT, "s", dump(dataclasses.replace(beat, count=2)).decode(), 4e9)
-    assert [item.count for item in roll.call()] == [2]
-    assert roll.is_sure
-    now[0] += 60.0
-    assert (roll.call(), roll.silent(59.0)) == ((), ("s",))
-
-
-def test_one_that_ended_long_ago_is_believed_to_be_dead_after_the_time_of_a_beat(pets):
-    beat = ServerBeat("s", "h", 1, "http://s", "production", "0", 0.0, 1, 1, {"pets": Applied(1)})
-    now = [1000.0]
-    pets.records.put_report(BEAT, "s", dump(beat).decode(), 10.0)
-    pets.records.put_report(BEAT, "t", '{"id": 3}', 10.0)
-    roll = Roll(pets.records, lambda: 500.0, lambda: now[0])
-    assert (roll.call(), roll.is_sure) == ((), False)
-    now[0] += 2.0
-    assert (roll.call(), roll.is_sure) == ((), True)

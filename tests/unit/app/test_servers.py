@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+import dataclasses
+
+from fairlead.app.servers import BEAT, Roll, wait_for_servers
+from fairlead.core.heartbeat import Applied, ServerBeat
+from fairlead.stores.document import dump
+from memory_records import MemoryRecords
+
+BEATING = ServerBeat("s", "h", 1, "http://s", "production", "0", 0.0, 1, 1, {"pets": Applied(1)})
+
+
+def test_a_server_lives_while_it_goes_on_saying_so_whatever_its_clock_says():
+    records, beat = MemoryRecords(), BEATING
+    now = [1000.0]
+    roll = Roll(records, lambda: 5e8, lambda: now[0])
+    records.put_report(BEAT, "s", dump(beat).decode(), 4e9)  # a clock that goes a century wrong
+    assert (roll.call(), roll.is_sure) == ((), False)
+    records.put_report(BEAT, "s", dump(dataclasses.replace(beat, count=2)).decode(), 4e9)
+    assert [item.count for item in roll.call()] == [2]
+    assert roll.is_sure
+    now[0] += 60.0
+    assert (roll.call(), roll.silent(59.0)) == ((), ("s",))
+
+
+def test_one_that_ended_long_ago_is_believed_to_be_dead_after_the_time_of_a_beat():
+    records, beat = MemoryRecords(), BEATING
+    now = [1000.0]
+    records.put_report(BEAT, "s", dump(beat).decode(), 10.0)
+    records.put_report(BEAT, "t", '{"id": 3}', 10.0)
+    roll = Roll(records, lambda: 500.0, lambda: now[0])
+    assert (roll.call(), roll.is_sure) == ((), False)
+    now[0] += 2.0
+    assert (roll.call(), roll.is_sure) == ((), True)
+
+
+def test_who_has_not_followed_in_time_is_named_and_who_cannot_is_not_waited_for():
+    records = MemoryRecords()
+    records.put_report(BEAT, "s", dump(BEATING).decode(), 100.0)
+    followed = wait_for_servers("pets", 2, records=records, now=lambda: 100.0, wait_s=0.1)
+    assert ([beat.id for beat in followed.behind], followed.seconds >= 0.1) == (["s"], True)
+    assert wait_for_servers("pets", 1, records=records, now=lambda: 100.0, wait_s=60.0).behind == ()
+    broken = dataclasses.replace(BEATING, applied={"pets": Applied(1, problem="pets:2 is damaged", has_failed=True)})
+    records.put_report(BEAT, "s", dump(broken).decode(), 100.0)
+    assert wait_for_servers("pets", 1, records=records, now=lambda: 100.0, wait_s=60.0).behind == (broken,)
