@@ -134,6 +134,8 @@ def _shown(metric: GateMetric, judged: Judgement, state: FindingState) -> Mappin
         high = worst if high is None else min(high, worst)
     if state is FindingState.REGRESSED and bound is None:
         low = metric.limit if low is None else max(low, metric.limit)
+    if low is not None and high is not None and low > high:  # steps that contradict each other
+        low, high = judged.low, judged.high
     if metric.rule.is_minimum:
         live, candidate = (None if value is None else 1.0 - value for value in (live, candidate))
         if bound is not None:
