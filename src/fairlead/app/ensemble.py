@@ -19,7 +19,7 @@ from fairlead.app.ensemble_spec import EnsembleSpec, StepSpec, kind_of
 from fairlead.app.registry_traits import traits_of
 from fairlead.app.wiring import House
 from fairlead.app.workspace import workspace
-from fairlead.core.conversion import MAIN_FILE, RuntimeForm
+from fairlead.core.conversion import MAIN_FILE, TWIN_FILE, RuntimeForm
 from fairlead.core.dataset import Dataset
 from fairlead.core.ensemble import Ensemble, Member, StepKind
 from fairlead.core.ensemble_wiring import Draft, wire
@@ -56,7 +56,7 @@ _MAIN = MAIN_FILE[RuntimeForm.ENSEMBLE]
 # Of a member's files, those that its engine may need: not its evidence, which stays with its own version.
 _EVIDENCE = frozenset(
     {"interface.json", "engine.json", "verdict.json", "plan.json", "lineage.json", "golden.npz", "report.html", "card.md"}
-    | {"search.json", "ledger.json", "strategy.json", "twin.onnx"}
+    | {"search.json", "ledger.json", "strategy.json", TWIN_FILE}
 )
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from fairlead.app.prove import Proof
 from fairlead.core.artifact import Artifact
-from fairlead.core.conversion import MAIN_FILE, Conversion, RuntimeForm
+from fairlead.core.conversion import MAIN_FILE, TWIN_FILE, Conversion, RuntimeForm
 from fairlead.core.dataset import Dataset
 from fairlead.core.ledger import Ledger
 from fairlead.core.lineage import Lineage, Step
@@ -24,8 +24,6 @@ from fairlead.optimize.catalog import PassKind, traits_of
 from fairlead.stores.document import dump
 from fairlead.stores.golden_rows import write_golden
 from fairlead.verify.report import Report, write_report
-
-TWIN = "twin.onnx"  # the uncompressed original of a lossy model, in canonical ONNX: some requests may be answered by both
 
 
 @dataclass(frozen=True)
@@ -79,7 +77,7 @@ def _models(evidence: Evidence, folder: Path) -> dict[str, Path]:
     if conversion.form is RuntimeForm.ONNX:
         sources.setdefault(MAIN_FILE[RuntimeForm.ONNX], evidence.compressed or conversion.path)
         if _is_lossy(evidence.proof.candidate):
-            sources[TWIN] = conversion.path
+            sources[TWIN_FILE] = conversion.path
     for name, path in evidence.artifact.attachments.items():
         sources.setdefault(name, path)
     copies = {name: folder / name for name in sources}

@@ -54,9 +54,10 @@ def point_text(point: SearchPoint, trials: Trials) -> str:
     best = next((one for one in trials.best if one.recipe), None)
     if best is None:
         return f"{point.candidate.name}: {shown}"
+    called = "nearest" if best.shortfall else "best"
     if name_of(best.recipe) == point.candidate.name:
-        return f"{point.candidate.name}: {shown} (the best so far)"
-    return f"{point.candidate.name}: {shown} | best {best.size_bytes / 1e6:.3g} MB, {speed_text(best.time_ratio)}"
+        return f"{point.candidate.name}: {shown} (the {called} so far)"
+    return f"{point.candidate.name}: {shown} | {called} {best.size_bytes / 1e6:.3g} MB, {speed_text(best.time_ratio)}"
 
 
 def _chance_text(point: SearchPoint) -> str:

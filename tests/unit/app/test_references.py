@@ -71,3 +71,40 @@ def test_rows_that_do_not_fit_are_no_reason_to_ask_another_engine() -> None:
 def test_where_nothing_can_run_the_original_the_last_reason_is_raised() -> None:
     with pytest.raises(MissingExtraError):
         Reference(NUMBERS, [missing]).run(ROWS)
+
+
+class CountingEngine(FakeEngine):
+    """Says what it was asked."""
+
+    asked: list[int]
+
+    def run(self, inputs: Tensors, outputs: Sequence[str] = ()) -> dict[str, Array]:
+        self.asked = [*getattr(self, "asked", []), len(inputs["x"])]
+        return super().run(inputs, outputs)
+
+
+def test_rows_that_were_prepared_together_are_not_asked_for_again() -> None:
+    engine = CountingEngine("keras")
+    reference = Reference(NUMBERS, [lambda: engine])
+    first, second = ({"x": np.full((count, 1), float(count), np.float32)} for count in (3, 5))
+    reference.prepare([first, second])
+    assert engine.asked == [8]
+    assert reference.run(second)["y"].tolist() == [[10.0]] * 5
+    assert reference.run(first)["y"].tolist() == [[6.0]] * 3
+    assert engine.asked == [8]
+    reference.run(ROWS)
+    assert engine.asked == [8, 2]
+
+
+def test_only_the_last_answers_are_remembered() -> None:
+    engine = CountingEngine("keras")
+    reference = Reference(NUMBERS, [lambda: engine])
+    for count in (1, 2, 3, 4, 1, 5, 1, 2):
+        reference.run({"x": np.zeros((count, 1), np.float32)})
+    assert engine.asked == [1, 2, 3, 4, 5, 2]
+
+
+def test_an_answer_that_somebody_changes_does_not_change_what_is_remembered_for_others() -> None:
+    reference = Reference(NUMBERS, [lambda: FakeEngine("keras")])
+    reference.run(ROWS).pop("y")
+    assert reference.run(ROWS)["y"].tolist() == [[2.0], [2.0]]

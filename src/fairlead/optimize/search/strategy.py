@@ -4,7 +4,8 @@ In this order, each as far as there is something new to try:
 1. each pass alone that does not train, with its defaults: seconds each, and what a model will bear shows here;
 2. each pass alone that trains and changes the structure, and its strength, by bisection toward the floor, then the values just short of
    it: everything works on what it leaves; then each other pass that trains;
-3. the other settings of what gained something, and the strength of what gained most;
+3. students of another kind than the model: whether a few trees or a line can do it; then the other settings of what gained something, and
+   the strength of what gained most;
 4. the best recipes so far, each with one pass more;
 5. the best recipe, one setting after the other;
 6. where all recipes together are few, those that are left.
@@ -54,12 +55,14 @@ class Strategy:
     def _proposals(self) -> Iterator[Recipe]:
         yield ()
         trains = self.space.trains
+        others = [name for name in self.space.values if place_of(name).makes is not None]
         shapes = [name for name in trains if place_of(name).room is Room.STRUCTURE]
-        yield from ((self.space.first(name),) for name in self.space.values if name not in trains)
+        yield from ((self.space.first(name),) for name in self.space.values if name not in trains and name not in others)
         yield from ((self.space.first(name),) for name in self.space.values if name in shapes)
         yield from self._knobs_alone(shapes)
         yield from self._gentler(shapes)
         yield from ((self.space.first(name),) for name in self.space.values if name in trains)
+        yield from ((self.space.first(name),) for name in others)
         yield from self._varied()
         yield from self._knobs_alone()
         yield from self._grown()

@@ -64,3 +64,26 @@ def test_nothing_on_the_front_is_beaten_and_everything_else_is(found: list[Findi
         assert any(all(left <= right for left, right in zip(other, mine, strict=True)) for other in values)
     for mine in values:
         assert not any(other != mine and all(left <= right for left, right in zip(other, mine, strict=True)) for other in values)
+
+
+def test_a_lucky_model_stands_behind_one_that_is_nearly_as_fast_and_sure_to_hold() -> None:
+    found = [finding("lucky", time=0.5, chance=0.5), finding("sure", time=0.6, chance=0.95)]
+    assert names(ranked(found, Objective.LATENCY)) == ["sure", "lucky"]
+    assert names(ranked(found, Objective.SIZE)) == ["sure", "lucky"]
+
+
+def test_a_model_that_is_far_better_is_not_thrown_away_for_being_less_sure() -> None:
+    found = [finding("plain", chance=1.0), finding("far_better", time=0.3, chance=0.6)]
+    assert names(ranked(found, Objective.LATENCY)) == ["far_better", "plain"]
+
+
+def test_of_equals_the_smaller_is_taken_only_where_it_is_as_sure() -> None:
+    assert names(ranked([finding("a", time=0.5), finding("b", time=0.5, size=10, chance=0.6)], Objective.LATENCY)) == ["a", "b"]
+    assert names(ranked([finding("a", time=0.5), finding("b", time=0.5, size=10, chance=0.98)], Objective.LATENCY)) == ["b", "a"]
+
+
+@given(st.floats(0.1, 2), st.floats(0, 1), st.floats(0, 1))
+def test_being_surer_never_makes_a_model_worse(time: float, chance: float, other: float) -> None:
+    low, high = sorted((chance, other))
+    found = [finding("low", time=time, chance=low), finding("high", time=time, chance=high)]
+    assert low == high or names(ranked(found, Objective.LATENCY))[0] == "high"

@@ -7,10 +7,10 @@ from collections.abc import Callable
 
 import pytest
 
-from fairlead.core.pass_use import PassUse
+from fairlead.core.pass_use import PassUse, parse_passes
 from fairlead.core.search import Objective
 from fairlead.optimize.search.front import Finding, ranked
-from fairlead.optimize.search.space import Recipe, Space
+from fairlead.optimize.search.space import Recipe, Space, Supply, make_space
 from fairlead.optimize.search.strategy import Strategy
 
 VALUES = {
@@ -149,3 +149,17 @@ def test_a_strength_short_of_the_strongest_that_held_is_tried_too() -> None:
         if use.name == "prune_structured"
     }
     assert {0.5, 0.9, 0.75} <= tried
+
+
+def test_students_of_another_kind_wait_until_the_usual_passes_were_tried() -> None:
+    space = make_space(
+        ["Conv", "Gemm"], Supply(True, True, True), only=parse_passes("distill_trees,distill_linear,store_int8,prune_structured")
+    )
+    strategy = Strategy(space)
+    asked = []
+    while (recipe := strategy.ask()) is not None and len(asked) < 12:
+        asked.append([use.name for use in recipe])
+        strategy = strategy.tell(Finding(recipe, holds_floor=not recipe, size_bytes=100, time_ratio=1.0))
+    first = asked.index(["distill_trees"])
+    assert asked.index(["store_int8"]) < asked.index(["prune_structured"]) < first
+    assert ["distill_linear"] in asked
