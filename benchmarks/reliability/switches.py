@@ -3,8 +3,9 @@
     python benchmarks/reliability/switches.py [--requests 20000] [--switches 20] [--interval-s 2] [--json]
 
 Four clients over REST and four over gRPC ask without a pause while the alias moves between three versions, every other time by a rollback.
-It fails if a request is lost, answered wrongly or with an error, or if one that started more than --bound-s after `promote` returned was
-answered by the version before. Positive control: the same examination of a copy of the record, with one answer made wrong, has to fail.
+A move is what the commands `promote` and `rollback` do: it returns when the server has followed. It fails if a request is lost, answered
+wrongly or with an error, or if one that started more than --bound-s after a move had returned was answered by the version before. Positive
+control: the same examination of a copy of the record, with one answer made wrong, has to fail.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from pathlib import Path
 
 from serving_house import NAME, Client, GrpcClient, RestClient, answered, make_home, served
 
-from fairlead.app.catalogue import promote, rollback
+from fairlead.app.release import promote, rollback
 from fairlead.app.wiring import build_house
 
 VERSION_COUNT = 3
@@ -44,7 +45,7 @@ def main() -> int:
     parser.add_argument("--requests", type=int, default=20_000, help="answers at least")
     parser.add_argument("--switches", type=int, default=20)
     parser.add_argument("--interval-s", type=float, default=2.0, help="time between moves")
-    parser.add_argument("--bound-s", type=float, default=2.0, help="the version before may answer requests that started so long after")
+    parser.add_argument("--bound-s", type=float, default=0.0, help="the version before may answer requests that started so long after")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -101,8 +102,10 @@ def examine(clients: Sequence[Client], switches: Sequence[Switch], bound_s: floa
         "answers": answered(clients),
         "switches": len(switches) - 1,
         "versions": sorted({version for client in clients for version in client.versions}),
-        "promote_s": _times(lags[False]),
-        "rollback_s": _times(lags[True]),
+        "promote_took_s": _times([switch.returned - switch.began for switch in switches[1:] if not switch.is_rollback]),
+        "rollback_took_s": _times([switch.returned - switch.began for switch in switches[1:] if switch.is_rollback]),
+        "late_after_promote_s": _times(lags[False]),
+        "late_after_rollback_s": _times(lags[True]),
         "wrong": wrong[:10],
     }
 
@@ -119,7 +122,7 @@ def _times(lags: Sequence[float]) -> dict[str, float]:
 def control(clients: Sequence[Client], switches: Sequence[Switch], bound_s: float) -> bool:
     """Whether one answer of a wrong version at the end is noticed; the record is changed by this."""
     client = next(client for client in clients if client.versions)
-    client.started.append(time.monotonic() + bound_s)
+    client.started.append(time.monotonic() + bound_s + 1e-3)
     client.versions.append(switches[-1].version % VERSION_COUNT + 1)
     return bool(examine(clients, switches, bound_s)["wrong"])
 
