@@ -24,7 +24,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -139,11 +139,13 @@ def headers_of(body: Path) -> dict[str, str]:
 
 def serve_file(model: Path, port: int, grpc_port: int | None = None) -> None:
     """Serve one ONNX file as version 1 of `m`, with everything that `fairlead serve` has switched on."""
+    from fairlead.core.dtype import DType
     from fairlead.core.golden import Golden
     from fairlead.core.interface import Interface
     from fairlead.core.manifest import Manifest
     from fairlead.core.ports import LoadedModel
     from fairlead.core.version import Version
+    from fairlead.engines.machine import usable_cores
     from fairlead.engines.onnxruntime_engine import OnnxRuntimeEngine, open_session, session_specs
     from fairlead.monitor.stage import WatchJob, watch
     from fairlead.serve.server import ServeJob
@@ -161,14 +163,14 @@ def serve_file(model: Path, port: int, grpc_port: int | None = None) -> None:
         def load(self, version: Version) -> LoadedModel:
             del version
             engine = OnnxRuntimeEngine(model, interface)
-            inputs = {
-                spec.name: np.zeros([1 if size is None else size for size in spec.shape], spec.dtype.numpy) for spec in interface.inputs
-            }
+            shapes = {spec: [1 if size is None else size for size in spec.shape] for spec in interface.inputs}
+            inputs = {spec.name: np.full(shape, "" if spec.dtype is DType.BYTES else 0, spec.dtype.numpy) for spec, shape in shapes.items()}
             return LoadedModel(engine, Golden(inputs, engine.run(inputs)), is_deterministic=True, is_batch_invariant=True)
 
     watcher = watch(WatchJob(lambda _name, _number: (), print))
     report = partial(print, file=sys.stderr)
-    serve(ServeJob(OneFile(), port=port, grpc_port=grpc_port, sink=watcher, statistics=watcher.statistics, report=report))
+    job = ServeJob(OneFile(), port=port, grpc_port=grpc_port, thread_count=usable_cores(), sink=watcher, statistics=watcher.statistics)
+    serve(replace(job, report=report))
 
 
 @contextlib.contextmanager

@@ -1,14 +1,16 @@
 """How long small requests wait while large JSON bodies come: one client asks for one row again and again, another sends megabytes.
 
-    python benchmarks/serving_large.py                  (--mib 1 16 63; --nested: rows as lists of their own)
+    python benchmarks/serving_large.py                  (--mib 1 16 63; --forms v2 predict texts ...)
 
-Server on core 0, clients on core 1. The model is `tabular` of serving.py. Prints percentiles of the small requests' times without and with
-the large ones, and how long a large one takes. Every answer is checked for its status, the large ones for their number of rows, too.
+Server on core 0, clients on core 1. The model is `tabular` of serving.py; for texts, one that maps them to numbers. Prints percentiles of
+the small requests' times without and with the large ones, and how long a large one takes. Every answer is checked for its status, the
+large ones for their number of rows, too.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import multiprocessing
 import os
@@ -18,8 +20,11 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import onnx
+from onnx import TensorProto, helper
 
 import serving
 
@@ -43,31 +48,68 @@ def ask(peer: socket.socket, request: bytes) -> bytes:
     return bytes(body)
 
 
-def message(body: bytes) -> bytes:
+def message(body: bytes, path: str = serving.PATH) -> bytes:
     """Return a whole request."""
-    head = f"POST {serving.PATH} HTTP/1.1\r\nHost: l\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    head = f"POST {path} HTTP/1.1\r\nHost: l\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
     return head.encode() + body
 
 
-def large_body(mib: int, name: str, *, is_nested: bool) -> tuple[bytes, int]:
+FORMS = {  # path, what stands around the rows, and which rows
+    "v2": (serving.PATH, '{"inputs": [{"name": "NAME", "shape": [ROWS, COLUMNS], "datatype": "FP32", "data": [%s]}]}', "flat"),
+    "nested": (serving.PATH, '{"inputs": [{"name": "NAME", "shape": [ROWS, COLUMNS], "datatype": "FP32", "data": [%s]}]}', "lists"),
+    "predict": ("/predict", '{"input": [%s]}', "lists"),
+    "columns": ("/predict", '{"inputs": {"NAME": [%s]}}', "lists"),
+    "records": ("/predict", '{"instances": [%s]}', "records"),
+    "v1": ("/v1/models/m:predict", '{"instances": [%s]}', "lists"),
+    "invocations": ("/invocations", '{"dataframe_split": {"data": [%s]}}', "lists"),
+    "texts": ("/predict", '{"input": [%s]}', "texts"),
+}
+
+
+def large_body(mib: int, form: str, name: str) -> tuple[bytes, int]:
     """Return a body of that many MiB and the number of its rows."""
+    _, around, kind = FORMS[form]
     row = [float(f"{value:.6g}") for value in np.random.default_rng(0).random(_COLUMNS)]
-    text = json.dumps(row) if is_nested else json.dumps(row)[1:-1]
+    texts = {"flat": json.dumps(row)[1:-1], "records": json.dumps({name: row}), "texts": json.dumps([f"text, {value}" for value in row])}
+    text = texts.get(kind, json.dumps(row))
     count = mib * 2**20 // (len(text) + 2)
-    data = ", ".join([text] * count)
-    return f'{{"inputs": [{{"name": "{name}", "shape": [{count}, {_COLUMNS}], "datatype": "FP32", "data": [{data}]}}]}}'.encode(), count
+    around = around.replace("NAME", name).replace("ROWS", str(count)).replace("COLUMNS", str(_COLUMNS))
+    return (around % ", ".join([text] * count)).encode(), count
 
 
-def send_large(body: bytes, row_count: int, seconds: float, times: multiprocessing.Queue[list[float]]) -> None:
+def write_texts(path: Path) -> Path:
+    """Write a model that maps texts to numbers."""
+    node = helper.make_node("LabelEncoder", ["x"], ["y"], domain="ai.onnx.ml", keys_strings=["text, 1"], values_floats=[1.0])
+    shape = [None, _COLUMNS]
+    graph = helper.make_graph(
+        [node],
+        "texts",
+        [helper.make_tensor_value_info("x", TensorProto.STRING, shape)],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, shape)],
+    )
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("ai.onnx.ml", 3)]
+    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=8), path)
+    return path
+
+
+def row_count_of(answer: dict[str, Any]) -> int:
+    """Return for how many rows an answer is."""
+    if "outputs" in answer:
+        return int(answer["outputs"][0]["shape"][0])
+    found = answer.get("predictions", answer.get("prediction"))
+    return len(next(iter(found.values())) if isinstance(found, dict) else found)
+
+
+def send_large(request: bytes, row_count: int, seconds: float, times: multiprocessing.Queue[list[float]]) -> None:
     """Send the large request again and again; put its times."""
     os.sched_setaffinity(0, {serving.CLIENT_CORE})
-    request, found, until = message(body), [], time.perf_counter() + seconds
+    found, until = [], time.perf_counter() + seconds
     with socket.create_connection(("127.0.0.1", PORT)) as peer:
         while time.perf_counter() < until:
             began = time.perf_counter()
             answer = json.loads(ask(peer, request))
             found.append(time.perf_counter() - began)
-            if answer["outputs"][0]["shape"][0] != row_count:
+            if row_count_of(answer) != row_count:
                 raise SystemExit("An answer has the wrong number of rows.")
     times.put(found)
 
@@ -96,25 +138,38 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--mib", type=int, nargs="+", default=[1, 16, 63])
     parser.add_argument("--seconds", type=float, default=8.0)
-    parser.add_argument("--nested", action="store_true")
+    parser.add_argument("--forms", nargs="+", default=["v2"], choices=FORMS)
     arguments = parser.parse_args()
     print("| beside | small requests | median | p99 | longest | a large one |\n|---|---|---|---|---|---|")
+    texts = [form for form in arguments.forms if form == "texts"]
     with tempfile.TemporaryDirectory() as folder:
-        model, body = serving.make_models(Path(folder))["tabular"]
-        command = [sys.executable, str(serving.HERE / "serving.py"), "--serve", str(model), "--port", str(PORT)]
-        small, name = message(body.read_bytes()), json.loads(body.read_text())["inputs"][0]["name"]
-        with serving.running(command, {}, PORT, body):
-            os.sched_setaffinity(0, {serving.CLIENT_CORE})
-            print(row("nothing", ask_small(small, arguments.seconds / 4), []), flush=True)
-            for mib in arguments.mib:
-                queue: multiprocessing.Queue[list[float]] = multiprocessing.Queue()
-                large, count = large_body(mib, name, is_nested=arguments.nested)
-                sender = multiprocessing.Process(target=send_large, args=(large, count, arguments.seconds, queue))
-                sender.start()
-                times = ask_small(small, arguments.seconds)
-                found = queue.get(timeout=120)
-                sender.join()
-                print(row(f"JSON of {mib} MiB", times, found), flush=True)
+        numbers = [form for form in arguments.forms if form != "texts"]
+        if numbers:
+            compare(*serving.make_models(Path(folder))["tabular"], numbers, arguments)
+        if texts:
+            body = Path(folder) / "texts.json"
+            tensor = {"name": "x", "shape": [1, _COLUMNS], "datatype": "BYTES", "data": ["a"] * _COLUMNS}
+            body.write_text(json.dumps({"inputs": [tensor]}))
+            compare(write_texts(Path(folder) / "texts.onnx"), body, texts, arguments)
+
+
+def compare(model: Path, body: Path, forms: list[str], arguments: argparse.Namespace) -> None:
+    """Measure one model beside nothing, and beside each form of large bodies."""
+    command = [sys.executable, str(serving.HERE / "serving.py"), "--serve", str(model), "--port", str(PORT)]
+    small, name = message(body.read_bytes()), json.loads(body.read_text())["inputs"][0]["name"]
+    with serving.running(command, {}, PORT, body):
+        os.sched_setaffinity(0, {serving.CLIENT_CORE})
+        print(row("nothing", ask_small(small, arguments.seconds / 4), []), flush=True)
+        for form, mib in itertools.product(forms, arguments.mib):
+            queue: multiprocessing.Queue[list[float]] = multiprocessing.Queue()
+            large, count = large_body(mib, form, name)
+            request = message(large, FORMS[form][0])
+            sender = multiprocessing.Process(target=send_large, args=(request, count, arguments.seconds, queue))
+            sender.start()
+            times = ask_small(small, arguments.seconds)
+            found = queue.get(timeout=120)
+            sender.join()
+            print(row(f"{form}, {mib} MiB", times, found), flush=True)
 
 
 if __name__ == "__main__":

@@ -68,7 +68,10 @@ def read_body(form: BodyForm, body: bytes | bytearray, limits: HttpLimits) -> Bo
         check_csv(body, limits.body_bytes)
         return Body(body, is_csv=True)
     if form.json_bytes is not None:
-        return _divide(form.json_bytes, body, limits)
+        divided = _divide(form.json_bytes, body)
+        if divided.text:
+            check_json(divided.text, limits.json_depth, limits.body_bytes)
+        return divided
     if not body:
         if form.is_optional:
             return Body(b"{}")
@@ -82,10 +85,12 @@ async def read_long_body(form: BodyForm, body: bytes | bytearray, limits: HttpLi
     if form.encoding != b"identity":
         body = await asyncio.to_thread(decompress, form.encoding, body, limits.body_bytes)
         form = BodyForm(is_csv=form.is_csv, is_optional=form.is_optional, json_bytes=form.json_bytes)
-    if form.is_csv or form.json_bytes is not None or not body:
+    if form.is_csv or not body:
         return read_body(form, body, limits)
-    await in_turn(check_json_in_steps(body, limits.json_depth, limits.body_bytes))
-    return Body(body)
+    whole = Body(body) if form.json_bytes is None else _divide(form.json_bytes, body)
+    if whole.text:
+        await in_turn(check_json_in_steps(whole.text, limits.json_depth, limits.body_bytes))
+    return whole
 
 
 def is_long(form: BodyForm, body: bytes | bytearray) -> bool:
@@ -103,14 +108,11 @@ def _check_kind(headers: Mapping[bytes, bytes], accepts: Accepts) -> MediaKind:
     raise UnsupportedError("The body's Content-Type is not understood.", hint=f"{hint} The only charset is UTF-8.")
 
 
-def _divide(size: int, body: bytes | bytearray, limits: HttpLimits) -> Body:
+def _divide(size: int, body: bytes | bytearray) -> Body:
     """JSON in front, raw tensors behind it; a length of 0 says that all of it is one raw tensor."""
     if not 0 <= size <= len(body):
         raise RequestError(f"Inference-Header-Content-Length is not the length of JSON in this body of {len(body)} bytes.")
-    text = bytes(body[:size])
-    if text:
-        check_json(text, limits.json_depth, limits.body_bytes)
-    return Body(text, memoryview(body)[size:])
+    return Body(bytes(body[:size]), memoryview(body)[size:])
 
 
 def decompress(encoding: bytes, body: bytes | bytearray, limit_bytes: int) -> bytes | bytearray:
