@@ -2,21 +2,19 @@
 
     python benchmarks/serving_holds.py [--mib 16] [--forms v2 predict texts ...]
 
-The api of the server in this process, with the models of serving_large.py; one body of each form is answered, while a callback that is called
-in every round of the loop notes what the rounds took. Prints, for each form, what the body took in all and the longest rounds.
+The api of the server in this process, with the models of serving_large.py; one body of each form is answered, while a callback that is
+called in every round of the loop notes what the rounds took. Prints, for each form, what the body took in all and the longest rounds.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import json
 import tempfile
 import time
 from pathlib import Path
-
-from serving import make_models
-from serving_large import FORMS, large_body, write_texts
 
 from fairlead.core.interface import Interface
 from fairlead.core.manifest import FileEntry, Manifest
@@ -31,6 +29,8 @@ from fairlead.serve.http.limits import HttpLimits
 from fairlead.serve.http.message import HttpRequest
 from fairlead.serve.model_table import ModelTable
 from fairlead.serve.serve_job import NullSink
+from serving import make_models
+from serving_large import FORMS, large_body, write_texts
 
 
 def api_of(model: Path) -> Api:
@@ -74,6 +74,9 @@ def main() -> None:
     parser.add_argument("--forms", nargs="+", default=list(FORMS), choices=FORMS)
     arguments = parser.parse_args()
     print("| body | in all | longest rounds |\n|---|---|---|")
+    gc.collect()
+    gc.freeze()  # as the server does
+    gc.set_threshold(20_000, 20, 50)
     with tempfile.TemporaryDirectory() as folder:
         numbers, body = make_models(Path(folder))["tabular"]
         texts = write_texts(Path(folder) / "texts.onnx")
