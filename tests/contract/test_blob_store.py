@@ -121,7 +121,7 @@ def test_an_empty_store_has_nothing(place):
             call(place.store, digest)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=12, deadline=None)
 @given(data=st.binary(max_size=300))
 def test_bytes_come_back_under_their_digest(place, data):
     digest = place.store.put(io.BytesIO(data))

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
+    ConnectionError,  # noqa: A004 - boto3's own
     HTTPClientError,
     IncompleteReadError,
     NoCredentialsError,
@@ -53,7 +54,7 @@ def typed_errors(doing: str, place: S3Place) -> Iterator[None]:
         raise StorageError(f"There are no credentials for {place.shown}.", hint=_CREDENTIALS) from error
     except NoRegionError as error:
         raise StorageError(f"There is no region for {place.shown}.", hint="Set AWS_DEFAULT_REGION, or FAIRLEAD_S3_ENDPOINT.") from error
-    except (HTTPClientError, IncompleteReadError) as error:
+    except (HTTPClientError, ConnectionError, IncompleteReadError) as error:
         raise StoreAwayError(f"The store {place.shown} cannot be reached, or does not answer: {doing} failed.", hint=_LOOK) from error
     except BotoCoreError as error:
         raise StorageError(
