@@ -26,6 +26,7 @@ from fairlead.register.resolve import resolve
 
 WAIT_S = 60.0
 _LOOK_S = 0.02
+_JUST_NOW_S = 600.0  # who says rollback so soon after a gate did means the same
 
 
 @dataclass(frozen=True)
@@ -132,18 +133,38 @@ def _servers(name: str, alias: str, house: House) -> bool:
 # Back.
 
 
-def rollback(name: str, house: House, *, alias: str = PRODUCTION, wait_s: float = WAIT_S) -> Outcome:
+def rollback(
+    name: str, house: House, *, alias: str = PRODUCTION, wait_s: float = WAIT_S, to: int | None = None, is_further: bool = False
+) -> Outcome:
     """End the release of the model that runs; where none does, take `alias` back to where it pointed before. Returns when living servers
     have followed: from then on no new request meets what was taken back.
+
+    Where a canary was rolled back in the last minutes and nothing happened since, that was the rollback: nothing moves, unless
+    `is_further` or `to`, the version to go to, is said. What a gate rejected is gone to only where `to` says so.
     """
     resolve(Reference(name), records=house.records)  # an unknown name is said as such, with the nearest
     check_alias(alias)
     ended = _end_release(name, alias, house)
+    if ended is None and not is_further and to is None:
+        ended = _ended_just_now(name, alias, house)
     if ended is not None:
         followed = wait_for_servers(name, ended.sequence, records=house.records, now=house.clock, wait_s=wait_s)
         return Outcome(name, alias, ended.release.live, ended.release.live, ended.release, followed)
-    move = aliases.rollback(name, alias=alias, records=house.records, clock=house.clock)
+    rejected = promotion.rejected(name, records=house.records)
+    move = aliases.rollback(name, alias=alias, rejected=rejected, to=to, records=house.records, clock=house.clock)
     return _outcome(move, None, move.previous, house, wait_s, move.sequence)
+
+
+def _ended_just_now(name: str, alias: str, house: House) -> Kept | None:
+    """Return the canary (or the like) that was rolled back in the last minutes, where nothing was moved since; else None."""
+    kept = promotion.current(name, records=house.records)
+    if kept is None or kept.release.alias != alias or kept.release.status is not ReleaseStatus.ROLLED_BACK:
+        return None
+    if kept.release.kind is ReleaseKind.BLUE_GREEN:
+        return None  # it had not begun to answer
+    move = promotion.live_move(name, alias, records=house.records)
+    is_newest = move is not None and move.sequence == kept.release.live_move
+    return kept if is_newest and abs(house.clock() - kept.release.log[-1].at) < _JUST_NOW_S else None
 
 
 def _end_release(name: str, alias: str, house: House) -> Kept | None:

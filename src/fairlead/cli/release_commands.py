@@ -20,7 +20,7 @@ from fairlead.cli.release_text import describe, headline, history_lines, outcome
 from fairlead.core.gate import ALPHA, MIN_REQUESTS
 from fairlead.core.release import Release, ReleaseKind, ReleaseStep
 from fairlead.core.release_text import parse_arms, parse_segment, parse_share, parse_steps
-from fairlead.core.version import PRODUCTION
+from fairlead.core.version import PRODUCTION, parse_reference
 from fairlead.errors import SpecError
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -79,15 +79,19 @@ def promote(version: str, home: str | None, *, alias: str, wait_s: float, detach
 @click.command()
 @click.argument("name")
 @click.option("--alias", default=PRODUCTION, show_default=True, help="The alias to move.")
+@click.option("--to", metavar="VERSION", help="Which version to go back to, e.g. 3; even one that a gate rejected.")
+@click.option("--further", "is_further", is_flag=True, help="Go back even where a release was rolled back a moment ago.")
 @click.option("--wait", "wait_s", type=Duration(), default=use.WAIT_S, help="How long to wait for servers.  [default: 60s]")
 @home_option
 @json_option
-def rollback(name: str, alias: str, wait_s: float, home: str | None, *, as_json: bool) -> None:
+def rollback(name: str, home: str | None, *, alias: str, to: str | None, is_further: bool, wait_s: float, as_json: bool) -> None:
     """End the canary that runs; where none does, take @production back to the version before.
 
-    Returns when every running server has followed: from then on no new request meets what was taken back.
+    Returns when every running server has followed: from then on no new request meets what was taken back. Where the gate has just taken a
+    canary back, nothing moves: that was the rollback. A version that a gate rejected is never gone back to, unless --to says so.
     """
-    _say(use.rollback(name, build_house(home), alias=alias, wait_s=wait_s), as_json=as_json)
+    number = None if to is None else _number(name, to)
+    _say(use.rollback(name, build_house(home), alias=alias, wait_s=wait_s, to=number, is_further=is_further), as_json=as_json)
 
 
 @click.command()
@@ -248,6 +252,13 @@ def _request(version: str, alias: str, options: dict[str, Any]) -> ReleaseReques
         is_held=options["is_held"],
         allow_interface_change=options["allow_interface_change"],
     )
+
+
+def _number(name: str, text: str) -> int:
+    found = parse_reference(text if ":" in text else f"{name}:{text}")
+    if found.name != name or found.number is None:
+        raise SpecError(f"'{text[:64]}' is no version of {name}.", hint=f"Write it like --to 3 or --to {name}:3.")
+    return found.number
 
 
 def _positive(text: str) -> float:

@@ -108,8 +108,10 @@ def outcome_lines(outcome: Outcome) -> list[str]:
     before = f"{outcome.name}:{outcome.previous}" if outcome.previous else "nothing"
     if outcome.number == outcome.previous:
         first = f"@{outcome.alias} is {outcome.name}:{outcome.number}"
-        if outcome.release is not None and not outcome.release.is_active and outcome.release.status is ReleaseStatus.ROLLED_BACK:
-            first += f"; the {outcome.release.kind} of {outcome.name}:{outcome.release.candidate} has ended"
+        if outcome.release is not None and outcome.release.status is ReleaseStatus.ROLLED_BACK:
+            release, at = outcome.release, time_text(outcome.release.log[-1].at)
+            first = f"The {release.kind} of {release.name}:{release.candidate} was rolled back at {at} UTC; {first}"
+            first += f"\n  to go back further: fairlead rollback {outcome.name} --further"
     else:
         first = f"@{outcome.alias} -> {outcome.name}:{outcome.number} (before: {before})"
     return [first, *followed_lines(outcome.followed)]

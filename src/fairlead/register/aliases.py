@@ -7,7 +7,7 @@ changes or forgets a version.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 
 from fairlead.core.ports import Clock, RecordStore
 from fairlead.core.version import PRODUCTION, AliasMove, check_alias, check_name
@@ -53,8 +53,11 @@ def promote(
                 raise
 
 
-def rollback(name: str, *, records: RecordStore, clock: Clock, alias: str = PRODUCTION) -> AliasMove:
-    """Point `alias` back at what it pointed at before its current version, and return the move.
+def rollback(
+    name: str, *, records: RecordStore, clock: Clock, alias: str = PRODUCTION, rejected: Collection[int] = (), to: int | None = None
+) -> AliasMove:
+    """Point `alias` back at what it pointed at before its current version, and return the move: at the nearest one that was not
+    `rejected`, or at version `to`, which has to be one of those before.
 
     Done again it walks further back, never forward to what was rolled back. Raises ConflictError where the alias moves meanwhile: going
     back twice would be one step too many.
@@ -66,12 +69,36 @@ def rollback(name: str, *, records: RecordStore, clock: Clock, alias: str = PROD
     trail = standing(history)
     if not trail:
         raise NotFoundError(f"{name} has no alias '{alias}'.", hint=f"Give it one: fairlead promote {name}:1 --to {alias}.")
-    if len(trail) == 1:
+    before = tuple(reversed(trail[:-1]))
+    target = _target(name, alias, trail[-1], before, rejected, to)
+    return records.move_alias(name, alias, target, expected=trail[-1], moved_at=clock(), reason=ROLLBACK)
+
+
+def _target(name: str, alias: str, current: int, before: Sequence[int], rejected: Collection[int], to: int | None) -> int:
+    """Return where a rollback goes; `before` has what stands before the current version, newest first."""
+    here = f"{name}:{current} on {name}@{alias}"
+    if to is not None:
+        if to in before:
+            return to
         raise NotFoundError(
-            f"There is nothing to roll back to: nothing stands before {name}:{trail[-1]} on {name}@{alias}.",
-            hint=f"See what there is with fairlead show {name}, or promote another version.",
+            f"{name}:{to} does not stand before {here}.", hint=f"Before it: {_listed(name, before)}. Or: fairlead promote {name}:{to}."
         )
-    return records.move_alias(name, alias, trail[-2], expected=trail[-1], moved_at=clock(), reason=ROLLBACK)
+    target = next((number for number in before if number not in rejected), None)
+    if target is not None:
+        return target
+    if before:
+        raise NotFoundError(
+            f"Everything before {here} was rejected by a gate: {_listed(name, before)}.",
+            hint=f"Go there all the same: fairlead rollback {name} --to {before[0]}.",
+        )
+    raise NotFoundError(
+        f"There is nothing to roll back to: nothing stands before {here}.",
+        hint=f"See what there is with fairlead show {name}, or promote another version.",
+    )
+
+
+def _listed(name: str, numbers: Iterable[int]) -> str:
+    return ", ".join(f"{name}:{number}" for number in dict.fromkeys(numbers)) or "nothing"
 
 
 def standing(history: Iterable[AliasMove]) -> tuple[int, ...]:

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 
 from fairlead.core.fact import Fact
 from fairlead.core.ports import Clock, RecordStore
-from fairlead.core.release import Release, ReleaseEvent, ReleaseStatus, check_release
+from fairlead.core.release import Release, ReleaseEvent, ReleaseKind, ReleaseStatus, check_release
 from fairlead.core.version import AliasMove
 from fairlead.errors import ConflictError, NotFoundError
-from fairlead.register.release import Outlook, failed, next_state
+from fairlead.register.release import GATE, Outlook, failed, next_state
 from fairlead.stores.document import dump, load
 
 FACT = "release"
@@ -55,6 +55,17 @@ def events(name: str, *, records: RecordStore) -> tuple[tuple[Release, ReleaseEv
         found += [(release, event, fact.sequence) for event in release.log[known:]]
         before = release.log
     return tuple(found)
+
+
+def rejected(name: str, *, records: RecordStore) -> frozenset[int]:
+    """Return the versions of a model that a gate took back, and that nobody promoted since."""
+    found: dict[int, bool] = {}
+    for release, event, _ in events(name, records=records):
+        if event.status is ReleaseStatus.ROLLED_BACK and event.author == GATE and release.kind is not ReleaseKind.BLUE_GREEN:
+            found[release.candidate] = True
+        elif event.status is ReleaseStatus.PROMOTED:
+            found[release.candidate] = False
+    return frozenset(number for number, is_rejected in found.items() if is_rejected)
 
 
 def live_move(name: str, alias: str, *, records: RecordStore) -> AliasMove | None:

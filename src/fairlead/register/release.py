@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from fairlead.core.gate import GateDecision, GateVerdict
+from fairlead.core.gate import FindingState, GateDecision, GateVerdict
 from fairlead.core.release import Basis, Release, ReleaseKind, ReleaseStatus
 from fairlead.errors import ConflictError
 
@@ -71,10 +71,26 @@ def waits_for(release: Release, outlook: Outlook) -> str:
     if release.kind is ReleaseKind.BLUE_GREEN:
         return outlook.obstacle
     if decision is not None and decision.verdict is GateVerdict.HOLD and not (release.kind is ReleaseKind.SHADOW and left_s > 0):
-        return decision.sentence
+        return _still_open(decision)
     if left_s > 0:
         return f"This step lasts {_duration(left_s)} more."
     return outlook.obstacle
+
+
+def _still_open(decision: GateDecision) -> str:
+    """Return which metrics are open and about how long that takes; the sentence of the decision has the numbers."""
+    unknown = [finding for finding in decision.findings if finding.state is FindingState.OPEN]
+    if not unknown:
+        return decision.sentence.removeprefix("Hold: ")
+    names = ", ".join(finding.metric for finding in unknown)
+    unseen = [finding.metric for finding in unknown if not finding.requests]
+    if unseen:
+        return f"Evidence on {names}; nothing was seen yet of {', '.join(unseen)}."
+    if any(finding.needed is None for finding in unknown):
+        return f"Evidence on {names}; at the present values more of it would hardly tell."
+    slowest = max(unknown, key=lambda finding: finding.needed or 0)
+    time = f", {_duration(slowest.needed_s)} at the present rate" if slowest.needed_s is not None else ""
+    return f"Evidence on {names}: about {slowest.needed or 0:,} more{time}."
 
 
 def held(release: Release, *, now: float, author: str) -> Release:

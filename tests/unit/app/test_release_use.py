@@ -11,35 +11,28 @@ from pathlib import Path
 
 import pytest
 import registered
+from release_pets import live, request, three_pets
 
 from fairlead.app import release_view
 from fairlead.app.release import promote, rollback
-from fairlead.app.release_apply import apply, difference
 from fairlead.app.release_begin import ReleaseRequest, begin
 from fairlead.app.release_outlook import EVIDENCE, evidence_of
-from fairlead.app.release_spec import parse_release
 from fairlead.app.servers import BEAT
 from fairlead.app.wiring import House
 from fairlead.core.evidence import Outcome, ReleaseCounter
 from fairlead.core.gate import GateVerdict, parse_gate
 from fairlead.core.heartbeat import Applied, ServerBeat
 from fairlead.core.release import ReleaseKind, ReleaseStatus
-from fairlead.core.release_text import parse_arms, parse_steps
+from fairlead.core.release_text import parse_arms
 from fairlead.errors import ApprovalError, ConflictError, NotFoundError, RejectedError, SpecError
 from fairlead.register import promotion
 from fairlead.register.approval import approve, protect
 from fairlead.stores.document import dump
-from memory_records import MemoryRecords
 
 
 @pytest.fixture
 def pets(house: House, tmp_path: Path) -> House:
-    """Three versions of `pets`, the first of them live."""
-    house = dataclasses.replace(house, records=MemoryRecords(), settings=dataclasses.replace(house.settings, user="ann"))
-    for seed in range(3):
-        model = registered.classifier(tmp_path / f"{seed}.onnx", seed=seed)
-        registered.add_version(house, "pets", model, alias="" if seed else "production")
-    return house
+    return three_pets(house, tmp_path)
 
 
 class Server(threading.Thread):
@@ -78,15 +71,6 @@ def servers(*running: Server) -> Iterator[None]:
         for server in running:
             server.until.set()
             server.join()
-
-
-def request(reference: str = "pets:2", **changes) -> ReleaseRequest:
-    steps = {"steps": parse_steps("10%,50%"), "gate": parse_gate("error_rate")}
-    return ReleaseRequest(ReleaseKind.CANARY, reference, **(steps | changes))
-
-
-def live(house: House) -> int:
-    return house.records.aliases("pets")["production"]
 
 
 # At once.
@@ -233,9 +217,49 @@ def test_rolling_back_ends_the_release_first_and_the_alias_after(pets):
     begin(request("pets:3"), pets)
     outcome = rollback("pets", pets)
     assert (outcome.number, outcome.release.status, live(pets)) == (2, ReleaseStatus.ROLLED_BACK, 2)
-    assert rollback("pets", pets).number == 1
+    assert rollback("pets", pets).number == 2  # said twice in a hurry
+    assert rollback("pets", pets, is_further=True).number == 1
     with pytest.raises(NotFoundError, match="nothing to roll back to"):
         rollback("pets", pets)
+
+
+def reject(house: House, number: int) -> None:
+    """Let the gate take a canary of that version back."""
+    kept = begin(request(f"pets:{number}"), house)
+    rejected = kept.release.with_event(house.clock(), "Roll back: far too slow.", "gate", status=ReleaseStatus.ROLLED_BACK)
+    house.records.put_fact("release", "pets", dump(rejected).decode(), expected=kept.revision, at=1.0, author="gate")
+
+
+def test_a_rollback_just_after_the_gates_own_moves_nothing_and_says_so(pets):
+    promote("pets:2", pets)
+    reject(pets, 3)
+    outcome = rollback("pets", pets)
+    assert (outcome.number, outcome.previous, live(pets), outcome.release.candidate) == (2, 2, 2, 3)
+    later = dataclasses.replace(pets, clock=lambda: time.time() + 3600.0)
+    assert rollback("pets", later).number == 1
+
+
+def test_what_a_gate_rejected_is_gone_back_to_only_by_name(pets):
+    promote("pets:2", pets)
+    promote("pets:3", pets)
+    reject(pets, 2)
+    outcome = rollback("pets", pets, is_further=True)
+    assert (outcome.number, outcome.previous) == (1, 3)
+    promote("pets:3", pets)
+    reject(pets, 1)
+    with pytest.raises(NotFoundError, match="Everything before pets:3 on pets@production was rejected by a gate: pets:1"):
+        rollback("pets", pets, is_further=True)
+    assert rollback("pets", pets, to=1).number == 1
+    with pytest.raises(NotFoundError, match="pets:2 does not stand before pets:1"):
+        rollback("pets", pets, to=2)
+
+
+def test_who_promotes_what_a_gate_rejected_takes_the_rejection_back(pets):
+    reject(pets, 2)
+    assert promotion.rejected("pets", records=pets.records) == {2}
+    begin(request(), pets)
+    promote("pets:2", pets)
+    assert promotion.rejected("pets", records=pets.records) == frozenset()
 
 
 def test_rolling_back_while_it_is_promoted_takes_the_alias_back(pets):
@@ -303,79 +327,3 @@ def test_an_experiment_is_viewed_with_intervals_and_ended_by_a_choice(pets):
     ended = release_view.choose("pets", "B", pets)
     assert (ended.status, live(pets)) == (ReleaseStatus.PROMOTED, 2)
     assert any(event.basis.estimates for event in ended.log)
-
-
-# release.yaml.
-
-
-def wish(text: str) -> ReleaseRequest:
-    return parse_release(text).request()
-
-
-CANARY = "model: pets\nversion: 2\ncanary: {steps: [10%, 50%], step_time: 0}\ngate: error_rate\n"
-
-
-def test_a_release_file_is_applied_once_however_often_it_is_applied(pets):
-    assert difference(wish(CANARY), pets).to_do == ("begin the canary of pets:2",)
-    assert apply(wish(CANARY), pets).begun is not None
-    sequence = pets.records.sequence()
-    assert apply(wish(CANARY), pets).difference.to_do == ()
-    assert pets.records.sequence() == sequence
-    promote("pets:2", pets)
-    assert apply(wish(CANARY), pets).difference.to_do == ()
-
-
-def test_another_wish_ends_what_runs_and_begins_what_is_wanted(pets):
-    apply(wish(CANARY), pets)
-    other = CANARY.replace("version: 2", "version: 3")
-    assert difference(wish(other), pets).to_do == ("end the canary of pets:2", "begin the canary of pets:3")
-    assert apply(wish(other), pets).begun.release.candidate == 3
-    assert apply(wish("model: pets\nversion: 1\n"), pets).difference.to_do == ("end the canary of pets:3",)
-    assert promotion.running(pets.records) == ()
-
-
-def test_what_was_taken_back_is_not_begun_again_unless_that_is_said(pets):
-    apply(wish(CANARY), pets)
-    rollback("pets", pets)
-    with pytest.raises(ConflictError, match="with these very settings has ended: Rolled back by ann"):
-        apply(wish(CANARY), pets)
-    assert apply(wish(CANARY), pets, is_forced=True).begun is not None
-    rollback("pets", pets)
-    assert apply(wish(CANARY.replace("50%", "60%")), pets).begun is not None  # the file was changed
-
-
-def test_at_once_by_file(pets):
-    at_once = wish("model: pets\nversion: 2\n")
-    assert apply(at_once, pets).outcome.number == 2
-    assert apply(at_once, pets).outcome is None
-    rollback("pets", pets)
-    with pytest.raises(ConflictError, match="pets:2 was rolled back from pets@production"):
-        apply(at_once, pets)
-    assert apply(at_once, pets, is_forced=True).outcome.number == 2
-
-
-def test_an_experiment_by_file(pets):
-    text = "model: pets\nexperiment: {A: {version: 1, share: 50%}, B: {version: 2, share: 50%}}\nsticky: user_id\n"
-    assert apply(wish(text), pets).begun.release.arms[1].version == 2
-    assert apply(wish(text), pets).difference.to_do == ()
-
-
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        ("model: pets\n", "either `version` or `experiment`"),
-        ("model: pets\nversion: 2\nexperiment: {A: {version: 1, share: 1.0}}\n", "either `version` or `experiment`"),
-        ("model: pets\nversion: 2\ncanery: {steps: [10%]}\n", "canery"),
-        ("model: pets\nversion: 2\ncanary: {steps: []}\n", "canary.steps"),
-        ("model: pets\nversion: 2\ncanary: {steps: [50%, 10%]}\n", "do not grow"),
-        ("model: pets\nversion: 2\ncanary: {steps: [10%]}\ngate: acuracy\n", "unknown metric: 'acuracy'"),
-        ("model: pets\nversion: 2\ngate: accuracy\n", "need a canary, a shadow or an experiment"),
-        ("model: pets\nexperiment: {A: {version: 1, share: 50%}, B: {version: 2, share: 40%}}\n", "add up to 90%"),
-        ("model: pets\nexperiment: {A: {version: 1, share: 100%}}\n", "at least two versions"),
-        ("model: pets\nversion: 0\n", "version"),
-        ("model: ../pets\nversion: 1\n", "cannot name a model"),
-    ],
-)
-def test_a_release_file_that_says_nothing_sensible_is_refused(text, said):
-    with pytest.raises(SpecError, match=said):
-        wish(text)

@@ -78,6 +78,9 @@ def test_it_waits_for_the_gate_and_for_its_time():
     assert next_state(CANARY, HOLD) is CANARY
     assert next_state(CANARY, outlook(GateVerdict.ADVANCE, age_s=59.0)) is CANARY
     assert waits_for(CANARY, HOLD) == "hold because."
+    unknown = dataclasses.replace(FINDING, state=FindingState.OPEN, needed=1429, needed_s=27.0)
+    still_open = dataclasses.replace(HOLD, decision=GateDecision(GateVerdict.HOLD, (unknown,), "Hold: many numbers."))
+    assert waits_for(CANARY, still_open) == "Evidence on error_rate: about 1,429 more, 27 s at the present rate."
     assert waits_for(CANARY, outlook(GateVerdict.ADVANCE, age_s=20.0)) == "This step lasts 40 s more."
 
 
