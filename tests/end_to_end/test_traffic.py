@@ -50,8 +50,8 @@ TARGET = "/v2/models/m/infer"
 
 
 class Registry:
-    """Version n of the model m multiplies by n; one with an entry in `twin_factors` has an original that multiplies by that. `put` says what
-    is wanted; the server is told at once. `broken` numbers cannot be loaded.
+    """Version n of the model m multiplies by n; one with an entry in `twin_factors` has an original that multiplies by that. `put` says
+    what is wanted; the server is told at once. `broken` numbers cannot be loaded.
     """
 
     def __init__(self, folder: Path, *, has_processes: bool = False, count: int = 6) -> None:

@@ -24,6 +24,8 @@ _SUM_TOLERANCE = 1e-6  # thirds, written with six digits
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,31}")
 _FIELD = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 _DRAWS = struct.Struct("<8Q")
+_UNIT = 2.0**-53  # between two doubles below 1
+_log = math.log
 
 
 @dataclass(frozen=True)
@@ -121,12 +123,14 @@ def assign(plan: TrafficPlan, key: str) -> Arm:
     the smallest of which is each one with the probability of its share (weighted rendezvous hashing: Thaler and Ravishankar, IEEE/ACM
     Transactions on Networking 6(1), 1998; weights as in Efraimidis and Spirakis, Information Processing Letters 97(5), 2006).
     """
-    best, first = plan.arms[0], math.inf
-    for arm, number in zip(plan.arms, _draws(plan.salt, key), strict=False):
-        if arm.share > 0.0:
-            time = -math.log(((number >> 11) + 1) * 2.0**-53) / arm.share
-            if time < first:
-                best, first = arm, time
+    arms, draws = plan.arms, _draws(plan.salt, key)
+    best, latest = arms[0], -math.inf
+    for place, arm in enumerate(arms):
+        share = arm.share
+        if share:
+            time = _log(((draws[place] >> 11) + 1) * _UNIT) / share  # negative: the largest wins
+            if time > latest:
+                best, latest = arm, time
     return best
 
 
@@ -140,7 +144,7 @@ def segment_arm(plan: TrafficPlan, metadata: Mapping[str, str]) -> Arm | None:
 
 def is_drawn(share: float, salt: str, purpose: str, key: str) -> bool:
     """Whether `key` is among the share of all keys that are drawn for `purpose`: a draw apart from all others."""
-    return share > 0.0 and ((_draws(f"{salt}/{purpose}", key)[0] >> 11) + 0.5) * 2.0**-53 < share
+    return share > 0.0 and ((_draws(f"{salt}/{purpose}", key)[0] >> 11) + 0.5) * _UNIT < share
 
 
 def header_name(sticky: str) -> str:

@@ -11,7 +11,7 @@ import threading
 from collections import Counter, OrderedDict, deque
 from collections.abc import Iterable, Mapping, Sequence
 
-from fairlead.core.evidence import Outcome, ReleaseCounter, ReleaseEvidence
+from fairlead.core.evidence import ArmCounter, Outcome, ReleaseCounter, ReleaseEvidence
 from fairlead.core.traffic_event import Answered, Compared, ComparisonKind, Gap, Joining, LateLabel, Missed, TrafficReading
 from fairlead.serve.traffic_memory import AnswerMemory, Remembered, check_labels, decisions_of, right_count
 
@@ -21,16 +21,27 @@ _ROW_LIMIT = 100_000
 _NOT_TRIED = frozenset({Gap.BUSY, Gap.LATE, Gap.LOADING, Gap.ASLEEP})
 _SOON = frozenset({Gap.LOADING, Gap.ASLEEP})  # the arm will answer in a moment: that is no failure of the version
 
+_OK, _CLIENT = Outcome.OK, Outcome.CLIENT  # an attribute of an enum costs as much as the comparison
 Event = Answered | Compared | Missed
 
 
+class _Arm:
+    """The answers of one arm in one step; `evidence` is None for those that were not drawn."""
+
+    __slots__ = ("client", "evidence", "ok", "server")
+
+    def __init__(self, evidence: ArmCounter | None) -> None:
+        self.evidence = evidence
+        self.ok = self.client = self.server = 0
+
+
 class _Counted:
-    """One release of a model, or its requests without any."""
+    """One release of a model, or its requests without any. `arms` by name, version, step, and whether they were drawn."""
 
     def __init__(self, model: str, release: str) -> None:
         self.model = model
         self.evidence = ReleaseCounter(release)
-        self.requests: Counter[tuple[str, ...]] = Counter()
+        self.arms: dict[tuple[str, int, int, bool], _Arm] = {}
         self.fallbacks: Counter[tuple[str, ...]] = Counter()
         self.comparisons: Counter[tuple[str, ...]] = Counter()
         self.flips: Counter[tuple[str, ...]] = Counter()
@@ -117,7 +128,7 @@ class TrafficCounter:
             self._fold()
             newest = {counted.model: counted for counted in self._counted.values()}.values()  # those asked last stand last
             return TrafficReading(
-                requests=_merged(item.requests for item in newest),
+                requests=_merged(map(_requests, newest)),
                 fallbacks=_merged(item.fallbacks for item in newest),
                 comparisons=_merged(item.comparisons for item in newest),
                 flips=_merged(item.flips for item in newest),
@@ -152,9 +163,18 @@ class TrafficCounter:
         return counted
 
     def _count_answer(self, counted: _Counted, event: Answered) -> None:
-        counted.requests[event.model, event.arm, str(event.version), event.outcome.value] += 1
-        if event.is_drawn:
-            counted.evidence.arm(event.step, event.arm).answered(event.latency_ns, event.outcome)
+        key = (event.arm, event.version, event.step, event.is_drawn)
+        arm, outcome = counted.arms.get(key), event.outcome
+        if arm is None:
+            arm = counted.arms[key] = _Arm(counted.evidence.arm(event.step, event.arm) if event.is_drawn else None)
+        if outcome is _OK:
+            arm.ok += 1
+        elif outcome is _CLIENT:
+            arm.client += 1
+        else:
+            arm.server += 1
+        if arm.evidence is not None:
+            arm.evidence.answered(event.latency_ns, outcome)
         if event.outputs is None or event.interface is None or not event.release:
             return
         decisions = decisions_of(event.interface, event.outputs)
@@ -188,6 +208,15 @@ def _count_gap(counted: _Counted, event: Missed) -> None:
     if event.is_evidence:
         pairs = (counted.evidence.shadow if event.kind is ComparisonKind.SHADOW else counted.evidence.twin)(event.step)
         (pairs.dropped if event.gap in _NOT_TRIED else pairs.failed)()
+
+
+def _requests(counted: _Counted) -> Counter[tuple[str, ...]]:
+    total: Counter[tuple[str, ...]] = Counter()
+    for (name, version, _, _), arm in counted.arms.items():
+        for outcome, count in (("ok", arm.ok), ("client", arm.client), ("server", arm.server)):
+            if count:
+                total[counted.model, name, str(version), outcome] += count
+    return total
 
 
 def _merged(counters: Iterable[Counter[tuple[str, ...]]]) -> dict[tuple[str, ...], int]:
