@@ -7,16 +7,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from fairlead.app import catalogue
+from fairlead.app import release
 from fairlead.app.deploy import Deployed, DeployRequest, name_from
 from fairlead.app.deploy import deploy as deploy_request
 from fairlead.app.load import Model, open_model
+from fairlead.app.release import Outcome
 from fairlead.app.source_options import parse_options
 from fairlead.app.wiring import build_house
 from fairlead.core.interface import Task
 from fairlead.core.requirement import parse_requirements
 from fairlead.core.target import Target
-from fairlead.core.version import PRODUCTION, AliasMove
+from fairlead.core.version import PRODUCTION
 
 __all__ = ["Deployed", "Model", "deploy", "load", "rollback"]
 
@@ -73,9 +74,9 @@ def load(reference: str, *, home: str | Path | None = None) -> Model:
     return open_model(reference, build_house(home))
 
 
-def rollback(name: str, *, alias: str = PRODUCTION, home: str | Path | None = None) -> AliasMove:
-    """Take `alias` back to the version before."""
-    return catalogue.rollback(name, build_house(home), alias=alias)
+def rollback(name: str, *, alias: str = PRODUCTION, home: str | Path | None = None) -> Outcome:
+    """End the model's canary, or take `alias` back to the version before; return where it points and which servers have followed."""
+    return release.rollback(name, build_house(home), alias=alias)
 
 
 class _Silence:
