@@ -19,6 +19,7 @@ from fairlead.app.search_setup import ONNX_ENGINE, Setup
 from fairlead.app.search_voice import SearchVoice
 from fairlead.app.trial_cache import TrialCache, key_of
 from fairlead.app.trial_process import TrialEnd, TrialJob, TrialPool
+from fairlead.app.trial_quality import COUNTED
 from fairlead.core.conversion import MAIN_FILE, RuntimeForm, RuntimeModel
 from fairlead.core.interface import Tensors
 from fairlead.core.lineage import Step
@@ -34,6 +35,7 @@ from fairlead.optimize.search.space import Recipe
 from fairlead.optimize.search.strategy import Strategy
 from fairlead.security.digests import digest_file
 from fairlead.stores.document import load
+from fairlead.verify.keeping import Prior, prior_of
 
 _SHARE = 4  # of the budget that one trial may train for, at most
 _LEAST_S = 10.0
@@ -109,6 +111,7 @@ class Trials:
                     pool.start(self._job(recipe))
                     self.voice.started(name_of(recipe))
                 if pool.is_idle:
+                    self._weigh_again()
                     return "the time was up" if self._left_s() <= 0 else "nothing new was left to try"
                 end = pool.wait()
                 recipe = pending.pop(end.job.name)
@@ -265,7 +268,8 @@ class Trials:
         judge = self.setup.judge
         values = judge.values(outputs)
         holds = judge.broken(values) is None
-        chance = judge.chance(outputs, values) if holds else None
+        moved = judge.moved(outputs)
+        chance = judge.chance(values, moved, self._prior(), outputs) if holds else None
         found = self.meter.measure(candidate, model, is_timed=holds)
         every = {**values, **found.values}
         requirements = self.setup.trial.plan.requirements
@@ -292,6 +296,7 @@ class Trials:
             found.against_baseline,
             finding.loss,
             chance=chance,
+            moved=moved,
         )
         broken = first_broken(every, requirements)
         if broken:
@@ -299,6 +304,23 @@ class Trials:
         elif finding.is_slower:
             point = replace(point, status=PointStatus.UNDONE, reason=_why_undone(found.against_baseline, self.setup.baseline))
         return point, finding
+
+    def _prior(self) -> Prior:
+        """What the models so far show of luck: each once, but for the one that nothing has touched."""
+        found = {point.digest: point.moved for point in self.points if point.moved is not None and point.candidate.passes}
+        return prior_of([moved for moved in found.values() if moved is not None])
+
+    def _weigh_again(self) -> None:
+        """Once all trials are known, so is how much of a good one is luck."""
+        judge, prior = self.setup.judge, self._prior()
+        for place, point in enumerate(self.points):
+            chance = judge.chance(point.values, point.moved, prior) if point.chance is not None and point.candidate.passes else None
+            if chance is not None and point.chance is not None:
+                has_more = any(one.is_loss_bound and one.metric not in COUNTED for one in judge.requirements)
+                self.points[place] = replace(point, chance=min(chance, point.chance) if has_more else chance)
+        known = {point.candidate.name: point.chance for point in self.points if point.chance is not None}
+        findings = (replace(one, chance=known.get(name_of(one.recipe), one.chance)) for one in self.strategy.findings)
+        self.strategy = replace(self.strategy, findings=tuple(findings))
 
     def _restore(self, recipe: Recipe, point: SearchPoint) -> bool:
         """Take a point of an earlier run as it stands; False where the model that it is about is gone."""

@@ -14,8 +14,10 @@ from fairlead.app.custom_metrics import CustomMetric
 from fairlead.core.dataset import Dataset
 from fairlead.core.interface import Array, Interface, Tensors, decide
 from fairlead.core.requirement import METRICS, Direction, MetricKind, Requirement
-from fairlead.verify.keeping import chance_of_count, chance_of_quality
+from fairlead.verify.keeping import Prior, chance_of_count, chance_of_loss, chance_of_metric, moved_rows
 from fairlead.verify.quality import QualityJob, measure_quality, wanted_metrics
+
+COUNTED = ("accuracy", "decision_flips")  # metrics that are counts of rows: how sure they are follows from the counts alone
 
 
 @dataclass(frozen=True)
@@ -40,21 +42,43 @@ class Judge:
             (one for one in self.requirements if one.is_loss_bound and one.name in values and not one.is_met(values[one.name])), None
         )
 
-    def chance(self, outputs: Tensors, values: Mapping[str, float]) -> float | None:
-        """Return how likely every requirement on what may be lost holds on rows that nobody has seen; None where nothing can be told."""
-        found = [self._chance(item, outputs, values) for item in self.requirements if item.is_loss_bound and item.name in values]
+    def moved(self, outputs: Tensors) -> tuple[int, int] | None:
+        """Return how many rows were lost and won against the original; None where that has no meaning."""
+        if self.rows.target is None or "accuracy" not in wanted_metrics(self.interface, (), has_target=True):
+            return None
+        return moved_rows(self._job("accuracy", outputs))
+
+    def chance(
+        self, values: Mapping[str, float], moved: tuple[int, int] | None, prior: Prior, outputs: Tensors | None = None
+    ) -> float | None:
+        """Return how likely every requirement on what may be lost holds on rows that nobody has seen; None where nothing can be told.
+        Without `outputs`, only what follows from counts of rows is told.
+        """
+        found = [
+            self._chance(item, values, moved, prior, outputs) for item in self.requirements if item.is_loss_bound and item.name in values
+        ]
         return min((one for one in found if one is not None), default=None)
 
-    def _chance(self, item: Requirement, outputs: Tensors, values: Mapping[str, float]) -> float | None:
-        unseen = self.unseen or self.rows.rows
+    def _chance(
+        self, item: Requirement, values: Mapping[str, float], moved: tuple[int, int] | None, prior: Prior, outputs: Tensors | None
+    ) -> float | None:
+        unseen, count = self.unseen or self.rows.rows, self.rows.rows
         if item.metric == "decision_flips":
             flips = round(values[item.name])
-            rows = max(self.rows.rows, flips)  # a row may hold several decisions
-            return chance_of_count(flips, rows, allowed=item.bound / unseen, unseen=unseen)
-        if item.kind is not MetricKind.QUALITY or self.rows.target is None:
+            return chance_of_count(flips, max(count, flips), allowed=item.bound / unseen, unseen=unseen)
+        if item.metric == "accuracy" and self.rows.target is not None:
+            count = self.rows.target.size
+            if item.is_relative and moved is not None:
+                return chance_of_loss(*moved, count, allowed=item.bound, unseen=unseen, prior=prior)
+            return chance_of_count(round(count * (1 - values[item.name])), count, allowed=1 - item.bound, unseen=unseen)
+        if item.kind is not MetricKind.QUALITY or item.is_custom or outputs is None:
             return None
-        job = QualityJob(self.interface, self.rows.target, self.original, outputs, (item.metric,), self.metrics, self.seed)
-        return chance_of_quality(item, job, unseen)
+        return chance_of_metric(item, self._job(item.metric, outputs), unseen)
+
+    def _job(self, metric: str, outputs: Tensors) -> QualityJob:
+        if self.rows.target is None:
+            raise ValueError("a metric needs right answers")
+        return QualityJob(self.interface, self.rows.target, self.original, outputs, (metric,), self.metrics, self.seed)
 
     def loss(self, values: Mapping[str, float]) -> float:
         """Return what stands for the loss in one number, 0 or more: the first of the user's floors, else the task's metric, else flips."""

@@ -39,7 +39,8 @@ class SearchPoint:
     `values` are measured on the selection rows, by Requirement.name ("accuracy_drop", "size_mb"). `latency_ms` is the median at batch 1
     where it was timed, `against_baseline` the paired comparison with the fastest model that no pass has touched. `loss` is what the point
     lost in the metric that the floor is about, 0 for the baseline. `chance` is how likely what may be lost keeps its bounds on rows that
-    nobody has seen, where that can be told from these.
+    nobody has seen, where that can be told from these; `moved` how many rows the original decides rightly and this one does not, and the
+    other way round.
     """
 
     candidate: Candidate
@@ -55,6 +56,7 @@ class SearchPoint:
     seconds: float = 0.0
     is_cached: bool = False
     chance: float | None = None
+    moved: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)

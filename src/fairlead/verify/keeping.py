@@ -3,10 +3,12 @@
 Takes counts of rows, or a QualityJob and a requirement; gives a probability. Pure, seeded. Whoever takes the best of many models by what
 some rows show takes a lucky one: a model whose loss lies right at the bound keeps it on other rows only every other time.
 
-- Rows that are right or wrong, or decided otherwise: what new rows show is drawn from the counts so far and Jeffreys' prior: half a row
-  of each kind. The number of rows lost less the number won among m new ones is then a sum of two beta-binomials, and is added up
-  exactly (J. Aitchison and I. R. Dunsmore, Statistical Prediction Analysis, Cambridge 1975, chapter 2; the prior: L. D. Brown, T. T. Cai
-  and A. DasGupta, Statistical Science 16, 2001, doi 10.1214/ss/1009213286).
+- Rows that are right or wrong, or decided otherwise: what new rows show is drawn from the counts so far and a prior. That is half a row of
+  each kind (Jeffreys), or, for the share of lost rows among those that moved, what other models of the same search show (`prior_of`): of
+  many models, the one that seems to lose nothing has mostly been lucky. The number of rows lost less the number won among m new ones is a
+  sum of two beta-binomials then, and is added up exactly (J. Aitchison and I. R. Dunsmore, Statistical Prediction Analysis, Cambridge
+  1975, chapter 2; Jeffreys' prior: L. D. Brown, T. T. Cai and A. DasGupta, Statistical Science 16, 2001, doi 10.1214/ss/1009213286; priors
+  from other cases: H. Robbins, Third Berkeley Symposium on Mathematical Statistics and Probability, 1956).
 - Other metrics: the rows are weighed by the Bayesian bootstrap (D. B. Rubin, Annals of Statistics 9, 1981, doi 10.1214/aos/1176345338),
   m new ones drawn, and the metric measured on them, again and again.
 """
@@ -14,6 +16,7 @@ some rows show takes a lucky one: a model whose loss lies right at the bound kee
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -24,18 +27,42 @@ from fairlead.verify.quality import QualityJob, measures_of
 _DRAWS = 400
 _ROWS_LIMIT = 4000  # of new rows: with more, what is not known of the model itself outweighs the draw of the rows
 _PRIOR = 0.5
+_FEW_MODELS, _FEW_ROWS = 5, 20  # from fewer, nothing is learned
+_WEIGHTS = (2.0, 4.0, 8.0, 16.0, 32.0, 64.0)  # in rows, of what the other models show
+Prior = tuple[float, float]
+JEFFREYS: Prior = (_PRIOR, _PRIOR)
 _TAIL = 1e-9  # numbers of rows that are less likely than that, compared with the likeliest, count as impossible
 
 
-def chance_of_loss(lost: int, won: int, rows: int, *, allowed: float, unseen: int) -> float:
+def prior_of(moved: Sequence[tuple[int, int]]) -> Prior:
+    """Return the beta distribution from which the models' shares of lost rows among moved ones seem to come, by (lost, won) of each: its
+    mean is theirs, its weight the likeliest of a few. Jeffreys' where there is little to learn from.
+    """
+    lost, won = (sum(counts) for counts in zip(*moved, strict=True)) if moved else (0, 0)
+    if len(moved) < _FEW_MODELS or lost + won < _FEW_ROWS:
+        return JEFFREYS
+    mean = (lost + 1) / (lost + won + 2)
+    return max(((weight * mean, weight * (1 - mean)) for weight in _WEIGHTS), key=lambda prior: _log_likelihood(moved, prior))
+
+
+def _log_likelihood(moved: Sequence[tuple[int, int]], prior: Prior) -> float:
+    alpha, beta = prior
+    return sum(_log_beta(lost + alpha, won + beta) - _log_beta(alpha, beta) for lost, won in moved)
+
+
+def _log_beta(alpha: float, beta: float) -> float:
+    return math.lgamma(alpha) + math.lgamma(beta) - math.lgamma(alpha + beta)
+
+
+def chance_of_loss(lost: int, won: int, rows: int, *, allowed: float, unseen: int, prior: Prior = JEFFREYS) -> float:
     """Return the probability that of `unseen` new rows, those lost less those won are at most `allowed` of all, where `lost` and `won` of
-    `rows` were.
+    `rows` were. `prior` is of the share of lost ones among those that moved.
     """
     unseen = min(unseen, _ROWS_LIMIT)
     moved, weights = _likely(unseen, lost + won + 2 * _PRIOR, rows - lost - won + _PRIOR)
     limit = math.floor(allowed * unseen + 1e-9)
     among = np.arange(int(moved.max(initial=0)) + 1)
-    shares = _weights(moved[:, None], among[None, :], lost + _PRIOR, won + _PRIOR)
+    shares = _weights(moved[:, None], among[None, :], lost + prior[0], won + prior[1])
     is_kept = 2 * among[None, :] - moved[:, None] <= limit
     return min(float(weights @ np.where(is_kept, shares, 0.0).sum(axis=1)), 1.0)
 
@@ -47,24 +74,14 @@ def chance_of_count(count: int, rows: int, *, allowed: float, unseen: int) -> fl
     return min(float(weights[numbers <= math.floor(allowed * unseen + 1e-9)].sum()), 1.0)
 
 
-def chance_of_quality(requirement: Requirement, job: QualityJob, unseen: int) -> float | None:
-    """Return the probability that `requirement`, about a quality, holds on `unseen` new rows; None for a metric of the user's own."""
-    if requirement.is_custom:
-        return None
-    if requirement.metric == "accuracy":
-        return _of_accuracy(requirement, job, unseen)
-    return _of_draws(requirement, job, unseen)
-
-
-def _of_accuracy(requirement: Requirement, job: QualityJob, unseen: int) -> float:
+def moved_rows(job: QualityJob) -> tuple[int, int]:
+    """Return how many rows the original decides rightly and the candidate does not, and the other way round."""
     before, after = (measures.right_rows() for measures in measures_of(job, "accuracy"))
-    if requirement.is_relative:
-        lost, won = int((before & ~after).sum()), int((after & ~before).sum())
-        return chance_of_loss(lost, won, len(before), allowed=requirement.bound, unseen=unseen)
-    return chance_of_count(int((~after).sum()), len(after), allowed=1.0 - requirement.bound, unseen=unseen)
+    return int((before & ~after).sum()), int((after & ~before).sum())
 
 
-def _of_draws(requirement: Requirement, job: QualityJob, unseen: int) -> float:
+def chance_of_metric(requirement: Requirement, job: QualityJob, unseen: int) -> float:
+    """Return the probability that `requirement`, about a built-in metric, holds on `unseen` new rows, by drawing rows."""
     before, after = measures_of(job, requirement.metric)
     generator = np.random.default_rng(job.seed)
     rows, unseen = before.row_count, min(unseen, _ROWS_LIMIT)

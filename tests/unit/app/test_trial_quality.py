@@ -14,6 +14,7 @@ from fairlead.core.dtype import DType
 from fairlead.core.interface import Decision, DecisionKind, Interface, Task, TensorSpec
 from fairlead.core.paired import Comparison, Outcome
 from fairlead.core.requirement import parse_requirements
+from fairlead.verify.keeping import JEFFREYS, chance_of_count, chance_of_loss
 
 CLASSES = Interface(
     (TensorSpec("x", DType.FP32, (None, 1)),),
@@ -112,3 +113,30 @@ def test_infinities_and_nan_that_both_have_are_no_difference() -> None:
 
     assert asked.values({"y": original["y"].copy()})["max_abs_diff"] == 0.0
     assert asked.values({"y": original["y"] + 1})["max_abs_diff"] == 1.0
+
+
+def test_how_likely_a_floor_holds_elsewhere_follows_from_lost_and_won_rows() -> None:
+    asked = judge("accuracy_drop<=0.3", target=[0, 1, 0, 1])
+    worse = scores([0, 1, 1, 1])
+    values, moved = asked.values(worse), asked.moved(worse)
+    assert moved == (1, 0)
+    assert asked.chance(values, moved, JEFFREYS) == chance_of_loss(1, 0, 4, allowed=0.3, unseen=4)
+    assert asked.chance(values, moved, (8.0, 1.0)) == chance_of_loss(1, 0, 4, allowed=0.3, unseen=4, prior=(8.0, 1.0))
+
+
+def test_of_several_floors_the_least_sure_counts_and_those_that_need_answers_are_left_out_without_them() -> None:
+    asked = judge("accuracy>=0.5", "decision_flips<=1", "f1_drop<=0.5", target=[0, 1, 0, 1])
+    worse = scores([0, 1, 1, 1])
+    values = asked.values(worse)
+    counted = asked.chance(values, asked.moved(worse), JEFFREYS)
+    assert counted == min(chance_of_count(1, 4, allowed=0.5, unseen=4), chance_of_count(1, 4, allowed=0.25, unseen=4))
+    drawn = asked.chance(values, asked.moved(worse), JEFFREYS, worse)
+    assert drawn is not None
+    assert drawn <= counted
+
+
+def test_without_right_answers_nothing_is_lost_or_won() -> None:
+    asked = judge("max_abs_diff<=2")
+    outputs = scores([0, 1, 1, 1])
+    assert asked.moved(outputs) is None
+    assert asked.chance(asked.values(outputs), None, JEFFREYS, outputs) is None

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from fairlead.core.dtype import DType
 from fairlead.core.interface import Decision, DecisionKind, Interface, Task, TensorSpec
 from fairlead.core.requirement import parse_requirements
-from fairlead.verify.keeping import chance_of_count, chance_of_loss, chance_of_quality
+from fairlead.verify.keeping import JEFFREYS, chance_of_count, chance_of_loss, chance_of_metric, moved_rows, prior_of
 from fairlead.verify.quality import QualityJob
 
 CLASSES = Interface(
@@ -85,18 +85,33 @@ def scores(decisions: list[int]) -> dict[str, np.ndarray]:
     return {"y": np.eye(2, dtype=np.float32)[decisions]}
 
 
-def test_the_chance_of_a_requirement_comes_from_its_metric() -> None:
+def test_moved_rows_are_counted_both_ways_and_other_metrics_are_drawn() -> None:
     right, worse = [0, 1] * 100, [1, 1, *([0, 1] * 99)]
     job = QualityJob(CLASSES, np.array(right), scores(right), scores(worse), ("accuracy",), {}, 0)
-    drop, floor, f1 = parse_requirements(["accuracy_drop<=0.02", "accuracy>=0.98", "f1_drop<=0.02"])
-    expected = chance_of_loss(1, 0, 200, allowed=0.02, unseen=200)
-    assert chance_of_quality(drop, job, 200) == pytest.approx(expected)
-    assert chance_of_quality(floor, job, 200) == pytest.approx(chance_of_count(1, 200, allowed=0.02, unseen=200))
-    found = chance_of_quality(f1, job, 200)
-    assert found is not None
-    assert 0.6 < found <= 1
-    (own,) = parse_requirements(["shop.metrics:profit_drop<=1"])
-    assert chance_of_quality(own, job, 200) is None
+    assert moved_rows(job) == (1, 0)
+    back = QualityJob(CLASSES, np.array(right), scores(worse), scores(right), ("accuracy",), {}, 0)
+    assert moved_rows(back) == (0, 1)
+    (f1,) = parse_requirements(["f1_drop<=0.02"])
+    assert 0.6 < chance_of_metric(f1, job, 200) <= 1
+
+
+def test_a_model_that_seems_to_lose_nothing_among_many_that_lose_has_been_lucky() -> None:
+    others = [(12, 4), (20, 7), (9, 3), (15, 6), (30, 8)]
+    prior = prior_of(others)
+    assert prior[0] > 2 * prior[1]
+    alone, among = (chance_of_loss(5, 6, 500, allowed=0.005, unseen=500, prior=one) for one in (JEFFREYS, prior))
+    assert among < alone - 0.1
+
+
+def test_a_few_models_or_rows_teach_nothing() -> None:
+    assert prior_of([]) == JEFFREYS
+    assert prior_of([(9, 1)] * 4) == JEFFREYS
+    assert prior_of([(1, 0)] * 9) == JEFFREYS
+
+
+def test_models_that_differ_much_teach_less_than_models_that_agree() -> None:
+    agreeing, differing = prior_of([(60, 20)] * 8), prior_of([(80, 0), (20, 60)] * 4)
+    assert sum(agreeing) > sum(differing)
 
 
 def test_numbers_are_drawn_again_and_the_same_seed_says_the_same() -> None:
@@ -105,8 +120,7 @@ def test_numbers_are_drawn_again_and_the_same_seed_says_the_same() -> None:
     before, after = target + 0.1 * generator.normal(size=300), target + 0.101 * generator.normal(size=300)
     job = QualityJob(NUMBER, target, {"y": before[:, None]}, {"y": after[:, None]}, ("rmse",), {}, 0)
     tight, wide = parse_requirements(["rmse_rise<=0.001"]), parse_requirements(["rmse_rise<=0.05"])
-    first = chance_of_quality(tight[0], job, 300)
-    assert first == chance_of_quality(tight[0], job, 300)
-    assert first is not None
+    first = chance_of_metric(tight[0], job, 300)
+    assert first == chance_of_metric(tight[0], job, 300)
     assert 0.05 < first < 0.95
-    assert chance_of_quality(wide[0], job, 300) == 1.0
+    assert chance_of_metric(wide[0], job, 300) == 1.0

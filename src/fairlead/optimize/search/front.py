@@ -16,7 +16,7 @@ from fairlead.optimize.search.space import Recipe
 TIE = 1.03
 _SLOWER, _SHORT = 100.0, 10.0  # what a model slower than the baseline, or one beyond a bound, is worse by: more than any ratio in use
 _SECOND = 0.05  # weight of the other measure, in logarithms: it decides between equals
-_FALL_BACK = math.log(2)  # what it costs, in logarithms, where a model does not keep the floor on other rows: another one is taken then
+_BREACH = math.log(4)  # a promise broken on other rows weighs as much as being four times slower
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Finding:
     @property
     def weighed_time(self) -> float:
         """Its time over the baseline's, and what is to be expected where it does not hold on other rows."""
-        return self.time_ratio * math.exp(_FALL_BACK * (1 - self.chance))
+        return self.time_ratio * math.exp(_BREACH * (1 - self.chance))
 
 
 def cost(finding: Finding, objective: Objective) -> float:
@@ -53,7 +53,7 @@ def cost(finding: Finding, objective: Objective) -> float:
     time, size = math.log(max(finding.time_ratio, 1e-9)), math.log(max(finding.size_bytes, 1))
     first = {Objective.LATENCY: time, Objective.SIZE: size, Objective.MEMORY: math.log(max(finding.memory_bytes, 1))}[objective]
     second = time if objective is Objective.SIZE else size
-    risk = _FALL_BACK * (1 - finding.chance)
+    risk = _BREACH * (1 - finding.chance)
     return _SHORT * finding.shortfall + _SLOWER * finding.is_slower + first + _SECOND * second + risk
 
 
