@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import json
 import os
 import subprocess
 import sys
@@ -148,6 +149,7 @@ def test_writers_in_many_threads_lose_nothing(records):
     assert sorted(numbers) == list(range(1, 81))
 
 
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 ROUNDS, PROMOTERS = 12, 16
 # The processes are forked from one small one, so that sixteen need not import the same.
 PROMOTERS_CODE = """
@@ -197,6 +199,24 @@ def test_of_sixteen_processes_that_promote_at_once_exactly_one_wins(tmp_path):
     assert len(history) == ROUNDS
     assert all(later.previous == earlier.number for earlier, later in itertools.pairwise(history))
     assert records.check() == ()
+
+
+@pytest.mark.parametrize("store", ["sqlite", "postgres"])
+def test_of_promoters_in_two_servers_exactly_one_wins_each_round(store, tmp_path, request):
+    place = tmp_path if store == "sqlite" else request.getfixturevalue("postgres").url("promoters")
+    command = [sys.executable, BENCHMARKS / "reliability" / "promoters.py", "--at", place, "--rounds", "10", "--json"]
+    result = subprocess.run(command, check=False, capture_output=True, text=True, timeout=120)
+    assert result.returncode == 0, result.stderr
+    found = json.loads(result.stdout)
+    assert (found["one winner"], found["moves"], found["is_linear"]) == (10, 10, True)
+
+
+def test_promoters_that_do_not_compare_are_caught(tmp_path):
+    """Positive control: with compare-and-set taken out, more than one wins."""
+    command = [sys.executable, BENCHMARKS / "reliability" / "promoters.py", "--at", tmp_path, "--rounds", "5", "--json", "--planted-fault"]
+    result = subprocess.run(command, check=False, capture_output=True, text=True, timeout=120)
+    assert result.returncode == 1
+    assert json.loads(result.stdout)["moves"] > 5
 
 
 OPENERS_CODE = """
