@@ -140,8 +140,7 @@ def _answers(left: _Side, right: _Side, house: House, data: Path | None, target:
         one, other = (close.enter_context(open_model(side.version.label, house)) for side in (left, right))
         if data is None:
             rows, source = _golden_rows(one, other)
-            answers = [run_in_pieces(model.engine, rows) for model in (one, other)]
-            return _compare(left, right, answers, source)
+            return _compare(left, right, [model.predict_all(rows) for model in (one, other)], source)
         asked = [_read(data, side.interface, target) for side in (left, right)]
         if count_rows(asked[0][0]) != count_rows(asked[1][0]):
             raise DataError(f"The two versions take different rows of {data.name}.", hint="Ask each alone: fairlead predict.")
@@ -152,20 +151,16 @@ def _answers(left: _Side, right: _Side, house: House, data: Path | None, target:
 
 
 def _golden_rows(one: Model, other: Model) -> tuple[Tensors, str]:
-    """Return the rows that were kept with either version, each once."""
+    """Return the rows that were kept with either version, each once, or the first one's where the two cannot stand in one tensor."""
     kept = [model.golden.inputs for model in (one, other) if model.golden is not None]
     if len(kept) < 2:
         raise NotFoundError("A version has no golden rows.", hint="Give rows: --data FILE.")
     first, second = kept
-    one.interface.check_inputs(second)
-    other.interface.check_inputs(first)
-    names = [spec.name for spec in one.interface.inputs]
-    if all(first[name].shape == second[name].shape and bool(np.all(first[name] == second[name])) for name in names):
-        return first, "the golden rows"
-    fits = all(first[name].shape[1:] == second[name].shape[1:] for name in names)
-    if not fits:
+    if set(first) != set(second) or any(first[name].shape[1:] != second[name].shape[1:] for name in first):
         return first, "the golden rows of the first"
-    return {name: np.concatenate([first[name], second[name]]) for name in names}, "the golden rows of both"
+    if all(first[name].shape == second[name].shape and bool(np.all(first[name] == second[name])) for name in first):
+        return first, "the golden rows"
+    return {name: np.concatenate([first[name], second[name]]) for name in first}, "the golden rows of both"
 
 
 def _read(path: Path, interface: Interface, target: str | None) -> tuple[Tensors, Array | None]:

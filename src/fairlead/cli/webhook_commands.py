@@ -126,7 +126,7 @@ def _state(row: WebhookRow) -> str:
         return "well" if cursor.delivered else "nothing sent yet"
     left_s = max(0.0, cursor.next_at - time.time())
     again = f"; attempt {cursor.attempt + 1} in {left_s:.0f} s" if cursor.attempt else ""
-    return f"{cursor.error}{again}"
+    return cursor.error.rstrip(".") + again
 
 
 def _told(attempt: Delivered) -> str:
