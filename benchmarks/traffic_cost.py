@@ -11,11 +11,10 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import json
 import statistics
 import time
-
-import numpy as np
 
 from fairlead.core.dtype import DType
 from fairlead.core.interface import Decision, DecisionKind, Interface, Task, TensorSpec
@@ -44,6 +43,7 @@ TEN = Interface(
     tuple("0123456789"),
 )
 BODY = json.dumps({"inputs": [{"name": "x", "shape": [1, 10], "datatype": "FP32", "data": [float(value) for value in range(10)]}]}).encode()
+_AT_ONCE = 16  # requests that wait for their answers together
 ARMS = (Arm("live", 1, 0.9), Arm("candidate", 2, 0.1))
 CASES = {
     "no release": None,
@@ -84,7 +84,7 @@ class World:
             scheduler.expect(10, 0.005)
             self.table.enter(ServedVersion(version, executor, scheduler))
         self.direct = Api(ApiJob(plane, HttpLimits(), "0", lambda: "", print, witness=counter)).direct
-        self.memo, self.count, self.failures = Memo(), 0, 0
+        self.memo, self.count, self.answered, self.failures = Memo(), 0, 0, 0
 
     def arrange(self, plan: TrafficPlan | None) -> None:
         """Divide by `plan` from now on."""
@@ -92,24 +92,27 @@ class World:
 
     def finish(self, request, reply) -> None:
         """Write the reply's bytes."""
+        self.answered += 1
         self.failures += reply.status != 200
         to_bytes(reply, request, date=b"x", is_closing=False)
 
     async def run(self, count: int) -> float:
-        """Return microseconds per request."""
+        """Return microseconds of the event loop's processor time per request."""
         headers = {b"content-type": b"application/json", b"user-id": b"u7"}
-        began = time.perf_counter()
+        began = time.thread_time()
         for _ in range(count):
             self.count += 1
             request = HttpRequest(b"POST", b"/v2/models/m/infer", headers, BODY, request_id=f"abcdef01-{self.count:x}", memo=self.memo)
             self.direct.begin(request, self.finish)
-            if self.count % 16 == 0:
+            while self.count - self.answered > _AT_ONCE or (self.count % _AT_ONCE == 0 and self.count > self.answered):  # noqa: ASYNC110 - as a loop has turns
                 await asyncio.sleep(0)
-        return (time.perf_counter() - began) / count * 1e6
+        return (time.thread_time() - began) / count * 1e6
 
 
 async def main(requests: int, rounds: int) -> None:
     world, times = World(), {name: [] for name in CASES}
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)  # as the server has it
     for _ in range(rounds):
         for name, plan in CASES.items():
             world.arrange(plan)

@@ -23,7 +23,7 @@ _SHOWN = 10
 _KEPT_COUNT = 64
 
 
-class Remembered(msgspec.Struct, eq=False):
+class Remembered(msgspec.Struct, eq=False, gc=False):
     """An answer: who gave it, and what it decided for each row (None: nothing). `is_drawn`: by chance, so that it is evidence."""
 
     release: str

@@ -27,7 +27,7 @@ _answered = Answered._make
 _CALLERS = frozenset({"bad_request", "too_large", "not_found", "unsupported"})
 
 
-class Draw(msgspec.Struct, frozen=True):
+class Draw(msgspec.Struct, frozen=True, gc=False):
     """Which arm a request was drawn for, or sent to by a segment. `arm` is who answers; `name` is what the answer says, "" for nothing."""
 
     split: Split
