@@ -144,6 +144,12 @@ _FAMILIES = (
         needs_training=True,
     ),
     _Family(
+        *("distill-strided", "distill_strided", "network", 0.3, 0.0, 7, "yes", "fewer operators, each with less to do"),
+        loses=f"a network without poolings, half as wide, learns the answers; {_ROWS}",
+        reason="small convolutional networks spend much of a call between their operators",
+        needs_training=True,
+    ),
+    _Family(
         *("share-thresholds", "share_thresholds", "trees", 0.9, 0.0, 1, "no", "about as fast as before"),
         loses=f"thresholds move to one that lies near; {_ROWS}",
         reason="fewer different numbers pack better, and splits become equal",

@@ -91,7 +91,7 @@ def test_trees_get_families_of_trees() -> None:
 
 def test_students_of_every_kind_are_planned_for_networks() -> None:
     found = lossy(planned("accuracy_drop<=0.01", means=Means(ALL, has_training=True, model=NETWORK)))
-    assert {"distill-network", "distill-trees", "distill-linear"} <= set(found)
+    assert {"distill-network", "distill-strided", "distill-trees", "distill-linear"} <= set(found)
 
 
 @given(st.sets(st.sampled_from(sorted(ALL))), st.booleans(), st.booleans(), st.sampled_from([0.01, 0.3, 5.0]))
