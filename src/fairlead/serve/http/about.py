@@ -69,7 +69,7 @@ class AboutHandlers:
         """GET /ping and /health, as MLflow's scoring server has them: an empty line once the models can be asked."""
         del call
         reason = self._why_not_ready()
-        return json_reply({"error": reason}, 503) if reason else Reply(200, b"\n")
+        return json_reply({"error": reason}, 503) if reason else Reply(200, b"\n", _PLAIN)
 
     async def version(self, call: Call) -> Reply:
         """GET /version, as MLflow's scoring server has it; the version is this server's."""

@@ -34,10 +34,12 @@ _REQUESTS = {
 _ANSWERS = {
     "/predict": "Prediction",
     "/invocations": "Predictions",
+    "/v2/repository/index": "Index",
     "/feedback": "Joining",
     "/v1/models/{name}:feedback": "Joining",
     "/v2/models/{name}/feedback": "Joining",
 }
+_TEXTS = {"/ping": "An empty line", "/health": "An empty line", "/version": "The version", "/metrics": "Metrics"}
 _EXAMPLE_LIMIT = 4096
 _RAW = {
     "schema": {"type": "string", "format": "binary", "description": "JSON, and raw tensors behind it: Inference-Header-Content-Length."}
@@ -84,7 +86,7 @@ def _operation(route: Route) -> dict[str, Any]:
         "operationId": re.sub(r"\W+", "_", f"{route.method.lower()}{route.pattern}").rstrip("_"),
         "summary": route.summary,
         "x-permission": route.permission.value,
-        "responses": _responses(_answer_schema(route)),
+        "responses": _responses(_answer_schema(route), _TEXTS.get(route.pattern, "")),
     }
     if route.pattern == "/v2/":
         operation["operationId"] += "_slash"
@@ -147,7 +149,9 @@ def _body(route: Route) -> dict[str, Any]:
     return {"required": route.accepts is not Accepts.OPTIONAL_JSON, "content": content}
 
 
-def _responses(schema: str) -> dict[str, Any]:
-    good = {"$ref": f"#/components/schemas/{schema}"} if schema else {"type": "object"}
+def _responses(schema: str, text: str = "") -> dict[str, Any]:
+    """Return what is answered: JSON of a schema, or a text."""
+    form = {"$ref": f"#/components/schemas/{schema}"} if schema else {"type": "object"}
+    good = {"text/plain": {"schema": {"type": "string", "description": text}}} if text else {"application/json": {"schema": form}}
     bad = {"description": "What was wrong", "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}}
-    return {"200": {"description": "The answer", "content": {"application/json": {"schema": good}}}, "default": bad}
+    return {"200": {"description": "The answer", "content": good}, "default": bad}

@@ -97,7 +97,15 @@ SCHEMAS: dict[str, Any] = {
         "required": ["model", "joined", "unknown", "duplicate", "ambiguous"],
         "properties": {"model": {"type": "string"}, "joined": _COUNT, "unknown": _COUNT, "duplicate": _COUNT, "ambiguous": _COUNT},
     },
-    "IndexRequest": {"type": "object", "properties": {"ready": {"type": "boolean"}}},
+    "Index": {
+        "type": "array",
+        "items": {
+            "type": "object",
+            "required": ["name", "version", "state", "reason"],
+            "properties": {name: {"type": "string"} for name in ("name", "version", "state", "reason")},
+        },
+    },
+    "IndexRequest": {"type": "object", "properties": {"ready": {"type": ["boolean", "null"]}}},
     "OperateRequest": {"type": "object", "properties": {"parameters": _PARAMETERS}},
     "TensorFlowRequest": {
         "type": "object",
