@@ -2,8 +2,8 @@
 
     PYTHON olive_workflow.py MODEL CALIBRATION.npz EVALUATION.npz OUT BUDGET_S FLOOR
 
-Olive's own passes for networks on a processor (8-bit quantization, dynamic and static, with its own values to search; half precision), its
-TPE sampler, its own latency metric; accuracy by a function on the evaluation rows. Writes OUT/result.json: the best model that keeps the
+Olive's own pass for networks on a processor (OnnxQuantization: 8 bits, dynamic or static, with the values that it searches by itself), its
+TPE sampler, its own metrics of latency and accuracy. Writes OUT/result.json: the best model that keeps the
 floor by Olive's own ranking, and what it measured.
 """
 
@@ -34,15 +34,14 @@ class Rows:
         return {self._name: self._x[place]}, int(self._y[place])
 
 
-def accuracy(model, _device=None, _providers=None, *, path: str, name: str, **_rest) -> dict[str, float]:
-    """The share of right answers of an Olive model on the rows at `path`."""
+def share_right(model: str, path: str) -> float:
+    """The share of right answers of an ONNX file on the rows at `path`."""
     import onnxruntime
 
+    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
     with np.load(path) as data:
-        x, y = data["x"], data["y"]
-    session = onnxruntime.InferenceSession(model.model_path, providers=["CPUExecutionProvider"])
-    answers = session.run(None, {name: x})[0]
-    return {"right": float((answers.argmax(-1) == y).mean())}
+        answers = session.run(None, {session.get_inputs()[0].name: data["x"]})[0]
+        return float((answers.argmax(-1) == data["y"]).mean())
 
 
 def workflow(model: str, calibration: str, evaluation: str, out: str, budget_s: float, floor: float) -> dict[str, object]:
@@ -51,7 +50,8 @@ def workflow(model: str, calibration: str, evaluation: str, out: str, budget_s: 
 
     session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
-    right = accuracy(type("Model", (), {"model_path": model}), path=evaluation, name=name)["right"]
+    with np.load(evaluation) as data:
+        class_count = int(data["y"].max()) + 1
 
     def rows(label: str, path: str, count: int, batch: int) -> dict[str, object]:
         return {
@@ -60,22 +60,18 @@ def workflow(model: str, calibration: str, evaluation: str, out: str, budget_s: 
             "user_script": str(Path(__file__).resolve()),
             "load_dataset_config": {"type": "npz_rows", "params": {"path": path, "name": name, "count": count}},
             "pre_process_data_config": {"type": "skip_pre_process"},
-            "post_process_data_config": {"type": "skip_post_process"},
-            "dataloader_config": {"params": {"batch_size": batch}},
+            "post_process_data_config": {"type": "largest"},
+            "dataloader_config": {"type": "default_dataloader", "params": {"batch_size": batch}},
         }
 
-    script = {"user_script": str(Path(__file__).resolve())}
-    known = {"evaluate_func": "accuracy", "evaluate_func_kwargs": {"path": evaluation, "name": name}}
+    score = {
+        "name": "accuracy_score",
+        "priority": 2,
+        "metric_config": {"task": "multiclass", "num_classes": class_count},
+        "goal": {"type": "threshold", "value": share_right(model, evaluation) - floor},
+    }
     metrics = [
-        {
-            "name": "accuracy",
-            "type": "custom",
-            "backend": "torch_metrics",
-            "user_config": {**script, **known},
-            "sub_types": [
-                {"name": "right", "priority": 2, "higher_is_better": True, "goal": {"type": "threshold", "value": right - floor}},
-            ],
-        },
+        {"name": "accuracy", "type": "accuracy", "backend": "torch_metrics", "data_config": "evaluation", "sub_types": [score]},
         {
             "name": "latency",
             "type": "latency",
@@ -86,18 +82,14 @@ def workflow(model: str, calibration: str, evaluation: str, out: str, budget_s: 
     ]
     return {
         "input_model": {"type": "OnnxModel", "model_path": model},
-        "systems": {
-            "local": {"type": "LocalSystem", "accelerators": [{"device": "cpu", "execution_providers": ["CPUExecutionProvider"]}]}
-        },
-        "data_configs": [rows("calibration", calibration, 512, 32), rows("one_row", evaluation, 64, 1)],
-        "evaluators": {"both": {"metrics": metrics}},
-        "passes": {
-            "quantize": [
-                {"type": "OnnxDynamicQuantization"},
-                {"type": "OnnxStaticQuantization", "data_config": "calibration"},
-                {"type": "OnnxFloatToFloat16", "keep_io_types": True},
-            ]
-        },
+        "systems": {"local": {"type": "LocalSystem", "accelerators": [{"device": "cpu", "execution_providers": ["CPUExecutionProvider"]}]}},
+        "data_configs": [
+            rows("calibration", calibration, 512, 32),
+            rows("evaluation", evaluation, 100_000, 100),
+            rows("one_row", evaluation, 64, 1),
+        ],
+        "evaluators": {"both": {"type": "OnnxEvaluator", "metrics": metrics}},
+        "passes": {"quantize": {"type": "OnnxQuantization", "data_config": "calibration"}},
         "search_strategy": {"execution_order": "joint", "sampler": "tpe", "max_iter": 200, "max_time": int(budget_s)},
         "evaluator": "both",
         "host": "local",
@@ -135,6 +127,14 @@ try:
     def npz_rows(path: str, name: str, count: int, **_rest) -> Rows:
         """The rows of an .npz file."""
         return Rows(path, name, count)
+
+    @Registry.register_post_process()
+    def largest(output, **_rest):
+        """The place of the largest score."""
+        import torch
+
+        scores = output[0] if isinstance(output, list | tuple) else next(iter(output.values())) if isinstance(output, dict) else output
+        return torch.as_tensor(np.asarray(scores)).argmax(-1)
 except ImportError:
     pass
 

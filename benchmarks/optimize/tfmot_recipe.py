@@ -56,6 +56,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--search", type=Path, help="search.json of fairlead optimize on the same model")
     options = parser.parse_args()
+    options.folder = options.folder.resolve()  # the sandbox works in folders of its own
     case = make("digit_cnn", options.folder)
     house, progress = build_house(options.folder / "home"), StepProgress(is_silent=True)
     work = options.folder / f"tfmot-{time.monotonic_ns()}"

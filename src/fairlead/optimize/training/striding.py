@@ -7,22 +7,17 @@ give; training does the rest. Left as they are: dilated windows, windows that ro
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import onnx
-from onnx import helper, numpy_helper
+from onnx import numpy_helper
 
 from fairlead.core.interface import Array
-from fairlead.optimize.graph_edit import free_name, taken_names
+from fairlead.optimize.graph_edit import drop_unused_weights, free_name, taken_names
+from fairlead.optimize.training.windows import POINTWISE, attribute, is_plain, numbers, set_window
 
 _POOLS = frozenset({"MaxPool", "AveragePool"})
-_POINTWISE = frozenset(
-    {"Relu", "LeakyRelu", "PRelu", "Clip", "Sigmoid", "Tanh", "Elu", "Selu", "HardSwish", "HardSigmoid", "Softplus", "Gelu", "Identity"}
-    | {"Dropout", "BatchNormalization"}
-)
 
 
 def strided(model: onnx.ModelProto) -> tuple[onnx.ModelProto, int]:
@@ -40,17 +35,14 @@ def strided(model: onnx.ModelProto) -> tuple[onnx.ModelProto, int]:
         last.output[0] = pool.output[0]
         graph.node.remove(pool)
         count += 1
-    stored = {name for node in graph.node for name in node.input}
-    tensors = [tensor for tensor in graph.initializer if tensor.name in stored]
-    del graph.initializer[:]
-    graph.initializer.extend(tensors)
+    drop_unused_weights(graph)
     del graph.value_info[:]
     return result, count
 
 
 def _convolution_before(graph: onnx.GraphProto, pool: onnx.NodeProto) -> tuple[onnx.NodeProto, onnx.NodeProto] | None:
     """Return the convolution whose values `pool` takes, one by one or changed one by one, and the operator that gives them."""
-    if not _is_plain(pool) or len(pool.output) > 1 or _attribute(pool, "ceil_mode", 0):
+    if not is_plain(pool) or len(pool.output) > 1 or attribute(pool, "ceil_mode", 0):
         return None
     makers = {name: node for node in graph.node for name in node.output}
     outputs = {value.name for value in graph.output}
@@ -60,17 +52,11 @@ def _convolution_before(graph: onnx.GraphProto, pool: onnx.NodeProto) -> tuple[o
         last = node if last is None else last
         if node.op_type == "Conv":
             stored = {tensor.name for tensor in graph.initializer}
-            return (node, last) if _is_plain(node) and node.input[1] in stored else None
-        if node.op_type not in _POINTWISE or len(node.output) > 1:
+            return (node, last) if is_plain(node) and node.input[1] in stored else None
+        if node.op_type not in POINTWISE or len(node.output) > 1:
             return None
         name = node.input[0]
     return None
-
-
-def _is_plain(node: onnx.NodeProto) -> bool:
-    """Whether its window has no gaps and its padding stands in numbers."""
-    mode = _attribute(node, "auto_pad", b"NOTSET")
-    return mode in (b"NOTSET", b"VALID") and all(step == 1 for step in _attribute(node, "dilations", ()))
 
 
 def _join(graph: onnx.GraphProto, convolution: onnx.NodeProto, pool: onnx.NodeProto, name: str) -> None:
@@ -82,41 +68,25 @@ def _join(graph: onnx.GraphProto, convolution: onnx.NodeProto, pool: onnx.NodePr
     tensor = next(item for item in graph.initializer if item.name == convolution.input[1])
     weights = numpy_helper.to_array(tensor)
     rank = weights.ndim - 2
-    window, steps = list(_attribute(pool, "kernel_shape", ())), _numbers(pool, "strides", rank, 1)
-    own = _numbers(convolution, "strides", rank, 1)
+    window, steps = list(attribute(pool, "kernel_shape", ())), numbers(pool, "strides", rank, 1)
+    own = numbers(convolution, "strides", rank, 1)
     pads = [
         before + after * step
         for before, after, step in zip(
-            _numbers(convolution, "pads", 2 * rank, 0), _numbers(pool, "pads", 2 * rank, 0), (*own, *own), strict=True
+            numbers(convolution, "pads", 2 * rank, 0), numbers(pool, "pads", 2 * rank, 0), (*own, *own), strict=True
         )
     ]
     wide = _spread(weights, window, own)
     graph.initializer.append(numpy_helper.from_array(wide, name))
     convolution.input[1] = name
-    kept = [one for one in convolution.attribute if one.name not in ("kernel_shape", "strides", "pads", "auto_pad")]
-    del convolution.attribute[:]
-    convolution.attribute.extend(kept)
-    for key, value in (("kernel_shape", wide.shape[2:]), ("strides", np.multiply(own, steps).tolist()), ("pads", pads)):
-        convolution.attribute.append(helper.make_attribute(key, list(value)))
+    set_window(convolution, wide.shape[2:], np.multiply(own, steps).tolist(), pads)
 
 
 def _spread(weights: Array, window: Sequence[int], steps: Sequence[int]) -> Array:
     """Return the kernel of the average over a window of what `weights` give."""
     sizes = [size + (count - 1) * step for size, count, step in zip(weights.shape[2:], window, steps, strict=True)]
     wide = np.zeros((*weights.shape[:2], *sizes), weights.dtype)
-    for place in _places(window):
+    for place in np.ndindex(*window):
         where = tuple(slice(at * step, at * step + size) for at, step, size in zip(place, steps, weights.shape[2:], strict=True))
         wide[(slice(None), slice(None), *where)] += weights / np.prod(window)
     return wide
-
-
-def _places(window: Sequence[int]) -> Iterator[tuple[int, ...]]:
-    return itertools.product(*(range(count) for count in window))
-
-
-def _numbers(node: onnx.NodeProto, name: str, count: int, default: int) -> list[int]:
-    return list(_attribute(node, name, ())) or [default] * count
-
-
-def _attribute(node: onnx.NodeProto, name: str, default: Any) -> Any:
-    return next((helper.get_attribute_value(item) for item in node.attribute if item.name == name), default)

@@ -26,6 +26,7 @@ from fairlead.optimize.catalog import complete_settings
 from fairlead.optimize.job import PassJob
 from fairlead.optimize.passes.distill_strided import distill_strided
 from fairlead.optimize.training.course import begin
+from fairlead.optimize.training.joining import joined
 from fairlead.optimize.training.proof import reference_answers
 from fairlead.optimize.training.shifting import with_shifts
 from fairlead.optimize.training.striding import strided
@@ -83,6 +84,54 @@ def test_a_largest_value_keeps_its_shape(networks: Any, pads: list[int]) -> None
 def test_what_a_step_cannot_say_is_left_alone(networks: Any, window: Any, convolution: Any, between: tuple[str, ...]) -> None:
     model = _pooled(networks, "MaxPool", {"kernel_shape": [2, 2], "strides": [2, 2], **window}, convolution, between)
     changed, count = strided(model)
+    assert count == 0
+    assert changed.graph.node == model.graph.node
+
+
+def _rows(networks: Any, first: dict[str, Any], second: dict[str, Any], between: tuple[str, ...] = ()) -> Any:
+    nodes, name = [("Conv", ["x", "k", "b"], ["c"], first)], "c"
+    for operator in between:
+        extra = ["g", "s", "m", "v"] if operator == "BatchNormalization" else []
+        nodes.append((operator, [name, *extra], [name + "r"], {}))
+        name += "r"
+    nodes.append(("Conv", [name, "l"], ["y"], second))
+    sizes = {"k": (4, 1, 3, 3), "b": (4,), "l": (2, 4, 2, 3), "g": (4,), "s": (4,), "m": (4,), "v": (4,)}
+    model = networks.build(nodes, sizes, [None, 1, None, None], 2)
+    model.graph.output[0].ClearField("type")
+    model.graph.output[0].type.tensor_type.elem_type = 1
+    for size in ("batch", "channels", "height", "width"):
+        model.graph.output[0].type.tensor_type.shape.dim.add().dim_param = size
+    return model
+
+
+@settings(max_examples=25, deadline=None)
+@given(steps=st.tuples(st.integers(1, 3), st.integers(1, 2)), pads=st.tuples(st.integers(0, 2), st.integers(0, 2)))
+def test_two_convolutions_in_a_row_are_one(networks: Any, steps: tuple[int, int], pads: tuple[int, int]) -> None:
+    first, second = ({"strides": [step] * 2, "pads": [pad] * 4} for step, pad in zip(steps, pads, strict=True))
+    model = _rows(networks, first, second, ("BatchNormalization",))
+    changed, count = joined(model, 1)
+    assert count == 1
+    assert [node.op_type for node in changed.graph.node] == ["Conv"]
+    before, after = (reference_answers(one, {"x": PICTURES})["y"] for one in (model, changed))
+    assert before.shape == after.shape
+    edge = 0 if pads[1] == 0 else 2  # where the second pads, the first has no bias there
+    inner = (..., slice(edge, before.shape[2] - edge), slice(edge, before.shape[3] - edge))
+    assert np.allclose(before[inner], after[inner], atol=1e-4)
+
+
+def test_no_more_convolutions_are_joined_than_asked_for(networks: Any) -> None:
+    model = _rows(networks, {}, {}, ("Relu",))
+    assert joined(model, 2)[1] == 0
+    assert joined(model, 1)[1] == 1
+
+
+@pytest.mark.parametrize("special", [{"group": 2}, {"dilations": [2, 2]}, {"auto_pad": "SAME_UPPER"}])
+def test_special_convolutions_are_not_joined(networks: Any, special: dict[str, Any]) -> None:
+    model = _rows(networks, {}, {})
+    second = model.graph.node[1]
+    for name, value in special.items():
+        second.attribute.append(onnx.helper.make_attribute(name, value))
+    changed, count = joined(model, 1)
     assert count == 0
     assert changed.graph.node == model.graph.node
 
@@ -150,6 +199,7 @@ def test_the_student_has_fewer_operators_and_answers_like_its_teacher(
     operators = [node.op_type for node in onnx.load(asked.destination).graph.node]
     assert "MaxPool" not in operators
     assert any("1 poolings became" in note for note in result.notes)
+    assert asked.destination.stat().st_size < asked.source.stat().st_size
 
     def accuracy(path: Path) -> float:
         answers = OnnxRuntimeEngine(path, interface).run(digits[1].inputs)["y"]
@@ -170,6 +220,6 @@ def test_the_same_job_gives_the_same_student_and_another_seed_another(job: Calla
 def test_a_model_without_poolings_and_settings_without_a_meaning_are_refused(job: Callable[..., PassJob]) -> None:
     with pytest.raises(UnsupportedError, match="no pooling"):
         distill_strided(job("dense"))
-    for given_ in ({"width": 1.5}, {"shifts": -1}, {"epochs": 0}):
+    for given_ in ({"width": 1.5}, {"depth": 0}, {"shifts": -1}, {"epochs": 0}):
         with pytest.raises(SpecError):
             distill_strided(job(**given_))
