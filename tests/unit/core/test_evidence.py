@@ -4,7 +4,7 @@ import math
 import random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fairlead.core.evidence import (
@@ -57,6 +57,7 @@ def evidence(draw):
     return ReleaseEvidence("r", tuple(StepEvidence(number, draw(named), draw(pairs), draw(pairs)) for number in numbers))
 
 
+@settings(max_examples=40)
 @given(st.integers(0, LONGEST))
 def test_a_time_lies_in_its_bucket_and_no_bucket_is_wider_than_a_64th(time_ns):
     bucket = bucket_of(time_ns)
@@ -65,6 +66,7 @@ def test_a_time_lies_in_its_bucket_and_no_bucket_is_wider_than_a_64th(time_ns):
     assert end - start <= max(1, start / 64)
 
 
+@settings(max_examples=40)
 @given(st.lists(st.integers(-10, 1 << 45), max_size=30))
 def test_the_counter_counts_every_time_where_bucket_of_says(times):
     counter = LatencyCounter()
@@ -75,6 +77,7 @@ def test_the_counter_counts_every_time_where_bucket_of_says(times):
     assert [bucket for bucket, count in zip(read.buckets, read.counts, strict=True) for _ in range(count)] == expected
 
 
+@settings(max_examples=40)
 @given(st.lists(st.integers(1000, 10**10), min_size=1, max_size=200), st.sampled_from([0.5, 0.95, 0.99, 1.0]))
 def test_a_quantile_is_at_most_one_bucket_above_the_exact_one(times, quantile):
     counter = LatencyCounter()
@@ -90,6 +93,7 @@ def test_nothing_counted_has_no_quantile():
     assert DifferenceHistogram().quantile(0.5) is None
 
 
+@settings(max_examples=40)
 @given(evidence(), evidence(), evidence())
 def test_merging_is_associative_and_commutative(one, two, three):
     left = merge("r", [merge("r", [one, two]), three])
@@ -97,12 +101,14 @@ def test_merging_is_associative_and_commutative(one, two, three):
     assert left == right == merge("r", [three, one, two])
 
 
+@settings(max_examples=40)
 @given(evidence())
 def test_merging_with_nothing_changes_nothing(one):
     assert merge("r", [one, ReleaseEvidence("r")]) == merge("r", [one])
     assert [step.step for step in merge("r", [one]).steps] == [step.step for step in one.steps]
 
 
+@settings(max_examples=40)
 @given(st.lists(evidence(), max_size=3))
 def test_what_servers_counted_is_all_in_the_sum(parts):
     total = merge("r", parts)
@@ -117,6 +123,7 @@ def test_evidence_of_another_release_is_not_added():
         merge("r", [ReleaseEvidence("other")])
 
 
+@settings(max_examples=40)
 @given(evidence())
 def test_evidence_comes_back_from_its_document(one):
     assert document.load(document.dump(one), ReleaseEvidence) == one

@@ -1,7 +1,7 @@
 """The gate's grammar."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fairlead.core.gate import RULES, GateSpec, Source, parse_gate
@@ -36,6 +36,7 @@ def metrics(draw):
     return f"{rule.name}{'>=' if rule.is_minimum else '<='}{share!r}"
 
 
+@settings(max_examples=40)
 @given(st.lists(metrics(), min_size=1, max_size=3))
 def test_the_text_of_a_gate_parses_to_the_same_gate(items):
     try:

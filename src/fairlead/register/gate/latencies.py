@@ -154,6 +154,8 @@ def _over(value: float | None, other: float | None) -> float | None:
 def bounds_ms(tail: Tail, chance: float, alpha: float) -> tuple[float | None, float | None]:
     """Return the interval of the quantile later than which `chance` of the answers are, in milliseconds; None for an end not known."""
     low, high = quantile_buckets(tail, chance, alpha)
+    if low == TOP and len(tail.buckets):  # later than all that was seen
+        low = int(tail.buckets[-1]) + 1
     return bucket_start_ns(low) / 1e6 if 0 < low < TOP else None, bucket_start_ns(high + 1) / 1e6 if high < TOP else None
 
 

