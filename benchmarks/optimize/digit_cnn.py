@@ -2,8 +2,8 @@
 
     python benchmarks/optimize/digit_cnn.py [--budget 10m] [--folder build/optimize] [--write PAGE]
 
-Runs `fairlead optimize` as a user would, with nothing kept, and prints bytes (plain and gzip -9) of the .h5 and of the best model, and their
-times at batch 1 on one thread, compared in pairs of models opened anew, after the search.
+Runs `fairlead optimize` as a user would, with nothing kept, and prints bytes (plain and gzip -9) of the .h5 and of the best model, and how
+fast it is at batch 1 on one thread, in pairs of models opened anew, after the search.
 """
 
 from __future__ import annotations

@@ -126,7 +126,7 @@ _TRAITS: Mapping[str, PassTraits] = {
         PassKind.LOSSY,
         0.25,
         needs_training=True,
-        settings={"width": (0.5, 0.25, 0.75), "depth": (2, 1, 3), "shifts": (4,), "epochs": (12,), "teacher": (0.5,)},
+        settings={"width": (0.5, 0.25, 0.75), "depth": (1, 2, 3), "shifts": (4,), "epochs": (12,), "teacher": (0.5,)},
     ),
     "train_int8": PassTraits(PassKind.LOSSY, 0.25, needs_training=True, settings={"weight_bits": (7,), "epochs": (8,), "teacher": (0.5,)}),
     "prune_structured": PassTraits(

@@ -30,7 +30,7 @@ def distill_strided(job: PassJob) -> PassResult:
     width = fraction(job.settings, "width", default=0.5)
     epochs = count(job.settings, "epochs", default=12)
     copies = count(job.settings, "shifts", default=4, smallest=0, largest=100)
-    depth = count(job.settings, "depth", default=2, largest=100)
+    depth = count(job.settings, "depth", default=1, largest=100)
     teacher, said = trainable_copy(job.source), ""
 
     def make(model: onnx.ModelProto, _lessons: Lessons) -> onnx.ModelProto:

@@ -2,11 +2,12 @@
 
 Takes a model; gives a copy and how many convolutions went. The new kernel sees what both saw together, and its output has the same shape.
 Its weights are those of one after the other, without what lay between them: training does the rest. Left as they are: groups, dilated
-windows, padding by a rule, and values that something else reads.
+windows, padding by a rule, values that something else reads, and what would take twice as many weights.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +19,7 @@ from fairlead.optimize.graph_edit import drop_unused_weights, free_name, taken_n
 from fairlead.optimize.training.windows import POINTWISE, attribute, is_plain, numbers, set_window
 
 _EPSILON = 1e-5  # of BatchNormalization, where it names none
+_GROWTH = 2  # times as many weights as before, at most: deep networks would see all of the picture at once
 
 
 def joined(model: onnx.ModelProto, depth: int) -> tuple[onnx.ModelProto, int]:
@@ -26,8 +28,8 @@ def joined(model: onnx.ModelProto, depth: int) -> tuple[onnx.ModelProto, int]:
     result.CopyFrom(model)
     graph, count = result.graph, 0
     taken = taken_names(graph)
-    while (pair := next((chain for chain in _chains(graph) if len(chain) > depth), None)) is not None:
-        _join(graph, pair[1], taken)
+    while (link := next((chain[1] for chain in _chains(graph) if len(chain) > depth and _is_small(graph, chain[1])), None)) is not None:
+        _join(graph, link, taken)
         count += 1
     drop_unused_weights(graph)
     del graph.value_info[:]
@@ -71,6 +73,15 @@ def _before(graph: onnx.GraphProto, node: onnx.NodeProto) -> tuple[onnx.NodeProt
             return ()
         name = makers[name].input[0]
     return ()
+
+
+def _is_small(graph: onnx.GraphProto, link: _Link) -> bool:
+    """Whether one kernel for both would not be much larger than the two."""
+    shapes = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
+    first, second = (shapes[node.input[1]] for node in (link.before[0], link.convolution))
+    steps = numbers(link.before[0], "strides", len(first) - 2, 1)
+    sizes = [size + (count - 1) * step for size, count, step in zip(first[2:], second[2:], steps, strict=True)]
+    return bool(second[0] * first[1] * math.prod(sizes) <= _GROWTH * (math.prod(first) + math.prod(second)))
 
 
 def _join(graph: onnx.GraphProto, link: _Link, taken: set[str]) -> None:

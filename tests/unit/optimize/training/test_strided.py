@@ -125,6 +125,12 @@ def test_no_more_convolutions_are_joined_than_asked_for(networks: Any) -> None:
     assert joined(model, 1)[1] == 1
 
 
+def test_convolutions_that_would_need_many_more_weights_are_not_joined(networks: Any) -> None:
+    nodes = [("Conv", ["x", "k"], ["c"], {"strides": [4, 4]}), ("Conv", ["c", "l"], ["y"], {})]
+    model = networks.build(nodes, {"k": (2, 8, 2, 2), "l": (8, 2, 3, 3)}, [None, 8, 13, 13])
+    assert joined(model, 1)[1] == 0
+
+
 @pytest.mark.parametrize("special", [{"group": 2}, {"dilations": [2, 2]}, {"auto_pad": "SAME_UPPER"}])
 def test_special_convolutions_are_not_joined(networks: Any, special: dict[str, Any]) -> None:
     model = _rows(networks, {}, {})
