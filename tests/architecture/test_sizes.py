@@ -95,6 +95,8 @@ BROAD_EXCEPTS = {
     "src/fairlead/serve/http/eager.py": "hands what was thrown, cancellation included, on to the coroutine that it belongs to",
     "src/fairlead/serve/scheduler.py": "whatever an engine raises belongs to those who asked it, and to nobody else",
     "src/fairlead/serve/loading.py": "hands whatever a load raised on to the one who awaits it, who is told its kind",
+    "src/fairlead/serve/traffic_split.py": "the last resort: a mistake of ours in counting must not lose an answer that is on its way",
+    "src/fairlead/serve/traffic_witness.py": "the same; it is reported with its trace",
     "src/fairlead/serve/traffic_mirror.py": "whatever a candidate raises for a request that it is only shown is no caller's; it is counted",
     "src/fairlead/serve/server.py": "hands what ended the server's thread on to the thread that started it",
     "src/fairlead/serve/threads.py": "hands what a call in a thread raised on to the one who awaits it",

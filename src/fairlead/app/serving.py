@@ -72,7 +72,7 @@ def serve(request: ServeRequest, house: House, *, on_listening: Callable[[str], 
     with observing(house.settings, lambda name, number: promises(name, number, house)) as observers:
         if not any(item.versions for item in source.aspired().values()):
             observers.log.say("Nothing to serve is registered yet; waiting for a deployment.")
-        witness = TrafficCounter()
+        witness = TrafficCounter(on_defect=observers.log.say)
         with keeping(ReleaseKeeper(house, request.alias, witness, observers.log.say)) as keeper:
             job = _job(request, house, source, observers, on_listening)
             serve_job(replace(job, witness=witness, on_applied=keeper.applied, on_listening=keeper.announced(job.on_listening)))

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from fairlead.core.aspired import Aspired, Selection, alone, choose
+from fairlead.core.aspired import Aspired, Selection, alone, choose, with_traffic
 from fairlead.core.heartbeat import Applied
 from fairlead.core.ports import Clock, VersionSource, WatchedSource
 from fairlead.core.version import Version
@@ -193,7 +193,8 @@ class Follower:
             return wanted
         if order.selection is None:
             return replace(wanted, versions=(), default=0)
-        return choose(name, order.selection, wanted.known, wanted.aliases, followed=self._label)
+        ordered = choose(name, order.selection, wanted.known, wanted.aliases, followed=self._label)
+        return ordered if wanted.traffic is None else with_traffic(ordered, wanted.traffic)  # what a release needs stays
 
     def act(self, name: str) -> None:
         """Do what has to be done about one model."""

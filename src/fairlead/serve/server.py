@@ -60,7 +60,7 @@ class Server:
         assembly = Assembly(job.sink, job.thread_count, job.batch, _worker_host(job), CallLimits(job.concurrency))
         self.table.on_freed = Trimmer().give_back_soon
         loader = Loader(job.source, self.table, assembly.assemble, budget_bytes=job.memory_budget_bytes, timeout_s=job.load_timeout_s)
-        self.witness = job.witness or TrafficCounter()
+        self.witness = job.witness or TrafficCounter(on_defect=job.report)
         self.traffic = Traffic(
             self.table,
             self.witness,

@@ -43,7 +43,7 @@ class Traffic:
     ) -> None:
         self.label = label
         self.witness, self.mirror, self.twin_share = witness, mirror, twin_share
-        self._table, self._report = table, report
+        self._table, self.report = table, report
         self._said: set[tuple[object, ...]] = set()
         self._rousing: dict[ServedVersion, asyncio.Task[None]] = {}
         table.divide = self.divide
@@ -78,7 +78,7 @@ class Traffic:
             self._said.add(key)
             who = f"{missed.model}:{missed.version} {_SAID.get(missed.gap, 'cannot answer')}"
             what = f"requests for arm '{missed.arm}' go to the live version" if missed.kind is None else "it is shown no requests"
-            self._report(f"{who}; {what} meanwhile.")
+            self.report(f"{who}; {what} meanwhile.")
 
     def rouse(self, served: ServedVersion) -> None:
         """Have a version that sleeps loaded again; returns at once."""
@@ -90,7 +90,7 @@ class Traffic:
         try:
             await self._table.wake(served, math.inf)
         except FairleadError as error:
-            self._report(f"{served.version.label} cannot be loaded again ({error.code}): {error}")
+            self.report(f"{served.version.label} cannot be loaded again ({error.code}): {error}")
 
     async def stop(self) -> None:
         """Return when nothing is compared or loaded any more."""

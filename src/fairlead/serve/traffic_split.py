@@ -7,6 +7,7 @@ version that is not loaded, or that has been taken out of the table, is never gi
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -75,9 +76,14 @@ class Split:
         return {name: value for name, value in parameters.items() if name != sticky}
 
     def ended(self, asked: Asked, draw: Draw, error_code: str) -> None:
-        """Tell how a request ended that this split has routed; begin what it is compared with."""
-        if error_code == "cancelled":
-            return
+        """Tell how a request ended that this split has routed; begin what it is compared with. Never raises: the answer is on its way."""
+        try:
+            if error_code != "cancelled":
+                self._tell(asked, draw, error_code)
+        except Exception:  # noqa: BLE001 - a mistake of ours must not lose an answer
+            self._traffic.report(f"Telling what a release showed failed.\n{traceback.format_exc()}")
+
+    def _tell(self, asked: Asked, draw: Draw, error_code: str) -> None:
         plan, arm, request, served = self.plan, draw.arm, asked.request, asked.served
         ticket = asked.ticket
         outcome = Outcome.OK if not error_code else Outcome.CLIENT if error_code in _CALLERS else Outcome.SERVER

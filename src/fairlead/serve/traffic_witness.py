@@ -8,8 +8,9 @@ else. What it holds is bounded: releases, rows remembered, events waiting.
 from __future__ import annotations
 
 import threading
+import traceback
 from collections import Counter, OrderedDict, deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from fairlead.core.evidence import ArmCounter, Outcome, ReleaseCounter, ReleaseEvidence
 from fairlead.core.traffic_event import Answered, Compared, ComparisonKind, Gap, Joining, LateLabel, Missed, TrafficReading
@@ -23,6 +24,10 @@ _SOON = frozenset({Gap.LOADING, Gap.ASLEEP})  # the arm will answer in a moment:
 
 _OK, _CLIENT = Outcome.OK, Outcome.CLIENT  # an attribute of an enum costs as much as the comparison
 Event = Answered | Compared | Missed
+
+
+def _silent(_: str) -> None:
+    """Tell nobody."""
 
 
 class _Arm:
@@ -50,9 +55,12 @@ class _Counted:
 
 
 class TrafficCounter:
-    """A TrafficWitness. `row_limit` bounds the rows whose decisions are remembered for late labels."""
+    """A TrafficWitness. `row_limit` bounds the rows whose decisions are remembered for late labels; `on_defect` is told the trace of a
+    mistake of ours, which fails no request.
+    """
 
-    def __init__(self, row_limit: int = _ROW_LIMIT) -> None:
+    def __init__(self, row_limit: int = _ROW_LIMIT, on_defect: Callable[[str], None] = _silent) -> None:
+        self._on_defect = on_defect
         self._events: deque[Event] = deque()
         self._lock = threading.Lock()
         self._counted: OrderedDict[tuple[str, str], _Counted] = OrderedDict()
@@ -143,13 +151,19 @@ class TrafficCounter:
         events = self._events
         for _ in range(len(events)):  # another thread may be adding to its other end
             event = events.popleft()
-            counted = self._of(event.model, event.release)
-            if isinstance(event, Answered):
-                self._count_answer(counted, event)
-            elif isinstance(event, Compared):
-                _count_comparison(counted, event)
-            else:
-                _count_gap(counted, event)
+            try:
+                self._count(event)
+            except Exception:  # noqa: BLE001 - whoever records is answering a request, which has nothing to do with it
+                self._on_defect(f"Counting what a release showed failed.\n{traceback.format_exc()}")
+
+    def _count(self, event: Event) -> None:
+        counted = self._of(event.model, event.release)
+        if isinstance(event, Answered):
+            self._count_answer(counted, event)
+        elif isinstance(event, Compared):
+            _count_comparison(counted, event)
+        else:
+            _count_gap(counted, event)
 
     def _of(self, model: str, release: str) -> _Counted:
         key = (model, release)

@@ -19,9 +19,7 @@ SCORES = Interface(
     ("a", "b", "c"),
 )
 VALUES = replace(SCORES, task=Task.REGRESSION, decision=Decision(DecisionKind.VALUE, "y"), labels=())
-NAMES = replace(
-    SCORES, outputs=(TensorSpec("label", DType.BYTES, (None,)),), decision=Decision(DecisionKind.LABEL, "label"), labels=()
-)
+NAMES = replace(SCORES, outputs=(TensorSpec("label", DType.BYTES, (None,)),), decision=Decision(DecisionKind.LABEL, "label"), labels=())
 
 
 def scores(*rows) -> dict:

@@ -281,3 +281,14 @@ async def test_a_shadow_that_could_not_be_loaded_is_a_second_answer_that_never_c
     assert (await world.ask()).version == 3
     assert world.counter.snapshot()["rel"].step(1).shadow.failures == 1
     assert world.counter.read().dropped == {("m", "7", "shadow", str(Gap.FAILED)): 1}
+
+
+async def test_a_witness_that_fails_loses_no_answer(world) -> None:
+    world.run(world.plan(1.0))
+
+    def fail(_):
+        raise ValueError("a defect")
+
+    world.table.models["m"].split._witness = SimpleNamespace(answered=fail)
+    assert (await world.ask()).version == 4
+    assert "ValueError: a defect" in world.said[0]

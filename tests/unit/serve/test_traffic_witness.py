@@ -146,3 +146,15 @@ def test_counts_are_exact_while_another_thread_looks(said) -> None:
     stop.set()
     looking.join()
     assert counter.snapshot()["rel"].step(0).arm("live").requests == 5_000
+
+
+def test_a_mistake_in_counting_fails_no_request_and_is_told(said, fakes) -> None:
+    defects = []
+    counter = TrafficCounter(on_defect=defects.append)
+    five = said.answered()._replace(outputs={"y": np.array([[0, 0, 0, 0, 1]], np.float32)})  # of a model that names two classes
+    for event in (five, said.answered(request="good")):
+        counter.answered(event)
+    assert counter.snapshot()["rel"].step(0).arm("live").requests == 2
+    assert len(defects) == 1
+    assert "IndexError" in defects[0]
+    assert counter.join("m", [LateLabel("good", ("yes",))]) == Joining(joined=1)
