@@ -55,7 +55,6 @@ class PostgresServer:
             "shared_buffers": "16MB",
             "wal_level": "minimal",
             "max_wal_senders": 0,
-            "autovacuum": "off",
             "logging_collector": "off",
         }
         words = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]

@@ -28,17 +28,19 @@ def find(transaction: Transaction, query: Query, limit: int) -> tuple[Hit, ...]:
     where = " AND ".join([_LIVE, *(text for text, _ in parts)])
     values = [value for _, given in parts for value in given]
     chosen = f"SELECT v.name, v.number, v.digest, v.created_at FROM versions v WHERE {where} ORDER BY v.name, v.number LIMIT ?"
-    found = {(row[0], row[1]): Hit(*row) for row in transaction.rows(chosen, *values, limit)}
-    known: dict[tuple[str, int], dict[str, str | float]] = {}
-    listed = f"SELECT t.name, t.number, t.key, t.text, t.value FROM traits t JOIN ({chosen}) c ON c.name = t.name AND c.number = t.number"
-    for name, number, key, text, value in transaction.rows(listed, *values, limit):
-        known.setdefault((name, number), {})[key] = value if text is None else text
+    whole = f"""SELECT c.name, c.number, c.digest, c.created_at, t.key, t.text, t.value FROM ({chosen}) c
+        LEFT JOIN traits t ON t.name = c.name AND t.number = c.number ORDER BY c.name, c.number, t.key"""
+    found: dict[tuple[str, int], tuple[str, float, dict[str, str | float]]] = {}
+    for name, number, digest, created_at, key, text, value in transaction.rows(whole, *values, limit):
+        known = found.setdefault((name, number), (digest, created_at, {}))[2]
+        if key is not None:
+            known[key] = value if text is None else text
     pointing: dict[tuple[str, int], list[str]] = {}
     for name, number, alias in transaction.rows(_ALIASES):
         pointing.setdefault((name, number), []).append(alias)
     return tuple(
-        Hit(hit.name, hit.number, hit.digest, hit.created_at, dict(sorted(known.get(place, {}).items())), tuple(pointing.get(place, ())))
-        for place, hit in found.items()
+        Hit(place[0], place[1], digest, created_at, known, tuple(pointing.get(place, ())))
+        for place, (digest, created_at, known) in found.items()
     )
 
 
