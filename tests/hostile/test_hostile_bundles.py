@@ -164,6 +164,11 @@ def broken_graph(members: Members) -> Members:
     return json_with(changed, "verdict.json", model_digest=hashlib.sha256(graph).hexdigest())
 
 
+def broken_twin(members: Members) -> Members:
+    """The uncompressed original beside a compressed model is opened by servers, too."""
+    return rebuilt(members, {"twin.onnx": b"\x08\x08garbage"})
+
+
 def flipped(data: bytes) -> bytes:
     place = data.index(b"PK\x03\x04", 4) + 200
     return data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :]
@@ -226,6 +231,7 @@ CONTENTS: dict[str, tuple[Callable[[Members], Members], type[FairleadError]]] = 
     ),
     "pickle in the golden requests": (pickled_golden, SourceError),
     "golden answers of another model": (other_answers, RejectedError),
+    "a twin that does not load": (broken_twin, (RejectedError, SandboxError)),
     "a graph that does not load": (broken_graph, (RejectedError, SandboxError)),
 }
 
@@ -245,8 +251,10 @@ def assert_refused(data: bytes, error: type[FairleadError], house: House, folder
 
 
 def test_the_unchanged_file_is_taken(good, house, tmp_path):
-    """The positive control of everything below: as it is, and packed again by these tests' own hands."""
-    for number, data in enumerate((good, packed(members_of(good)), packed(rebuilt(members_of(good), {})))):
+    """The positive control of everything below: as it is, packed again by these tests' own hands, and with a twin that loads."""
+    members = members_of(good)
+    with_twin = rebuilt(members, {"twin.onnx": contents(members)["model.onnx"]})
+    for number, data in enumerate((good, packed(members), packed(rebuilt(members, {})), packed(with_twin))):
         path = tmp_path / f"{number}.fairlead"
         path.write_bytes(data)
         assert import_file(path, house, name=f"m{number}").is_new

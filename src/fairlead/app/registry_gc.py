@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from fairlead.app.registry_uses import Uses
 from fairlead.app.wiring import House
+from fairlead.core.ports import Progress
 from fairlead.core.strategy import Strategy
 from fairlead.core.version import Version, check_name
 from fairlead.errors import ConflictError, NotFoundError
@@ -51,7 +52,13 @@ class Collected:
 
 
 def collect(
-    house: House, names: Iterable[str] = (), *, keep_count: int | None = None, min_age_s: float = 0.0, is_dry_run: bool = False
+    house: House,
+    names: Iterable[str] = (),
+    *,
+    keep_count: int | None = None,
+    min_age_s: float = 0.0,
+    is_dry_run: bool = False,
+    progress: Progress | None = None,
 ) -> Collected:
     """Retire what nothing uses, of every model or of those in `names`; with `is_dry_run` only say what would go.
 
@@ -64,7 +71,7 @@ def collect(
     fates = [fate for name in wanted or house.records.names() for fate in _fates(name, keep_count, min_age_s, uses, house)]
     going = [fate.version for fate in fates if not fate.stays]
     if not is_dry_run:
-        fates, going = _retire(fates, uses, house)
+        fates, going = _retire(fates, uses, house, progress)
     gone = frozenset((version.name, version.number) for version in going)
     swept = sweep(records=house.records, blobs=house.blobs, is_dry_run=is_dry_run, without=gone)
     if not is_dry_run:
@@ -98,9 +105,12 @@ def _usual(versions: Iterable[Version], min_age_s: float, house: House) -> Polic
     return Policy(strategy.retention.version_count, min_age_s, f"the strategy of {newest.label}")
 
 
-def _retire(fates: list[Fate], uses: Uses, house: House) -> tuple[list[Fate], list[Version]]:
+def _retire(fates: list[Fate], uses: Uses, house: House, progress: Progress | None) -> tuple[list[Fate], list[Version]]:
     """Retire what goes, each looked at once more; return the fates as they turned out, and what went."""
     turned_out, gone = [], []
+    wanted_count = sum(not fate.stays for fate in fates)
+    if progress is not None:
+        progress.step("retire")
     for fate in fates:
         version = fate.version
         if fate.stays:
@@ -117,4 +127,8 @@ def _retire(fates: list[Fate], uses: Uses, house: House) -> tuple[list[Fate], li
         else:
             turned_out.append(fate)
             gone.append(version)
+            if progress is not None:
+                progress.tell(f"{len(gone)} of {wanted_count}")
+    if progress is not None:
+        progress.done(f"{len(gone)} of {wanted_count}")
     return turned_out, gone

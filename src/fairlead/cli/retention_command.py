@@ -6,7 +6,7 @@ import click
 
 from fairlead.app.registry_gc import Collected, collect
 from fairlead.app.wiring import build_house
-from fairlead.cli.printing import Duration, emit_json, home_option, json_option, table
+from fairlead.cli.printing import Duration, StepProgress, emit_json, home_option, json_option, table
 from fairlead.core.manifest import readable_size
 
 
@@ -25,7 +25,8 @@ def gc(names: tuple[str, ...], keep: int | None, min_age_s: float, home: str | N
     What an alias points at or a rollback goes back to stays; so does what a release, a server or a process uses, and what somebody tagged
     `protected`, staged or approved.
     """
-    collected = collect(build_house(home), names, keep_count=keep, min_age_s=min_age_s, is_dry_run=is_dry_run)
+    progress = StepProgress(is_silent=as_json)
+    collected = collect(build_house(home), names, keep_count=keep, min_age_s=min_age_s, is_dry_run=is_dry_run, progress=progress)
     if as_json:
         emit_json(collected)
         return
