@@ -96,10 +96,14 @@ def view_of(kept: Kept, assessor: Assessor) -> ReleaseView:
         found.evidence.step(release.step),
         found.outlook.decision,
         comparison_of(release, found.evidence),
-        waits_for(release, found.outlook),
+        waits_for(release, found.outlook) if servers else _nobody(release),
         found.outlook.step_age_s,
         servers,
     )
+
+
+def _nobody(release: Release) -> str:
+    return f"No server runs that serves {release.name}@{release.alias}: nobody counts, and nobody decides." if release.is_active else ""
 
 
 def say(name: str, word: str, house: House) -> Release:

@@ -14,14 +14,14 @@ from fairlead.cli.release_text import finding_rows, headline, progress_line, spa
 from fairlead.core.release import Release, ReleaseKind, ReleaseStatus
 from fairlead.errors import RejectedError
 
-_LOG_EVERY_S = 10.0
+_LOG_EVERY_S = 10.0  # and only what is new
 
 
 def follow_release(name: str, house: House, *, as_json: bool) -> None:
     """Print how the model's release goes on; raises RejectedError where it was rolled back, KeyboardInterrupt that says that it goes on."""
     is_live = sys.stderr.isatty() and not as_json
     shown = 0
-    told_at = -_LOG_EVERY_S
+    told, told_at = "", -_LOG_EVERY_S
     last: Release | None = None
     try:
         for view in watch(name, house):
@@ -32,11 +32,12 @@ def follow_release(name: str, house: House, *, as_json: bool) -> None:
                 for event in release.log[shown:]:
                     click.echo(f"{_clear(is_live)}  {_sign(event.status)} {event.sentence}", err=True)
                 line = progress_line(view)
-                if release.is_active and line and (is_live or time.monotonic() - told_at >= _LOG_EVERY_S):
+                is_due = is_live or (line != told and time.monotonic() - told_at >= _LOG_EVERY_S)
+                if release.is_active and line and is_due:
                     label = release.steps[release.step].text if release.steps else "arms"
                     said = f"  {label:<10} {span_text(view.step_age_s):>6}  {line}"
                     click.echo(f"{_clear(is_live)}{said[: _width()] if is_live else said}", err=True, nl=not is_live)
-                    told_at = time.monotonic()
+                    told, told_at = line, time.monotonic()
             shown = len(release.log)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(
