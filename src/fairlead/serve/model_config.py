@@ -33,7 +33,7 @@ def model_config(served: ServedVersion, aspired: Aspired) -> dict[str, Any]:
         "max_batch_size": policy.max_rows if is_batched else 0,
         "input": [_tensor(spec, is_batched=is_batched) for spec in interface.inputs],
         "output": [_tensor(spec, is_batched=is_batched) for spec in interface.outputs],
-        "instance_group": [{"name": served.version.name, "kind": "KIND_CPU", "count": max(served.executor.slot_count, 1)}],
+        "instance_group": [{"name": served.version.name, "kind": "KIND_CPU", "count": served.scheduler.slot_count}],
         "parameters": {
             "digest": {"string_value": served.version.digest},
             "runtime": {"string_value": runtime},

@@ -109,14 +109,14 @@ class Scheduler:
         self._element_ms = self._element_ms or call_ms / elements
 
     @property
-    def _slot_count(self) -> int:
-        """While dead workers are replaced, one call may wait for the next of them."""
+    def slot_count(self) -> int:
+        """How many calls run at once; while dead workers are replaced, one may wait for the next of them."""
         count = max(self._executor.slot_count, 1)
         return count if self._limit is None else min(count, self._limit.limit)
 
     def expected_wait_s(self) -> float:
         """Return how long a request that came now would wait, as far as can be known."""
-        return expected_wait_s(self._open_elements, self._element_ms, self._slot_count)
+        return expected_wait_s(self._open_elements, self._element_ms, self.slot_count)
 
     def submit(
         self,
@@ -203,7 +203,7 @@ class Scheduler:
         began = self._clock()
         self._note_arrivals(began)
         hold, limit, is_in_line = 0.0, self._limit, False
-        while self._waiting and len(self._running) < self._slot_count:
+        while self._waiting and len(self._running) < self.slot_count:
             now = self._clock()
             if now >= self._earliest:
                 self._expire(now)
@@ -255,7 +255,7 @@ class Scheduler:
                 limit = self._here.rows_within(row_elements, limit, _HELD_MS)
             else:  # what waits is shared by the slots that are free
                 limit = self._beside.useful_rows(row_elements, limit, is_exploring=self._call_count % _EXPLORE_EVERY == 0)
-                free = self._slot_count - len(self._running)
+                free = self.slot_count - len(self._running)
                 limit = min(limit, -(-sum(ticket.rows for ticket in self._waiting) // free))
         batch, left = compose(self._waiting, limit, self._policy.preferred_rows)
         return batch, left, is_inline
@@ -277,7 +277,7 @@ class Scheduler:
         rows = sum(ticket.rows for ticket in batch)
         if rows >= self._beside.useful_rows(elements // rows, self._row_limit) or rows in self._policy.preferred_rows:
             return 0.0
-        has_spare = self._slot_count - len(self._running) > 1
+        has_spare = self.slot_count - len(self._running) > 1
         service_s = (self._beside.expect_ms(elements) or 0.0) / 1e3
         gap_s = max(self._gap_s, now - self._arrived_at)
         return hold_s(self._policy, Moment(len(batch), now - batch[0].asked_at, gap_s, service_s, has_spare))
