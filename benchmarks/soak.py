@@ -50,6 +50,9 @@ BAD_BODIES = (
 )
 
 
+_TRIES = 3  # of a promotion: a version whose processes are killed while it is loaded is not promoted, and the one before goes on
+
+
 class Soak:
     """What happens to one server."""
 
@@ -198,7 +201,12 @@ class Soak:
     def promote(self) -> None:
         """Move the alias to the other version."""
         version = 1 if self.evidence.promotions and self.evidence.promotions[-1][1] == 2 else 2
-        done = fairlead("promote", f"{NAME}:{version}", "--home", self.home)
+        for _ in range(_TRIES):
+            done = fairlead("promote", f"{NAME}:{version}", "--home", self.home)
+            if not done.returncode:
+                break
+            with self.lock:
+                self.evidence.refused_promotion_count += 1
         if done.returncode:
             self.evidence.faults.append(f"promote failed: {done.stderr}")
         else:
@@ -294,7 +302,8 @@ def summary(evidence: Evidence) -> str:
     slowest = max((answer.answered_at - answer.sent_at for answer in evidence.answers), default=0.0)
     memory = " -> ".join(f"{evidence.memory_bytes[place] / 2**20:.0f}" for place in (0, -1))
     descriptors = " -> ".join(str(evidence.descriptors[place]) for place in (0, -1))
-    happened = f"{len(evidence.promotions)} promotions, {evidence.kill_count} kills, {evidence.cancelled_count:,} cancelled"
+    promotions = f"{len(evidence.promotions)} promotions ({evidence.refused_promotion_count} tried again)"
+    happened = f"{promotions}, {evidence.kill_count} kills, {evidence.cancelled_count:,} cancelled"
     return (
         f"{len(evidence.answers):,} good requests: {statuses}, slowest {slowest:.2f} s, lost {len(evidence.lost)}\n"
         f"{happened}, bad {dict(evidence.bad_statuses)}\n"

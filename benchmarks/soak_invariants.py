@@ -31,6 +31,7 @@ class Evidence:
     answers: list[Answer] = field(default_factory=list)
     bad_statuses: Counter[int] = field(default_factory=Counter)
     promotions: list[tuple[float, int]] = field(default_factory=list)
+    refused_promotion_count: int = 0
     kill_count: int = 0
     cancelled_count: int = 0
     lost: list[str] = field(default_factory=list)
