@@ -53,7 +53,7 @@ from fairlead.plan.stage import plan
 FLOOR = "accuracy_drop<=0.01"
 NETWORK = "prune_structured(epochs=8),quantize_static_int8(method=minmax,operators=all,per_channel=true),store_fp16,store_int8"
 PICTURES = (
-    "prune_structured(epochs=4),distill_strided(epochs=3,shifts=2),"
+    "prune_structured(epochs=4),distill_strided(depth=1,epochs=3,shifts=2),"
     "quantize_static_int8(method=minmax,operators=all,per_channel=true),store_int8"
 )
 TREES = "merge_trees,prune_trees(aim=speed,refit=true),shorten_ensemble(refit=true),round_leaves(bits=12)"
