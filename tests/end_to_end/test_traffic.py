@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from traffic_house import House, Peer, Registry, ask, canary, clients, request
+from traffic_house import STREAM, House, Peer, Registry, ask, canary, clients, framed, request
 
 from fairlead.core.traffic import Arm, Shadow, TrafficPlan
 from fairlead.serve.grpc.schema import MESSAGES
@@ -144,6 +144,18 @@ def test_a_pin_a_sticky_key_and_an_arm_by_name_over_a_socket(registry) -> None:
         assert MESSAGES["ModelInferResponse"].FromString(found.messages[0]).model_version == "2"
         assert peer.call(request(), fairlead_version="two").status == 3
         assert peer.call(request(), fairlead_arm="B").status == 5
+
+
+def test_each_message_of_a_stream_is_drawn_for_itself(registry) -> None:
+    with House(registry) as house, Peer(house.running.server.grpc_address) as peer:
+        house.wait_for(registry.put(1, canary(1, 2, 0.5)))
+        stream = peer.open(STREAM)
+        for count in range(40):
+            peer.send(peer.data(stream, framed(request(((count, 1.0),))), end=count == 39))
+        answers = [MESSAGES["ModelStreamInferResponse"].FromString(message).infer_response for message in peer.answer(stream).messages]
+        drawn = [(answer.parameters["arm"].string_param, answer.model_version) for answer in answers]
+        assert len(drawn) == 40
+        assert set(drawn) == {("live", "1"), ("candidate", "2")}
 
 
 def test_what_compression_costs_is_known_from_live_requests(registry) -> None:

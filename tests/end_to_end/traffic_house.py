@@ -17,7 +17,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "hostile"))  # http2_peer.py, which the attacks use, too
 
-from http2_peer import Peer, request
+from http2_peer import STREAM, Peer, framed, request
 
 from fairlead.core.aspired import Aspired, with_traffic
 from fairlead.core.dtype import DType
@@ -35,6 +35,7 @@ from fairlead.serve.grpc.schema import MESSAGES
 from fairlead.serve.serve_job import ServeJob
 from fairlead.serve.server import ServerThread
 
+__all__ = ["STREAM", "House", "Peer", "Registry", "ask", "canary", "clients", "framed", "request"]
 PAIR = Interface(
     (TensorSpec("x", DType.FP32, (None, 2)),),
     (TensorSpec("y", DType.FP32, (None, 2)),),
