@@ -197,6 +197,7 @@ def test_a_table_has_no_sides_to_shift_along(job: Callable[..., PassJob]) -> Non
     assert with_shifts(course.lessons, course.objective, course.model, course.network, 4, 0) is course.lessons
 
 
+@pytest.mark.slow
 def test_the_student_has_fewer_operators_and_answers_like_its_teacher(
     job: Callable[..., PassJob], digits: Digits, interface: Interface
 ) -> None:
