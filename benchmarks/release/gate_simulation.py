@@ -2,7 +2,7 @@
 
     python benchmarks/release/gate_simulation.py [--canaries 2000] [--only whole,peek,effects,power,correlated]
 
-whole       a whole gate of four metrics through steps of 1 %, 10 % and 50 %, decided by `decide` at 60 looks; both versions alike
+whole       a whole gate of four metrics through steps of 1 %, 10 % and 50 %, decided by `decide` at 24 looks; both versions alike
 peek        each metric alone, looked at after every request; beside it a test for a fixed sample size that is looked at as often
 effects     a loss of two points, a doubled error rate, a p99 that is 20 % longer: when each is found, and when theory promises it
 power       how often an effect is found within so many requests
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import sys
 import time
 from collections.abc import Callable, Iterable
 
@@ -29,6 +30,7 @@ from fairlead.register.gate.judgement import RESERVE, Levels
 
 ALPHA = 0.01
 SHARES = (0.01, 0.1, 0.5)
+LOOKS = 8  # of the whole gate, in each step
 Floats = NDArray[np.float64]
 
 
@@ -59,6 +61,8 @@ def whole(count: int) -> None:
         for seed in range(canaries):
             verdicts = list(_verdicts(seed, spec, counts))
             back += GateVerdict.ROLL_BACK in verdicts
+            if seed % 100 == 99:
+                print(f"{seed + 1} canaries, {back} rolled back", file=sys.stderr, flush=True)
             done += verdicts[-1] is GateVerdict.ADVANCE
         row(f"`{text}`", canaries, back, share_of(back, canaries), f"{done / canaries:.1%}")
 
@@ -66,9 +70,9 @@ def whole(count: int) -> None:
 def _verdicts(seed: int, spec: GateSpec, counts: tuple[int, ...]) -> Iterable[GateVerdict]:
     canary = Canary(seed, Traffic(), counts, SHARES)
     for step, total in enumerate(counts):
-        for look in range(1, 21):
-            facts = StepFacts(step, SHARES, 3.0 * look, 60.0)
-            verdict = decide(spec, canary.evidence(step, total * look // 20), "live", "candidate", facts).verdict
+        for look in range(1, LOOKS + 1):
+            facts = StepFacts(step, SHARES, 60.0 * look / LOOKS, 60.0)
+            verdict = decide(spec, canary.evidence(step, total * look // LOOKS), "live", "candidate", facts).verdict
             yield verdict
             if verdict is GateVerdict.ROLL_BACK:
                 return

@@ -89,7 +89,6 @@ def wealth(steps: Sequence[TailStep], chance: float, factor: float, alpha: float
     """Return the wealth of bets that the candidate's quantile is more (or less) than `factor` times live's, which is known at `alpha`."""
     multiples = odds(is_above=is_above)
     total = np.full(len(multiples), math.log1p(-RESERVE))
-    growth = np.zeros(len(multiples))
     for step in steps:
         low, high = quantile_buckets(step.live, chance, alpha)
         buckets = _between(low, high, step)
@@ -98,8 +97,7 @@ def wealth(steps: Sequence[TailStep], chance: float, factor: float, alpha: float
         price = np.log1p(supposed * (multiples - 1.0))
         bets = np.multiply.outer(late, np.log(multiples)) - np.multiply.outer(late + live_late, price)
         total = total + bets.min(axis=0)
-        growth = _growth(step, chance, factor, supposed, is_above=is_above)
-    return Wealth(total, growth)
+    return Wealth(total, _growth(steps[-1], chance, factor, is_above=is_above))
 
 
 def _between(low: int, high: int, step: TailStep) -> Ints:
@@ -121,7 +119,7 @@ def scaled_buckets(buckets: Ints, factor: float) -> Ints:
     return bucket_of_each(np.floor(edges * factor))
 
 
-def _growth(step: TailStep, chance: float, factor: float, supposed: float, *, is_above: bool) -> Floats:
+def _growth(step: TailStep, chance: float, factor: float, *, is_above: bool) -> Floats:
     """By how much each bet grows with one more request of the candidate, at what seems to be live's quantile."""
     place = int(np.argmax(step.live.later[1:] <= chance * step.live.count + 1e-9)) if len(step.live.buckets) else 0
     buckets = step.live.buckets[place : place + 1]
@@ -129,6 +127,7 @@ def _growth(step: TailStep, chance: float, factor: float, supposed: float, *, is
         return np.zeros(len(odds(is_above=is_above)))
     late, live_late = (float(part[0]) for part in _late(step, buckets, factor, is_above=is_above))
     rate = (late + 0.5 * chance) / (step.candidate.count + 0.5)
+    supposed = step.most if is_above else step.least
     beside = (1.0 - supposed) / supposed if supposed else 0.0
     return log_bets([Stratum(rate, rate + beside * live_late / step.live.count, supposed)], is_above=is_above)
 
