@@ -7,6 +7,7 @@ measured on this machine is marked as a prediction.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -21,11 +22,12 @@ from fairlead.app.strategy_wish import StrategyWish
 from fairlead.app.wiring import House
 from fairlead.app.workspace import workspace
 from fairlead.core.artifact import Artifact
-from fairlead.core.capacity import CapacityPlan, Demand, ServerShape
+from fairlead.core.capacity import CapacityPlan, Demand, ServerCosts, ServerShape
 from fairlead.core.conversion import Conversion, RuntimeForm
 from fairlead.core.dataset import Dataset
 from fairlead.core.facts import ModelFacts
 from fairlead.core.hardware import Budget, HardwareCatalogue, HardwareChoice
+from fairlead.core.interface import Interface
 from fairlead.core.outlook import Outlook, PromiseOutlook
 from fairlead.core.plan import Plan
 from fairlead.core.ports import Progress
@@ -36,7 +38,7 @@ from fairlead.datasets.row_choice import check_apart
 from fairlead.engines.machine import describe_machine
 from fairlead.errors import DataError, RequirementError, SpecError
 from fairlead.optimize.catalog import PASSES
-from fairlead.plan.capacity import USUAL_COSTS, size
+from fairlead.plan.capacity import size, usual_costs
 from fairlead.plan.facts import model_facts
 from fairlead.plan.families import Means
 from fairlead.plan.hardware import HardwareJob, choose
@@ -145,7 +147,8 @@ def plan_model(request: PlanRequest, house: House, progress: Progress) -> Planne
         found = plan(artifact.facts, artifact.form, requirements, request.target, means)
         found = replace(found, candidates=usable(Trial(artifact, conversion, rows, found)))
     converted = AsConverted(size_bytes, conversion.form.value, look.profile if look else None)
-    sized = _size(request, facts, look, first, size_bytes, catalogue)
+    costs = usual_costs(_numbers(request, conversion.interface))
+    sized = _size(request, facts, look, first, size_bytes, catalogue, costs=costs)
     strategy = decide_strategy(replace(strategy_job, capacity=sized.capacity, is_lossy_allowed=is_compressible))
     return Planned(
         model=str(request.intake.model),
@@ -191,6 +194,8 @@ def _size(
     first: Strategy,
     size_bytes: int,
     catalogue: HardwareCatalogue,
+    *,
+    costs: ServerCosts,
 ) -> _Sized:
     """Return how many servers the load takes here, and which machines of the catalogue would carry it."""
     load, p99_ms = request.load, _promised_p99(request)
@@ -208,7 +213,7 @@ def _size(
     capacity = None
     if look is not None:
         try:
-            capacity = size(look.profile, demand, USUAL_COSTS, shapes)
+            capacity = size(look.profile, demand, costs, shapes)
         except RequirementError as error:
             notes.append(str(error))
     else:
@@ -218,7 +223,7 @@ def _size(
     job = HardwareJob(
         facts=facts,
         demand=demand,
-        costs=USUAL_COSTS,
+        costs=costs,
         shapes=shapes,
         replica_bytes=_SERVER_BYTES
         + _COPIES * size_bytes
@@ -230,6 +235,12 @@ def _size(
         machine_floor=first.serving.replica_floor,
     )
     return _Sized(demand, capacity, choose(catalogue.offers, job), tuple(notes))
+
+
+def _numbers(request: PlanRequest, interface: Interface) -> int:
+    """Return how many numbers a request holds, its free dimensions taken as 1."""
+    shapes = (spec.shape[1:] for spec in interface.inputs)
+    return request.load.rows_per_request * sum(math.prod(size or 1 for size in shape) for shape in shapes)
 
 
 def _promised_p99(request: PlanRequest) -> float | None:

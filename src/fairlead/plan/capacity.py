@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -37,6 +37,23 @@ USUAL_COSTS = ServerCosts(
     path_ms=0.1,
     source="`fairlead serve` with requests of 30 numbers as JSON on a virtual Intel Xeon, 2026-11-22: docs/reference/capacity.md",
 )
+
+_MEASURED_NUMBERS = (30, 784)  # of a request, where the costs of both were measured
+_ADDED_MS = (0.16 - USUAL_COSTS.request_ms, 0.18 - USUAL_COSTS.round_ms)  # of a request, and of a round
+
+
+def usual_costs(numbers: int) -> ServerCosts:
+    """Return what a server costs for requests of that many numbers as JSON: a line through what was measured for two sizes, and not less
+    than for the smaller one.
+    """
+    low, high = _MEASURED_NUMBERS
+    share = max((numbers - low) / (high - low), 0.0)
+    if not share:
+        return USUAL_COSTS
+    request_ms, round_ms = (
+        cost + share * added for cost, added in zip((USUAL_COSTS.request_ms, USUAL_COSTS.round_ms), _ADDED_MS, strict=True)
+    )
+    return replace(USUAL_COSTS, request_ms=request_ms, round_ms=round_ms, source=f"{USUAL_COSTS.source}; for {numbers:,} numbers")
 
 
 @dataclass(frozen=True)

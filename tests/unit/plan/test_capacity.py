@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from fairlead.core.capacity import Demand, ServerShape
 from fairlead.errors import RequirementError
-from fairlead.plan.capacity import ReplicaModel, max_rate, size
+from fairlead.plan.capacity import USUAL_COSTS, ReplicaModel, max_rate, size, usual_costs
 
 ONE = ServerShape()
 
@@ -110,3 +110,17 @@ def test_a_looser_promise_never_allows_less(factor, looser):
 def test_a_demand_that_makes_no_sense_is_refused(values, words):
     with pytest.raises(RequirementError, match=words):
         Demand(*values)
+
+
+def test_larger_requests_cost_more_by_what_was_measured_and_smaller_ones_no_less():
+    assert usual_costs(30) == usual_costs(4) == USUAL_COSTS
+    image = usual_costs(784)
+    assert (image.request_ms, image.round_ms, image.path_ms) == pytest.approx((0.16, 0.18, USUAL_COSTS.path_ms))
+    assert USUAL_COSTS.request_ms < usual_costs(400).request_ms < image.request_ms < usual_costs(3072).request_ms
+    assert "784 numbers" in image.source
+
+
+def test_more_servers_are_needed_for_larger_requests():
+    demand = Demand(20_000, 5)
+    small, large = (size(SMALL, demand, usual_costs(numbers), [ONE]).replica_count for numbers in (30, 784))
+    assert large > small
