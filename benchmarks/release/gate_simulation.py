@@ -2,7 +2,7 @@
 
     python benchmarks/release/gate_simulation.py [--canaries 2000] [--only whole,peek,effects,power,correlated]
 
-whole       a whole gate of four metrics through steps of 1 %, 10 % and 50 %, decided by `decide` at 24 looks; both versions alike
+whole       a whole gate of four metrics through steps of 1 %, 10 % and 50 %, decided by `decide` at 18 looks; both versions alike
 peek        each metric alone, looked at after every request; beside it a test for a fixed sample size that is looked at as often
 effects     a loss of two points, a doubled error rate, a p99 that is 20 % longer: when each is found, and when theory promises it
 power       how often an effect is found within so many requests
@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Iterable
 
 import numpy as np
-from gate_traffic import Arm, Canary, Step, Traffic, later_than
+from gate_traffic import Arm, Canary, Step, Traffic, bucket_chances, later_than
 from numpy.typing import NDArray
 
 from fairlead.core.gate import GateSpec, GateVerdict, StepFacts, parse_gate
@@ -30,7 +30,7 @@ from fairlead.register.gate.judgement import RESERVE, Levels
 
 ALPHA = 0.01
 SHARES = (0.01, 0.1, 0.5)
-LOOKS = 8  # of the whole gate, in each step
+LOOKS = 6  # of the whole gate, in each step
 Floats = NDArray[np.float64]
 
 
@@ -54,12 +54,13 @@ def whole(count: int) -> None:
         "A whole gate, both versions alike (alpha 0.01)",
         "gate | canaries | rolled back | interval | went on by proof or minimum in all steps",
     )
+    chances = bucket_chances()
     usual, strict = "error_rate, p99_ms, disagreement, accuracy", "error_rate, p99_ms_rise<=0, disagreement<=0.02, accuracy"
     for text, canaries in ((strict, count), (usual, count // 4)):
         spec, counts = parse_gate(text, ALPHA), (60_000, 20_000, 8_000)
         back = done = 0
         for seed in range(canaries):
-            verdicts = list(_verdicts(seed, spec, counts))
+            verdicts = list(_verdicts(seed, spec, counts, chances))
             back += GateVerdict.ROLL_BACK in verdicts
             if seed % 100 == 99:
                 print(f"{seed + 1} canaries, {back} rolled back", file=sys.stderr, flush=True)
@@ -67,12 +68,13 @@ def whole(count: int) -> None:
         row(f"`{text}`", canaries, back, share_of(back, canaries), f"{done / canaries:.1%}")
 
 
-def _verdicts(seed: int, spec: GateSpec, counts: tuple[int, ...]) -> Iterable[GateVerdict]:
-    canary = Canary(seed, Traffic(), counts, SHARES)
+def _verdicts(seed: int, spec: GateSpec, counts: tuple[int, ...], chances: Floats) -> Iterable[GateVerdict]:
+    canary = Canary(seed, Traffic(), chances)
     for step, total in enumerate(counts):
         for look in range(1, LOOKS + 1):
+            canary.more(step, total // LOOKS, SHARES[step])
             facts = StepFacts(step, SHARES, 60.0 * look / LOOKS, 60.0)
-            verdict = decide(spec, canary.evidence(step, total * look // LOOKS), "live", "candidate", facts).verdict
+            verdict = decide(spec, canary.evidence(), "live", "candidate", facts).verdict
             yield verdict
             if verdict is GateVerdict.ROLL_BACK:
                 return

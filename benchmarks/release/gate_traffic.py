@@ -7,6 +7,7 @@ collection). With `drift` the whole server is slower and faster for a while: an 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,6 @@ from fairlead.register.gate.latencies import bucket_of_each
 MEDIAN_NS = 4e6
 SPREAD = 0.35
 TAIL_SHARE, TAIL_POWER = 0.02, 2.5
-BUCKETS = 3000
 Draw = np.random.Generator
 
 
@@ -70,7 +70,7 @@ def drifting(draw: Draw, count: int, coefficient: float, size: float) -> NDArray
 
 
 class Step:
-    """The requests of one step, in order: whose each was, whether it failed, its bucket, whether it was labelled and right."""
+    """The requests of one step, in order: whose each was, whether it failed, its bucket."""
 
     def __init__(self, draw: Draw, traffic: Traffic, count: int, share: float) -> None:
         self.share, self.count = share, count
@@ -84,38 +84,49 @@ class Step:
             for arm in (np.flatnonzero(mine), np.flatnonzero(~mine)):
                 times[arm] = times[arm[np.arange(len(arm)) // traffic.batch * traffic.batch]]
         self.buckets = bucket_of_each(np.floor(times))
-        self.labelled = ~self.failed & (draw.random(count) < traffic.labelled)
-        self.right = self.labelled & (draw.random(count) < np.where(mine, traffic.candidate.accuracy, traffic.live.accuracy))
-        self.paired = ~mine & (draw.random(count) < traffic.shadowed)
-        self.flipped = self.paired & (draw.random(count) < traffic.flips)
-
-    def evidence(self, number: int, until: int) -> StepEvidence:
-        """What the first `until` requests showed."""
-        seen = slice(0, until)
-        arms = {"live": self._arm(~self.is_candidate[seen], seen), "candidate": self._arm(self.is_candidate[seen], seen)}
-        pairs = PairEvidence(pairs=int(self.paired[seen].sum()), flips=int(self.flipped[seen].sum()))
-        return StepEvidence(number, arms, pairs)
-
-    def _arm(self, mine: NDArray[np.bool_], seen: slice) -> ArmEvidence:
-        failed, labelled, right = (int((part[seen] & mine).sum()) for part in (self.failed, self.labelled, self.right))
-        counts = np.bincount(self.buckets[seen][mine & ~self.failed[seen]])
-        used = np.flatnonzero(counts)
-        histogram = LatencyHistogram(tuple(used.tolist()), tuple(counts[used].tolist()))
-        return ArmEvidence(int(mine.sum()), failed, 0, histogram, labelled, right)
 
 
 class Canary:
-    """A release through several steps; `evidence(step, until)` is what the gate sees while it is in that step."""
+    """A release through several steps, counted by batches of requests: `evidence` is what the gate sees. What is drawn is what single
+    requests would show: binomial and multinomial counts.
+    """
 
-    def __init__(self, seed: int, traffic: Traffic, counts: tuple[int, ...], shares: tuple[float, ...]) -> None:
-        draw = np.random.default_rng(seed)
-        self.shares = shares
-        self.steps = [Step(draw, traffic, count, share) for count, share in zip(counts, shares, strict=True)]
-        self._over: list[StepEvidence] = []
+    def __init__(self, seed: int, traffic: Traffic, chances: NDArray[np.float64]) -> None:
+        self._draw, self._traffic, self._chances = np.random.default_rng(seed), traffic, chances
+        self._counts: dict[tuple[int, str], NDArray[np.int64]] = {}
+        self._pairs: dict[int, NDArray[np.int64]] = {}
 
-    def evidence(self, step: int, until: int) -> ReleaseEvidence:
-        """Steps before `step` are over."""
-        while len(self._over) < step:
-            number = len(self._over)
-            self._over.append(self.steps[number].evidence(number, self.steps[number].count))
-        return ReleaseEvidence("simulated", (*self._over[:step], self.steps[step].evidence(step, until)))
+    def more(self, step: int, count: int, share: float) -> None:
+        """Let `count` more requests come."""
+        mine = int(self._draw.binomial(count, share))
+        for name, arm, number in (("live", self._traffic.live, count - mine), ("candidate", self._traffic.candidate, mine)):
+            failed = self._draw.binomial(number, arm.error)
+            labelled = self._draw.binomial(number - failed, self._traffic.labelled)
+            right = self._draw.binomial(labelled, arm.accuracy)
+            times = self._draw.multinomial(number - failed, self._chances)
+            self._add(self._counts, (step, name), np.array([number, failed, labelled, right, *times]))
+        paired = self._draw.binomial(count - mine, self._traffic.shadowed)
+        self._add(self._pairs, step, np.array([paired, self._draw.binomial(paired, self._traffic.flips)]))
+
+    def _add(self, held: dict[Any, NDArray[np.int64]], key: Any, counts: NDArray[np.int64]) -> None:
+        held[key] = held.get(key, 0) + counts
+
+    def evidence(self) -> ReleaseEvidence:
+        """What all requests until now showed."""
+        steps = []
+        for number, (pairs, flips) in sorted(self._pairs.items()):
+            arms = {name: _evidence(self._counts[number, name]) for name in ("live", "candidate")}
+            steps.append(StepEvidence(number, arms, PairEvidence(pairs=int(pairs), flips=int(flips))))
+        return ReleaseEvidence("simulated", tuple(steps))
+
+
+def _evidence(counts: NDArray[np.int64]) -> ArmEvidence:
+    requests, failed, labelled, right = (int(number) for number in counts[:4])
+    used = np.flatnonzero(counts[4:])
+    return ArmEvidence(requests, failed, 0, LatencyHistogram(tuple(used.tolist()), tuple(counts[4:][used].tolist())), labelled, right)
+
+
+def bucket_chances(count: int = 1_000_000) -> NDArray[np.float64]:
+    """The chance of each bucket, from a million draws: the latencies of whoever is drawn from it."""
+    counts = np.bincount(bucket_of_each(np.floor(latencies(np.random.default_rng(98), count))))
+    return np.asarray(counts / counts.sum())
