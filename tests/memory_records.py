@@ -65,6 +65,7 @@ class MemoryRecords:
         )
 
     def retire_version(self, name: str, number: int, *, at: float, reason: str) -> None:
+        rules.check_time(at)
         with self._changed:
             version = self.version(name, number)
             if number in self.aliases(name).values():
@@ -101,6 +102,7 @@ class MemoryRecords:
         self, name: str, alias: str, number: int, *, expected: int, moved_at: float, reason: str, after: int | None = None
     ) -> AliasMove:
         check_alias(alias)
+        rules.check_time(moved_at)
         with self._changed:
             self.version(name, number)
             current = self.aliases(name).get(alias, 0)
@@ -124,6 +126,7 @@ class MemoryRecords:
         rules.check_kind(kind)
         rules.check_key(key)
         rules.check_text(author, "an author")
+        rules.check_time(at)
         if body is not None:
             rules.check_body(body)
         with self._changed:
@@ -158,7 +161,7 @@ class MemoryRecords:
         return tuple(item for item in self._facts if (item.kind, item.key) == (kind, key))
 
     def put_report(self, kind: str, key: str, body: str, at: float) -> None:
-        self._reports[rules.check_kind(kind), rules.check_key(key)] = Report(kind, key, rules.check_body(body), at)
+        self._reports[rules.check_kind(kind), rules.check_key(key)] = Report(kind, key, rules.check_body(body), rules.check_time(at))
 
     def reports(self, kind: str, prefix: str = "") -> tuple[Report, ...]:
         return tuple(item for place, item in sorted(self._reports.items()) if place[0] == kind and place[1].startswith(prefix))

@@ -344,6 +344,43 @@ def test_changes_are_told_in_order_with_what_happened(stocked, reopen):
     assert stocked.changes(len(told)) == ()
 
 
+CLOCKS = (1_795_000_000.0, 0.0, -5.0, 4_000_000_000.0, 1e11, 1_795_000_000.0, 1_794_996_400.0)
+
+
+def test_clocks_that_jump_reorder_nothing(records):
+    """R23: an hour and years back and ahead, 1970, beyond 2038 and beyond what a calendar holds."""
+    for turn, at in enumerate(CLOCKS):
+        number = records.add_version("digits", manifest(str(turn)), at).number
+        records.move_alias("digits", "production", number, expected=number - 1, moved_at=at, reason="promote")
+        put(records, turn, expected=turn, at=at)
+        if number > 1:
+            records.retire_version("digits", number - 1, at=at, reason="old")
+    told = records.changes(0)
+    assert [change.sequence for change in told] == list(range(1, len(told) + 1))
+    assert [move.moved_at for move in records.alias_history("digits", "production")] == list(CLOCKS)
+    assert [json.loads(fact.body) for fact in records.fact_history("release", "digits")] == list(range(len(CLOCKS)))
+    assert [item.at for item in records.retired("digits")] == list(CLOCKS[1:])
+    assert records.latest("digits").number == len(CLOCKS)
+    with pytest.raises(NotFoundError, match="retired"):
+        records.version("digits", 4)
+
+
+@pytest.mark.parametrize("at", [float("nan"), float("inf")])
+def test_what_is_no_time_is_refused(records, at):
+    records.add_version("digits", manifest(), 1.0)
+    calls = (
+        lambda: records.add_version("digits", manifest(), at),
+        lambda: records.move_alias("digits", "production", 1, expected=0, moved_at=at, reason="deploy"),
+        lambda: records.retire_version("digits", 1, at=at, reason="old"),
+        lambda: put(records, 1, at=at),
+        lambda: records.put_report("server", "a", "1", at),
+    )
+    for call in calls:
+        with pytest.raises(InputError, match="not a time"):
+            call()
+    assert records.sequence() == 1
+
+
 def test_who_waits_is_told_of_a_change_and_else_comes_back(records):
     began_at = time.monotonic()
     assert records.wait_for_change(0, 0.2) == 0
