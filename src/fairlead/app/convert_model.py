@@ -23,7 +23,7 @@ from fairlead.core.ports import Progress
 from fairlead.core.target import Target
 from fairlead.core.verdict import Verdict
 from fairlead.errors import SpecError
-from fairlead.optimize.catalog import PRESETS, PassKind, traits_of
+from fairlead.optimize.catalog import PRESETS, is_lossy
 from fairlead.stores.document import dump
 from fairlead.stores.durable_files import typed_errors
 
@@ -55,13 +55,13 @@ def convert_model(request: ConvertRequest, house: House, progress: Progress) -> 
     if request.out.exists() and (not request.out.is_dir() or any(request.out.iterdir())):
         raise SpecError(f"'{request.out}' is there already and not an empty folder.", hint="Name a new folder: --out DIR.")
     candidate = Candidate(request.to, preset.passes, ENGINE_OF_FORM[RuntimeForm(preset.form)], 1, "asked for", preset.form)
-    is_lossy = any(traits_of(use.name).kind is PassKind.LOSSY for use in candidate.uses)
+    loses = is_lossy(candidate.uses)
     with workspace(house) as folder:
         artifact, rows = take_in(request.intake, house, folder, progress)
         conversion = to_onnx(artifact, house, folder, progress)
         strategy = Plan(request.intake.requirements, Target(), (candidate,))
         proof = prove(Trial(artifact, conversion, rows, strategy, command=request.command), house, folder, progress)
-        if not proof.verdict.is_green and not is_lossy:
+        if not proof.verdict.is_green and not loses:
             raise rejection(proof.verdict)
         with typed_errors("the converted model", request.out.parent):
             files = _write(dict(proof.model.files), request.out)

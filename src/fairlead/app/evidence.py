@@ -15,12 +15,12 @@ from fairlead.core.conversion import MAIN_FILE, TWIN_FILE, Conversion, RuntimeFo
 from fairlead.core.dataset import Dataset
 from fairlead.core.ledger import Ledger
 from fairlead.core.lineage import Lineage, Step
-from fairlead.core.plan import Candidate, Plan
+from fairlead.core.plan import Plan
 from fairlead.core.search import SearchResult
 from fairlead.core.strategy import Strategy
 from fairlead.core.traits import Trait, version_traits
 from fairlead.explain.stage import write_card
-from fairlead.optimize.catalog import PassKind, traits_of
+from fairlead.optimize.catalog import is_lossy
 from fairlead.stores.document import dump
 from fairlead.stores.golden_rows import write_golden
 from fairlead.verify.report import Report, write_report
@@ -76,7 +76,7 @@ def _models(evidence: Evidence, folder: Path) -> dict[str, Path]:
     conversion = evidence.conversion
     if conversion.form is RuntimeForm.ONNX:
         sources.setdefault(MAIN_FILE[RuntimeForm.ONNX], evidence.compressed or conversion.path)
-        if _is_lossy(evidence.proof.candidate):
+        if is_lossy(evidence.proof.candidate.uses):
             sources[TWIN_FILE] = conversion.path
     for name, path in evidence.artifact.attachments.items():
         sources.setdefault(name, path)
@@ -84,10 +84,6 @@ def _models(evidence: Evidence, folder: Path) -> dict[str, Path]:
     for name, path in sources.items():
         shutil.copyfile(path, copies[name])
     return copies
-
-
-def _is_lossy(candidate: Candidate) -> bool:
-    return any(traits_of(use.name).kind is PassKind.LOSSY for use in candidate.uses)
 
 
 def write_evidence(evidence: Evidence, folder: Path) -> dict[str, Path]:

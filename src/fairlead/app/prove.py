@@ -23,7 +23,7 @@ from fairlead.core.verdict import Verdict, decision_sentence
 from fairlead.engines.machine import describe_machine
 from fairlead.engines.stopwatch import TimingLimits
 from fairlead.errors import EnvironmentalError, InputError, UnsupportedError
-from fairlead.optimize.catalog import PassKind, traits_of
+from fairlead.optimize.catalog import is_lossy, traits_of
 from fairlead.security.digests import digest_file
 from fairlead.verify.stage import VerifyJob, verify
 
@@ -136,7 +136,7 @@ def _job(entrant: Entrant, reference: Reference, trial: Trial, house: House) -> 
         probes=trial.conversion.probes,
         tolerance=max(trial.conversion.tolerance, *(traits_of(use.name).tolerance for use in candidate.uses), 0.0),
         exact_tolerance=trial.conversion.tolerance,
-        is_lossy=any(traits_of(use.name).kind is PassKind.LOSSY for use in candidate.uses),
+        is_lossy=is_lossy(candidate.uses),
         requirements=trial.plan.requirements,
         metrics=trial.metrics,
         limits=TimingLimits(settings.verify_call_count, settings.verify_time_s),

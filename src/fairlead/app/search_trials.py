@@ -29,7 +29,7 @@ from fairlead.core.plan import Candidate
 from fairlead.core.search import PointStatus, SearchPoint
 from fairlead.engines.tensor_file import read_tensors
 from fairlead.errors import FairleadError
-from fairlead.optimize.catalog import complete_settings
+from fairlead.optimize.catalog import complete_settings, is_lossy
 from fairlead.optimize.search.front import Finding, ranked
 from fairlead.optimize.search.space import Recipe
 from fairlead.optimize.search.strategy import Strategy
@@ -269,7 +269,7 @@ class Trials:
         values = judge.values(outputs)
         holds = judge.broken(values) is None
         moved = judge.moved(outputs)
-        chance = judge.chance(values, moved, self._prior(), outputs) if holds else None
+        chance = judge.chance(values, moved, self._prior(), outputs) if holds and is_lossy(recipe) else None
         found = self.meter.measure(candidate, model, is_timed=holds)
         every = {**values, **found.values}
         requirements = self.setup.trial.plan.requirements
@@ -307,14 +307,14 @@ class Trials:
 
     def _prior(self) -> Prior:
         """What the models so far show of luck: each once, but for the one that nothing has touched."""
-        found = {point.digest: point.moved for point in self.points if point.moved is not None and point.candidate.passes}
+        found = {point.digest: point.moved for point in self.points if point.moved is not None and is_lossy(point.candidate.uses)}
         return prior_of([moved for moved in found.values() if moved is not None])
 
     def _weigh_again(self) -> None:
         """Once all trials are known, so is how much of a good one is luck."""
         judge, prior = self.setup.judge, self._prior()
         for place, point in enumerate(self.points):
-            chance = judge.chance(point.values, point.moved, prior) if point.chance is not None and point.candidate.passes else None
+            chance = judge.chance(point.values, point.moved, prior) if point.chance is not None else None
             if chance is not None and point.chance is not None:
                 has_more = any(one.is_loss_bound and one.metric not in COUNTED for one in judge.requirements)
                 self.points[place] = replace(point, chance=min(chance, point.chance) if has_more else chance)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from fairlead.core.catalog import Catalog, Variant
@@ -171,6 +171,11 @@ _TRAITS: Mapping[str, PassTraits] = {
 def traits_of(name: str) -> PassTraits:
     """Return what the pass called `name` may do; one that an entry point added is taken for the worst."""
     return _TRAITS.get(name, PassTraits(PassKind.LOSSY, 0.25))
+
+
+def is_lossy(uses: Iterable[PassUse]) -> bool:
+    """Whether one of the passes makes another computation: only then there is anything to lose."""
+    return any(traits_of(use.name).kind is PassKind.LOSSY for use in uses)
 
 
 def complete_settings(use: PassUse) -> dict[str, Setting]:
