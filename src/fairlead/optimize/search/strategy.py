@@ -3,7 +3,7 @@
 In this order, each as far as there is something new to try:
 1. each pass alone that does not train, with its defaults: seconds each, and what a model will bear shows here;
 2. each pass alone that trains and changes the structure, and its strength, by bisection toward the floor, then the values just short of
-   it: everything works on what it leaves; then each other pass that trains;
+   it: everything works on what it leaves; the best of them with what does not train; then each other pass that trains;
 3. students of another kind than the model: whether a few trees or a line can do it; then the other settings of what gained something, and
    the strength of what gained most;
 4. the best recipes so far, each with one pass more;
@@ -61,6 +61,7 @@ class Strategy:
         yield from ((self.space.first(name),) for name in self.space.values if name in shapes)
         yield from self._knobs_alone(shapes)
         yield from self._gentler(shapes)
+        yield from self._stored()
         yield from ((self.space.first(name),) for name in self.space.values if name in trains)
         yield from ((self.space.first(name),) for name in others)
         yield from self._varied()
@@ -93,6 +94,16 @@ class Strategy:
                 if is_knob(values):
                     held = [one.value for one in self._line(recipe, 0, setting, values[0]) if one.holds]
                     yield from (_with(recipe, 0, setting, value, values[0]) for value in gentler(setting, values, held))
+
+    def _stored(self) -> Iterator[Recipe]:
+        """The best structures with what does not train and gained something behind them: seconds each, and a bound on size may need it."""
+        shaped = [one for one in self._best() if len(one.recipe) == 1 and place_of(one.recipe[0].name).room is Room.STRUCTURE]
+        quick = [use for use in self._gaining() if use.name not in self.space.trains and place_of(use.name).room > Room.STRUCTURE]
+        for base in shaped[:_BASES]:
+            for use in quick:
+                longer = self.space.joined(base.recipe, use)
+                if longer is not None:
+                    yield longer
 
     def _grown(self) -> Iterator[Recipe]:
         """The best recipes, the front and the next best structures, which may hold where the best does not, each with one pass more: as it
