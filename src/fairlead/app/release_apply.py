@@ -102,9 +102,10 @@ def _at_once(wanted: Release, running: Release | None, about: Difference, reques
 
 
 def _check(wanted: Release, request: ReleaseRequest, house: House) -> None:
+    is_split = wanted.kind is not ReleaseKind.BLUE_GREEN
     for number in {wanted.candidate, *(arm.version for arm in wanted.arms)} - {0, wanted.live}:
         version = house.records.version(wanted.name, number)
-        check_candidate(version, wanted.alias, house, allow_interface_change=request.allow_interface_change)
+        check_candidate(version, wanted.alias, house, allow_interface_change=request.allow_interface_change, is_split=is_split)
 
 
 def _end(found: Difference, house: House) -> None:

@@ -46,9 +46,10 @@ class ReleaseRequest:
 def begin(request: ReleaseRequest, house: House) -> Kept:
     """Check everything and begin a release; running servers take it from there."""
     release = check_release(plan(request, house))
+    is_split = request.kind is not ReleaseKind.BLUE_GREEN
     for number in {release.candidate, *(arm.version for arm in release.arms)} - {0, release.live}:
         version = house.records.version(release.name, number)
-        check_candidate(version, release.alias, house, allow_interface_change=request.allow_interface_change)
+        check_candidate(version, release.alias, house, allow_interface_change=request.allow_interface_change, is_split=is_split)
     _check_twin(release, house)
     before = promotion.current(release.name, records=house.records)
     kept = promotion.begin(release, records=house.records)

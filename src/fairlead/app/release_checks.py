@@ -12,7 +12,7 @@ from fairlead.core.verdict import Verdict
 from fairlead.core.version import Version, parse_reference
 from fairlead.errors import RejectedError, SpecError
 from fairlead.register.approval import require_approval
-from fairlead.register.compatibility import incompatibilities
+from fairlead.register.compatibility import incompatibilities, tensor_changes
 from fairlead.register.resolve import resolve
 from fairlead.stores.document import load
 from fairlead.stores.version_files import read_file
@@ -28,19 +28,25 @@ def named_version(reference: str, house: House) -> Version:
     return resolve(parsed, records=house.records)
 
 
-def check_candidate(version: Version, alias: str, house: House, *, allow_interface_change: bool = False) -> None:
-    """Raise what keeps `version` from answering for `alias`."""
+def check_candidate(version: Version, alias: str, house: House, *, allow_interface_change: bool = False, is_split: bool = False) -> None:
+    """Raise what keeps `version` from answering for `alias`; with `is_split`, from sharing its requests with the live one."""
     verdict = load(read_file(version, "verdict.json", house.blobs), Verdict)
     if not verdict.is_green:
         failed = ", ".join(check.name for check in verdict.failures) or "it holds no check"
         raise RejectedError(f"The verdict of {version.label} is red ({failed}).", hint=f"See: fairlead show {version.label}.")
     require_approval(version, alias, records=house.records)
     number = house.records.aliases(version.name).get(alias, 0)
-    if number in {0, version.number} or allow_interface_change:
+    if number in {0, version.number}:
         return
     live = house.records.version(version.name, number)
-    noticed = incompatibilities(interface_of(live, house), interface_of(version, house))
-    if noticed:
+    before, after = interface_of(live, house), interface_of(version, house)
+    noticed, tensors = incompatibilities(before, after), tensor_changes(before, after)
+    if is_split and tensors and allow_interface_change:
+        raise RejectedError(
+            f"Requests cannot be split between {live.label} and {version.label}: {'; '.join(tensors)}.",
+            hint=f"Promote it at once: fairlead promote {version.label} --allow-interface-change.",
+        )
+    if noticed and not allow_interface_change:
         raise RejectedError(
             f"Clients of {live.label} would notice {version.label}: {'; '.join(noticed)}.",
             hint="Register it under a name of its own, or say that this is meant: --allow-interface-change.",

@@ -15,12 +15,16 @@ _SHOWN = 5
 
 def incompatibilities(live: Interface, candidate: Interface) -> tuple[str, ...]:
     """Return what a client of `live` would notice of `candidate`: tensors, shapes, element types, columns, labels, how it decides."""
-    return tuple(_found(live, candidate))
+    return (*tensor_changes(live, candidate), *_meanings(live, candidate))
 
 
-def _found(live: Interface, candidate: Interface) -> Iterator[str]:
-    yield from _tensors("input", live.inputs, candidate.inputs, may_add=False)
-    yield from _tensors("output", live.outputs, candidate.outputs, may_add=True)
+def tensor_changes(live: Interface, candidate: Interface) -> tuple[str, ...]:
+    """Return what differs in the tensors: then one request cannot be answered by either of the two."""
+    inputs = _tensors("input", live.inputs, candidate.inputs, may_add=False)
+    return (*inputs, *_tensors("output", live.outputs, candidate.outputs, may_add=True))
+
+
+def _meanings(live: Interface, candidate: Interface) -> Iterator[str]:
     if candidate.labels != live.labels:
         yield f"labels were {_listed(live.labels)}, are {_listed(candidate.labels)}"
     if candidate.task is not live.task:

@@ -137,6 +137,14 @@ def test_a_changed_interface_is_refused_unless_it_is_meant(pets, tmp_path):
     assert promote(f"pets:{number}", pets, allow_interface_change=True).number == number
 
 
+def test_requests_are_not_split_between_versions_of_other_tensors_even_where_that_is_meant(pets, tmp_path):
+    wider = registered.classifier(tmp_path / "wider.onnx", width=5, columns=("a", "b", "c", "d", "e"))
+    number = registered.add_version(pets, "pets", wider, alias="").number
+    with pytest.raises(RejectedError, match="cannot be split between pets:1 and"):
+        begin(request(f"pets:{number}", allow_interface_change=True), pets)
+    assert promote(f"pets:{number}", pets, allow_interface_change=True).number == number
+
+
 def test_a_red_version_is_refused(pets, tmp_path, monkeypatch):
     red = dataclasses.replace(registered.CHECK, is_met=False, is_gate=True)
     monkeypatch.setattr("fairlead.register.stage._check_verdict", lambda _: None)  # as another registry may have let it in
