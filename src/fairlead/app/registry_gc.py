@@ -109,7 +109,7 @@ def _retire(fates: list[Fate], uses: Uses, house: House, progress: Progress | No
     """Retire what goes, each looked at once more; return the fates as they turned out, and what went."""
     turned_out, gone = [], []
     wanted_count = sum(not fate.stays for fate in fates)
-    if progress is not None:
+    if progress is not None and wanted_count:
         progress.step("retire")
     for fate in fates:
         version = fate.version
@@ -129,6 +129,6 @@ def _retire(fates: list[Fate], uses: Uses, house: House, progress: Progress | No
             gone.append(version)
             if progress is not None:
                 progress.tell(f"{len(gone)} of {wanted_count}")
-    if progress is not None:
+    if progress is not None and wanted_count:
         progress.done(f"{len(gone)} of {wanted_count}")
     return turned_out, gone

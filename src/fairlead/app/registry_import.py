@@ -52,6 +52,7 @@ _DOCUMENTS: Mapping[str, type] = {
 }
 _GOLDEN = "golden.npz"
 _STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")  # what moves a cursor, or turns text around
+_MAGIC = b"PK\x03\x04"
 _DAMAGED = "Copy it again, or export the version again."
 _FORGED = "Fairlead does not write this; do not use the file."
 
@@ -104,6 +105,11 @@ def _unpack(path: Path, folder: Path) -> tuple[Bundle, dict[str, Path]]:
     """Return the index and, by digest, where each blob lies in `folder`."""
     try:
         size_bytes = path.stat().st_size
+        with path.open("rb") as file:
+            if file.read(len(_MAGIC)) != _MAGIC:
+                raise SourceError(
+                    f"'{path.name}' is no exported version.", hint="Make one: fairlead export digits:3 --out digits-3.fairlead"
+                )
         # Members are stored as they are: together they cannot be larger than the file.
         budget = Budget(member_count=_FILE_LIMIT + 1, unpacked_bytes=size_bytes, ratio=1, ratio_floor_bytes=0)
         with open_zip(path, budget) as members:

@@ -104,13 +104,11 @@ def refusal(answer: Answer) -> str:
 
 def waiting(hook: Webhook, cursor: Cursor, house: House, *, most: int = 1000) -> int:
     """Return how many events have not arrived yet, `most` at most."""
-    count = 0
-    while count < most:
-        change, cursor = _next(cursor, hook, house)
-        if change is None:
-            return count
-        count, cursor = count + 1, cursor.pass_over(change.sequence)
-    return count
+    count, since = 0, cursor.sequence
+    while count < most and (changes := house.records.changes(since, _READ_COUNT)):
+        count += sum(hook.wants(webhook.event_of(change)) for change in changes)
+        since = changes[-1].sequence
+    return min(count, most)
 
 
 class Courier:
@@ -200,8 +198,7 @@ def _next(cursor: Cursor, hook: Webhook, house: House) -> tuple[Change | None, C
     """Return the next change that is an event of the webhook's, and the cursor past those before it that are none."""
     while changes := house.records.changes(cursor.sequence, _READ_COUNT):
         for change in changes:
-            event = webhook.event_of(change)
-            if event and hook.wants(event):
+            if hook.wants(webhook.event_of(change)):
                 return change, cursor
             cursor = cursor.pass_over(change.sequence)
     return None, cursor

@@ -61,8 +61,8 @@ class Webhook:
     disabled: str = ""
 
     def wants(self, event: str) -> bool:
-        """Whether the event goes there."""
-        return not self.disabled and (ALL in self.events or event in self.events)
+        """Whether the event goes there; "" is none and goes nowhere."""
+        return bool(event) and not self.disabled and (ALL in self.events or event in self.events)
 
 
 @dataclass(frozen=True)

@@ -98,7 +98,7 @@ def test_webhooks_are_added_tried_delivered_and_removed(capsys, monkeypatch):
         (("tag", "digits:9", "x"), 5, "no version digits:9"),
         (("stage", "digits:1"), 2, "Give a stage"),
         (("note", "digits:1", "x", "--remove"), 2, "Give a text"),
-        (("import", "pyproject.toml"), 3, "zip"),
+        (("import", "pyproject.toml"), 3, "no exported version"),
         (("approve", "digits:1"), 11, "Nobody knows"),
         (("webhook", "add", "ftp://x/"), 2, "not a scheme"),
         (("webhook", "remove", "nosuch"), 5, "no webhook"),

@@ -97,6 +97,7 @@ def test_a_webhook_gets_what_it_asked_for_and_nothing_once_it_is_switched_off():
     assert hook.wants("alias.moved")
     assert not hook.wants("version.created")
     assert Webhook("a", "https://x/", ("*",), "ann", 0.0).wants("version.created")
+    assert not Webhook("a", "https://x/", ("*",), "ann", 0.0).wants("")
     assert not Webhook("a", "https://x/", ("*",), "ann", 0.0, disabled="gone").wants("version.created")
 
 
