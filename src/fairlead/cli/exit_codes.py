@@ -27,7 +27,7 @@ MEANINGS = {
     UNEXPECTED: "a defect in Fairlead",
     USAGE: "the command, a requirement or fairlead.yaml is wrong",
     3: "the model or the data cannot be used",
-    4: "the verdict is red: a requirement is not met, nothing was registered",
+    4: "rejected: a requirement is not met and nothing was registered, or a version was not promoted, or a gate rolled it back",
     5: "no such model, version or alias",
     6: "somebody else changed the same thing first",
     7: "the file holds something unsafe and was not opened",
