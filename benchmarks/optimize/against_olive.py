@@ -100,8 +100,8 @@ def measure(name: str, budget_s: float, python: str, folder: Path) -> dict[str, 
         label: {"right": _right(file, interface, rows, target), "bytes": file.stat().st_size}
         for label, file in (("untouched", models.converted(case)), ("ours", path), ("olive", other))
     }
-    points["ours"] |= {"best": result.best, "seconds": seconds, "count": len(result.points)}
-    points["olive"] |= {"best": "its best" if olive["model"] else "none", "seconds": olive["seconds"], "count": olive["count"]}
+    points["ours"] |= {"best": result.best, "seconds": seconds}
+    points["olive"] |= {"best": "its best" if olive["model"] else "none", "seconds": olive["seconds"]}
     said = f"{compared.ratio:.2f} (99 %: {compared.low:.2f} to {compared.high:.2f})"
     return {"model": name, "budget_s": budget_s, "compared": said, "version": olive["version"], **points}
 
@@ -115,13 +115,13 @@ def _right(file: Path, interface: Interface, rows: Mapping[str, np.ndarray], tar
 
 def table(rows: Mapping[str, Mapping[str, Any]]) -> str:
     """All rows as Markdown."""
-    head = "| model | by | best | accuracy on rows that neither saw | bytes | models tried | s | time of Fairlead's over Olive's |"
-    lines = [head, "|---|---|---|---:|---:|---:|---:|---|"]
+    head = "| model | by | best | accuracy on rows that neither saw | bytes | s | time of Fairlead's over Olive's |"
+    lines = [head, "|---|---|---|---:|---:|---:|---|"]
     for row in rows.values():
-        lines.append(f"| {row['model']} | untouched | | {row['untouched']['right']:.4f} | {row['untouched']['bytes']:,} | | | |")
+        lines.append(f"| {row['model']} | untouched | | {row['untouched']['right']:.4f} | {row['untouched']['bytes']:,} | | |")
         for label, shown in (("ours", "Fairlead"), ("olive", f"Olive {row['version']}")):
             one, compared = row[label], row["compared"] if label == "ours" else ""
-            values = f"{one['right']:.4f} | {one['bytes']:,} | {one['count']} | {one['seconds']:.0f}"
+            values = f"{one['right']:.4f} | {one['bytes']:,} | {one['seconds']:.0f}"
             lines.append(f"| {row['model']} | {shown} | `{one['best']}` | {values} | {compared} |")
     return "\n".join(lines)
 

@@ -111,11 +111,8 @@ def main() -> None:
     found = {
         "seconds": time.perf_counter() - started,
         "version": olive.__version__,
-        "count": len(output.get_output_models()) if output is not None else 0,
         "model": best.model_path if best is not None else None,
         "metrics": best.metrics_value if best is not None else None,
-        "pass": best.from_pass if best is not None else None,
-        "config": best.get_inference_config() if best is not None else None,
     }
     Path(out, "result.json").write_text(json.dumps(found, default=str))
 
