@@ -6,13 +6,13 @@ from typing import Any
 
 from fairlead.core.dtype import DType
 
-_PARAMETERS = {"type": "object", "additionalProperties": {"type": ["string", "number", "boolean"]}}
+_PARAMETERS = {"type": ["object", "null"], "additionalProperties": {"type": ["string", "number", "boolean", "null"]}}
 _TENSOR = {
     "name": {"type": "string"},
     "shape": {"type": "array", "items": {"type": "integer"}},
     "datatype": {"enum": [dtype.value for dtype in DType]},
     "parameters": _PARAMETERS,
-    "data": {"type": "array"},
+    "data": {"type": ["array", "null"]},
 }
 _LABEL = {"type": ["string", "number", "boolean", "array"], "items": {"type": ["string", "number", "boolean"]}}
 _LABELLED = {"request_id": {"type": "string", "minLength": 1, "maxLength": 128}, "label": _LABEL}
@@ -23,14 +23,14 @@ SCHEMAS: dict[str, Any] = {
         "type": "object",
         "required": ["inputs"],
         "properties": {
-            "id": {"type": "string"},
+            "id": {"type": ["string", "null"]},
             "parameters": _PARAMETERS,
             "inputs": {
                 "type": "array",
                 "items": {"type": "object", "required": ["name", "shape", "datatype"], "properties": _TENSOR},
             },
             "outputs": {
-                "type": "array",
+                "type": ["array", "null"],
                 "items": {"type": "object", "required": ["name"], "properties": {"name": _TENSOR["name"], "parameters": _PARAMETERS}},
             },
         },
