@@ -193,7 +193,7 @@ def test_exactly_the_places_that_there_are_are_taken_and_the_rest_is_refused_at_
 
 
 def test_an_overloaded_server_answers_what_it_can_refuses_the_rest_early_and_recovers() -> None:
-    seconds, slots, places = 0.02, 1, 8
+    seconds, slots, places = 0.1, 1, 8  # long enough that a busy machine, too, asks faster than that
     accepted: list[float] = []
     refused: list[float] = []
 
@@ -207,7 +207,7 @@ def test_an_overloaded_server_answers_what_it_can_refuses_the_rest_early_and_rec
 
     async def flood(server) -> float:
         tasks = []
-        for number in range(300):  # four times as fast as the slots can work, whatever becomes of the answers
+        for number in range(120):  # four times as fast as the slots can work, whatever becomes of the answers
             tasks.append(asyncio.create_task(one(server, number)))
             await asyncio.sleep(seconds / slots / 4)
         await asyncio.gather(*tasks)
@@ -215,12 +215,12 @@ def test_an_overloaded_server_answers_what_it_can_refuses_the_rest_early_and_rec
         await one(server, 1000)
         return time.monotonic() - ended
 
-    with ServerThread(ServeJob(Registry(Model(), is_slow=True), port=0, queue_limit=places)) as server:
+    with ServerThread(ServeJob(Registry(Model(), is_slow=True), port=0, queue_limit=places, thread_count=slots)) as server:
         recovery_s = asyncio.run(flood(server))
         assert is_idle(server)
-    assert len(accepted) + len(refused) == 301
-    assert len(refused) > 100
-    assert len(accepted) > 30
+    assert len(accepted) + len(refused) == 121
+    assert len(refused) > 30
+    assert len(accepted) > 15
     accepted.sort()
     refused.sort()
     assert refused[len(refused) // 2] < seconds * places  # sooner than it could have been answered
