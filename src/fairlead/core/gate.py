@@ -7,6 +7,8 @@
     accuracy                    late labels: no worse than live      accuracy>=0.9           accuracy_drop<=0.01
     disagreement<=0.02          decided otherwise than live, of requests that both answered (shadow)
     twin_flips<=0.01            decided otherwise than the candidate's own uncompressed original (twin)
+    min_requests=200            (beside metrics) what each has to see before a step may end without proof; 500 unless said
+    cluster=8                   (beside metrics) requests that share one latency, those of one batch, count as one; 1 unless said
 
 `parse_gate` raises SpecError, which names what is unknown and what comes nearest; `str()` of a metric parses to the same metric. Pure.
 """
@@ -58,6 +60,10 @@ class MetricRule:
         """Whether regressions are shares of live's value."""
         return self.quantile is not None
 
+    def clustered(self, cluster: float) -> float:
+        """Return how many of its counts are one: those of one batch have one latency and fail together, but are right each for itself."""
+        return cluster if self.source is Source.SPLIT else 1.0
+
     @property
     def suffix(self) -> str:
         """How a regression is written."""
@@ -77,6 +83,8 @@ _RULES = (
 RULES = {rule.name: rule for rule in _RULES}
 _ALIASES = {"errors": "error_rate", "latency": "p99_ms", "p99": "p99_ms", "p95": "p95_ms", "p50": "p50_ms", "flips": "disagreement"}
 _ITEM = re.compile(r"(?P<name>[A-Za-z_]\w*)(?:\s*(?P<op><=|>=|==|=|<|>)\s*(?P<value>\S+))?")
+
+_BESIDE = re.compile(r"(?P<name>min_requests|cluster)\s*=\s*(?P<value>\S+)")
 
 
 @dataclass(frozen=True)
@@ -111,7 +119,7 @@ class GateSpec:
 
     `alpha` bounds the chance that a candidate that is no worse is ever rolled back, over all metrics, steps and looks together.
     `min_requests` is what a metric has to see, of its own kind, before a step may end on "nothing was found" instead of on proof.
-    `cluster` is how many requests share one fate at most (those of one batch have one latency): evidence counts by clusters then.
+    `cluster` is how many requests share one fate at most (those of one batch have one latency): so many count as one then.
     """
 
     metrics: tuple[GateMetric, ...]
@@ -130,7 +138,9 @@ class GateSpec:
         return self.alpha / max(len(self.metrics), 1)
 
     def __str__(self) -> str:
-        return ", ".join(map(str, self.metrics))
+        said = [f"min_requests={self.min_requests}"] if self.min_requests != MIN_REQUESTS else []
+        said += [f"cluster={_short(self.cluster)}"] if self.cluster != 1 else []
+        return ", ".join([*map(str, self.metrics), *said])
 
 
 class GateVerdict(enum.StrEnum):
@@ -237,21 +247,22 @@ class ArmsComparison:
 
 
 def parse_gate(text: str, alpha: float = ALPHA, *, min_requests: int = MIN_REQUESTS, cluster: float = 1.0) -> GateSpec:
-    """Parse metrics separated by commas; raises SpecError."""
+    """Parse metrics separated by commas, and what may stand beside them; raises SpecError."""
+    items = [item.strip() for item in text.split(",") if item.strip()]
+    beside = {match["name"]: _number(match["value"], item) for item in items if (match := _BESIDE.fullmatch(item))}
+    least, shared = beside.get("min_requests", min_requests), beside.get("cluster", cluster)
     if not (isinstance(alpha, int | float) and 0 < alpha <= 0.5):
         raise SpecError(f"A gate's alpha lies above 0 and is at most 0.5, not {alpha}.", hint="0.01: one false roll-back in 100 at most.")
-    if min_requests < 1 or not 1 <= cluster < math.inf:
-        raise SpecError(
-            f"A gate needs at least 1 request and clusters of at least 1, not {min_requests} and {cluster}.", hint="Leave them out."
-        )
-    metrics = tuple(_metric(item.strip()) for item in text.split(",") if item.strip())
+    if least < 1 or least != int(least) or not 1 <= shared < math.inf:
+        raise SpecError(f"A gate needs at least 1 request and clusters of at least 1, not {least} and {shared}.", hint="Leave them out.")
+    metrics = tuple(_metric(item) for item in items if not _BESIDE.fullmatch(item))
     if not metrics:
         raise SpecError("The gate names no metric.", hint=_EXAMPLE)
     said = [(metric.name, metric.bound is None) for metric in metrics]
     for place, one in enumerate(said):
         if one in said[:place]:
             raise SpecError(f"The gate names {one[0]} twice.", hint="Keep the stricter one.")
-    return GateSpec(metrics, float(alpha), min_requests, float(cluster))
+    return GateSpec(metrics, float(alpha), int(least), float(shared))
 
 
 def _metric(item: str) -> GateMetric:

@@ -95,6 +95,16 @@ def test_what_cannot_be_meant_is_refused_with_what_would_be_right(text, said):
     assert said in f"{refused.value} {refused.value.hint}"
 
 
+def test_the_minimum_and_the_cluster_stand_beside_the_metrics():
+    spec = parse_gate("min_requests=200, p99_ms, cluster = 8")
+    assert (len(spec.metrics), spec.min_requests, spec.cluster) == (1, 200, 8.0)
+    assert str(spec) == "p99_ms, min_requests=200, cluster=8"
+    assert parse_gate(str(spec)) == spec
+    for text in ("p99_ms, cluster=0.5", "p99_ms, min_requests=1.5", "p99_ms, cluster=x", "cluster=8"):
+        with pytest.raises(SpecError):
+            parse_gate(text)
+
+
 def test_a_promise_and_a_comparison_of_one_metric_go_together():
     assert len(parse_gate("p99_ms, p99_ms<=20").metrics) == 2
 

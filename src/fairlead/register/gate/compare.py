@@ -27,10 +27,14 @@ def compare(
     are left out: no arm has one alone.
     """
     names, chosen = tuple(shares), [rule for rule in rules if rule.default_bound is None]
-    estimates = [_estimate(evidence, rule, arm, alpha / max(len(chosen) * len(names), 1), cluster) for rule in chosen for arm in names]
+    estimates = [
+        _estimate(evidence, rule, arm, alpha / max(len(chosen) * len(names), 1), rule.clustered(cluster))
+        for rule in chosen
+        for arm in names
+    ]
     pair_count = max(len(chosen) * len(names) * (len(names) - 1), 1)
     contrasts = [
-        _contrast(evidence, rule, better, worse, shares, alpha / pair_count, cluster)
+        _contrast(evidence, rule, better, worse, shares, alpha / pair_count, rule.clustered(cluster))
         for rule in chosen
         for better in names
         for worse in names

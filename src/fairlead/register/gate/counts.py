@@ -114,14 +114,14 @@ def rate_steps(metric: str, evidence: ReleaseEvidence, live: str, candidate: str
     return tuple(found)
 
 
-def pair_steps(source: Source, evidence: ReleaseEvidence, cluster: float) -> tuple[RateStep, ...]:
+def pair_steps(source: Source, evidence: ReleaseEvidence) -> tuple[RateStep, ...]:
     """Return how many pairs were decided otherwise. A shadow answer that never came is one; a twin's is not the candidate's fault."""
     found = []
     for step in evidence.steps:
         pair = step.shadow if source is Source.SHADOW else step.twin
         lost = pair.failures if source is Source.SHADOW else 0
         if pair.pairs + lost:
-            found.append(RateStep(step.step, 1.0, (pair.pairs + lost) / cluster, (pair.flips + lost) / cluster))
+            found.append(RateStep(step.step, 1.0, pair.pairs + lost, pair.flips + lost))
     return tuple(found)
 
 

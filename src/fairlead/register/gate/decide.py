@@ -62,14 +62,14 @@ def judge(spec: GateSpec, metric: GateMetric, evidence: ReleaseEvidence, live: s
     rule = metric.rule
     levels = Levels(spec.metric_alpha, spec.alpha, max(len(facts.shares), facts.step + 1, 1))
     if rule.quantile is not None:
-        tails = tail_steps(evidence, live, candidate, facts, spec.cluster)
+        tails = tail_steps(evidence, live, candidate, facts, metric.rule.clustered(spec.cluster))
         if metric.bound is not None:
             return latencies.against_bound(tails, rule.quantile, metric.bound, levels)
         return latencies.against_live(tails, rule.quantile, metric.limit, metric.tolerance, levels)
     if rule.source in (Source.SHADOW, Source.TWIN):
-        steps = pair_steps(rule.source, evidence, spec.cluster)
+        steps = pair_steps(rule.source, evidence)
     else:
-        steps = rate_steps(rule.name, evidence, live, candidate, facts, spec.cluster)
+        steps = rate_steps(rule.name, evidence, live, candidate, facts, metric.rule.clustered(spec.cluster))
     if metric.bound is not None:
         return rates.against_bound(steps, 1.0 - metric.bound if rule.is_minimum else metric.bound, levels)
     return rates.against_live(steps, metric.limit, metric.tolerance, levels, facts.step)
@@ -82,7 +82,7 @@ def _finding(spec: GateSpec, metric: GateMetric, evidence: ReleaseEvidence, live
     numbers = [step.step for step in evidence.steps]
     total, here = seen(source, evidence, candidate, numbers), seen(source, evidence, candidate, [facts.step])
     state = _state(judged, thresholds, metric, spec, facts, here if source is Source.SPLIT else total)
-    needed = _needed(judged, thresholds, state, spec)
+    needed = _needed(judged, thresholds, state, metric.rule.clustered(spec.cluster))
     rate = here / facts.elapsed_s if facts.elapsed_s > 0 else 0.0
     shown = _shown(metric, judged, state)
     finding = Finding(
@@ -117,12 +117,12 @@ def _state(
     return FindingState.QUIET if is_quiet and count >= spec.min_requests and facts.elapsed_s >= facts.planned_s else FindingState.OPEN
 
 
-def _needed(judged: Judgement, thresholds: tuple[float, float], state: FindingState, spec: GateSpec) -> int | None:
+def _needed(judged: Judgement, thresholds: tuple[float, float], state: FindingState, cluster: float) -> int | None:
     if state in (FindingState.REGRESSED, FindingState.SAFE):
         return 0
     found = (judged.alarm.needed(math.log(thresholds[0])), judged.safe.needed(math.log(thresholds[1])))
     told = [number for number in found if number is not None]
-    return math.ceil(min(told) * spec.cluster) if told else None
+    return math.ceil(min(told) * cluster) if told else None
 
 
 def _shown(metric: GateMetric, judged: Judgement, state: FindingState) -> Mapping[str, float | None]:
