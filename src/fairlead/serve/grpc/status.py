@@ -54,7 +54,10 @@ _CODES: dict[type[errors.FairleadError], Code] = {
 
 
 # What is no caller's business: where a store is, which disk is full.
-_HIDDEN: dict[type, str] = {errors.NoSpaceError: "The server is out of space.", errors.StoreAwayError: "The registry cannot be reached now."}
+_HIDDEN: dict[type, str] = {
+    errors.NoSpaceError: "The server is out of space.",
+    errors.StoreAwayError: "The registry cannot be reached now.",
+}
 
 
 class Failure(msgspec.Struct, frozen=True):
