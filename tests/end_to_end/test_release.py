@@ -133,7 +133,7 @@ def test_rolling_back_ends_a_canary_and_leaves_the_alias(field, capsys):
     release_house.registered.wait_until(lambda: any(arm == "candidate" for *_, arm in field.load.seen[-50:]), 30.0)
     assert run(["rollback", NAME, "--home", str(field.house.settings.home)]) == 0
     over = time.monotonic()
-    assert "has ended" in capsys.readouterr().out
+    assert "was rolled back" in capsys.readouterr().out
     time.sleep(0.3)
     assert set(field.load.counts(over)) == {(200, str(before))}
     assert field.live == before
