@@ -52,7 +52,7 @@ def whole(count: int) -> None:
     """The real `decide`, as a server calls it."""
     table(
         "A whole gate, both versions alike (alpha 0.01)",
-        "gate | canaries | rolled back | interval | went on by proof or minimum in all steps",
+        "gate | canaries | rolled back | interval | would be promoted at the end",
     )
     chances = bucket_chances()
     usual, strict = "error_rate, p99_ms, disagreement, accuracy", "error_rate, p99_ms_rise<=0, disagreement<=0.02, accuracy"
