@@ -27,8 +27,8 @@ Buckets of durations, in seconds: {seconds}. Buckets of rows: {rows}.
   never becomes a label. `transport` is `http`, `grpc` or `local` (a call in the server's process); `code` is `ok`, the code of one of our
   errors (`bad_request`, `too_large`, `overloaded`, `deadline`, `unavailable`, ...), `internal` (a mistake of ours) or `cancelled`; `sink`
   is `log` or `traces`.
-- **Traffic** series are there once a [release](traffic.md) divides requests, for the newest release of each model; `arm` is one of its arms,
-  at most eight.
+- **Traffic** series are there once a [release](traffic.md) divides requests, for the newest release of each model; `arm` is one of its
+  arms, at most eight.
 - **Counts are exact.** Every request that found a version is counted once in `fairlead_requests_total`; everything that was answered, by
   whatever, is counted in `fairlead_responses_total`. A request for a model that is not there is in the second alone.
 - **What a duration is.** `fairlead_request_duration_seconds` is what a request waited and computed inside; reading and writing its bytes is
