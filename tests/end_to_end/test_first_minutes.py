@@ -107,6 +107,19 @@ def test_a_running_server_follows_a_rollback(digits_here: Path, capsys: pytest.C
     assert "digits:1" in capsys.readouterr().out
 
 
+def test_a_version_can_be_registered_without_making_it_live(digits_here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([*DEPLOY, "--no-release"]) == 0
+    printed = capsys.readouterr()
+    assert "digits:1 is registered; no alias was moved." in printed.out
+    assert "fairlead promote digits:1 --canary" in printed.out
+    assert "@production" not in printed.err
+    assert run(["show", "digits:1", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["aliases"] == []
+    assert run(["promote", "digits:1"]) == 0
+    assert run([*DEPLOY, "--no-release", "--serve"]) == 2
+    assert "Leave one of them out" in capsys.readouterr().err
+
+
 def test_a_red_verdict_registers_nothing_and_says_by_how_much(digits_here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     status = run([*DEPLOY[:6], "--require", "accuracy>=0.999", "--report", "report.html"])
     assert status == 4

@@ -52,7 +52,7 @@ class DeployRequest:
     `report` is where a copy of the HTML report goes, also when the verdict is red. `command` is kept with the evidence. `options` say what
     the model's file does not say itself. `engine` is the only engine wanted; "" takes the one that is measured to be fastest. `train` (rows
     with answers), `budget_s` and `objective` ask for a search for a compressed model; a budget of 0 forbids it. `wish` says how it is to be
-    led into production: the strategy that follows is kept with the version.
+    led into production: the strategy that follows is kept with the version. No `alias` (""): it is registered, and nothing points at it.
     """
 
     model: Path
@@ -81,7 +81,9 @@ class DeployRequest:
 
 @dataclass(frozen=True)
 class Deployed:
-    """A version in production: its verdict, the version number that the alias pointed at before (0: none), and what a search tried."""
+    """A version in production (`alias` "": registered only): its verdict, the version number that the alias pointed at before (0: none),
+    and what a search tried.
+    """
 
     version: Version
     verdict: Verdict
@@ -119,8 +121,9 @@ def deploy(request: DeployRequest, house: House, progress: Progress) -> Deployed
         if not proof.verdict.is_green:
             raise rejection(proof.verdict, chosen.ledger)
         version = _register(evidence, files, house, progress)
-    # 6. Point the alias at it, unless somebody else moved it meanwhile.
-    _release(request, version, expected, house, progress)
+    # 6. Point the alias at it, unless somebody else moved it meanwhile, or nothing is to be moved.
+    if request.alias:
+        _release(request, version, expected, house, progress)
     return Deployed(version, proof.verdict, request.alias, expected, chosen.search)
 
 

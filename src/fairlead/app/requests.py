@@ -39,6 +39,7 @@ class Flags:
     task: str | None = None
     cores: int | None = None
     alias: str | None = None
+    is_registered_only: bool = False
     report: Path | None = None
     command: str = ""
     model_class: str | None = None
@@ -68,6 +69,8 @@ def find_spec(given: Path | None, *, is_needed: bool) -> tuple[Spec, Path]:
 def build_request(flags: Flags, *, command: str = "deploy") -> DeployRequest:
     """Return the deployment that flags and fairlead.yaml describe together. `command` is what the user typed."""
     spec, folder = find_spec(flags.spec, is_needed=flags.model is None)
+    if flags.is_registered_only and flags.alias:
+        raise SpecError("--no-release moves no alias, and --alias says which one to move.", hint="Leave one of them out.")
     model = flags.model or _model_of(spec, folder)
     if model is None:
         raise SpecError("Which model?", hint=f"Name its file: fairlead {command} model.h5, or write `model: model.h5` into fairlead.yaml.")
@@ -82,7 +85,7 @@ def build_request(flags: Flags, *, command: str = "deploy") -> DeployRequest:
         requirements=requirements,
         task=Task(flags.task) if flags.task else spec.task,
         target=Target(spec.target.hardware, cores),
-        alias=flags.alias or PRODUCTION,
+        alias="" if flags.is_registered_only else flags.alias or PRODUCTION,
         report=flags.report,
         command=flags.command,
         options=_options(flags, spec, folder),

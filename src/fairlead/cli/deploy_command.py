@@ -17,6 +17,7 @@ from fairlead.core.interface import Task
 from fairlead.core.search import Objective
 from fairlead.core.strategy import Need, Scenario
 from fairlead.core.verdict import Verdict
+from fairlead.errors import SpecError
 
 
 @click.command()
@@ -39,6 +40,7 @@ from fairlead.core.verdict import Verdict
 @click.option("--need", multiple=True, type=click.Choice([item.value for item in Need]), help="What is true of it. Repeat for more.")
 @click.option("--rate", type=click.FloatRange(0, min_open=True), help="Requests per second that have to be carried.")
 @click.option("--alias", help="Alias to point at the new version.  [default: production]")
+@click.option("--no-release", "is_registered_only", is_flag=True, help="Register it only: no alias moves. See fairlead promote.")
 @click.option("--report", type=click.Path(path_type=Path), help="Also write the HTML report here, green or red.")
 @click.option("--serve", "stays", is_flag=True, help="Stay and serve it.")
 @home_option
@@ -66,6 +68,8 @@ def deploy(*, stays: bool, home: str | None, as_json: bool, **flags: object) -> 
               p50_ms p95_ms p99_ms throughput_rps (also at a batch: p99_ms@32) size_mb memory_mb cores
               decision_flips max_abs_diff explanation_agreement, or your own: package.module:function
     """
+    if stays and flags["is_registered_only"]:
+        raise SpecError("--serve serves what is live, and --no-release makes nothing live.", hint="Leave one of them out.")
     request = build_request(Flags(command=shlex.join(["fairlead", *sys.argv[1:]]), **flags))  # type: ignore[arg-type]
     house = build_house(home)
     progress = StepProgress(is_silent=as_json)
@@ -82,13 +86,19 @@ def deploy(*, stays: bool, home: str | None, as_json: bool, **flags: object) -> 
 
 def _describe(deployed: Deployed) -> str:
     label, name = deployed.version.label, deployed.version.name
-    commands = [
-        ("serve it", f"fairlead serve {name}"),
-        ("look at it", f"fairlead report {label} --open"),
-        ("take it back", f"fairlead rollback {name}"),
-    ]
+    look = ("look at it", f"fairlead report {label} --open")
+    if deployed.alias:
+        said = f"{label} is in @{deployed.alias}."
+        commands = [("serve it", f"fairlead serve {name}"), look, ("take it back", f"fairlead rollback {name}")]
+    else:
+        said = f"{label} is registered; no alias was moved."
+        commands = [
+            look,
+            ("take it live", f"fairlead promote {label}"),
+            ("step by step", f'fairlead promote {label} --canary "1%,10%,50%"'),
+        ]
     lines = [f"  {what + ':':<14} {command}" for what, command in commands]
-    return "\n".join(["", checks_table(deployed.verdict), "", click.style(f"{label} is in @{deployed.alias}.", bold=True), *lines])
+    return "\n".join(["", checks_table(deployed.verdict), "", click.style(said, bold=True), *lines])
 
 
 def checks_table(verdict: Verdict) -> str:

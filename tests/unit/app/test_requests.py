@@ -38,6 +38,13 @@ def test_flags_win_over_the_file(folder: Path) -> None:
     assert (request.target_column, request.task) == ("z", "regression")
 
 
+def test_a_version_that_is_only_registered_moves_no_alias(folder: Path) -> None:
+    write_spec(folder)
+    assert build_request(Flags(is_registered_only=True)).alias == ""
+    with pytest.raises(SpecError, match="which one to move"):
+        build_request(Flags(is_registered_only=True, alias="staging"))
+
+
 def test_paths_in_a_file_are_relative_to_the_file(folder: Path) -> None:
     inner = folder / "inner"
     inner.mkdir()
