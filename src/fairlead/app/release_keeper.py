@@ -19,7 +19,7 @@ from dataclasses import replace
 from fairlead._version import __version__
 from fairlead.app.release_outlook import EVIDENCE, Assessor
 from fairlead.app.servers import BEAT, BEAT_S, Roll
-from fairlead.app.webhook_delivery import Courier
+from fairlead.app.webhook_delivery import Courier, Delivered
 from fairlead.app.wiring import House
 from fairlead.core.evidence import ReleaseEvidence
 from fairlead.core.heartbeat import Applied, ServerBeat
@@ -53,7 +53,7 @@ class ReleaseKeeper:
         self._beat = ServerBeat(f"{host}-{pid}-{secrets.token_hex(4)}", host, pid, "", alias, __version__, house.clock(), 0, -1)
         self._assessor = Assessor(house.records, house.clock)
         self._roll = Roll(house.records, house.clock)
-        self._courier = Courier(house)
+        self._courier = Courier(house, self._complain)
         self._told: dict[str, ReleaseEvidence] = {}
         self._lock = threading.Lock()
         self._wake, self._is_closed = threading.Event(), False
@@ -77,6 +77,10 @@ class ReleaseKeeper:
         with self._lock:
             self._beat = replace(self._beat, sequence=sequence, applied=dict(models))
         self._wake.set()
+
+    def _complain(self, attempt: Delivered) -> None:
+        """A webhook's receiver did not take what it was sent: that belongs into the server's log."""
+        self._report(f"Webhook {attempt.webhook}: {attempt.event} {attempt.subject}: {attempt.complaint}")
 
     # Life.
 

@@ -52,6 +52,14 @@ class Delivered:
     is_given_up: bool = False
     next_in_s: float = 0.0
 
+    @property
+    def complaint(self) -> str:
+        """What came in the way, and when it is tried again; "" where it arrived."""
+        if not self.problem:
+            return ""
+        after = "given up: it is older than a day" if self.is_given_up else f"again in {self.next_in_s:.0f} s"
+        return f"{self.problem} ({after})"
+
 
 Say = Callable[[Delivered], None]
 

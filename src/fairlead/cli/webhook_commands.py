@@ -131,7 +131,4 @@ def _state(row: WebhookRow) -> str:
 
 def _told(attempt: Delivered) -> str:
     line = f"{mark(is_good=not attempt.problem)} {attempt.webhook}  {attempt.event}  {attempt.subject}"
-    if not attempt.problem:
-        return f"{line}  {attempt.status}"
-    after = "given up: it is older than a day" if attempt.is_given_up else f"again in {attempt.next_in_s:.0f} s"
-    return f"{line}  {attempt.problem} ({after})"
+    return f"{line}  {attempt.complaint or attempt.status}"

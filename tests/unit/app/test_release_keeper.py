@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import socket
 import time
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 import registered
 from release_pets import live, request, three_pets
 
+from fairlead.app import webhooks
 from fairlead.app.release_begin import begin
 from fairlead.app.release_keeper import ReleaseKeeper, keeping
 from fairlead.app.release_outlook import EVIDENCE, evidence_of
@@ -144,3 +146,15 @@ def test_a_release_of_another_alias_is_no_matter_of_this_server(pets):
         wait(lambda: bool(pets.records.reports(EVIDENCE)))
         time.sleep(1.2)
         assert promotion.current("pets", records=pets.records).release.status is ReleaseStatus.RUNNING
+
+
+def test_a_webhook_that_is_not_taken_is_said_in_the_servers_log(pets):
+    trusting = dataclasses.replace(pets, settings=dataclasses.replace(pets.settings, allow_private_webhooks=True))
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))  # bound and not listening: every connection is refused
+        added = webhooks.add(f"http://127.0.0.1:{nobody.getsockname()[1]}/", "alias.moved", trusting)
+        said: list[str] = []
+        with keeping(keeper(trusting, Witness(), said)):
+            trusting.records.move_alias("pets", "staging", 1, expected=0, moved_at=1.0, reason="promote")
+            wait(lambda: any(added.id in line for line in said))
+    assert any("alias.moved pets@staging" in line and "again in" in line for line in said)
