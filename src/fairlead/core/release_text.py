@@ -47,7 +47,7 @@ def canary_steps(shares: Sequence[float]) -> tuple[ReleaseStep, ...]:
         raise SpecError("A canary needs a share below 100%.", hint='Give its steps: --canary "1%,10%,50%".')
     if len(kept) > _STEP_COUNT:
         raise SpecError(f"{len(kept)} steps are too many.", hint=f"At most {_STEP_COUNT}.")
-    if kept[0] <= 0 or kept[-1] >= 1 or any(after <= before for before, after in itertools.pairwise(kept)):
+    if not (kept[0] > 0 and kept[-1] < 1 and all(before < after for before, after in itertools.pairwise(kept))):  # NaN is none of these
         said = ", ".join(percent(share) for share in kept)
         raise SpecError(f"The shares {said} do not grow from above 0% to below 100%.", hint='Write them like "1%,10%,50%".')
     return tuple(ReleaseStep(share) for share in kept)

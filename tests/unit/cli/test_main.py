@@ -30,7 +30,7 @@ def test_help_shows_examples_and_exit_codes(capsys: pytest.CaptureFixture[str]) 
     assert run(["--help"]) == 0
     printed = capsys.readouterr().out
     assert "fairlead deploy model.h5" in printed
-    assert "the verdict is red" in printed
+    assert "4  rejected: a requirement is not met" in printed
 
 
 def test_an_unknown_command_names_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:

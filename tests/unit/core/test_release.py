@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fairlead.core.gate import parse_gate
@@ -101,6 +101,8 @@ def test_steps_that_do_not_grow_are_refused(text):
 
 
 @given(st.lists(st.floats(allow_nan=True), max_size=6))
+@example([float("nan"), 0.5])
+@example([0.1, float("nan"), 0.5])
 def test_whatever_the_shares_are_steps_grow_or_are_refused(shares):
     try:
         steps = canary_steps(shares)

@@ -22,6 +22,8 @@ class FakeHttp:
         self.port = 0
         self.began = 0.0
         self._ready = threading.Event()
+        self._talks: set[asyncio.Task | None] = set()
+        self._writers: set[asyncio.StreamWriter] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), daemon=True)
@@ -34,14 +36,23 @@ class FakeHttp:
         self._ready.set()
         await self._stop.wait()
         server.close()
-        for _ in range(3):  # who was let in a moment ago has no task yet
+        quiet_rounds = 0
+        while quiet_rounds < 3:  # who was let in a moment ago has no task yet
             others = asyncio.all_tasks() - {asyncio.current_task()}
-            for task in others:
+            quiet_rounds = 0 if others else quiet_rounds + 1
+            for task in (
+                others & self._talks
+            ):  # asyncio's own that let a caller in, and what has not begun, would leave a socket open
                 task.cancel()
-            await asyncio.gather(*others, return_exceptions=True)
+            if others:
+                await asyncio.wait(others, timeout=0.1)
+            for writer in self._writers:  # what a caller did not read any more would be waited for
+                writer.transport.abort()
             await asyncio.sleep(0.01)
 
     async def _talk(self, reader, writer) -> None:
+        self._talks.add(asyncio.current_task())
+        self._writers.add(writer)
         try:
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
