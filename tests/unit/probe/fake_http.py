@@ -40,9 +40,7 @@ class FakeHttp:
         while quiet_rounds < 3:  # who was let in a moment ago has no task yet
             others = asyncio.all_tasks() - {asyncio.current_task()}
             quiet_rounds = 0 if others else quiet_rounds + 1
-            for task in (
-                others & self._talks
-            ):  # asyncio's own that let a caller in, and what has not begun, would leave a socket open
+            for task in others & self._talks:  # asyncio's own that let a caller in, and what has not begun, would leave a socket open
                 task.cancel()
             if others:
                 await asyncio.wait(others, timeout=0.1)
