@@ -11,7 +11,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import quote
 
@@ -73,10 +73,11 @@ class PostgresServer:
         """Stop it: SIGINT ends all sessions at once, SIGKILL (of every process of it) is a crash."""
         if self._process is None:
             return
-        if how is signal.SIGKILL:
-            for child in children_of(self._process.pid):
+        children = children_of(self._process.pid) if how is signal.SIGKILL else ()
+        self._process.send_signal(how)  # the first one first: it would begin to recover where it finds a child killed
+        for child in children:
+            with suppress(ProcessLookupError):  # gone by itself meanwhile
                 os.kill(child, signal.SIGKILL)
-        self._process.send_signal(how)
         self._process.wait(timeout=60)
         self._process = None
 
@@ -84,7 +85,8 @@ class PostgresServer:
         """Send a signal to every process of the server: SIGSTOP makes it hang, SIGCONT go on."""
         assert self._process is not None
         for process in (self._process.pid, *children_of(self._process.pid)):
-            os.kill(process, what)
+            with suppress(ProcessLookupError):  # a session that ended by itself meanwhile
+                os.kill(process, what)
 
     def connection_count(self) -> int:
         """Return how many clients are connected over TCP."""

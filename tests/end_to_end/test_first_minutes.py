@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -24,12 +24,6 @@ from fairlead.errors import RejectedError
 DEPLOY = ["deploy", "model.h5", "--name", "digits", "--data", "digits.npz", "--require", "accuracy>=0.9", "--require", "p99_ms<=100"]
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def ask(url: str, body: Any = None) -> Any:
     data = None if body is None else json.dumps(body).encode()
     with urllib.request.urlopen(urllib.request.Request(url, data=data), timeout=10) as answer:
@@ -40,12 +34,19 @@ class RunningServer:
     """`fairlead serve` in a process of its own, ready when entered."""
 
     def __init__(self, *arguments: str) -> None:
-        self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
-        self._command = [sys.executable, "-m", "fairlead", "serve", *arguments, "--port", str(self.port)]
+        self._command = [sys.executable, "-m", "fairlead", "serve", *arguments, "--port", "0"]
 
     def __enter__(self) -> Self:
         self.process = subprocess.Popen(self._command, stderr=subprocess.PIPE, text=True, env=dict(os.environ))
+        said = []
+        for line in self.process.stderr:  # which port it took
+            said.append(line)
+            if found := re.search(r"on (http://127\.0\.0\.1:[0-9]+)", line):
+                self.url = found[1]
+                break
+        else:
+            self.process.wait(30)
+            pytest.fail(f"the server did not start: {''.join(said)}")
         deadline = time.monotonic() + 30
         while time.monotonic() < deadline and self.process.poll() is None:
             try:

@@ -177,7 +177,7 @@ class Client(threading.Thread):
     def __init__(self, house: House, place: int, stop: threading.Event) -> None:
         super().__init__(daemon=True)
         self.house, self.place, self.stopped = house, place, stop
-        self.seen: list[tuple[float, int, str]] = []
+        self.seen: list[tuple[float, int, str, float]] = []  # when it began, who answered, which arm, when it had ended
         self.wrong: list[object] = []
 
     def run(self) -> None:
@@ -204,7 +204,7 @@ class Client(threading.Thread):
             yield float(self.place * 100_000 + count)
 
     def check(self, began: float, number: float, version: int, arm: str, got) -> None:
-        self.seen.append((began, version, arm))
+        self.seen.append((began, version, arm, time.monotonic()))
         if list(got) != [number * version, version]:
             self.wrong.append((number, version, got))
 
