@@ -21,9 +21,9 @@ import numpy as np
 from gate_traffic import Arm, Canary, Step, Traffic, bucket_chances, later_than
 from numpy.typing import NDArray
 
+from fairlead.core.betting import ODDS, rate_interval
 from fairlead.core.gate import GateSpec, GateVerdict, StepFacts, parse_gate
 from fairlead.register.gate import latencies, rates, sample_size
-from fairlead.register.gate.betting import ODDS, rate_interval
 from fairlead.register.gate.counts import RateStep, Tail, TailStep
 from fairlead.register.gate.decide import decide
 from fairlead.register.gate.judgement import RESERVE, Levels

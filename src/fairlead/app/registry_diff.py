@@ -19,6 +19,7 @@ from fairlead.app.wiring import House
 from fairlead.core.comparison import AnswerChange, MetricChange, VersionDiff, compare_labels, compare_numbers
 from fairlead.core.deciding import labelled
 from fairlead.core.interface import Array, DecisionKind, Interface, Tensors, decide
+from fairlead.core.intervals import wilson
 from fairlead.core.lineage import Lineage
 from fairlead.core.plan import Candidate
 from fairlead.core.verdict import Quality, Speed, Verdict
@@ -29,7 +30,6 @@ from fairlead.register.compatibility import incompatibilities
 from fairlead.register.resolve import resolve
 from fairlead.stores.document import load
 from fairlead.stores.version_files import read_file
-from fairlead.verify.intervals import wilson
 from fairlead.verify.run_rows import count_rows, run_in_pieces
 
 _ARRAY_SUFFIXES = frozenset({".npz"})

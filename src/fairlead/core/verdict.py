@@ -62,7 +62,7 @@ class Parity:
 
 @dataclass(frozen=True)
 class Calibration:
-    """Expected calibration error (see verify.calibration) of both models' probabilities on the same labelled rows."""
+    """Expected calibration error (see core.calibration) of both models' probabilities on the same labelled rows."""
 
     original_ece: float
     candidate_ece: float

@@ -6,10 +6,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from fairlead.core.calibration import GAP_LIMIT
 from fairlead.core.requirement import MetricKind, Requirement
 from fairlead.core.verdict import Calibration, Check, ExplanationParity, Quality, Speed
 from fairlead.errors import RequirementError
-from fairlead.verify.calibration import GAP_LIMIT
 from fairlead.verify.parity import Comparison
 
 

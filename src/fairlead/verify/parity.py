@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from fairlead.core.calibration import probability_gap
 from fairlead.core.interface import Array, DecisionKind, Interface, Tensors
 from fairlead.core.ports import Engine
 from fairlead.core.verdict import OutputParity, Parity
 from fairlead.errors import CorruptError
-from fairlead.verify.calibration import probability_gap
 from fairlead.verify.decisions import compare_decisions
 from fairlead.verify.differences import differences
 from fairlead.verify.run_rows import count_rows, run_in_pieces, run_reference

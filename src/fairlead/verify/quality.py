@@ -12,29 +12,18 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from fairlead.core.answers import Answers, align, metric_of
+from fairlead.core.calibration import BIN_COUNT, probabilities_of
 from fairlead.core.deciding import undecided
 from fairlead.core.interface import Array, DecisionKind, Interface, Task, Tensors, decide
+from fairlead.core.intervals import bootstrap, wilson
 from fairlead.core.requirement import MetricKind, Requirement
 from fairlead.core.verdict import Calibration, Quality
-from fairlead.errors import DataError, RequirementError
-from fairlead.verify import metrics
-from fairlead.verify.calibration import BIN_COUNT, confidences_of, expected_calibration_error, probabilities_of
-from fairlead.verify.intervals import bootstrap, wilson
+from fairlead.errors import RequirementError
 
 CustomMetric = Callable[[Array, Array], float]
 _BY_TASK = {Task.CLASSIFICATION: ("accuracy", "f1", "auc", "ece"), Task.REGRESSION: ("rmse", "mae")}
-_NOTHING = np.iinfo(np.int64).min  # stands for no decision: no class has this number
 _DEFAULT = {Task.CLASSIFICATION: ("accuracy",), Task.REGRESSION: ("rmse", "mae")}
-
-
-@dataclass(frozen=True)
-class Answers:
-    """Right answers beside what a model said, in one form: class numbers or numbers, flat. `scores` is (rows, classes) or None."""
-
-    right: Array = field(repr=False)
-    said: Array = field(repr=False)
-    scores: Array | None = field(repr=False)
-    is_binary: bool
 
 
 def task_of(interface: Interface) -> Task | None:
@@ -104,7 +93,7 @@ class Measures:
 def measures_of(job: QualityJob, name: str) -> tuple[Measures, Measures]:
     """Return the built-in metric `name` of original and candidate."""
     before, after = (align(job.interface, job.target, outputs) for outputs in (job.original, job.candidate))
-    return Measures(_function(name, before), before), Measures(_function(name, after), after)
+    return Measures(metric_of(name, before), before), Measures(metric_of(name, after), after)
 
 
 def measure_quality(job: QualityJob) -> tuple[Quality, ...]:
@@ -119,7 +108,7 @@ def measure_calibration(job: QualityJob) -> Calibration | None:
     if _no_calibration(job, before):
         return None
     count = len(before.right)
-    original, candidate = (_function("ece", answers)(np.ones(count)) for answers in (before, after))
+    original, candidate = (metric_of("ece", answers)(np.ones(count)) for answers in (before, after))
     return Calibration(original, candidate, BIN_COUNT, count)
 
 
@@ -133,31 +122,13 @@ def _no_calibration(job: QualityJob, answers: Answers) -> str:
     return "" if is_numbered else "it is not known which probability belongs to which label"
 
 
-def align(interface: Interface, target: Array, outputs: Tensors) -> Answers:
-    """Return answers and decisions in one form. Raises DataError where their shapes differ."""
-    said = decide(interface, outputs)
-    if said.shape != target.shape:
-        raise DataError(
-            f"The target has shape {list(target.shape)}, the decisions {list(said.shape)}.", hint="Give one answer per decision."
-        )
-    scores = _scores(interface, outputs)
-    if interface.decision is not None and interface.decision.kind is DecisionKind.VALUE:
-        return Answers(target.reshape(-1).astype(np.float64), said.reshape(-1).astype(np.float64), None, is_binary=False)
-    right, said = _numbered(interface, target), _numbered(interface, said)
-    is_binary = _is_binary(interface, right, said, scores)
-    missing = undecided(interface, outputs)
-    if missing.any():  # no decision is a wrong one
-        said = np.where(np.repeat(missing, len(said) // len(missing)), _NOTHING, said)
-    return Answers(right, said, scores, is_binary)
-
-
 def _measure_one(job: QualityJob, name: str, before: Answers, after: Answers) -> Quality:
     count = len(before.right)
     if ":" in name:
         return _measure_custom(job, name)
     if name == "ece" and (reason := _no_calibration(job, before)):
         raise RequirementError(f"'ece' cannot be measured: {reason}.", hint="Use accuracy or f1.")
-    original, candidate = (_function(name, answers) for answers in (before, after))
+    original, candidate = (metric_of(name, answers) for answers in (before, after))
     ones = np.ones(count)
     values = original(ones), candidate(ones)
     if math.isnan(values[0]):
@@ -170,23 +141,6 @@ def _measure_one(job: QualityJob, name: str, before: Answers, after: Answers) ->
         after_all = nowhere if math.isnan(values[1]) else bootstrap(candidate, count, seed=job.seed)
         intervals = bootstrap(original, count, seed=job.seed), after_all
     return Quality(name, *values, *intervals, count)
-
-
-def _function(name: str, answers: Answers) -> Callable[[Array], float]:
-    """Return metric `name` as a function of row weights."""
-    right, said, scores = answers.right, answers.said, answers.scores
-    if name == "f1":
-        return lambda weights: metrics.f1(right, said, weights, is_binary=answers.is_binary)
-    if name == "auc":
-        if scores is None:
-            raise RequirementError("'auc' cannot be measured: the model gives no scores.", hint="Use accuracy or f1.")
-        if scores.shape[1] == 2:
-            return metrics.auc(right == 1, scores[:, 1])
-        return metrics.auc_one_vs_rest(right, scores)
-    if name == "ece" and scores is not None:
-        return expected_calibration_error(*confidences_of(scores, right))
-    plain = {"accuracy": metrics.accuracy, "rmse": metrics.rmse, "mae": metrics.mae}[name]
-    return lambda weights: plain(right, said, weights)
 
 
 def _measure_custom(job: QualityJob, name: str) -> Quality:
@@ -221,30 +175,6 @@ def _call(name: str, function: CustomMetric, right: Array, said: Array) -> float
     return value
 
 
-def _scores(interface: Interface, outputs: Tensors) -> Array | None:
-    """Return (rows, classes) scores; a single score s for the positive class becomes (-s, s)."""
-    rule = interface.decision
-    if rule is None or rule.kind is DecisionKind.VALUE:
-        return None
-    name = rule.scores or (rule.output if rule.kind in (DecisionKind.ARGMAX, DecisionKind.THRESHOLD) else "")
-    if not name:
-        return None
-    scores = np.asarray(outputs[name], dtype=np.float64)
-    if rule.kind is DecisionKind.THRESHOLD or scores.ndim == 1 or scores.shape[-1] == 1:
-        return np.stack([-scores.reshape(-1), scores.reshape(-1)], axis=1)
-    return scores.reshape(-1, scores.shape[-1])
-
-
-def _numbered(interface: Interface, labels: Array) -> Array:
-    """Flat class numbers; labels become their place in the interface's list, or stay themselves where it lists none."""
-    flat = labels.reshape(-1)
-    is_label = interface.decision is not None and interface.decision.kind is DecisionKind.LABEL
-    if not is_label or not interface.labels:
-        return flat
-    numbers = {label: number for number, label in enumerate(interface.labels)}
-    return np.asarray([numbers.get(label.item() if isinstance(label, np.generic) else label, -1) for label in flat], dtype=np.int64)
-
-
 def _labelled(interface: Interface, decisions: Array) -> Array:
     """What the user's own metric sees: labels where the model has them."""
     rule = interface.decision
@@ -261,12 +191,3 @@ def _said(interface: Interface, outputs: Tensors) -> Array:
         decisions = decisions.astype(object)
         decisions[missing] = None
     return decisions
-
-
-def _is_binary(interface: Interface, right: Array, said: Array, scores: Array | None) -> bool:
-    if interface.labels:
-        return len(interface.labels) == 2
-    if scores is not None:
-        return bool(scores.shape[1] == 2)
-    occurring: set[object] = {*np.unique(right).tolist(), *np.unique(said).tolist()}
-    return occurring <= {0, 1}

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fairlead.core.calibration import confidences_of, expected_calibration_error, probabilities_of, probability_gap
 from fairlead.core.dtype import DType
 from fairlead.core.interface import Array, Decision, DecisionKind, Interface, TensorSpec
 from fairlead.errors import RequirementError
-from fairlead.verify.calibration import confidences_of, expected_calibration_error, probabilities_of, probability_gap
 from fairlead.verify.quality import QualityJob, measure_calibration, measure_quality
 
 X = (TensorSpec("x", DType.FP32, (None, 1)),)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from tiny_onnx import LINEAR, WEIGHTS, linear_model
 
+from fairlead.core.answers import align
 from fairlead.core.dataset import Dataset
 from fairlead.core.dtype import DType
 from fairlead.core.interface import Array, Decision, DecisionKind, Interface, Task, Tensors, TensorSpec
@@ -23,7 +24,7 @@ from fairlead.engines.stopwatch import TimingLimits
 from fairlead.errors import DataError, RequirementError
 from fairlead.stores.document import dump, load
 from fairlead.verify import stage
-from fairlead.verify.quality import QualityJob, align, measure_quality, task_of, wanted_metrics
+from fairlead.verify.quality import QualityJob, measure_quality, task_of, wanted_metrics
 from fairlead.verify.stage import VerifyJob, verify
 
 RNG = np.random.default_rng(5)

@@ -12,10 +12,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
+from fairlead.core.betting import Wealth, rate_interval
 from fairlead.core.evidence import ReleaseEvidence
 from fairlead.core.gate import ArmContrast, ArmEstimate, ArmsComparison, MetricRule, StepFacts
 from fairlead.register.gate import latencies, rates
-from fairlead.register.gate.betting import Wealth, rate_interval
 from fairlead.register.gate.counts import Tail, rate_steps, tail_steps
 from fairlead.register.gate.judgement import Levels
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fairlead.register.gate.betting import Wealth
+from fairlead.core.betting import Wealth
 
 RESERVE = 0.1  # the share of a test's alpha that pays for knowing the live version's rate or quantile within an interval
 

@@ -20,8 +20,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from fairlead.core.betting import Floats, Stratum, Wealth, bet, log_bets, nothing, odds, two_sided
 from fairlead.core.evidence import bucket_of, bucket_start_ns
-from fairlead.register.gate.betting import Floats, Stratum, Wealth, bet, log_bets, nothing, odds, two_sided
 from fairlead.register.gate.counts import TOP, Ints, Tail, TailStep
 from fairlead.register.gate.judgement import RESERVE, Judgement, Levels
 

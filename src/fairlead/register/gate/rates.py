@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fairlead.register.gate.betting import Stratum, Wealth, bet, mixed, nothing, rate_interval
+from fairlead.core.betting import Stratum, Wealth, bet, mixed, nothing, rate_interval
 from fairlead.register.gate.counts import RateStep
 from fairlead.register.gate.judgement import RESERVE, Judgement, Levels
 

@@ -24,8 +24,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fairlead.core.betting import Floats, odds, two_sided
 from fairlead.core.evidence import bucket_of, bucket_start_ns
-from fairlead.register.gate.betting import Floats, odds, two_sided
 from fairlead.register.gate.counts import Ints
 from fairlead.register.gate.judgement import RESERVE
 from fairlead.register.gate.latencies import scaled_buckets

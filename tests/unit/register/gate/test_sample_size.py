@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from canaries import SHARES
 
+from fairlead.core.betting import ODDS
 from fairlead.register.gate import rates
-from fairlead.register.gate.betting import ODDS
 from fairlead.register.gate.counts import RateStep
 from fairlead.register.gate.judgement import Levels
 from fairlead.register.gate.sample_size import against_bound, against_live, latency_against_live

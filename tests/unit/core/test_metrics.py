@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fairlead.core import metrics
+from fairlead.core.intervals import bootstrap, wilson
 from fairlead.errors import RequirementError
-from fairlead.verify import metrics
-from fairlead.verify.intervals import bootstrap, wilson
 
 sklearn_metrics = pytest.importorskip("sklearn.metrics", reason="the metrics are compared with scikit-learn's")
 

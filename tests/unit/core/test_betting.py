@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fairlead.register.gate.betting import ODDS, Stratum, Wealth, bet, log_bets, mixed, nothing, rate_interval, two_sided
+from fairlead.core.betting import ODDS, Stratum, Wealth, bet, log_bets, mixed, nothing, rate_interval, two_sided
 
 
 def expected_wealth(chance, supposed, trials, *, is_above):
