@@ -1,7 +1,7 @@
 """Something that watching a model brought to light, and what to do about it. Pure values.
 
-What gives findings says how sure it is by its own rule (`docs/reference/drift.md`, `quality.md`); what takes them (alerts, the command line)
-needs nothing but what stands here.
+What gives findings says how sure it is by its own rule (`docs/reference/drift.md`, `quality.md`); what takes them, such as alerts, needs
+nothing but what stands here.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ belong to `categories` in order and `rest` to all others. Missing values (NaN, N
 from __future__ import annotations
 
 import enum
+import itertools
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -39,9 +40,9 @@ class FeatureKind(enum.StrEnum):
 class FeatureProfile:
     """One feature over `count` rows, of which `missing` have no value.
 
-    `input` is the tensor that it comes from and `part` what of it: a column's number, the name of a summary, or "" for all. `low` and `high`
-    bound the finite values seen, `mean` and `std` are theirs (population's formula). `is_whole`: all were whole numbers. `use` is how much of
-    the answers hangs on the feature, from 0 to 1 (see `Profile`); None where nobody measured it.
+    `input` is the tensor that it comes from and `part` what of it: a column's number, the name of a summary, or "" for all. `low` and
+    `high` bound the finite values seen, `mean` and `std` are theirs (population's formula). `is_whole`: all were whole numbers. `use` is
+    how much of the answers hangs on the feature, from 0 to 1 (see `Profile`); None where nobody measured it.
     """
 
     name: str
@@ -85,7 +86,7 @@ class FeatureProfile:
         if not self.edges:
             return ("all",)
         texts = [f"{edge:.4g}" for edge in self.edges]
-        return (f"<= {texts[0]}", *(f"{a} to {b}" for a, b in zip(texts, texts[1:], strict=False)), f"> {texts[-1]}")
+        return (f"<= {texts[0]}", *(f"{a} to {b}" for a, b in itertools.pairwise(texts)), f"> {texts[-1]}")
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,7 @@ class Profile:
     """Features of the inputs, and of the answers (`predictions`: decision, confidence, value), over `row_count` rows of `source`.
 
     A feature's `use` is how much the answers change when its values are shuffled among the rows, as a share of how much they change when
-    whole rows are; `shuffled_change` is that change: the share of decisions, or the mean distance of numbers in their own standard deviations.
+    whole rows are; `shuffled_change` is the latter: the share of decisions, or the mean distance of numbers in their standard deviations.
     """
 
     features: tuple[FeatureProfile, ...]
