@@ -13,11 +13,13 @@ import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
 from fairlead.app.wiring import House, build_house
+from fairlead.core.conversion import TWIN_FILE
 from fairlead.core.dtype import DType
 from fairlead.core.golden import Golden
 from fairlead.core.interface import Decision, DecisionKind, Interface, Task, TensorSpec
 from fairlead.core.lineage import Lineage, Step
 from fairlead.core.plan import Candidate, Plan
+from fairlead.core.strategy import Strategy
 from fairlead.core.target import Machine, Target
 from fairlead.core.verdict import Check, OutputParity, Parity, Speed, Verdict
 from fairlead.core.version import Version
@@ -91,7 +93,14 @@ def verdict_of(path: Path, engine: str) -> Verdict:
 
 
 def add_version(
-    house: House, name: str, model: tuple[Path, Interface], *, alias: str = "production", golden: Golden | None = None
+    house: House,
+    name: str,
+    model: tuple[Path, Interface],
+    *,
+    alias: str = "production",
+    golden: Golden | None = None,
+    strategy: Strategy | None = None,
+    has_twin: bool = False,
 ) -> Version:
     """Register the ONNX file `model` with its interface, and point `alias` at it ("" for none)."""
     path, interface = model
@@ -112,6 +121,10 @@ def add_version(
     }
     for file, value in documents.items():
         (folder / file).write_bytes(dump(value))
+    if strategy is not None:
+        (folder / "strategy.json").write_bytes(dump(strategy))
+    if has_twin:
+        shutil.copyfile(path, folder / TWIN_FILE)
     write_golden(folder / "golden.npz", golden or Golden(rows, engine.run(rows)))
     (folder / "report.html").write_text("<p>report</p>")
     (folder / "card.md").write_text("# card")
