@@ -1,0 +1,1 @@
+"""What other watchers load: rules for Prometheus, a dashboard for Grafana."""

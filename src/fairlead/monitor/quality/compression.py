@@ -1,0 +1,97 @@
+"""What compression costs in production: the same rows answered by the compressed model and by its original. Pure.
+
+Takes both answers, and labels as far as there are; gives a CompressionLoss. Accuracy can differ on rows only that both decide differently,
+so labels of these alone say all: the loss is (rows that only the original has right - rows that only the compressed model has right) /
+rows.
+
+Intervals of 95 %: with labels for all differing rows, Newcombe's for a difference of paired shares (Statistics in Medicine 17, 1998,
+"improved methods for intervals for differences between proportions based on paired data", method 8 without correction); where some are
+missing, that of the labelled ones times the share that differs, both ends taken at worst; without labels, the confidences' chances, or no
+more than the bound that the number of differing rows gives.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from fairlead.core.interface import Array
+from fairlead.core.intervals import wilson
+from fairlead.core.outcome import NOTHING, CompressionLoss, LossBasis, Measured
+
+_Z = 1.959963984540054  # 97.5 % quantile of the normal distribution
+
+
+def measured_loss(compressed: Array, original: Array, right: Array) -> CompressionLoss:
+    """Return the loss from class numbers that both said; `right` is NaN where no label is there."""
+    count = len(compressed)
+    if not count:
+        return CompressionLoss(NOTHING, LossBasis.FLIPS, 0, 0, 0)
+    differs = compressed != original
+    flips, known = int(differs.sum()), differs & ~np.isnan(right)
+    labelled = int(known.sum())
+    if not labelled and flips:
+        return bounded_loss(count, flips)
+    lost = int((original[known] == right[known]).sum())
+    won = int((compressed[known] == right[known]).sum())
+    if labelled == flips:
+        both = _both_right(compressed, right, differs, count)
+        return CompressionLoss(_paired(lost, won, both, count), LossBasis.LABELS, count, flips, labelled)
+    share = flips / count
+    low_share, high_share = wilson(share, count)
+    part = _paired(lost, won, 0, labelled)
+    ends = [end * size for end in (part.low, part.high) for size in (low_share, high_share)]
+    return CompressionLoss(Measured(part.value * share, min(ends), max(ends), count), LossBasis.LABELS, count, flips, labelled)
+
+
+def believed_loss(compressed: Array, original: Array, chance: Array, original_chance: Array) -> CompressionLoss:
+    """Return the loss that the chances to be right (see `reliability.chances`) of both answers in differing rows let expect."""
+    count = len(compressed)
+    differs = compressed != original
+    flips = int(differs.sum())
+    known = differs & ~np.isnan(chance) & ~np.isnan(original_chance)
+    if not count or not flips or not known.all(where=differs):
+        return bounded_loss(count, flips)
+    # One of the two may be right, or neither: chances that add up to more than one are brought down to one.
+    total = np.maximum(chance[differs] + original_chance[differs], 1.0)
+    gains, either = (original_chance[differs] - chance[differs]) / total, np.minimum(chance[differs] + original_chance[differs], 1.0)
+    spread = math.sqrt(float((either - gains**2).sum()) + flips * float(gains.mean()) ** 2)
+    value, half = float(gains.sum()) / count, _Z * spread / count
+    bound = wilson(flips / count, count)[1]
+    return CompressionLoss(
+        Measured(value, max(value - half, -bound), min(value + half, bound), count), LossBasis.CONFIDENCE, count, flips, 0
+    )
+
+
+def bounded_loss(pairs: int, flips: int) -> CompressionLoss:
+    """Return what the number of differing answers alone says: the loss is no larger, either way."""
+    if not pairs:
+        return CompressionLoss(NOTHING, LossBasis.FLIPS, 0, 0, 0)
+    bound = wilson(flips / pairs, pairs)[1]
+    return CompressionLoss(Measured(math.nan, -bound, bound, pairs), LossBasis.FLIPS, pairs, flips, 0)
+
+
+def _both_right(compressed: Array, right: Array, differs: Array, count: int) -> int:
+    """Return how many rows both have right: those with labels among the equal ones, brought up to all of them."""
+    known = ~differs & ~np.isnan(right)
+    share = float((compressed[known] == right[known]).mean()) if known.any() else 0.5
+    return round(share * (count - int(differs.sum())))
+
+
+def _paired(lost: int, won: int, both: int, count: int) -> Measured:
+    """Return (lost - won) / count with Newcombe's interval for paired shares (his method 10 for pairs)."""
+    neither = count - lost - won - both
+    first, second = (both + lost) / count, (both + won) / count
+    low_1, high_1 = wilson(first, count)
+    low_2, high_2 = wilson(second, count)
+    size = (both + lost) * (won + neither) * (both + won) * (lost + neither)
+    phi = 0.0 if size == 0 else (both * neither - lost * won) / math.sqrt(size)
+    value = first - second
+
+    def root(one: float, two: float) -> float:
+        return math.sqrt(max(one**2 - 2.0 * phi * one * two + two**2, 0.0))
+
+    low = value - root(first - low_1, high_2 - second)
+    high = value + root(high_1 - first, second - low_2)
+    return Measured(value, low, high, count)

@@ -1,0 +1,144 @@
+"""Accuracy without labels: how often answers of each confidence were right at release, applied to the confidences of now. Pure.
+
+`learn` takes labelled rows of the release and gives a Reliability; `estimate` takes that and live rows and gives an EstimatedQuality.
+
+The idea is confidence-based performance estimation: P(right) = sum over bins b of (share of live rows in b) x (share right in b at
+release). It supposes that answers of the same class and confidence are right as often as they were at release. That holds where inputs come
+in other proportions (covariate shift) and a model's confidence means the same for all of them; it fails where the meaning of inputs changes
+(concept drift), and for inputs that the release never saw. What can be seen of that is said in `doubts`: live rows that lie where the
+release had none (`support`), confidences that lie far from those of their bin, and late labels that contradict the estimate, tested so that
+one may look again and again (`core.betting`).
+
+Sources: Garg et al., "Leveraging unlabeled data to predict out-of-distribution performance", ICLR 2022 (what confidence can tell and
+cannot); shrinking a class's bins toward those of all classes: Efron and Morris, "Stein's estimation rule and its competitors", JASA 68,
+1973.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from fairlead.core.betting import rate_interval
+from fairlead.core.interface import Array
+from fairlead.core.outcome import EstimatedQuality, LabelledRows, Measured, Reliability, Support
+from fairlead.monitor.quality.support import distances
+
+ROWS_MIN = 100  # fewer labelled rows at release say nothing about bins
+_BIN_ROWS, _BIN_LIMIT = 40, 20
+_CLASS_ROWS = 40  # a class with fewer rows is like all others
+_WEIGHT = 20.0  # rows of all classes that a class's bin is mixed with
+_Z = 1.959963984540054  # 97.5 % quantile of the normal distribution
+_NOVEL_LIMIT = 0.1  # share of live rows beyond what one in a hundred of the release's own reached
+_SHIFT_LIMIT = 0.05  # mean distance of confidences from those of their bins
+_CONTRADICTED = 0.01  # how often labels contradict a sound estimate, whenever one looks
+
+
+def learn(rows: LabelledRows, support: Support | None = None) -> Reliability | None:
+    """Return how often answers of which confidence were right; None where there are too few labelled rows with a confidence."""
+    known = rows.is_labelled & ~np.isnan(rows.confidence)
+    count = int(known.sum())
+    if rows.is_number or count < ROWS_MIN:
+        return None
+    confidence, is_right = rows.confidence[known], rows.right[known] == rows.said[known]
+    bins = max(min(count // _BIN_ROWS, _BIN_LIMIT), 2)
+    edges = np.unique(np.quantile(confidence, np.arange(1, bins) / bins))
+    places, size = np.searchsorted(edges, confidence, side="left"), len(edges) + 1
+    totals = np.bincount(places, minlength=size)
+    means = np.bincount(places, confidence, size) / np.maximum(totals, 1)
+    class_rows, class_right = {}, {}
+    for said in np.unique(rows.said[known]).tolist():
+        of_class = rows.said[known] == said
+        if of_class.sum() >= _CLASS_ROWS:
+            key = str(int(said))
+            class_rows[key] = _whole(np.bincount(places[of_class], minlength=size))
+            class_right[key] = _whole(np.bincount(places[of_class], is_right[of_class], size))
+    right = _whole(np.bincount(places, is_right, size))
+    return Reliability(tuple(edges.tolist()), _whole(totals), right, tuple(means.tolist()), class_rows, class_right, support)
+
+
+def estimate(reliability: Reliability, rows: LabelledRows, inputs: Array | None = None, doubts: Sequence[str] = ()) -> EstimatedQuality:
+    """Return the accuracy that live rows have by their confidences. `inputs` (rows, numbers) are flat inputs, for the release's support;
+    `doubts` are what others (drift) found to speak against the assumption.
+    """
+    known = ~np.isnan(rows.confidence)
+    confidence, said = rows.confidence[known], rows.said[known]
+    if not len(confidence):
+        return EstimatedQuality(Measured(math.nan, math.nan, math.nan, 0), reliability.accuracy, ("no row has a confidence",))
+    places = np.searchsorted(np.asarray(reliability.edges), confidence, side="left")
+    chances, variances = _chances(reliability, places, said)
+    accuracy, spread = float(chances.mean()), _spread(reliability, places, chances, variances)
+    shift = _shift(reliability, places, confidence)
+    found = list(doubts)
+    if abs(shift) > _SHIFT_LIMIT:
+        found.append(f"confidences lie {abs(shift):.2f} {'below' if shift < 0 else 'above'} those that the release had in the same bins")
+    novel = math.nan
+    if reliability.support is not None and inputs is not None and len(inputs):
+        novel = float((distances(reliability.support, inputs) > reliability.support.limit).mean())
+        if novel > _NOVEL_LIMIT:
+            expected = 1.0 - reliability.support.quantile
+            found.append(f"{novel:.0%} of the rows are unlike those of the release (there it was {expected:.0%})")
+    found += _contradictions(rows, reliability)
+    half = _Z * spread + abs(shift)
+    interval = Measured(accuracy, max(accuracy - half, 0.0), min(accuracy + half, 1.0), len(confidence))
+    return EstimatedQuality(interval, reliability.accuracy, tuple(found), novel)
+
+
+def chances(reliability: Reliability, confidence: Array, said: Array) -> Array:
+    """Return how likely each answer is right, (rows,); NaN where it has no confidence."""
+    places = np.searchsorted(np.asarray(reliability.edges), np.nan_to_num(confidence), side="left")
+    found, _ = _chances(reliability, places, said)
+    return np.where(np.isnan(confidence), np.nan, found)
+
+
+def _whole(counts: Array) -> tuple[int, ...]:
+    return tuple(counts.astype(np.int64).tolist())
+
+
+def _chances(reliability: Reliability, places: Array, said: Array) -> tuple[Array, Array]:
+    """Return each row's chance to be right, and that chance's own variance."""
+    rows, right = np.asarray(reliability.rows, dtype=np.float64), np.asarray(reliability.right, dtype=np.float64)
+    shares = (right + 0.5) / (rows + 1.0)
+    found, variances = shares[places], (shares * (1.0 - shares) / (rows + 1.0))[places]
+    for key, class_rows in reliability.class_rows.items():
+        own, good = np.asarray(class_rows, dtype=np.float64), np.asarray(reliability.class_right[key], dtype=np.float64)
+        mixed = (good + _WEIGHT * shares) / (own + _WEIGHT)
+        of_class = said == float(key)
+        found[of_class] = mixed[places[of_class]]
+        variances[of_class] = (mixed * (1.0 - mixed) / (own + _WEIGHT))[places[of_class]]
+    return found, variances
+
+
+def _spread(reliability: Reliability, places: Array, found: Array, variances: Array) -> float:
+    """Return the standard deviation of the mean: of the live rows (they are drawn), and of the bins (they were learned).
+
+    Rows of one bin share that bin's error, so within a bin it does not average out.
+    """
+    count = len(found)
+    drawn = float((found * (1.0 - found)).sum()) / count**2
+    share = np.bincount(places, minlength=len(reliability.rows)) / count
+    deviation = np.bincount(places, np.sqrt(variances), len(reliability.rows)) / np.maximum(np.bincount(places, minlength=len(share)), 1)
+    return math.sqrt(drawn + float(((share * deviation) ** 2).sum()))
+
+
+def _shift(reliability: Reliability, places: Array, confidence: Array) -> float:
+    """Return how far live confidences lie from the release's of the same bins, on average and with its sign."""
+    return float((confidence - np.asarray(reliability.mean)[places]).mean())
+
+
+def _contradictions(rows: LabelledRows, reliability: Reliability) -> tuple[str, ...]:
+    """Hold the estimate of the rows that have labels against those labels."""
+    known = rows.is_labelled & ~np.isnan(rows.confidence)
+    count = int(known.sum())
+    if not count:
+        return ()
+    hits = float((rows.right[known] == rows.said[known]).sum())
+    low, high = rate_interval(hits, float(count), _CONTRADICTED)
+    places = np.searchsorted(np.asarray(reliability.edges), rows.confidence[known], side="left")
+    found, variances = _chances(reliability, places, rows.said[known])
+    expected, slack = float(found.mean()), _Z * _spread(reliability, places, found, variances)
+    if low - slack <= expected <= high + slack:
+        return ()
+    return (f"{count:,} labels say {hits / count:.1%}, the estimate for the same rows is {expected:.1%}",)

@@ -1,0 +1,76 @@
+"""Where the rows of a release lay, so that live rows that are unlike all of them are known. Pure.
+
+`learn_support` takes flat inputs; `distances` gives how far rows lie from them. The distance is that of a factor model: along the
+directions in which the release's rows vary most, in units of how much they do there (Mahalanobis 1936), plus what is left of a row outside
+of them, in units of what is usually left (Tipping and Bishop, "Probabilistic principal component analysis", Journal of the Royal
+Statistical Society B 61, 1999). The limit is taken from rows that the directions were not learned from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from fairlead.core.interface import Array, Interface, Tensors
+from fairlead.core.outcome import Support
+
+AXIS_LIMIT = 16
+WIDTH_LIMIT = 20_000  # numbers in a row
+_ROWS_MIN, _ROWS_MOST = 100, 5_000
+_EXPLAINED = 0.95
+QUANTILE = 0.99
+
+
+def flat_inputs(interface: Interface, inputs: Tensors) -> Array | None:
+    """Return all numeric inputs as (rows, numbers), NaN as 0; None where there are none, or too many."""
+    parts = [np.asarray(inputs[spec.name]) for spec in interface.inputs if spec.name in inputs]
+    numeric = [part.reshape(len(part), -1).astype(np.float64) for part in parts if part.dtype.kind in "fiub"]
+    if not numeric or sum(part.shape[1] for part in numeric) > WIDTH_LIMIT:
+        return None
+    return np.nan_to_num(np.concatenate(numeric, axis=1), posinf=0.0, neginf=0.0)
+
+
+def learn_support(rows: Array, *, seed: int = 0) -> Support | None:
+    """Return where `rows` (rows, numbers) lie; None for too few of them. Half of the rows say how far the others reach."""
+    if len(rows) < _ROWS_MIN:
+        return None
+    order = np.random.default_rng(seed).permutation(len(rows))[:_ROWS_MOST]
+    learned, held = rows[order[: len(order) // 2]], rows[order[len(order) // 2 :]]
+    centre, scale = learned.mean(axis=0), learned.std(axis=0)
+    scale = np.where(scale > 1e-9 * (1.0 + np.abs(centre)), scale, _least(scale, centre))
+    around = (learned - centre) / scale
+    _, lengths, axes = np.linalg.svd(around, full_matrices=False)
+    power = lengths**2 / max(float((lengths**2).sum()), 1e-300)
+    count = int(min(np.searchsorted(np.cumsum(power), _EXPLAINED) + 1, AXIS_LIMIT, max(len(learned) // 10, 1), len(lengths)))
+    spread = np.maximum(lengths[:count] / np.sqrt(len(learned)), 1e-6)
+    found = Support(_numbers(centre), _numbers(scale), tuple(map(_numbers, axes[:count])), _numbers(spread), 1.0, 0.0, QUANTILE)
+    rest = _parts(found, held)[1]
+    found = Support(found.centre, found.scale, found.axes, found.spread, max(float(rest.mean()), 1e-9), 0.0, QUANTILE)
+    limit = float(np.quantile(distances(found, held), QUANTILE))
+    return Support(found.centre, found.scale, found.axes, found.spread, found.rest, limit, QUANTILE)
+
+
+def distances(support: Support, rows: Array) -> Array:
+    """Return how far each row lies from the release's, (rows,): about 2 for a usual one."""
+    along, rest = _parts(support, rows)
+    return along + rest / support.rest
+
+
+def _parts(support: Support, rows: Array) -> tuple[Array, Array]:
+    around = (rows - np.asarray(support.centre)) / np.asarray(support.scale)
+    axes = np.asarray(support.axes)
+    places = around @ axes.T
+    along = ((places / np.asarray(support.spread)) ** 2).mean(axis=1)
+    left = np.maximum((around**2).sum(axis=1) - (places**2).sum(axis=1), 0.0)
+    return along, left / around.shape[1]
+
+
+def _least(scale: Array, centre: Array) -> Array:
+    """Return the scale of numbers that never vary: the smallest of those that do, so that a value that is not theirs stands out."""
+    varying = scale[scale > 1e-9 * (1.0 + np.abs(centre))]
+    return np.full(len(scale), float(np.median(varying)) if len(varying) else 1.0)
+
+
+def _numbers(values: Sequence[float] | Array) -> tuple[float, ...]:
+    return tuple(float(f"{value:.6g}") for value in values)
