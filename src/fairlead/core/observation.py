@@ -1,11 +1,8 @@
-"""What the data plane tells about an answered request, without its tensors and with them, and about what an engine ran. Pure values."""
+"""What the data plane tells monitoring about an answered request, and about a batch that an engine ran. Pure values; no tensors."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
-
-from fairlead.core.interface import Interface, Tensors
-from fairlead.core.version import Version
 
 
 # A named tuple is made four times as fast as a frozen dataclass, and one is made for every request.
@@ -51,19 +48,3 @@ class BatchObservation(NamedTuple):
     error_code: str = ""
     input_ms: float = 0.0
     output_ms: float = 0.0
-
-
-class RecordedAnswer(NamedTuple):
-    """A request with its tensors, by reference: they may be views of a whole body, or of a batch's answer.
-
-    `outputs` is None where it failed. `own_id` is what the caller calls it in its body, "" for nothing; `arm` is that of the release that
-    divides requests, "" for none.
-    """
-
-    observation: Observation
-    version: Version
-    interface: Interface
-    own_id: str
-    arm: str
-    inputs: Tensors
-    outputs: Tensors | None

@@ -1,6 +1,6 @@
-"""What is kept of answered requests: their rows as columns, the windows in which they are asked for, labels that came later; and the ports.
+"""What is kept of answered requests: their rows as columns, the windows in which they are asked for, labels that came later; and the port.
 
-Pure values, one rule (which columns a tensor becomes) and two Protocols. No clock, no I/O; what a column holds is redacted already.
+Pure values, one rule (which columns a tensor becomes) and a Protocol. No clock, no I/O; what a column holds is redacted already.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from typing import NamedTuple, Protocol
 
 from fairlead.core.dtype import DType
 from fairlead.core.interface import Array, Label, TensorSpec
-from fairlead.core.observation import RecordedAnswer
 
 INPUT, OUTPUT = "input:", "output:"
 LABEL = "label"
@@ -121,14 +120,6 @@ class RecordReading:
     counts: Mapping[str, RecordCounts] = field(default_factory=dict)
     waiting_bytes: int = 0
     log_bytes: float = math.nan
-
-
-class AnswerRecorder(Protocol):
-    """Takes what the data plane answered, with its tensors. Never raises, never blocks."""
-
-    def take(self, answer: RecordedAnswer) -> None:
-        """Take one answer, or leave it."""
-        ...
 
 
 class ObservationLog(Protocol):

@@ -1,0 +1,132 @@
+"""Answered requests, to columns: the tensors of many requests joined, and what is known of each request repeated for its rows.
+
+Takes what an AnswerBuffer holds, of any models and versions; gives one Batch for those of the same version that were asked for the same
+outputs. It copies, so that bodies and batches that tensors are views of can go. Raises nothing: what has no rows, a refusal, is left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+
+from fairlead.core.interface import Array, Interface, Tensors, TensorSpec
+from fairlead.core.observation import Observation
+from fairlead.core.observation_log import is_text, row_width
+from fairlead.core.version import Version
+from fairlead.serve.data_plane import Asked
+from fairlead.serve.record import Entry
+
+_PLACES = {name: place for place, name in enumerate(Observation._fields)}
+_OK = "ok"
+_MS = 1e3  # milliseconds per second
+Joined: TypeAlias = Array | list[Array]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Answers of one version. `facts` are columns of ROW_COLUMNS but `version` and `share`; `inputs` and `outputs` are joined tensors, or
+    lists of tensors where the shapes of rows differ. `request_count` is how many answers there are.
+    """
+
+    version: Version
+    interface: Interface
+    request_count: int
+    facts: dict[str, Array]
+    inputs: dict[str, Joined]
+    outputs: dict[str, Joined]
+
+
+def batches(entries: Iterable[Entry]) -> list[Batch]:
+    """Return the answers as batches, in the order in which the first of each came."""
+    groups: dict[tuple[int, tuple[str, ...]], list[tuple[Observation, Asked, Tensors]]] = {}
+    for observation, asked, _ in entries:
+        outputs = _outputs(observation, asked)
+        if not observation.rows:
+            continue
+        key = (id(asked.served), (*outputs,))
+        group = groups.get(key)
+        if group is None:
+            groups[key] = [(observation, asked, outputs)]
+        else:
+            group.append((observation, asked, outputs))
+    return [_batch(group) for group in groups.values()]
+
+
+_NOTHING: Tensors = {}
+
+
+def _outputs(observation: Observation, asked: Asked) -> Tensors:
+    """Return what a request was answered; nothing where it failed."""
+    if observation.error_code:
+        return _NOTHING
+    found = asked.outputs if asked.ticket is None else asked.ticket.results
+    return _NOTHING if found is None else found
+
+
+def _batch(group: Sequence[tuple[Observation, Asked, Tensors]]) -> Batch:
+    served, facts = group[0][1].served, _facts(group)
+    interface, row_count = served.interface, len(facts["at"])
+    return Batch(
+        served.version,
+        interface,
+        len(group),
+        facts,
+        _joined([asked.request.inputs for _, asked, _ in group], row_count, interface.inputs),
+        _joined([outputs for _, _, outputs in group], row_count, interface.outputs),
+    )
+
+
+def _facts(group: Sequence[tuple[Observation, Asked, Tensors]]) -> dict[str, Array]:
+    columns = tuple(zip(*[observation for observation, _, _ in group], strict=True))
+
+    def numbers(name: str) -> Array:
+        return np.array(columns[_PLACES[name]], np.float64)
+
+    spent = (numbers("queue_ms") + numbers("compute_ms") + numbers("cache_ms")) / _MS
+    facts = {
+        "at": numbers("at") - spent,
+        "latency_s": spent,
+        "request_id": _texts(columns[_PLACES["request_id"]]),
+        "own_id": _texts([asked.request.own_id for _, asked, _ in group]),
+        "arm": _texts(["" if asked.draw is None else asked.draw.name for _, asked, _ in group]),
+        "route": _texts([transport or "local" for transport in columns[_PLACES["transport"]]]),
+        "status": _texts([code or _OK for code in columns[_PLACES["error_code"]]]),
+    }
+    counts = np.array(columns[_PLACES["rows"]], np.int32)
+    total = int(counts.sum())
+    if total == len(group):
+        return facts | {"row": np.zeros(total, np.int32)}
+    first = np.repeat(np.cumsum(counts) - counts, counts)
+    return {name: np.repeat(column, counts) for name, column in facts.items()} | {"row": (np.arange(total) - first).astype(np.int32)}
+
+
+def _texts(values: Sequence[str]) -> Array:
+    texts = np.empty(len(values), object)
+    texts[:] = values
+    return texts
+
+
+def _joined(tensors: Sequence[Tensors], row_count: int, specs: Sequence[TensorSpec]) -> dict[str, Joined]:
+    widths = {spec.name: row_width(spec) for spec in specs if not is_text(spec)}
+    return {name: join([item[name] for item in tensors], row_count, widths.get(name)) for name in tensors[0]}
+
+
+def join(parts: Sequence[Array], row_count: int, width: int | None) -> Joined:
+    """Return the rows of all parts as one array, or copies of the parts where the shapes of their rows differ.
+
+    With a `width`, each of the `row_count` rows is known to have so many numbers of one type: their bytes are joined four times as fast.
+    """
+    first = parts[0]
+    if width is not None:
+        try:
+            content = b"".join(parts)
+        except (BufferError, ValueError, TypeError):  # not contiguous
+            content = b""
+        if len(content) == row_count * width * first.itemsize:
+            return np.frombuffer(content, first.dtype).reshape(row_count, *first.shape[1:])
+    if len({part.shape[1:] for part in parts}) > 1:
+        return [part.copy() for part in parts]
+    return np.concatenate(parts)
