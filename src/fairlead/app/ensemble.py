@@ -17,6 +17,7 @@ from fairlead.app.deploy import Deployed, rejection
 from fairlead.app.ensemble_reference import MembersOneByOne
 from fairlead.app.ensemble_spec import EnsembleSpec, StepSpec, kind_of
 from fairlead.app.registry_traits import traits_of
+from fairlead.app.release import release_new
 from fairlead.app.wiring import House
 from fairlead.app.workspace import workspace
 from fairlead.core.conversion import MAIN_FILE, TWIN_FILE, RuntimeForm
@@ -38,8 +39,7 @@ from fairlead.engines.ensemble_engine import EnsembleEngine
 from fairlead.engines.machine import describe_machine
 from fairlead.engines.stopwatch import TimingLimits
 from fairlead.errors import DataError, FairleadError
-from fairlead.explain.stage import write_card
-from fairlead.register.aliases import promote
+from fairlead.explain.card import write_card
 from fairlead.register.resolve import resolve
 from fairlead.register.stage import Registration, register
 from fairlead.security.digests import digest_file
@@ -114,7 +114,7 @@ def compose(request: ComposeRequest, house: House, progress: Progress) -> Deploy
         version = register(registration, records=house.records, blobs=house.blobs, clock=house.clock)
         progress.done(f"{version.label}  sha256:{version.digest[:16]}")
     progress.step("release")
-    promote(version.name, version.number, alias=request.alias, expected=expected, reason="deploy", records=house.records, clock=house.clock)
+    release_new(version, request.alias, house, expected=expected)
     progress.done(f"@{request.alias} -> {version.label}")
     return Deployed(version, verdict, request.alias, expected)
 

@@ -19,7 +19,7 @@ from fairlead.core.plan import Plan
 from fairlead.core.search import SearchResult
 from fairlead.core.strategy import Strategy
 from fairlead.core.traits import Trait, version_traits
-from fairlead.explain.stage import write_card
+from fairlead.explain.card import write_card
 from fairlead.optimize.catalog import is_lossy
 from fairlead.stores.document import dump
 from fairlead.stores.golden_rows import write_golden

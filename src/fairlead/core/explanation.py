@@ -51,7 +51,7 @@ class Explanation:
 
     `given` is what the row has there, as text; `weights` are on the scale of `subject`; `bounds` are half the width of an interval each,
     which hold together for 95 % of rows. `base` is the mean answer over `background_count` rows. `gap` is what is missing to `output`.
-    `asked_rows` are those that the model was asked for. `grid` is (height, width) of an image whose patches the features are.
+    `asked_rows` are those that the model was asked for. `grid` is how many patches high and wide, where the features are those of an image.
     """
 
     row: int

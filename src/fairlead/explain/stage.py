@@ -1,149 +1,133 @@
-"""Step 9: what a version is, for a person who has to decide whether to use it: the model card.
+"""Step 9: why this answer. For each row, what each feature adds to the answer, with how sure that is.
 
-Takes core values; writes Markdown (sections after Mitchell et al. 2019, doi 10.1145/3287560.3287596). States only what was measured or
-read; what Fairlead cannot know (purpose, ethics, training data) is left for people to add, and said to be missing. Every name that comes
-from a model or a data file is escaped. Raises OSError where it cannot write.
+Takes an ExplainJob: an engine, rows, background rows, and the trees or the gradient where the model has them. Gives core Explanations.
+Raises UnsupportedError for a model whose answers are no numbers, DataError where it answers NaN, DeadlineError where the time is too short
+for an estimate, CorruptError where trees or gradient do not give what the engine gives. Reads no clock but the one that it is handed.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
-from pathlib import Path
+from dataclasses import replace
 
-from fairlead.core.interface import Interface, TensorSpec, shorten
-from fairlead.core.lineage import Lineage
-from fairlead.core.plan import Plan
-from fairlead.core.verdict import Verdict, decision_sentence
+import numpy as np
 
-_LISTED = 20  # columns or labels that are worth reading on a card
+from fairlead.core.deciding import labelled
+from fairlead.core.explanation import Explanation, Method, Subject
+from fairlead.core.interface import Array, Label, Tensors
+from fairlead.errors import DeadlineError, RequestError, UnsupportedError
+from fairlead.explain.explain_job import ExplainJob
+from fairlead.explain.game import Game
+from fairlead.explain.gradients import PIXEL_SIDE, integrated_gradients
+from fairlead.explain.hiding import TensorHiding, hiding_of, layout_of, text_input
+from fairlead.explain.occlusion import occlude
+from fairlead.explain.shapley import Budget, Shapley, can_enumerate, enumerate_shapley, sample_shapley, too_short
+from fairlead.explain.subject import subjects
+from fairlead.explain.tree_rows import explain_by_trees
 
-
-def write_card(name: str, interface: Interface, verdict: Verdict, plan: Plan, lineage: Lineage, path: Path) -> None:
-    """Write the model card of `name` to `path`."""
-    sections = (
-        _model(name, interface, lineage),
-        _promise(verdict, plan),
-        _faithful(verdict),
-        _quality(verdict),
-        _cost(verdict),
-        _limits(verdict),
-        _origin(lineage),
-    )
-    path.write_text("\n".join(line for section in sections for line in section), encoding="utf-8")
+_ENUMERATED_SHARE = 0.5  # of a row's time that trying every set may be expected to take
 
 
-def _model(name: str, interface: Interface, lineage: Lineage) -> Iterator[str]:
-    yield f"# {name}"
-    yield ""
-    yield f"Made from `{_plain(lineage.source_name)}` (sha256:{lineage.source_digest})."
-    yield ""
-    yield "## What it takes and gives"
-    yield ""
-    if interface.task is not None:
-        yield f"- Task: {interface.task.value}"
-    yield from (f"- Takes {_tensor(spec)}" for spec in interface.inputs)
-    yield from (f"- Gives {_tensor(spec)}" for spec in interface.outputs)
-    if interface.labels:
-        yield f"- Labels: {_listed(str(label) for label in interface.labels)}"
-    if interface.decision is not None:
-        yield f"- Decides by {interface.decision.kind.value} of `{_plain(interface.decision.output)}`"
-    yield ""
+def explain(job: ExplainJob) -> tuple[Explanation, ...]:
+    """Return an explanation of each row, in order."""
+    count = job.engine.interface.check_inputs(job.rows)
+    outputs = job.engine.run(job.rows)
+    decisions = labelled(job.engine.interface, outputs)
+    if job.trees is not None and job.method in (None, Method.TREES):
+        return explain_by_trees(job, job.trees, outputs, [_label(one) for one in decisions])
+    if job.method is Method.TREES:
+        raise UnsupportedError("The model is no tree ensemble, or not one alone.", hint="Leave --method out.")
+    found = subjects(job.engine.interface, outputs, job.of)
+    deadline = job.clock() + job.budget_s
+    return tuple(_explain_rows(job, count, found, decisions, deadline))
 
 
-def _promise(verdict: Verdict, plan: Plan) -> Iterator[str]:
-    yield "## What it has to keep"
-    yield ""
-    if not plan.requirements:
-        yield "No requirements were given; only the built-in checks were made."
-        yield ""
-    yield "| Check | Measured | Needed | Met |"
-    yield "|---|---:|---:|---|"
-    for check in verdict.checks:
-        held = "yes" if check.is_met else "no" if check.is_gate else "told, not asked"
-        yield f"| `{_plain(check.name)}` | {check.measured:.6g} | {check.bound} | {held} |"
-    yield ""
+def _explain_rows(job: ExplainJob, count: int, found: tuple[Subject, ...], decisions: Array, deadline: float) -> Iterator[Explanation]:
+    for place in range(count):
+        row = {name: tensor[place : place + 1] for name, tensor in job.rows.items()}
+        now = job.clock()
+        until = now + (deadline - now) / (count - place)
+        explained = _explain_row(job, row, found[place], until)
+        yield replace(explained, row=place, decision=_label(decisions[place]), seconds=job.clock() - now)
 
 
-def _faithful(verdict: Verdict) -> Iterator[str]:
-    yield "## Does it decide as the original does"
-    yield ""
-    yield f"Against {_plain(verdict.reference, 100)}: {decision_sentence(verdict.parity)}."
-    yield ""
-    if not verdict.parity.flips:
-        return
-    yield "| Row | Original | This version |"
-    yield "|---:|---|---|"
-    for flip in verdict.parity.flips:
-        where = f"threshold row {flip.row}" if flip.is_probe else f"{flip.row}"
-        yield f"| {where} | `{_plain(flip.original, 100)}` | `{_plain(flip.candidate, 100)}` |"
-    yield ""
+def _explain_row(job: ExplainJob, row: Tensors, subject: Subject, until: float) -> Explanation:
+    method = job.method
+    if method is Method.GRADIENTS:
+        return _by_gradients(job, row, subject)
+    hiding = hiding_of(job.engine.interface, row, job.background)
+    began = job.clock()
+
+    def check() -> None:
+        if job.clock() > until:
+            raise too_short(until - began)
+
+    game = Game(job.engine, hiding, subject, check, job.piece_rows)
+    if method is Method.OCCLUSION:
+        found = occlude(game)
+    elif method is Method.ENUMERATED or (method is None and can_enumerate(game) and _is_quick(job, game, until)):
+        if not can_enumerate(game, 2**22):
+            raise RequestError(f"There are too many sets of {game.size} features to try them all.", hint="Leave --method out.")
+        method, found = Method.ENUMERATED, enumerate_shapley(game)
+    else:
+        method = Method.SAMPLED
+        game.check = lambda: None  # it looks at the time itself, and keeps what it has
+        found = sample_shapley(game, Budget(job.clock, until, job.pair_limit), job.seed)
+    return _told(game, method, found)
 
 
-def _quality(verdict: Verdict) -> Iterator[str]:
-    yield "## How well it decides"
-    yield ""
-    yield f"Data: {_plain(verdict.data_description, 300)}" + (f" (sha256:{verdict.data_digest})" if verdict.data_digest else "")
-    yield ""
-    if not verdict.quality:
-        yield "Not measured: there were no rows with right answers."
-        yield ""
-        return
-    yield "| Metric | This version | 95 % interval | Original | Rows |"
-    yield "|---|---:|---:|---:|---:|"
-    for one in verdict.quality:
-        low, high = one.candidate_interval
-        yield f"| `{_plain(one.metric)}` | {one.candidate:.4g} | {low:.4g} to {high:.4g} | {one.original:.4g} | {one.row_count} |"
-    yield ""
-    found = verdict.calibration
-    if found is not None:
-        yield (
-            f"Calibration: its probabilities are off by {found.candidate_ece:.4g} on average, the original's by {found.original_ece:.4g} "
-            f"(expected calibration error, {found.bin_count} bins, {found.row_count} rows)."
+def _is_quick(job: ExplainJob, game: Game, until: float) -> bool:
+    """Whether trying every set fits the time, judged by the rows that have to be asked anyway."""
+    if math.isinf(until):
+        return True
+    began = job.clock()
+    try:
+        game.ends()
+    except DeadlineError:
+        return False
+    rows = game.hiding.background_count << game.size
+    now = job.clock()
+    return (now - began) * rows / (game.hiding.background_count + 1) < _ENUMERATED_SHARE * (until - now)
+
+
+def _by_gradients(job: ExplainJob, row: Tensors, subject: Subject) -> Explanation:
+    interface = job.engine.interface
+    if job.gradient is None:
+        raise UnsupportedError(
+            "There is no gradient of this model: it is no network of float32 weights that PyTorch can follow.",
+            hint="Leave --method out, or install the extra: pip install 'fairlead[torch]'.",
         )
-        yield ""
+    if text_input(interface, row) is not None or any(tensor.dtype.kind != "f" for tensor in row.values()):
+        raise UnsupportedError("There is no gradient for texts and whole numbers.", hint="Leave --method out.")
+    layout = layout_of(interface, row, side=PIXEL_SIDE)
+    hiding = TensorHiding(layout, row, job.background)
+    game = Game(job.engine, hiding, subject, piece_rows=job.piece_rows)
+    found = integrated_gradients(game, hiding, job.gradient)
+    return replace(_told(game, Method.GRADIENTS, found.values), notes=found.notes)
 
 
-def _cost(verdict: Verdict) -> Iterator[str]:
-    machine = verdict.machine
-    yield "## What it costs"
-    yield ""
-    yield f"On {_plain(machine.processor)}, {machine.core_count} cores, with {verdict.engine}:"
-    yield ""
-    for one in verdict.speed:
-        yield f"- Batch {one.batch}: median {one.p50_ms:.3g} ms, 99th percentile {one.p99_ms:.3g} ms ({one.call_count} calls)"
-    yield f"- File: {verdict.size_bytes / 1e6:.3g} MB; memory at its peak: {verdict.memory_peak_bytes / 1e6:.3g} MB"
-    yield ""
+def _told(game: Game, method: Method, found: Shapley) -> Explanation:
+    hiding = game.hiding
+    return Explanation(
+        row=0,
+        decision=None,
+        subject=game.subject,
+        method=method,
+        features=hiding.features,
+        given=hiding.given,
+        weights=tuple(found.weights.tolist()),
+        bounds=tuple(found.bounds.tolist()),
+        base=found.base,
+        output=found.output,
+        background_count=hiding.background_count,
+        asked_rows=game.asked_rows,
+        seconds=0.0,
+        grid=hiding.grid,
+    )
 
 
-def _limits(verdict: Verdict) -> Iterator[str]:
-    yield "## What is not known"
-    yield ""
-    yield "- What it was trained on, what it is meant for, and whom its errors hurt: not in the file. Please add it here."
-    yield f"- How it behaves on rows unlike the {verdict.row_count} that it was proven with."
-    yield from (f"- {_plain(note, 300)}" for note in verdict.notes)
-    yield ""
-
-
-def _origin(lineage: Lineage) -> Iterator[str]:
-    yield "## How it was made"
-    yield ""
-    for number, step in enumerate(lineage.steps, start=1):
-        versions = ", ".join(f"{tool} {version}" for tool, version in step.versions.items())
-        notes = "".join(f"; {_plain(note, 300)}" for note in step.notes)
-        yield f"{number}. {step.room} ({_plain(step.tool)}{', ' + _plain(versions, 200) if versions else ''}){notes}"
-    yield ""
-
-
-def _tensor(spec: TensorSpec) -> str:
-    columns = f", columns {_listed(spec.columns)}" if spec.columns else ""
-    return f"`{_plain(spec.describe(), 200)}`{columns}"
-
-
-def _listed(names: Iterator[str] | tuple[str, ...]) -> str:
-    listed = [f"`{_plain(name)}`" for name in names]
-    return ", ".join(listed[:_LISTED]) + (f" and {len(listed) - _LISTED} more" if len(listed) > _LISTED else "")
-
-
-def _plain(text: str, limit: int = 64) -> str:
-    """Return `text` without what Markdown or HTML would read as markup."""
-    return "".join("'" if letter == "`" else "¦" if letter == "|" else "‹" if letter == "<" else letter for letter in shorten(text, limit))
+def _label(value: object) -> Label | None:
+    """Return a decision as a plain value; None where there is none, or more than one."""
+    plain = value.item() if isinstance(value, np.generic) else value
+    return plain if isinstance(plain, str | int | float | bool) else None

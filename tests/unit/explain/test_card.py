@@ -11,7 +11,7 @@ from fairlead.core.plan import Plan
 from fairlead.core.requirement import parse_requirement
 from fairlead.core.target import Machine, Target
 from fairlead.core.verdict import Calibration, Check, Flip, Parity, Quality, Speed, Verdict
-from fairlead.explain.stage import write_card
+from fairlead.explain.card import write_card
 
 HOSTILE = "a|b`<script>\n# c"
 

@@ -1,0 +1,226 @@
+"""The features of a row, and the row with some of them hidden: what a black box can be asked.
+
+Takes an interface, one row and background rows; gives a `Hiding`. A feature is a column of a table, an input of one number or text, a patch
+of an image, a position of a sequence, or a word where the model takes one text; where a row has more than `limit`, neighbours are taken
+together. What is hidden has the values of a background row there; hidden words are left out. Pure; raises UnsupportedError.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from fairlead.core.dtype import DType
+from fairlead.core.interface import Array, Interface, Tensors, TensorSpec, shorten
+from fairlead.errors import UnsupportedError
+
+FEATURE_LIMIT = 256
+PATCH_SIDE = 7  # patches along each side of an image
+_SMALLEST_IMAGE = 7
+_WORD_LIMIT = 64
+_WORD = re.compile(r"\S+\s*")
+_TEXT_LENGTH = 40
+
+
+class Hiding(Protocol):
+    """One row whose features can be hidden. `grid` is how many patches an image is high and wide."""
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """What the features are called."""
+        ...
+
+    @property
+    def given(self) -> tuple[str, ...]:
+        """What the row has there, for a person."""
+        ...
+
+    @property
+    def background_count(self) -> int:
+        """How many rows hidden features can have the values of."""
+        ...
+
+    @property
+    def grid(self) -> tuple[int, int] | None:
+        """How many patches high and wide, where the features are those of an image."""
+        ...
+
+    def mixed(self, keep: Array, others: Array) -> dict[str, Array]:
+        """Return the row with the features where `keep` (n, features) is False taken from background rows `others` (n,)."""
+        ...
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Which elements of a row belong to which feature: `groups` has the row's shape for each input. Equal for all rows of a shape."""
+
+    features: tuple[str, ...]
+    groups: Mapping[str, Array]
+    grid: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True)
+class TensorHiding:
+    """A row of numbers or categories: `row` has one row, `background` some, both of the layout's shape."""
+
+    layout: Layout
+    row: Tensors
+    background: Tensors
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """What the features are called."""
+        return self.layout.features
+
+    @property
+    def grid(self) -> tuple[int, int] | None:
+        """How many patches high and wide, where the features are those of an image."""
+        return self.layout.grid
+
+    @property
+    def given(self) -> tuple[str, ...]:
+        """What the row has there: the value, or the mean of several."""
+        found = [""] * len(self.features)
+        for name, groups in self.layout.groups.items():
+            values = self.row[name][0]
+            for number in range(int(groups.min(initial=0)), int(groups.max(initial=-1)) + 1):
+                inside = values[groups == number]
+                if inside.size:
+                    found[number] = told(inside)
+        return tuple(found)
+
+    @property
+    def background_count(self) -> int:
+        """How many background rows there are."""
+        return len(next(iter(self.background.values())))
+
+    def mixed(self, keep: Array, others: Array) -> dict[str, Array]:
+        """Return rows that are the row's where `keep` says so, and a background row's elsewhere."""
+        return {
+            name: np.where(keep[:, groups], self.row[name], self.background[name][others]).astype(self.row[name].dtype, copy=False)
+            for name, groups in self.layout.groups.items()
+        }
+
+
+@dataclass(frozen=True)
+class TextHiding:
+    """A text whose words can be left out. There is one background: the text without any word."""
+
+    name: str
+    shape: tuple[int, ...]
+    words: tuple[str, ...]
+    grid: tuple[int, int] | None = None
+    background_count: int = 1
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """The words with their places, so that no two are called alike."""
+        return tuple(f"{place + 1}: {shorten(word.strip(), _TEXT_LENGTH)}" for place, word in enumerate(self.words))
+
+    @property
+    def given(self) -> tuple[str, ...]:
+        """The words."""
+        return tuple(shorten(word.strip(), _TEXT_LENGTH) for word in self.words)
+
+    def mixed(self, keep: Array, others: Array) -> dict[str, Array]:
+        """Return the text with the words that are kept; `others` has no say."""
+        texts = ["".join(word for word, is_kept in zip(self.words, row, strict=True) if is_kept).rstrip() for row in keep]
+        return {self.name: np.array(texts, dtype=object).reshape(len(others), *self.shape)}
+
+
+def hiding_of(interface: Interface, row: Tensors, background: Tensors, limit: int = FEATURE_LIMIT) -> Hiding:
+    """Return what can be hidden of `row` (one row of each input). Raises UnsupportedError for rows of another shape than the background."""
+    text = text_input(interface, row)
+    if text is not None:
+        words = _WORD.findall(str(row[text.name].reshape(-1)[0]))
+        if not words:
+            raise UnsupportedError("The text has no words, so none can matter.", hint="Give a text.")
+        return TextHiding(text.name, row[text.name].shape[1:], tuple(_together(words)))
+    for name, tensor in row.items():
+        if background[name].shape[1:] != tensor.shape[1:]:
+            raise UnsupportedError(
+                f"Input '{shorten(name)}' has shape {list(tensor.shape[1:])} in this row and {list(background[name].shape[1:])} in the "
+                "background rows, so nothing of it can be hidden.",
+                hint="Give background rows of the same shape: --background FILE.",
+            )
+    return TensorHiding(layout_of(interface, row, limit), row, background)
+
+
+def text_input(interface: Interface, row: Tensors) -> TensorSpec | None:
+    """Return the input that takes one free text, where it is the only one; a column of categories is a text without spaces."""
+    if len(interface.inputs) != 1 or interface.inputs[0].dtype is not DType.BYTES or interface.inputs[0].columns:
+        return None
+    spec = interface.inputs[0]
+    return spec if row[spec.name][:1].size == 1 else None
+
+
+def layout_of(interface: Interface, rows: Tensors, limit: int = FEATURE_LIMIT, side: int = PATCH_SIDE) -> Layout:
+    """Return the features of rows of these shapes; of images, `side` patches along each side."""
+    features: list[str] = []
+    groups: dict[str, Array] = {}
+    grid = None
+    share = max(limit // len(interface.inputs), 1)
+    for spec in interface.inputs:
+        shape = rows[spec.name].shape[1:]
+        is_image = len(shape) >= 2 and min(_sides(shape)) >= _SMALLEST_IMAGE
+        numbers, names = _patches(spec, shape, side) if is_image else _runs(spec, shape, share)
+        groups[spec.name] = numbers + len(features)
+        features += names
+        if is_image and len(interface.inputs) == 1:
+            height, width = _sides(shape)
+            grid = min(side, height), min(side, width)
+    return Layout(tuple(features), groups, grid)
+
+
+def told(values: Array) -> str:
+    """Return a value, or several, for a person."""
+    if values.size == 1:
+        value = values.reshape(-1)[0]
+        return f"{value:.6g}" if values.dtype.kind == "f" else shorten(str(value), _TEXT_LENGTH)
+    if values.dtype.kind not in "fiu":
+        return f"{values.size} values"
+    return f"mean {float(np.mean(values.astype(np.float64))):.4g}"
+
+
+def _together(words: list[str]) -> Iterator[str]:
+    """Yield words, or runs of words where there are more than the limit."""
+    size = -(-len(words) // _WORD_LIMIT)
+    for place in range(0, len(words), size):
+        yield "".join(words[place : place + size])
+
+
+def _sides(shape: tuple[int, ...]) -> tuple[int, int]:
+    """Height and width: the two largest of the last three dimensions, whether channels come first or last."""
+    if len(shape) == 2:
+        return shape[0], shape[1]
+    return (shape[-2], shape[-1]) if shape[-1] >= shape[-3] else (shape[-3], shape[-2])
+
+
+def _patches(spec: TensorSpec, shape: tuple[int, ...], side: int) -> tuple[Array, list[str]]:
+    """Number the elements of an image by the patch that they lie in; all channels belong to the same patch."""
+    height, width = _sides(shape)
+    lines, places = min(side, height), min(side, width)
+    down, across = np.arange(height) * lines // height, np.arange(width) * places // width
+    patches = down[:, None] * places + across[None, :]
+    if len(shape) > 2 and not shape[-1] >= shape[-3]:
+        patches = patches[..., None]
+    names = [f"{shorten(spec.name)} patch {y + 1},{x + 1}" for y in range(lines) for x in range(places)]
+    return np.broadcast_to(patches, shape), names
+
+
+def _runs(spec: TensorSpec, shape: tuple[int, ...], share: int) -> tuple[Array, list[str]]:
+    """Number the elements along the first axis of a row: columns of a table, positions of a sequence; in at most `share` runs."""
+    if not shape:
+        return np.zeros((), dtype=np.int64), [spec.name]
+    length = shape[0]
+    numbers = np.arange(length) * min(share, length) // max(length, 1)
+    firsts = np.searchsorted(numbers, np.arange(min(share, length)))
+    lasts = np.append(firsts[1:], length) - 1
+    known = spec.columns if len(shape) == 1 else ()
+    labels = known or ((spec.name,) if length == 1 else tuple(f"{spec.name}[{place}]" for place in range(length)))
+    names = [labels[first] if first == last else f"{labels[first]} to {labels[last]}" for first, last in zip(firsts, lasts, strict=True)]
+    return np.broadcast_to(numbers.reshape(length, *[1] * (len(shape) - 1)), shape), names
