@@ -66,6 +66,16 @@ class Settings:
     log_format: str = _setting("text", "What the log of `serve` is written as: text, or json with a line per event.")
     access_log: bool = _setting(False, "Log every request, not only those that failed or were slow.")
     slow_request_ms: float = _setting(1000.0, "Requests that take this long are logged; 0: none are slow.")
+    observe: bool = _setting(True, "Keep what `serve` answers, redacted, in the observation log.")
+    observe_share: float = _setting(1.0, "Share of the requests that is kept, of models for which nothing else is said.")
+    observe_redact: str = _setting("", "Rules for what is kept of inputs and answers, beside the model's own: email=drop, age=bucket(10).")
+    observe_flush_s: float = _setting(10.0, "How long answers wait in memory before they are written, at most.")
+    observe_keep_s: float = _setting(30 * 86_400.0, "How long observations are kept; 0: for ever.")
+    observe_keep_bytes: int = _setting(4 * 2**30, "What the observations of all models may take, together; the oldest go; 0: no limit.")
+    observe_key: str = _setting(
+        "", "What hashes of texts are made with, where several servers write one log; empty: a key of this home.", is_secret=True
+    )
+    observations: str = _setting("", "Where the observation log is: s3://bucket/prefix, or a folder; empty: in the home folder.")
     otlp_endpoint: str = _setting("", "URL of an OpenTelemetry collector (OTLP over HTTP) for traces; empty: no traces.")
     otlp_headers: str = _setting(
         "", "Headers for the collector: name=value pairs, divided by commas, percent-encoded; never printed.", is_secret=True

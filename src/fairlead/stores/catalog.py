@@ -8,3 +8,6 @@ _POSTGRES = Variant("fairlead.stores.postgres_records:PostgresRecords", "postgre
 
 RECORD_STORES = Catalog("record store", "fairlead.record_stores", {"postgresql": _POSTGRES, "postgres": _POSTGRES})
 BLOB_STORES = Catalog("blob store", "fairlead.blob_stores", {"s3": Variant("fairlead.stores.s3_blobs:S3Blobs", "s3")})
+LOG_STORES = Catalog(
+    "observation store", "fairlead.observation_stores", {"s3": Variant("fairlead.stores.prediction_log_s3:LogBucket", "s3")}
+)
