@@ -35,6 +35,8 @@ _SOURCE = {"type": "prometheus", "uid": "${datasource}"}
 _WIDTH, _HEIGHT, _COLUMNS = 8, 8, 3
 _OF = 'model=~"$model"'
 _BY = "sum by (model, version)"
+_OPTIONS = {"legend": {"displayMode": "list", "placement": "bottom", "showLegend": True}, "tooltip": {"mode": "multi", "sort": "desc"}}
+_OURS = ',code!~"ok|bad_request|too_large|cancelled"'  # errors that are no mistake of the caller
 
 
 class Panel(NamedTuple):
@@ -125,6 +127,7 @@ def _rate(name: str, more: str = "", by: str = _BY) -> str:
     return f"{by} (rate({name}{{{_OF}{more}}}[$__rate_interval]))"
 
 
+_BY_KIND = "sum by (model, version, kind)"
 _NAME = "{{model}}:{{version}}"
 _PANELS = (
     Panel("Requests", "reqps", [(_rate(REQUESTS.full_name), _NAME)]),
@@ -132,7 +135,7 @@ _PANELS = (
     Panel(
         "Requests that were not answered",
         "percentunit",
-        [(f"{_rate(REQUESTS.full_name, ',code!~"ok|bad_request|too_large|cancelled"')} / {_rate(REQUESTS.full_name)}", _NAME)],
+        [(f"{_rate(REQUESTS.full_name, _OURS)} / {_rate(REQUESTS.full_name)}", _NAME)],
     ),
     Panel("Median latency", "s", [(_quantile(0.5), _NAME)]),
     Panel("99th percentile of the latency", "s", [(_quantile(0.99), _NAME)]),
@@ -146,13 +149,7 @@ _PANELS = (
     Panel(
         "Decisions that differ",
         "percentunit",
-        [
-            (
-                f"{_rate(COMPARISON_FLIPS.full_name, by='sum by (model, version, kind)')} / "
-                f"{_rate(COMPARISONS.full_name, by='sum by (model, version, kind)')}",
-                f"{_NAME} {{{{kind}}}}",
-            )
-        ],
+        [(f"{_rate(COMPARISON_FLIPS.full_name, by=_BY_KIND)} / {_rate(COMPARISONS.full_name, by=_BY_KIND)}", f"{_NAME} {{{{kind}}}}")],
         "Of requests that were answered twice: by a candidate (shadow), by the uncompressed original (twin).",
     ),
     Panel("Late labels", "short", [(_rate(LATE_LABELS.full_name, by="sum by (model, result)"), "{{model}} {{result}}")]),
