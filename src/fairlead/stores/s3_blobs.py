@@ -14,9 +14,7 @@ tries; StorageError for the rest; InputError for what is not a digest. Credentia
 from __future__ import annotations
 
 import hashlib
-import os
 import re
-import threading
 import time
 import uuid
 from base64 import b64encode
@@ -24,25 +22,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, BinaryIO, cast
-from urllib.parse import urlsplit
 
-import boto3
 from boto3.s3.transfer import TransferConfig
-from botocore.config import Config
 
 from fairlead.core.ports import Clock
-from fairlead.errors import CorruptError, InputError, NotFoundError, SpecError, StorageError
+from fairlead.errors import CorruptError, InputError, NotFoundError, StorageError
+from fairlead.stores.s3_connection import S3Connection, parse_place
 from fairlead.stores.s3_download import Download
-from fairlead.stores.s3_errors import S3Place, typed_errors
+from fairlead.stores.s3_errors import typed_errors
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
-_BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
-_PREFIX = re.compile(r"[A-Za-z0-9!_.*'()/-]{0,512}")
 _INCOMING = "incoming"
 _PART_BYTES = 16 * 2**20  # a store takes 10,000 parts: up to 156 GiB in one blob
 _CHUNK_BYTES = 2**20
 _COPY_BYTES = 4 * 2**30  # beyond 5 GiB a store copies in parts only
-_TRIES = 4
 _FINDS = 3  # how often a blob is looked for anew that was put again while it was about to be opened
 
 
@@ -63,11 +56,9 @@ class S3Blobs:
     def __init__(
         self, url: str, *, endpoint: str = "", clock: Clock = time.time, connect_limit_s: float = 5.0, read_limit_s: float = 20.0
     ) -> None:
-        self._place = _parse(url, endpoint)
+        self._place = parse_place(url, endpoint)
         self._clock = clock
-        self._limits = (connect_limit_s, read_limit_s)
-        self._lock = threading.Lock()
-        self._clients: dict[int, Any] = {}
+        self._connection = S3Connection(self._place, connect_limit_s, read_limit_s)
 
     def put(self, source: BinaryIO) -> str:
         """Store `source` to its end and return its digest."""
@@ -242,10 +233,7 @@ class S3Blobs:
 
     def close(self) -> None:
         """Close the connections; the next call opens them again."""
-        with self._lock:
-            client = self._clients.pop(os.getpid(), None)
-        if client is not None:
-            client.close()
+        self._connection.close()
 
     def _objects(self, digest: str) -> tuple[_Object, ...]:
         """Return every put of a blob, oldest first."""
@@ -271,39 +259,7 @@ class S3Blobs:
 
     @property
     def _client(self) -> Any:
-        """The client of this process: one that a fork inherited would share its parent's connections."""
-        with self._lock:
-            if os.getpid() not in self._clients:
-                connect_s, read_s = self._limits
-                config = Config(
-                    connect_timeout=connect_s,
-                    read_timeout=read_s,
-                    retries={"total_max_attempts": _TRIES, "mode": "standard"},
-                    max_pool_connections=8,
-                    tcp_keepalive=True,
-                    s3={"addressing_style": "path" if self._place.endpoint else "auto"},
-                    # What a store other than Amazon's need not understand is left out: digests are compared here.
-                    request_checksum_calculation="when_required",
-                    response_checksum_validation="when_required",
-                )
-                with typed_errors("opening the store", self._place):
-                    session = boto3.session.Session()
-                    region = session.region_name or ("us-east-1" if self._place.endpoint else None)
-                    self._clients = {
-                        os.getpid(): session.client("s3", endpoint_url=self._place.endpoint or None, config=config, region_name=region)
-                    }
-            return self._clients[os.getpid()]
-
-
-def _parse(url: str, endpoint: str) -> S3Place:
-    """Return where the blobs are; raises SpecError."""
-    parts = urlsplit(url)
-    bucket, prefix = parts.netloc, parts.path.strip("/")
-    if parts.scheme != "s3" or not _BUCKET.fullmatch(bucket) or not _PREFIX.fullmatch(prefix) or parts.query or "//" in prefix:
-        raise SpecError(f"'{url[:80]}' does not say which bucket.", hint="Write it like s3://bucket/prefix.")
-    if endpoint and urlsplit(endpoint).scheme not in {"http", "https"}:
-        raise SpecError("The store's endpoint is not a URL.", hint="Write it like https://storage.example.com.")
-    return S3Place(bucket, prefix, endpoint)
+        return self._connection.client
 
 
 def _checksum(part: bytes) -> str:
