@@ -5,8 +5,6 @@ A `DriftWatch` is fed windows in order of time, each once; a window without rows
 
 from __future__ import annotations
 
-import enum
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -16,38 +14,13 @@ from fairlead.core.interface import Array
 from fairlead.core.profile import FeatureProfile, Profile
 from fairlead.core.sketch import FeatureSketch, Tally
 from fairlead.monitor.drift import detector
+from fairlead.monitor.drift.alarm import VALUE_ASPECTS, Alarm, Aspect
 from fairlead.monitor.drift.budget import WatchOptions, divide, log_threshold
 from fairlead.monitor.drift.detector import ODDS, DetectorState
 from fairlead.monitor.drift.events import Partition, gained_cells, half_lines, partition, rare_events, single_cells
 from fairlead.monitor.drift.reference import reference_tally
 
 _MEMORY = 0.9  # of what was seen before, what still counts a window later for the choice of cells that gained
-
-
-class Aspect(enum.StrEnum):
-    """What of a feature changed."""
-
-    SHAPE = "shape"  # how its values are distributed
-    MISSING = "missing"  # more rows have no value
-    OUTSIDE = "outside"  # values lie outside of the range that the reference has
-    UNSEEN = "unseen"  # values that the reference does not have
-    FRACTIONS = "fractions"  # numbers with fractions, where the reference has whole ones
-    JOINT = "joint"  # how the inputs hang together
-
-
-VALUE_ASPECTS = (Aspect.MISSING, Aspect.OUTSIDE, Aspect.UNSEEN, Aspect.FRACTIONS)
-
-
-@dataclass(frozen=True)
-class Alarm:
-    """Evidence has reached its threshold: `since` is when the change began most likely, `at` when it was proven (Unix seconds)."""
-
-    feature: str
-    aspect: Aspect
-    since: float
-    at: float
-    log_evidence: float
-    log_threshold: float
 
 
 @dataclass
@@ -162,8 +135,3 @@ def _value_counts(feature: FeatureProfile, tally: Tally) -> tuple[Array, Array]:
     unseen = 0.0 if feature.kind.is_number or not len(tally.cells) else float(tally.cells[-1])
     hits = np.array([tally.missing, tally.outside, unseen, tally.fractions])
     return hits, np.array([tally.rows, present, present, present])
-
-
-def months_of(log_evidence: float, options: WatchOptions) -> float:
-    """Return how many months of windows without any change it takes on average until evidence as large comes by chance, at least."""
-    return math.exp(min(log_evidence, 690.0)) * options.window_s / (30 * 86_400.0)
