@@ -15,7 +15,8 @@ from fairlead.core.interface import Array, Label, TensorSpec
 
 INPUT, OUTPUT = "input:", "output:"
 LABEL = "label"
-SPLIT_LIMIT = 256  # a tensor with more values in a row is one column of lists
+SPLIT_LIMIT = 256  # a tensor with more values in a row is one column of lists, unless its columns have names
+NAMED_LIMIT = 4096
 # What every row has beside its inputs and outputs: name -> what it holds.
 ROW_COLUMNS = {
     "at": "when the request was received, Unix seconds",
@@ -168,14 +169,14 @@ class ObservationLog(Protocol):
 def columns_of(spec: TensorSpec, side: str) -> tuple[str, ...]:
     """Return the columns that a tensor becomes: `side` is INPUT or OUTPUT.
 
-    A tensor with one value a row is a column of its name; one with up to SPLIT_LIMIT is a column for each, called as the tensor's columns
-    are, or `name[0]`, `name[1]`, ... (row-major); any other is one column of lists.
+    A tensor with one value a row is a column of its name; one whose columns have names (up to NAMED_LIMIT) is a column for each of them; one
+    with up to SPLIT_LIMIT values a row is `name[0]`, `name[1]`, ... (row-major); any other is one column of lists.
     """
     width = row_width(spec)
+    if width is not None and len(spec.columns) == width <= NAMED_LIMIT:
+        return tuple(side + column for column in spec.columns)
     if width is None or width > SPLIT_LIMIT:
         return (side + spec.name,)
-    if len(spec.columns) == width:
-        return tuple(side + column for column in spec.columns)
     return (side + spec.name,) if width == 1 else tuple(f"{side}{spec.name}[{place}]" for place in range(width))
 
 
