@@ -22,7 +22,7 @@ from fairlead.monitor.families import (
     RESTARTS,
     TELEMETRY_DROPPED,
 )
-from fairlead.monitor.quality.burn import WINDOWS, BurnWindow
+from fairlead.monitor.quality.burn import WINDOWS, BurnWindow, factor_for
 
 _ABOUT = "{{ $labels.model }}:{{ $labels.version }}"
 _HEAD = "# Written by `fairlead alerts export --prometheus`. What each metric means: docs/reference/metrics.md.\n"
@@ -97,7 +97,8 @@ def _server_rules() -> list[dict[str, Any]]:
 
 def _burn_rule(query: ShareQuery, window: BurnWindow) -> dict[str, Any]:
     fast, slow = span(window.fast_s), span(window.slow_s)
-    expression = f"{query.rate(fast)} > {window.factor:g} and {query.rate(slow)} > {window.factor:g}"
+    factor = factor_for(window, query.budget)
+    expression = f"{query.rate(fast)} > {factor:g} and {query.rate(slow)} > {factor:g}"
     summary = (
         f"{query.model} uses up what its promise allows ({query.promise}) {{{{ $value | humanize }}}} times as fast as it may, over {slow} "
         f"and still over {fast}."

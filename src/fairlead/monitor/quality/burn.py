@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fairlead.core.interface import Array
 from fairlead.core.outcome import BurnRate, Counted
 from fairlead.core.requirement import MetricKind, Requirement
 
@@ -49,6 +50,22 @@ def budget_of(requirement: Requirement) -> float | None:
     return None
 
 
+def counted(at: Array, is_bad: Array, width_s: float = 60.0) -> tuple[Counted, ...]:
+    """Return events, each at its Unix time, counted by pieces of time; a piece stands at its end."""
+    if not len(at):
+        return ()
+    places = np.floor(at / width_s).astype(np.int64)
+    first = int(places.min())
+    totals, bad = np.bincount(places - first), np.bincount(places - first, is_bad.astype(np.float64))
+    kept = np.flatnonzero(totals)
+    return tuple(Counted((first + place + 1) * width_s, float(bad[place]), float(totals[place])) for place in kept.tolist())
+
+
+def factor_for(window: BurnWindow, budget: float) -> float:
+    """Return how fast a budget has to burn: where all events together could not burn it that fast, half way to what they could."""
+    return min(window.factor, (1.0 + 1.0 / budget) / 2.0)
+
+
 def burn_rates(counts: Sequence[Counted], budget: float, now: float, windows: Sequence[BurnWindow] = WINDOWS) -> tuple[BurnRate, ...]:
     """Return the burn rate in every pair of windows; 0 where too little happened to say anything."""
     table = np.asarray([(one.at, one.bad, one.total) for one in counts], dtype=np.float64).reshape(-1, 3)
@@ -58,7 +75,7 @@ def burn_rates(counts: Sequence[Counted], budget: float, now: float, windows: Se
             _rate(table, now, window.slow_s, budget, least=EVENTS_MIN),
             window.fast_s,
             window.slow_s,
-            window.factor,
+            factor_for(window, budget),
         )
         for window in windows
     )
@@ -69,7 +86,7 @@ def most_urgent(rates: Sequence[BurnRate], windows: Sequence[BurnWindow] = WINDO
     return next(((rate, window.is_urgent) for rate, window in zip(rates, windows, strict=True) if rate.is_burning), None)
 
 
-def _rate(table: np.ndarray, now: float, window_s: float, budget: float, *, least: float) -> float:
-    inside = table[(table[:, 0] > now - window_s) & (table[:, 0] <= now)]
+def _rate(table: Array, now: float, window_s: float, budget: float, *, least: float) -> float:
+    inside = table[table[:, 0] > now - window_s]  # what a clock puts ahead of now is now
     total = float(inside[:, 2].sum())
     return float(inside[:, 1].sum()) / total / budget if total >= least and budget > 0 else 0.0

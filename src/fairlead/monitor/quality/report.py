@@ -21,6 +21,7 @@ from fairlead.monitor.quality.measure import measure, worth
 _WIDTHS_S = (60.0, 300.0, 900.0, 3600.0, 6 * 3600.0, 86_400.0, 7 * 86_400.0, 28 * 86_400.0)
 SLICE_LIMIT = 20  # the most frequent values of a column; the rest is one slice
 OTHERS = "(others)"
+_TEXTS_SHARE = 0.1  # of a column of numbers may be no numbers: missing ones
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,8 @@ def width_for(span_s: float, most: int = 24) -> float:
 
 def report(rows: LabelledRows, since: float, until: float, job: ReportJob) -> tuple[WindowQuality, ...]:
     """Return the quality of every window, version and slice that has a row: windows in order, in each the versions, in each the slices."""
+    if job.by:
+        rows = replace(rows, slices={**rows.slices, job.by: bucketed(rows.slices[job.by])})
     found = []
     for start, end in _windows(since, until, job.width_s):
         inside = (rows.at >= start) & (rows.at < end)
@@ -95,6 +98,30 @@ def against(metric: str, production: Measured, evidence: Quality) -> Against:
     down = math.hypot(first.value - first.low, second.high - second.value)
     up = math.hypot(first.high - first.value, second.value - second.low)
     return Against(metric, production, release, Measured(loss, loss - down, loss + up, production.rows))
+
+
+def bucketed(column: Array) -> Array:
+    """Return a column of texts with its numbers in quarters where there are more of them than anybody reads."""
+    names, places = np.unique(column.astype(str), return_inverse=True)
+    if len(names) <= SLICE_LIMIT:
+        return column
+    numbers = np.asarray([_number(name) for name in names.tolist()])
+    if np.isnan(numbers).mean() > _TEXTS_SHARE:
+        return column
+    values = numbers[places]
+    edges = np.unique(np.quantile(values[~np.isnan(values)], (0.25, 0.5, 0.75)))
+    texts = [f"{edge:.4g}" for edge in edges]
+    titles = [f"<= {texts[0]}", *(f"{one} to {two}" for one, two in itertools.pairwise(texts)), f"> {texts[-1]}"]
+    found = np.asarray(titles, dtype=object)[np.searchsorted(edges, values, side="left").clip(0, len(edges))]
+    found[np.isnan(values)] = OTHERS
+    return np.asarray(found)
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
 
 
 def _windows(since: float, until: float, width_s: float) -> list[tuple[float, float]]:
