@@ -169,8 +169,8 @@ class ObservationLog(Protocol):
 def columns_of(spec: TensorSpec, side: str) -> tuple[str, ...]:
     """Return the columns that a tensor becomes: `side` is INPUT or OUTPUT.
 
-    A tensor with one value a row is a column of its name; one whose columns have names (up to NAMED_LIMIT) is a column for each of them; one
-    with up to SPLIT_LIMIT values a row is `name[0]`, `name[1]`, ... (row-major); any other is one column of lists.
+    A tensor with one value a row is a column of its name; one whose columns have names (up to NAMED_LIMIT) is a column for each of them;
+    one with up to SPLIT_LIMIT values a row is `name[0]`, `name[1]`, ... (row-major); any other is one column of lists.
     """
     width = row_width(spec)
     if width is not None and len(spec.columns) == width <= NAMED_LIMIT:

@@ -21,6 +21,7 @@ from fairlead.core.ports import Clock, ObservationSink
 from fairlead.errors import FairleadError, RequestError
 from fairlead.serve.admission import check_place
 from fairlead.serve.model_table import ModelTable, ServedModel, ServedVersion
+from fairlead.serve.record import AnswerBuffer
 from fairlead.serve.response_cache import Key, ResponseCache
 from fairlead.serve.ticket import Ticket
 from fairlead.serve.traffic_split import Draw
@@ -65,7 +66,8 @@ class InferResponse(msgspec.Struct, frozen=True):
 
 class DataPlane:
     """`queue_limit` is how many requests of one model wait or run at once; `timeout_s` bounds every request's deadline, 0: not at all.
-    `cache` keeps answers of deterministic versions. `clock` gives Unix seconds for observations, `monotonic` the seconds of deadlines.
+    `cache` keeps answers of deterministic versions; `recorder` is left every answer with its tensors. `clock` gives Unix seconds for
+    observations, `monotonic` the seconds of deadlines.
     """
 
     def __init__(
@@ -76,12 +78,14 @@ class DataPlane:
         queue_limit: int,
         timeout_s: float = 0.0,
         cache: ResponseCache | None = None,
+        recorder: AnswerBuffer | None = None,
         clock: Clock = time.time,
         monotonic: Clock = time.monotonic,
     ) -> None:
         self.table = table
         self.cache = cache
         self._sink = sink
+        self._recorder = recorder
         self._queue_limit = queue_limit
         self._timeout_s = timeout_s or math.inf
         self._clock = clock
@@ -204,28 +208,29 @@ class DataPlane:
             queue_ms, compute_ms, batch_rows = ticket.queue_ms, ticket.compute_ms, ticket.batch_rows
             input_ms, output_ms = ticket.input_ms, ticket.output_ms
         is_hit = asked.outputs is not None
-        self._sink.record(
-            _observation(
-                (
-                    request.request_id,
-                    version.name,
-                    version.number,
-                    self._clock(),
-                    asked.rows,
-                    queue_ms,
-                    compute_ms,
-                    error_code,
-                    request.transport,
-                    request.trace,
-                    is_hit,
-                    batch_rows,
-                    asked.key is not None and not is_hit,
-                    input_ms,
-                    output_ms,
-                    asked.cache_ms,
-                )
+        observation = _observation(
+            (
+                request.request_id,
+                version.name,
+                version.number,
+                self._clock(),
+                asked.rows,
+                queue_ms,
+                compute_ms,
+                error_code,
+                request.transport,
+                request.trace,
+                is_hit,
+                batch_rows,
+                asked.key is not None and not is_hit,
+                input_ms,
+                output_ms,
+                asked.cache_ms,
             )
         )
+        self._sink.record(observation)
+        if self._recorder is not None:
+            self._recorder.take(observation, asked)
         if asked.draw is not None:
             asked.draw.split.ended(asked, asked.draw, error_code)
 

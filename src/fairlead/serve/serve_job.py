@@ -15,6 +15,7 @@ from fairlead.serve.grpc.limits import GrpcLimits
 from fairlead.serve.http.api import StatisticsSource
 from fairlead.serve.http.limits import HttpLimits
 from fairlead.serve.http.metrics import MetricsSource
+from fairlead.serve.record import AnswerBuffer
 
 
 class NullSink:
@@ -42,6 +43,8 @@ class ServeJob:
 
     Versions run in `worker_count` processes each (0: in this one); one that takes longer than `call_limit_s` for a call counts as hung
     (0: what is learned from the golden requests).
+
+    `recorder` is left every answer with its tensors, where they are written down.
 
     Of all requests the share `twin_share` also runs on the uncompressed original of the version that answered, where it has one; `witness`
     gathers what requests of releases show (a new one where None is given).
@@ -76,6 +79,7 @@ class ServeJob:
     grpc_limits: GrpcLimits = field(default_factory=GrpcLimits)
     twin_share: float = 0.0
     witness: TrafficWitness | None = None
+    recorder: AnswerBuffer | None = None
     sink: ObservationSink = field(default_factory=NullSink)
     statistics: StatisticsSource | None = None
     metrics: MetricsSource | None = None

@@ -56,7 +56,9 @@ class Server:
         self._job = job
         cache = ResponseCache(job.cache_bytes) if job.cache_bytes else None
         self.table = ModelTable() if cache is None else ModelTable(partial(_close_and_forget, cache))
-        self.plane = DataPlane(self.table, job.sink, queue_limit=job.queue_limit, timeout_s=job.request_timeout_s, cache=cache)
+        self.plane = DataPlane(
+            self.table, job.sink, queue_limit=job.queue_limit, timeout_s=job.request_timeout_s, cache=cache, recorder=job.recorder
+        )
         assembly = Assembly(job.sink, job.thread_count, job.batch, _worker_host(job), CallLimits(job.concurrency))
         self.table.on_freed = Trimmer().give_back_soon
         loader = Loader(job.source, self.table, assembly.assemble, budget_bytes=job.memory_budget_bytes, timeout_s=job.load_timeout_s)
