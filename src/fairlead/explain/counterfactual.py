@@ -95,7 +95,9 @@ class Search:
         return labelled(self.engine.interface, outputs), score(subject, outputs)
 
     def _from(self, table: Table, other: Tensors, subject: Subject, is_wanted: Callable[[Array], Array]) -> dict[str, Array] | None:
-        """Return a row between this one and `other`, which is decided as wanted, that is so, too; None where the model is not the same twice."""
+        """Return a row between this one and `other`, which is decided as wanted, that is decided so, too; None where a second answer to the
+        same row differs.
+        """
         open_places = [int(place) for place in np.flatnonzero(table.distances(other, self.row)[0])]
         rows = repeated(self.row, 1)
         own = float(self._ask(self.row, subject)[1][0])

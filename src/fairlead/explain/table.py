@@ -91,9 +91,7 @@ def table_of(interface: Interface, background: Tensors) -> Table:
         raise UnsupportedError(f"The model has {count} features, more than {_MOST_FEATURES}.", hint="Explain the row itself.")
     columns = []
     for spec in interface.inputs:
-        first = (
-            int(np.min(layout.groups[spec.name], initial=0)) if not layout.groups[spec.name].size else int(layout.groups[spec.name].min())
-        )
+        first = int(layout.groups[spec.name].reshape(-1)[0])
         tensor = background[spec.name].reshape(len(background[spec.name]), -1)
         is_number = tensor.dtype.kind in "fiu" and not spec.is_category
         for place in range(tensor.shape[1]):
