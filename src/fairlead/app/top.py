@@ -31,18 +31,13 @@ class Watching:
 
     def look(self) -> View:
         """Return what the server does now."""
-        page = self._fetch()
+        page = self.page()
         view = compare(self._before, page, time.time())
         self._before = page
         return view
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._connection.close()
-
-    def _fetch(self) -> Page:
+    def page(self) -> Page:
+        """Return the server's metrics page."""
         try:
             self._connection.request("GET", "/metrics", headers={"Accept": "text/plain;version=0.0.4"})
             response = self._connection.getresponse()
@@ -57,6 +52,12 @@ class Watching:
                 f"{self.url} has no metrics page (status {response.status}).", hint="Give the URL of a running `fairlead serve`."
             )
         return read_page(body.decode("utf-8", "replace"), time.monotonic())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.close()
 
 
 def _reason(error: Exception) -> str:

@@ -14,7 +14,7 @@ import numpy as np
 
 from fairlead.core.deciding import undecided
 from fairlead.core.interface import Array, DecisionKind, Interface, Label, TensorSpec, decide
-from fairlead.core.observation_log import LABEL, OUTPUT, columns_of
+from fairlead.core.observation_log import LABEL, OUTPUT, columns_of, is_text
 from fairlead.core.outcome import LabelledRows
 from fairlead.errors import DataError
 from fairlead.monitor.quality.confidence import class_scores, confidence_of
@@ -35,7 +35,7 @@ class Gathered:
 
 def wanted_columns(interface: Interface, slices: Sequence[str] = ()) -> tuple[str, ...]:
     """Return the columns of a log that `gather` needs; raises DataError where the model decides nothing."""
-    columns = [name for spec in _deciding(interface) for name in columns_of(spec, OUTPUT)]
+    columns = [name for spec in deciding_outputs(interface) for name in columns_of(spec, OUTPUT)]
     return tuple(dict.fromkeys((*_ALWAYS, *columns, *slices)))
 
 
@@ -126,7 +126,8 @@ def plain_text(label: object) -> str:
     return text
 
 
-def _deciding(interface: Interface) -> tuple[TensorSpec, ...]:
+def deciding_outputs(interface: Interface) -> tuple[TensorSpec, ...]:
+    """Return the outputs that decide and that say how sure; raises DataError where the model decides nothing."""
     rule = interface.decision
     if rule is None:
         raise DataError(
@@ -148,7 +149,7 @@ def _part(
     piece: Mapping[str, Array], interface: Interface, reader: LabelReader, slices: Sequence[str], *, has_scores: bool
 ) -> LabelledRows:
     is_answer = np.asarray(piece["status"] == "ok", dtype=bool) if "status" in piece else np.ones(len(piece["at"]), bool)
-    outputs = {spec.name: _tensor(piece, spec)[is_answer] for spec in _deciding(interface)}
+    outputs = {spec.name: tensor_of(piece, spec, OUTPUT)[is_answer] for spec in deciding_outputs(interface)}
     count = int(is_answer.sum())
     if not count:
         return _joined((), slices, interface)
@@ -177,21 +178,20 @@ def _none_for_nan(label: Label | None) -> Label | None:
     return None if isinstance(label, float) and math.isnan(label) else label
 
 
-def _tensor(piece: Mapping[str, Array], spec: TensorSpec) -> Array:
-    """Return an output as it was answered, from the columns that it became."""
-    names = columns_of(spec, OUTPUT)
+def tensor_of(piece: Mapping[str, Array], spec: TensorSpec, side: str) -> Array:
+    """Return an input or output as it was, from the columns of the log that it became (`side`: INPUT or OUTPUT)."""
+    names = columns_of(spec, side)
     absent = [name for name in names if name not in piece]
     if absent:
-        raise DataError(
-            f"The log has no column '{absent[0]}', which decides.", hint="Record it: do not drop or hash the output that decides."
-        )
+        raise DataError(f"The log has no column '{absent[0]}'.", hint="Let it be kept: fairlead observe --redact.")
     if len(names) == 1:
         column = piece[names[0]]
-        if column.dtype == object and spec.dtype.numpy != np.dtype(object):
+        if column.dtype == object and not is_text(spec):
             column = np.stack([np.asarray(item) for item in column])
-        shape = tuple(size or -1 for size in spec.shape[1:])
-        return column.reshape(len(column), *shape) if shape.count(-1) < 2 else column
-    return np.stack([piece[name] for name in names], axis=1).reshape(len(piece[names[0]]), *(size or -1 for size in spec.shape[1:]))
+    else:
+        column = np.stack([piece[name] for name in names], axis=1)
+    shape = [size or -1 for size in spec.shape[1:]]
+    return column.reshape(len(column), *shape) if shape.count(-1) < 2 else column
 
 
 def _texts(column: Array) -> Array:

@@ -23,7 +23,7 @@ from fairlead.monitor.quality.measure import check_metric, measure
 _SHARES = {"p50_ms": 0.5, "p95_ms": 0.95, "p99_ms": 0.99}
 _COUNT_MIN = 100  # below this a p99 is the largest of few numbers
 _LABELS_MIN = 20
-CPU = "cpu_s_per_1000"
+CPU_COST = "cpu_s_per_1000"
 
 
 @dataclass(frozen=True)

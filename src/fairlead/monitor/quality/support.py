@@ -12,30 +12,55 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from fairlead.core.interface import Array, Interface, Tensors
+from fairlead.core.interface import Array, Interface, Tensors, TensorSpec
+from fairlead.core.observation_log import INPUT, columns_of, is_text, row_width
 from fairlead.core.outcome import Support
+from fairlead.core.summary import NUMBER_SUMMARIES, summaries
 
 AXIS_LIMIT = 16
-WIDTH_LIMIT = 20_000  # numbers in a row
 _ROWS_MIN, _ROWS_MOST = 100, 5_000
 _EXPLAINED = 0.95
 QUANTILE = 0.99
 
 
+def support_columns(interface: Interface) -> tuple[str, ...]:
+    """Return the columns of a log that hold what `flat_inputs` gives, in its order: values of a table, summaries of anything else."""
+    return tuple(name for spec in _numeric(interface) for name in (columns_of(spec, INPUT) if _is_table(spec) else _summary_columns(spec)))
+
+
 def flat_inputs(interface: Interface, inputs: Tensors) -> Array | None:
-    """Return all numeric inputs as (rows, numbers), NaN as 0; None where there are none, or too many."""
-    parts = [np.asarray(inputs[spec.name]) for spec in interface.inputs if spec.name in inputs]
-    numeric = [part.reshape(len(part), -1).astype(np.float64) for part in parts if part.dtype.kind in "fiub"]
-    if not numeric or sum(part.shape[1] for part in numeric) > WIDTH_LIMIT:
-        return None
-    return np.nan_to_num(np.concatenate(numeric, axis=1), posinf=0.0, neginf=0.0)
+    """Return the numeric inputs as (rows, numbers); None where there are none."""
+    parts = []
+    for spec in _numeric(interface):
+        tensor = np.asarray(inputs[spec.name])
+        if _is_table(spec):
+            parts.append(tensor.reshape(len(tensor), -1).astype(np.float64))
+        else:
+            found = summaries(tensor)
+            parts.append(np.stack([found[name] for name in NUMBER_SUMMARIES], axis=1))
+    return np.concatenate(parts, axis=1) if parts else None
+
+
+def _numeric(interface: Interface) -> tuple[TensorSpec, ...]:
+    return tuple(spec for spec in interface.inputs if not is_text(spec))
+
+
+def _is_table(spec: TensorSpec) -> bool:
+    return len(columns_of(spec, INPUT)) == row_width(spec)
+
+
+def _summary_columns(spec: TensorSpec) -> tuple[str, ...]:
+    return tuple(f"{INPUT}{spec.name}.{name}" for name in NUMBER_SUMMARIES)
 
 
 def learn_support(rows: Array, *, seed: int = 0) -> Support | None:
     """Return where `rows` (rows, numbers) lie; None for too few of them. Half of the rows say how far the others reach."""
     if len(rows) < _ROWS_MIN:
         return None
+    known = np.where(np.isfinite(rows), rows, np.nan)
     order = np.random.default_rng(seed).permutation(len(rows))[:_ROWS_MOST]
+    usual = np.nan_to_num(np.nanmedian(np.where(np.isnan(known).all(axis=0), 0.0, known), axis=0))
+    rows = np.where(np.isnan(known), usual, known)
     learned, held = rows[order[: len(order) // 2]], rows[order[len(order) // 2 :]]
     centre, scale = learned.mean(axis=0), learned.std(axis=0)
     scale = np.where(scale > 1e-9 * (1.0 + np.abs(centre)), scale, _least(scale, centre))
@@ -58,7 +83,8 @@ def distances(support: Support, rows: Array) -> Array:
 
 
 def _parts(support: Support, rows: Array) -> tuple[Array, Array]:
-    around = (rows - np.asarray(support.centre)) / np.asarray(support.scale)
+    centre = np.asarray(support.centre)
+    around = (np.where(np.isfinite(rows), rows, centre) - centre) / np.asarray(support.scale)  # what is missing is as usual
     axes = np.asarray(support.axes)
     places = around @ axes.T
     along = ((places / np.asarray(support.spread)) ** 2).mean(axis=1)
