@@ -22,6 +22,7 @@ COMMANDS = {
     "optimize": ("fairlead.cli.optimize_command:optimize", "Make a model smaller and faster within requirements, found by a search."),
     "serve": ("fairlead.cli.serve_command:serve", "Serve what is in production over HTTP."),
     "top": ("fairlead.cli.top_command:top", "Watch a running server: rates, latencies, queues, memory."),
+    "drift": ("fairlead.cli.drift_command:drift", "Say which inputs moved since the release, and what it may cost."),
     "predict": ("fairlead.cli.predict_command:predict", "Ask a registered model, without a server."),
     "conformance": ("fairlead.cli.conformance_command:conformance", "Say whether a server keeps to the Open Inference Protocol V2."),
     "bench": ("fairlead.cli.bench_command:bench", "Load a server and say how much it answers, how fast, and whether rightly."),
