@@ -76,12 +76,15 @@ class Settings:
         "", "What hashes of texts are made with, where several servers write one log; empty: a key of this home.", is_secret=True
     )
     observations: str = _setting("", "Where the observation log is: s3://bucket/prefix, or a folder; empty: in the home folder.")
+    explain_concurrency: int = _setting(1, "Explanations that `serve` works on at once, each in a thread; more are refused with 503.")
+    explain_budget_s: float = _setting(2.0, "Longest time that `serve` spends on explaining one request.")
     otlp_endpoint: str = _setting("", "URL of an OpenTelemetry collector (OTLP over HTTP) for traces; empty: no traces.")
     otlp_headers: str = _setting(
         "", "Headers for the collector: name=value pairs, divided by commas, percent-encoded; never printed.", is_secret=True
     )
     trace_ratio: float = _setting(1.0, "Share of requests that are traced where the caller has not decided it; at most 100 a second.")
-    allow_private_webhooks: bool = _setting(False, "Let webhooks reach loopback, private and link-local addresses.")
+    allow_private_webhooks: bool = _setting(False, "Let webhooks and alerts reach loopback, private and link-local addresses.")
+    allow_alert_commands: bool = _setting(False, "Start commands of alerts that a shared registry names; those of your own registry are.")
     sandbox_memory_bytes: int = _setting(0, "Address space of a sandboxed worker; 0: what the job usually needs (4 GiB, frameworks more).")
     sandbox_wall_s: float = _setting(0.0, "Time that a sandboxed worker may take; 0: what the job usually needs (300 s).")
     sandbox_strict: bool = _setting(False, "Refuse to open foreign files where a sandbox layer is missing.")

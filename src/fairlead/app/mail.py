@@ -1,0 +1,153 @@
+"""Sends one letter by SMTP: to a server that was checked and pinned as webhooks' are, within a bounded time, never a password in clear.
+
+Takes a Postbox and a letter; returns where the server took it for every address. Raises SpecError for what is no mail server or address,
+ForbiddenError (an address that is not public), UnavailableError, DeadlineError. Source: RFC 5321; the client is Python's smtplib.
+"""
+
+from __future__ import annotations
+
+import re
+import smtplib
+import socket
+import ssl
+from dataclasses import dataclass
+from email.message import EmailMessage
+from email.utils import formatdate, make_msgid
+from typing import Any
+from urllib.parse import urlsplit
+
+from fairlead.core.interface import shorten
+from fairlead.errors import DeadlineError, SpecError, UnavailableError
+from fairlead.security.outbound import Destination, Place, resolve
+
+_PORTS = {"smtp": 25, "smtp+starttls": 587, "smtps": 465}
+_ADDRESS = re.compile(r"[A-Za-z0-9._%+=-]{1,64}@[A-Za-z0-9.-]{1,253}")
+_HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?|\[[0-9a-fA-F:.]+\]")
+_HINT = "Write it like smtp+starttls://mail.example.com:587, smtps://... or smtp://... for one without encryption."
+
+
+@dataclass(frozen=True)
+class Postbox:
+    """Which server, from which address to which, and who logs in ("": nobody)."""
+
+    server: str
+    sender: str
+    to: tuple[str, ...]
+    user: str = ""
+
+
+def check_postbox(box: Postbox) -> tuple[str, str, int]:
+    """Return scheme, host and port of a postbox that can be used; raises SpecError."""
+    scheme, host, port = _server(box.server)
+    for address in (box.sender, *box.to):
+        if not _ADDRESS.fullmatch(address):
+            raise SpecError(f"'{shorten(address)}' is no mail address.", hint="Write it like ops@example.com; several with commas.")
+    if not box.to:
+        raise SpecError("Nobody is to get the mail.", hint="Give an address: ops@example.com.")
+    if box.user and scheme == "smtp":
+        raise SpecError("A password would be sent in clear.", hint="Use smtp+starttls:// or smtps:// for a server that asks for one.")
+    return scheme, host, port
+
+
+def addresses(text: str) -> tuple[str, ...]:
+    """Return the addresses in a list with commas."""
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def send_letter(
+    box: Postbox, password: str, letter: tuple[str, str], *, allow_private: bool, timeout_s: float, tls: ssl.SSLContext | None = None
+) -> None:
+    """Send subject and text. `tls` None trusts whom the system trusts."""
+    scheme, host, port = check_postbox(box)
+    places = resolve(Destination(scheme, host, port, ""), allow_private=allow_private, timeout_s=timeout_s)
+    context = tls or ssl.create_default_context()
+    try:
+        with _client(scheme, host, port, places[0], context, timeout_s) as client:
+            if scheme == "smtp+starttls":
+                client.starttls(context=context)
+            if box.user:
+                client.login(box.user, password)
+            refused = client.send_message(_message(box, letter), box.sender, list(box.to))
+    except TimeoutError:
+        raise DeadlineError(f"{host} did not answer within {timeout_s:g} s.", hint="See what it is busy with.") from None
+    except smtplib.SMTPException as error:
+        raise UnavailableError(f"{host} did not take the mail: {_said(error)}.", hint="Check server, user and addresses.") from None
+    except ssl.SSLError as error:
+        raise UnavailableError(f"{host} cannot be trusted: {shorten(str(error), 200)}.", hint="Check its certificate.") from None
+    except OSError as error:
+        raise UnavailableError(f"{host} cannot be reached: {error.strerror or type(error).__name__}.", hint="Check that it runs.") from None
+    if refused:
+        raise UnavailableError(f"{host} refused {shorten(', '.join(refused))}; the others got the mail.", hint="Check the addresses.")
+
+
+def _server(text: str) -> tuple[str, str, int]:
+    try:
+        parts = urlsplit(text)
+        scheme, host, port = parts.scheme.lower(), parts.hostname or "", parts.port
+    except ValueError:
+        raise SpecError(f"'{shorten(text)}' is no mail server.", hint=_HINT) from None
+    if scheme not in _PORTS or "@" in parts.netloc or parts.path not in ("", "/") or port == 0:
+        raise SpecError(f"'{shorten(text)}' is no mail server.", hint=_HINT)
+    if not (_HOST.fullmatch(host) or _HOST.fullmatch(f"[{host}]")):
+        raise SpecError(f"'{shorten(host)}' is no host.", hint=_HINT)
+    return scheme, host, port or _PORTS[scheme]
+
+
+class _Pinned(smtplib.SMTP):
+    """Connects to the address that was checked, whatever the name means by now."""
+
+    place: Place
+
+    def _get_socket(self, _host: str, _port: int, timeout: float | None) -> socket.socket:  # smtplib's own hook
+        family, where = self.place
+        connection = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            connection.settimeout(timeout)
+            connection.connect(where)
+        except BaseException:
+            connection.close()
+            raise
+        return self._wrapped(connection)
+
+    def _wrapped(self, connection: socket.socket) -> socket.socket:
+        return connection
+
+
+class _PinnedTls(_Pinned):
+    """Likewise, encrypted from the first byte."""
+
+    context: ssl.SSLContext
+    name: str
+
+    def _wrapped(self, connection: socket.socket) -> socket.socket:
+        try:
+            return self.context.wrap_socket(connection, server_hostname=self.name)
+        except BaseException:
+            connection.close()
+            raise
+
+
+def _client(scheme: str, host: str, port: int, place: Place, context: ssl.SSLContext, timeout_s: float) -> smtplib.SMTP:
+    client: Any = (_PinnedTls if scheme == "smtps" else _Pinned)(timeout=timeout_s, local_hostname="localhost")
+    client.place, client.context, client.name = place, context, host
+    client._host = host  # noqa: SLF001 - the name that starttls checks the certificate against
+    client.connect(host, port)
+    found: smtplib.SMTP = client
+    return found
+
+
+def _message(box: Postbox, letter: tuple[str, str]) -> EmailMessage:
+    message = EmailMessage()
+    message["Subject"], message["From"], message["To"] = letter[0], box.sender, ", ".join(box.to)
+    message["Date"], message["Message-ID"] = formatdate(localtime=False), make_msgid(domain="fairlead.invalid")
+    message["Auto-Submitted"] = "auto-generated"  # RFC 3834: nobody's absence note is wanted
+    message.set_content(letter[1])
+    return message
+
+
+def _said(error: smtplib.SMTPException) -> str:
+    """Return what a server said; never a password, which no server repeats."""
+    if isinstance(error, smtplib.SMTPResponseException):
+        text = error.smtp_error
+        return shorten(f"{error.smtp_code} {text.decode('utf-8', 'replace') if isinstance(text, bytes) else text}", 200)
+    return shorten(str(error) or type(error).__name__, 200)
