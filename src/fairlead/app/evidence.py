@@ -9,6 +9,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from fairlead.app.background import BACKGROUND_FILE, draw_background, write_background
 from fairlead.app.prove import Proof
 from fairlead.core.artifact import Artifact
 from fairlead.core.conversion import MAIN_FILE, TWIN_FILE, Conversion, RuntimeForm
@@ -104,6 +105,10 @@ def write_evidence(evidence: Evidence, folder: Path) -> dict[str, Path]:
         files[name] = folder / name
         files[name].write_bytes(dump(value))
     write_golden(files["golden.npz"], proof.golden)
+    background = draw_background(evidence.rows)
+    if background:
+        files[BACKGROUND_FILE] = folder / BACKGROUND_FILE
+        write_background(files[BACKGROUND_FILE], background)
     page = Report(evidence.name, proof.verdict, evidence.plan, evidence.lineage, evidence.search, evidence.ledger)
     write_report(page, files["report.html"])
     write_card(evidence.name, evidence.conversion.interface, proof.verdict, evidence.plan, evidence.lineage, files["card.md"])

@@ -9,6 +9,7 @@ UnsupportedError that names what is not; never guesses.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -53,6 +54,17 @@ def ensemble_of(job: BuildJob) -> TreeEnsemble:
         trees = _with_booster(with_vector_leaves(sites[0].trees), read_tree_ensemble(job.artifact.path))
     else:
         trees = _read(model, sites[0], job.conversion.interface)
+    trees.check()
+    return trees
+
+
+def read_ensemble(path: Path, interface: Interface) -> TreeEnsemble:
+    """Return the ensemble that a canonical ONNX file of ours is, read from its graph alone; raises UnsupportedError as above."""
+    model = onnx.load_model(path)
+    sites = find_sites(model)
+    if len(sites) != 1:
+        raise _other(f"it adds up trees in {len(sites)} places")
+    trees = _read(model, sites[0], interface)
     trees.check()
     return trees
 

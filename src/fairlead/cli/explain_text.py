@@ -1,0 +1,86 @@
+"""Explanations as text for a terminal. Takes core values, gives lines; prints nothing itself."""
+
+from __future__ import annotations
+
+import click
+
+from fairlead.cli.printing import sections, table
+from fairlead.core.explanation import Counterfactual, Explanation, Method, Overview, Rule
+from fairlead.core.interface import shorten
+from fairlead.explain.page import how, number
+
+_LISTED = 15
+_BAR = 16
+_CURVES = 3
+
+
+def explanation_text(found: Explanation) -> str:
+    """Return the weightiest features of one row, with bars and bounds."""
+    shown = [place for place in found.ranked if found.weights[place]][:_LISTED]
+    largest = max((abs(found.weights[place]) for place in shown), default=1.0)
+    is_bounded = found.method is Method.SAMPLED
+    rows = [
+        [
+            shorten(found.features[place], 32),
+            shorten(found.given[place], 20),
+            f"{found.weights[place]:+.4g}",
+            *([f"± {found.bounds[place]:.2g}"] if is_bounded else []),
+            _bar(found.weights[place] / largest),
+        ]
+        for place in shown
+    ]
+    decided = "" if found.decision is None else f": decided {shorten(str(found.decision))}"
+    mean = f"; on average {number(found.base)}" if found.method.is_additive else ""
+    lines = [f"{found.subject.says[:1].upper()}{found.subject.says[1:]} is {number(found.output)}{mean}."]
+    if rows:
+        lines += table(rows, ["feature", "value", "weight", *(["bound"] if is_bounded else []), ""]).splitlines()
+    else:
+        lines.append("No feature weighs anything: the model answers this row as it answers the background rows.")
+    hidden = len(found.weights) - len(shown)
+    if hidden:
+        rest = sum(found.weights) - sum(found.weights[place] for place in shown)
+        lines.append(click.style(f"and {hidden} others, together {rest:+.4g}", dim=True))
+    lines += [click.style(text, dim=True) for text in (how(found), *found.notes)]
+    return sections([(f"Row {found.row}{decided}", lines)])
+
+
+def counterfactual_text(row: int, found: Counterfactual | None) -> str:
+    """Return what would have to change."""
+    if found is None:
+        return sections(
+            [(f"Row {row}", ["No change was found with which the model decides otherwise, among the values of background rows."])]
+        )
+    lines = table([[one.feature, one.before, one.after] for one in found.changes], ["feature", "is", "would be"]).splitlines()
+    lines.append(f"Then it would be decided {shorten(str(found.other))}.")
+    share = "no" if found.nearest_share == 0 else f"{found.nearest_share:.0%} of"
+    lines.append(click.style(f"{share} background rows are at least as unusual ({found.asked_rows:,} rows asked).", dim=True))
+    return sections([(f"Row {found.row}: decided {shorten(str(found.decision))}", lines)])
+
+
+def rule_text(found: Rule) -> str:
+    """Return the conditions, and how far they can be trusted."""
+    low, high = found.interval
+    lines = [f"where {' and '.join(found.conditions)}" if found.conditions else "nearly everywhere: it needs no condition"]
+    lines.append(f"in {found.precision:.1%} of rows ({low:.1%} to {high:.1%}); it speaks about {found.coverage:.0%} of the background rows")
+    return sections([(f"Row {found.row}: decided {shorten(str(found.decision))}", lines)])
+
+
+def overview_text(found: Overview) -> str:
+    """Return what the model loses without each feature, and how its answer goes with the weightiest."""
+    shown = found.importances[:_LISTED]
+    rows = [[shorten(one.feature, 32), f"{one.loss:.4g}", f"{one.interval[0]:.4g} to {one.interval[1]:.4g}"] for one in shown]
+    lines = table(rows, ["feature", "loss", "95 % interval"]).splitlines()
+    if len(found.importances) > len(shown):
+        lines.append(click.style(f"and {len(found.importances) - len(shown)} others, which lose less", dim=True))
+    lines += [click.style(note, dim=True) for note in found.notes]
+    parts = [(f"What it goes by: {found.metric} lost, {found.rows:,} rows", lines)]
+    for curve in found.curves[:_CURVES]:
+        ends = [(curve.values[place], curve.dependence[place]) for place in (0, len(curve.values) // 2, -1)]
+        said = ", ".join(f"{number(value) if isinstance(value, float) else shorten(value, 20)}: {number(mean)}" for value, mean in ends)
+        parts.append((f"{shorten(curve.feature, 32)} and {curve.subject}", [said]))
+    return sections(parts)
+
+
+def _bar(share: float) -> str:
+    """Return a bar; for is red, against is blue, as on the page."""
+    return click.style("█" * max(round(abs(share) * _BAR), 1), fg="red" if share > 0 else "blue")
