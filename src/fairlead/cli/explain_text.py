@@ -47,9 +47,8 @@ def explanation_text(found: Explanation) -> str:
 def counterfactual_text(row: int, found: Counterfactual | None) -> str:
     """Return what would have to change."""
     if found is None:
-        return sections(
-            [(f"Row {row}", ["No change was found with which the model decides otherwise, among the values of background rows."])]
-        )
+        said = "No change was found with which the model decides as wanted, among the values that background rows have."
+        return sections([(f"Row {row}", [said])])
     lines = table([[one.feature, one.before, one.after] for one in found.changes], ["feature", "is", "would be"]).splitlines()
     lines.append(f"Then it would be decided {shorten(str(found.other))}.")
     share = "no" if found.nearest_share == 0 else f"{found.nearest_share:.0%} of"

@@ -34,6 +34,7 @@ COMMANDS = {
     "tag": ("fairlead.cli.registry_commands:tag", "Write tags on a version."),
     "note": ("fairlead.cli.registry_commands:note", "Describe a version or a model."),
     "stage": ("fairlead.cli.registry_commands:stage", "Say how far a version has come."),
+    "explain": ("fairlead.cli.explain_command:explain", "Say why a model answers as it does, and what would change its decision."),
     "report": ("fairlead.cli.report_command:report", "Show a version's evidence as a page: what was measured, tried and rejected."),
     "promote": ("fairlead.cli.release_commands:promote", "Take a version into production: at once, by a canary, or unseen."),
     "rollback": ("fairlead.cli.release_commands:rollback", "End the canary that runs, or take @production back to the version before."),
