@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from ipaddress import ip_address
 
 from fairlead._version import __version__
 from fairlead.app.observing import Observers, observing
+from fairlead.app.recording import LabelKeeper, Recording, recording
 from fairlead.app.registry_source import RegistrySource
 from fairlead.app.release_keeper import ReleaseKeeper, keeping
 from fairlead.app.wiring import House
@@ -42,6 +44,7 @@ _WORKER_LIMIT = 256
 class ServeRequest:
     """What the user asked for. None takes the setting; no names serve every model. `versions` is the policy for names without a number or
     an alias of their own. `is_exposed` allows an address that other machines reach; `allow_model_control` lets clients load and unload.
+    `is_observed` says whether requests are kept in the observation log, `observe_share` which share of them.
     """
 
     names: tuple[str, ...] = ()
@@ -56,6 +59,8 @@ class ServeRequest:
     memory_budget_bytes: int | None = None
     allow_model_control: bool | None = None
     grpc_port: str | None = None
+    is_observed: bool | None = None
+    observe_share: float | None = None
 
 
 def serve(request: ServeRequest, house: House, *, on_listening: Callable[[str], None]) -> None:
@@ -69,13 +74,25 @@ def serve(request: ServeRequest, house: House, *, on_listening: Callable[[str], 
     if request.default is not None:
         require_name(check_name(request.default), records=house.records)
     _check_exposure(request.host or house.settings.host, is_exposed=request.is_exposed)
-    with observing(house.settings, lambda name, number: promises(name, number, house)) as observers:
+    with (
+        observing(house.settings, lambda name, number: promises(name, number, house)) as observers,
+        _recording(request, house, observers) as recorder,
+    ):
         if not any(item.versions for item in source.aspired().values()):
             observers.log.say("Nothing to serve is registered yet; waiting for a deployment.")
-        witness = TrafficCounter(on_defect=observers.log.say)
-        with keeping(ReleaseKeeper(house, request.alias, witness, observers.log.say)) as keeper:
+        tell = observers.log.say
+        witness = TrafficCounter(on_defect=tell) if recorder is None else LabelKeeper(recorder, tell)
+        with keeping(ReleaseKeeper(house, request.alias, witness, tell)) as keeper:
             job = _job(request, house, source, observers, on_listening)
-            serve_job(replace(job, witness=witness, on_applied=keeper.applied, on_listening=keeper.announced(job.on_listening)))
+            buffer = None if recorder is None else recorder.buffer
+            observers.metrics.recording = None if recorder is None else recorder.read
+            listening = keeper.announced(job.on_listening)
+            serve_job(replace(job, witness=witness, recorder=buffer, on_applied=keeper.applied, on_listening=listening))
+
+
+def _recording(request: ServeRequest, house: House, observers: Observers) -> AbstractContextManager[Recording | None]:
+    is_on = house.settings.observe if request.is_observed is None else request.is_observed
+    return recording(house, observers.log.say, is_on=is_on, share=request.observe_share)
 
 
 def promises(name: str, number: int, house: House) -> tuple[Requirement, ...]:

@@ -11,6 +11,7 @@ from fairlead.app.serving import ServeRequest
 from fairlead.app.serving import serve as run_server
 from fairlead.app.wiring import House, build_house
 from fairlead.cli.printing import ByteSize, home_option
+from fairlead.core.release_text import parse_share
 from fairlead.core.version import PRODUCTION
 
 
@@ -27,6 +28,8 @@ from fairlead.core.version import PRODUCTION
 @click.option("--versions", metavar="POLICY", help="Which versions of a model: alias, latest:N or all.  [default: alias]")
 @click.option("--memory", "memory_bytes", type=ByteSize(), help="Memory for all loaded versions, e.g. 2GB.  [default: no limit]")
 @click.option("--allow-model-control", is_flag=True, default=None, help="Let clients load and unload models.")
+@click.option("--observe/--no-observe", "is_observed", default=None, help="Keep requests in the observation log.  [default: observe]")
+@click.option("--observe-share", metavar="SHARE", help="Which share of the requests is kept, e.g. 10%.  [default: 100%]")
 @click.option("-f", "--spec", type=click.Path(path_type=Path), help="A fairlead.yaml whose `serve` says the same.")
 @home_option
 def serve(
@@ -43,6 +46,8 @@ def serve(
     versions: str | None,
     memory_bytes: int | None,
     allow_model_control: bool | None,
+    is_observed: bool | None,
+    observe_share: str | None,
     spec: Path | None,
     home: str | None,
 ) -> None:
@@ -73,6 +78,8 @@ def serve(
         memory_budget_bytes=memory_bytes,
         allow_model_control=allow_model_control,
         grpc_port=grpc_port,
+        is_observed=is_observed,
+        observe_share=None if observe_share is None else parse_share(observe_share),
     )
     serve_until_stopped(build_house(home), request)
 

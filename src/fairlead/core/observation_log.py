@@ -96,10 +96,11 @@ class LogSize:
 
 @dataclass(frozen=True)
 class Pruned:
-    """What was removed."""
+    """What was removed, and what the rest takes."""
 
     file_count: int = 0
     size_bytes: int = 0
+    left_bytes: int = 0
 
 
 class RecordCounts(NamedTuple):

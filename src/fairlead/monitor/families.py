@@ -37,6 +37,13 @@ class Family:
 
 
 _VERSION = ("model", "version")
+_COMPARED = (*_VERSION, "kind")
+
+
+def _divided(reason: str) -> tuple[str, ...]:
+    """Return the labels of requests that a release divided; `reason` is what tells them apart besides."""
+    return ("model", "arm", "version", reason)
+
 
 REQUESTS = Family(
     "fairlead_requests",
@@ -81,35 +88,30 @@ CACHE_EVICTIONS = Family("fairlead_cache_evictions", Kind.COUNTER, (), "Answers 
 TRAFFIC_REQUESTS = Family(
     "fairlead_traffic_requests",
     Kind.COUNTER,
-    ("model", "arm", "version", "outcome"),
+    _divided("outcome"),
     "Requests that a release divided, by the arm that answered: `ok`, `client` (the caller's mistake), `server`",
 )
 TRAFFIC_FALLBACKS = Family(
     "fairlead_traffic_fallbacks",
     Kind.COUNTER,
-    ("model", "arm", "version", "reason"),
+    _divided("reason"),
     "Requests that the live version answered for an arm that could not: `loading`, `asleep`, `failed` (not loaded, or crashed), `misfit`"
     " (takes or gives something else)",
 )
 COMPARISONS = Family(
     "fairlead_comparisons",
     Kind.COUNTER,
-    ("model", "version", "kind"),
+    _COMPARED,
     "Requests that were answered a second time and compared: by a candidate (`shadow`), by the version's uncompressed original (`twin`)",
 )
-COMPARISON_FLIPS = Family(
-    "fairlead_comparison_flips", Kind.COUNTER, ("model", "version", "kind"), "Of those, requests in which a row was decided differently"
-)
+COMPARISON_FLIPS = Family("fairlead_comparison_flips", Kind.COUNTER, _COMPARED, "Of those, requests in which a row was decided differently")
 COMPARISON_DIFFERENCE = Family(
-    "fairlead_comparison_largest_difference",
-    Kind.GAUGE,
-    ("model", "version", "kind"),
-    "Of those, the largest difference of a number",
+    "fairlead_comparison_largest_difference", Kind.GAUGE, _COMPARED, "Of those, the largest difference of a number"
 )
 COMPARISONS_DROPPED = Family(
     "fairlead_comparisons_dropped",
     Kind.COUNTER,
-    ("model", "version", "kind", "reason"),
+    (*_COMPARED, "reason"),
     "Requests that were drawn to be compared and were not: `busy` (too many waited), `late`, `loading`, `asleep`, `failed`, `misfit`",
 )
 LATE_LABELS = Family(
@@ -123,6 +125,17 @@ TELEMETRY_SENT = Family(
 )
 TELEMETRY_DROPPED = Family(
     "fairlead_telemetry_dropped", Kind.COUNTER, ("sink",), "What was dropped because `log` or `traces` did not take it in time"
+)
+OBSERVATIONS = Family(
+    "fairlead_observations",
+    Kind.COUNTER,
+    ("model", "result"),
+    "Requests offered to the observation log (`observed`), and what became of them: `unsampled` (not drawn), `dropped` (no room in memory),"
+    " `written`, `failed` (the log did not take them). The rest waits to be written",
+)
+OBSERVATIONS_WAITING = Family("fairlead_observations_waiting_bytes", Kind.GAUGE, (), "Observations in memory, not yet written", "bytes")
+OBSERVATIONS_SIZE = Family(
+    "fairlead_observations_log_bytes", Kind.GAUGE, (), "What the observation log takes, as of its last tidying", "bytes"
 )
 BUILD = Family("fairlead_build", Kind.INFO, ("version", "python"), "Release of Fairlead, and the Python that runs it")
 CPU = Family("process_cpu_seconds", Kind.COUNTER, (), "Processor time of the server's process", "seconds")

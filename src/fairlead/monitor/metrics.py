@@ -6,12 +6,14 @@ minutes, are shown: a version's series end when it is gone for good, and their n
 
 from __future__ import annotations
 
+import math
 import platform
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from fairlead.core.observation_log import RecordReading
 from fairlead.core.ports import Clock
 from fairlead.core.server_reading import ServerReading, VersionReading
 from fairlead.core.traffic_event import TrafficReading
@@ -47,10 +49,11 @@ class MetricsJob:
 
 
 class Metrics:
-    """Calling it yields the page for a reading, in one of the two formats."""
+    """Calling it yields the page for a reading, in one of the two formats. `recording` says what became of observations."""
 
     def __init__(self, job: MetricsJob) -> None:
         self._job = job
+        self.recording: Callable[[], RecordReading] | None = None  # who writes observations begins after who watches
 
     def __call__(self, reading: ServerReading, *, is_open_metrics: bool) -> Iterator[bytes]:
         """Yield the page in pieces, some of them empty. A version's numbers fit each other; those of two may be milliseconds apart."""
@@ -63,7 +66,7 @@ class Metrics:
             if place % _VERSIONS_AT_ONCE == 0:
                 yield b""
         broken: list[Sample] = [(_text(key), self._job.watcher.broken_count(*key)) for key in _keys(reading)]
-        rest = [(show.BROKEN_PROMISES, broken), *self._held(reading), *self._traffic(reading.traffic), *self._about()]
+        rest = [(show.BROKEN_PROMISES, broken), *self._held(reading), *self._traffic(reading.traffic), *self._recorded(), *self._about()]
         yield from write([*pages, *rest], is_open_metrics=is_open_metrics)
 
     def _shown(self, tallies: Mapping[Key, Tally], reading: ServerReading) -> list[tuple[Key, Tally]]:
@@ -97,6 +100,19 @@ class Metrics:
         ):
             samples: list[Sample] = sorted(counts.items())
             yield family, samples
+
+    def _recorded(self) -> Iterable[tuple[Family, list[Sample]]]:
+        """Yield what became of observations, where they are kept."""
+        if self.recording is None:
+            return
+        reading = self.recording()
+        yield (
+            show.OBSERVATIONS,
+            [((name, result), count) for name, counts in sorted(reading.counts.items()) for result, count in counts._asdict().items()],
+        )
+        yield show.OBSERVATIONS_WAITING, [((), reading.waiting_bytes)]
+        if math.isfinite(reading.log_bytes):
+            yield show.OBSERVATIONS_SIZE, [((), reading.log_bytes)]
 
     def _about(self) -> Iterable[tuple[Family, list[Sample]]]:
         sinks = sorted(self._job.sinks.items())

@@ -55,6 +55,7 @@ class AnswerBuffer:
         self._entries: deque[Entry] = deque()
         self._added = self._removed = 0  # bytes; each is written by one thread alone
         self._is_watched = True
+        self._has_ended = False
         self._came = threading.Event()
 
     @property
@@ -93,12 +94,13 @@ class AnswerBuffer:
         """Return when an answer is there, or after the time. Until then nobody looks every few milliseconds."""
         self._came.clear()
         self._is_watched = False
-        if not self._entries:  # what came before the line above did not say so
+        if not (self._entries or self._has_ended):  # what came before the line above did not say so
             self._came.wait(timeout_s)
         self._is_watched = True
 
-    def wake(self) -> None:
-        """End a wait."""
+    def end(self) -> None:
+        """Nothing more comes: nobody waits any more."""
+        self._has_ended = True
         self._came.set()
 
     def refresh(self) -> None:

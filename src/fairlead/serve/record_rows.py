@@ -21,6 +21,8 @@ from fairlead.serve.record import Entry
 
 _PLACES = {name: place for place, name in enumerate(Observation._fields)}
 _OK = "ok"
+_FACT_BYTES = 160  # what is known of a request beside its tensors
+_TEXT_BYTES = 56  # what a text takes beside its characters
 _MS = 1e3  # milliseconds per second
 Joined: TypeAlias = Array | list[Array]
 
@@ -37,6 +39,23 @@ class Batch:
     facts: dict[str, Array]
     inputs: dict[str, Joined]
     outputs: dict[str, Joined]
+
+    @property
+    def row_count(self) -> int:
+        """How many rows there are."""
+        return len(self.facts["at"])
+
+    @property
+    def size_bytes(self) -> int:
+        """What it takes in memory, about."""
+        tensors = (*self.inputs.values(), *self.outputs.values())
+        arrays = [array for tensor in tensors for array in (tensor if isinstance(tensor, list) else [tensor])]
+        texts = [array for array in arrays if array.dtype.hasobject]
+        return (
+            _FACT_BYTES * self.row_count
+            + sum(array.nbytes for array in arrays)
+            + sum(_TEXT_BYTES * array.size + sum(map(len, array.ravel().tolist())) for array in texts)
+        )
 
 
 def batches(entries: Iterable[Entry]) -> list[Batch]:

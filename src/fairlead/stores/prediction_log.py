@@ -148,7 +148,7 @@ class PredictionLog:
             self._files.remove(file.path)
             with self._lock:
                 self._known.pop(file.path, None)
-        return Pruned(len(gone), sum(file.size_bytes for file in gone))
+        return Pruned(len(gone), sum(file.size_bytes for file in gone), size)
 
     # Files.
 
