@@ -139,7 +139,7 @@ def _read(header: dict[str, Any], data: bytes) -> FeatureSketch:
             np.frombuffer(data, "<u8" if number == 2 else "<f8", int(size), place).astype(np.uint64 if number == 2 else np.float64)
         )
         place += 8 * int(size)
-    tallies = [Tally(*(float(value) for value in numbers), cells) for numbers, cells in zip(header["tallies"], arrays[:2], strict=True)]
+    tallies = [_tally([float(value) for value in numbers], cells) for numbers, cells in zip(header["tallies"], arrays[:2], strict=True)]
     count, *numbers = header["moments"]
     seen, variance, seed = header["quantiles"]
     keys, counts, error = header["frequent"]
@@ -153,6 +153,11 @@ def _read(header: dict[str, Any], data: bytes) -> FeatureSketch:
         arrays[2],
         Frequent(tuple(keys), tuple(int(value) for value in counts), int(error)),
     )
+
+
+def _tally(numbers: list[float], cells: Array) -> Tally:
+    rows, missing, outside, fractions = numbers
+    return Tally(rows, missing, outside, fractions, cells)
 
 
 def _corrupt() -> CorruptError:

@@ -53,8 +53,8 @@ def _of_numbers(tensor: Array) -> dict[str, Array]:
 def _extreme(flat: Array, present: Array, filler: float, choose: Callable[..., Array]) -> Array:
     if not flat.shape[1]:
         return np.full(len(flat), np.nan)
-    found = choose(np.where(np.isnan(flat), filler, flat), axis=1)
-    return np.where(present > 0, found, np.nan)
+    found: Array = choose(np.where(np.isnan(flat), filler, flat), axis=1)
+    return np.asarray(np.where(present > 0, found, np.nan))
 
 
 def _sharpness(tensor: Array) -> Array:
