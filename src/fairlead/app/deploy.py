@@ -17,6 +17,7 @@ from fairlead.app.evidence import Evidence, write_evidence
 from fairlead.app.intake import Intake, check_quality_has_data, take_in, take_training, to_onnx
 from fairlead.app.lineup import Trial
 from fairlead.app.mlflow_source import is_mlflow_uri, suggested_name
+from fairlead.app.profiling import write_profile
 from fairlead.app.strategy_wish import StrategyWish
 from fairlead.app.wiring import House
 from fairlead.app.workspace import workspace
@@ -120,6 +121,7 @@ def deploy(request: DeployRequest, house: House, progress: Progress) -> Deployed
         _copy_report(files["report.html"], request.report)
         if not proof.verdict.is_green:
             raise rejection(proof.verdict, chosen.ledger)
+        files |= write_profile(evidence, folder / "evidence", house, progress)
         version = _register(evidence, files, house, progress)
     # 6. Point the alias at it, unless somebody else moved it meanwhile, or nothing is to be moved.
     if request.alias:
