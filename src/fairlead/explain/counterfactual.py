@@ -56,7 +56,8 @@ class Search:
         starts = np.flatnonzero(is_wanted(decided))
         starts = starts[np.argsort(ways[starts], kind="stable")][:_NEIGHBOURS]
         found = [self._from(table, one(others, int(start)), subject, is_wanted) for start in starts]
-        told = [self._told(table, rows, before, subject) for rows in found if rows is not None]
+        nearest = _nearest(table)
+        told = [self._told(table, rows, before, subject, nearest) for rows in found if rows is not None]
         return min(told, key=lambda item: (item.nearest_share == 0, len(item.changes), item.distance), default=None)
 
     def _aim(self) -> tuple[Label | None, Subject, Callable[[Array], Array]]:
@@ -162,13 +163,14 @@ class Search:
                 near = float(steps[first - 1]) if first else near
         return rows
 
-    def _told(self, table: Table, rows: Tensors, before: Label | None, subject: Subject) -> Counterfactual:
+    def _told(self, table: Table, rows: Tensors, before: Label | None, subject: Subject, nearest: Array) -> Counterfactual:
         ways = table.distances(rows, self.row)[0]
         changed = np.flatnonzero(ways)
         after = self._ask(rows, subject)[0][0]
         changes = tuple(Change(table.columns[place].name, table.told(self.row, 0, place), table.told(rows, 0, place)) for place in changed)
         plain = after.item() if isinstance(after, np.generic) else after
-        return Counterfactual(0, before, plain, changes, float(ways.sum()), _nearest_share(table, rows), self.asked_rows, 0.0)
+        share = float((nearest >= table.ways(table.background, rows).min()).mean())
+        return Counterfactual(0, before, plain, changes, float(ways.sum()), share, self.asked_rows, 0.0)
 
 
 def _bound(wanted: str | None) -> Callable[[Array], Array]:
@@ -187,10 +189,8 @@ def _bound(wanted: str | None) -> Callable[[Array], Array]:
     return is_wanted
 
 
-def _nearest_share(table: Table, rows: Tensors) -> float:
-    """Return the share of background rows whose nearest other one is at least as far as the background row nearest to `rows`."""
-    count = len(next(iter(table.background.values())))
-    own = float(table.distances(table.background, rows).sum(axis=1).min())
-    apart = np.stack([table.distances(table.background, one(table.background, place)).sum(axis=1) for place in range(count)])
+def _nearest(table: Table) -> Array:
+    """Return how far each background row is from the nearest other one."""
+    apart = table.ways(table.background, table.background)
     np.fill_diagonal(apart, np.inf)
-    return float((apart.min(axis=1) >= own).mean())
+    return np.asarray(apart.min(axis=1))

@@ -76,7 +76,7 @@ def how(found: Explanation) -> str:
         return said
     said += f" ({found.asked_rows:,} rows asked in {found.seconds:.2g} s)."
     if found.method is Method.SAMPLED:
-        said += " The lines on the bars are bounds, which hold together for 95 % of rows."
+        said += " The bounds of a row hold together for 95 % of rows."
     if found.method is Method.GRADIENTS:
         said += f" They add up but for {abs(found.gap):.2g}."
     return said

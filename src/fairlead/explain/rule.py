@@ -69,8 +69,6 @@ class RuleSearch:
         while wilson(best, _TRIES)[0] < self.precision and options and len(held) < _MOST_CONDITIONS:
             shares = [self._share(table, [*held, option], decision, random, _TRIES) for option in options]
             first = int(np.argmax(shares))
-            if shares[first] <= best and held:
-                break
             best = shares[first]
             held.append(options.pop(first))
         share = self._share(table, held, decision, random, _FRESH)

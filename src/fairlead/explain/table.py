@@ -47,9 +47,11 @@ class Table:
 
     def distances(self, rows: Tensors, other: Tensors) -> Array:
         """Return how far each of `rows` is from the one row `other`, by feature: (rows, features)."""
-        return np.stack(
-            [self._apart(self.values(rows, place), self.values(other, place)[0], place) for place in range(len(self.columns))], 1
-        )
+        return np.stack([self._apart(rows, other, place)[:, 0] for place in range(len(self.columns))], axis=1)
+
+    def ways(self, rows: Tensors, others: Tensors) -> Array:
+        """Return how far each of `rows` is from each of `others`, all features together: (rows, others)."""
+        return np.asarray(sum(self._apart(rows, others, place) for place in range(len(self.columns))))
 
     def told(self, rows: Tensors, row: int, feature: int) -> str:
         """Return a value for a person."""
@@ -70,14 +72,15 @@ class Table:
             found[self.place(name)] = True
         return found
 
-    def _apart(self, values: Array, other: object, place: int) -> Array:
+    def _apart(self, rows: Tensors, others: Tensors, place: int) -> Array:
+        """Return how far rows are from others in one feature; a missing number is one spread from any other."""
         column = self.columns[place]
+        left, right = self.values(rows, place)[:, np.newaxis], self.values(others, place)[np.newaxis]
         if not column.is_number:
-            return np.asarray(values != other, dtype=np.float64)
-        numbers, number = values.astype(np.float64), float(other)  # type: ignore[arg-type] # a number of numpy
-        with np.errstate(invalid="ignore"):
-            apart = np.abs(numbers - number) / column.spread
-        return np.where(np.isnan(apart), (np.isnan(numbers) != np.isnan(number)).astype(np.float64), apart)
+            return np.asarray(left != right, dtype=np.float64)
+        with np.errstate(invalid="ignore"):  # of infinities
+            apart = np.abs(left.astype(np.float64) - right) / column.spread
+        return np.where(np.isnan(apart), (left != right) & ~(np.isnan(left) & np.isnan(right)), apart)
 
 
 def table_of(interface: Interface, background: Tensors) -> Table:
