@@ -1,0 +1,105 @@
+"""What keeping every request costs a server: requests per second, latencies and processor time with the observation log and without it.
+
+    python benchmarks/observing_log.py [--rounds 7] [--seconds 3] [--connections 1 64]
+
+Two `fairlead serve` of the `tabular` model of serving.py, one with --observe, one with --no-observe, both on core 0; wrk on core 1 asks
+them in turns, round by round, so that what else the machine does meets both. JSON requests of one row, every one kept. Prints medians of the
+rounds, ratios of medians, and what became of the requests as the server counted it. Stops unless everything was written.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import urllib.request
+from contextlib import ExitStack
+from pathlib import Path
+
+from serving import CLIENT_CORE, PATH, cpu_s, make_models, running
+
+_PORTS = {"kept": 9111, "not kept": 9113}
+_FLAGS = {"kept": "--observe", "not kept": "--no-observe"}
+_LUA = """
+local f = io.open(os.getenv("BODY"), "rb"); wrk.body = f:read("*a"); f:close()
+wrk.method = "POST"; wrk.headers["Content-Type"] = "application/json"
+function done(summary, latency, requests)
+  local e = summary.errors
+  io.write(string.format("RESULT %f %f %f %d\\n", summary.requests / (summary.duration / 1e6), latency:percentile(50.0),
+    latency:percentile(99.0), e.connect + e.read + e.write + e.status + e.timeout))
+end
+"""
+
+
+def ask(pid: int, port: int, body: Path, connections: int, seconds: float) -> tuple[float, ...]:
+    """Return requests per second, median and 99th percentile in microseconds, and processor microseconds per request."""
+    script = body.with_suffix(".lua")
+    script.write_text(_LUA)
+    command = ["taskset", "-c", str(CLIENT_CORE), "wrk", "-t1", f"-c{connections}", f"-d{seconds:g}s", "-s", str(script)]
+    before = cpu_s(pid)
+    run = subprocess.run(
+        [*command, f"http://127.0.0.1:{port}{PATH}"], capture_output=True, text=True, check=True, env=os.environ | {"BODY": str(body)}
+    )
+    found = re.search(r"RESULT (\S+) (\S+) (\S+) (\d+)", run.stdout)
+    if found is None or found[4] != "0":
+        raise SystemExit(f"wrk said:\n{run.stdout}")
+    rate = float(found[1])
+    return rate, float(found[2]), float(found[3]), (cpu_s(pid) - before) / (rate * seconds) * 1e6
+
+
+def became(port: int) -> dict[str, int]:
+    """Return what the server says became of the requests."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as reply:
+        page = reply.read().decode()
+    return {name: int(count) for name, count in re.findall(r'fairlead_observations_total\{.*result="(\w+)"\} (\d+)', page)}
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--seconds", type=float, default=3.0)
+    parser.add_argument("--connections", type=int, nargs="+", default=[1, 64])
+    parser.add_argument("--home", type=Path, help="A home that a run before has deployed the model into.")
+    arguments = parser.parse_args()
+    if shutil.which("wrk") is None:
+        raise SystemExit("wrk is needed: a client that is slower than the server would hide what is measured.")
+    with tempfile.TemporaryDirectory() as folder:
+        model, body = make_models(Path(folder))["tabular"]
+        home = arguments.home or Path(folder) / "home"
+        fairlead = [sys.executable, "-m", "fairlead"]
+        if not (home / "registry.sqlite").exists():
+            subprocess.run([*fairlead, "deploy", str(model), "--name", "m", "--home", str(home)], check=True)
+        with ExitStack() as stack:
+            pids = {
+                name: stack.enter_context(
+                    running([*fairlead, "serve", "m", "--home", str(home), "--port", str(port), _FLAGS[name]], {}, port, body)
+                )
+                for name, port in _PORTS.items()
+            }
+            print("| connections | | requests/s | median, us | p99, us | processor time, us |\n|---|---|---|---|---|---|")
+            for connections in arguments.connections:
+                rounds: dict[str, list[tuple[float, ...]]] = {name: [] for name in pids}
+                for turn in range(arguments.rounds + 1):
+                    for name in sorted(pids, reverse=turn % 2 == 0):
+                        found = ask(pids[name], _PORTS[name], body, connections, arguments.seconds)
+                        if turn:  # the first round warms
+                            rounds[name].append(found)
+                medians = {name: [statistics.median(values) for values in zip(*found, strict=True)] for name, found in rounds.items()}
+                for name, values in medians.items():
+                    print(f"| {connections} | {name} | {' | '.join(f'{value:,.0f}' for value in values)} |")
+                ratios = [one / two for one, two in zip(medians["kept"], medians["not kept"], strict=True)]
+                print(f"| {connections} | ratio | {' | '.join(f'{ratio:.3f}' for ratio in ratios)} |", flush=True)
+            counts = became(_PORTS["kept"])
+            print(f"\nWhat became of the requests: {', '.join(f'{name} {count:,}' for name, count in counts.items())}.")
+            if counts.get("dropped") or counts.get("failed"):
+                raise SystemExit("Not every request was kept: the figures are too good.")
+
+
+if __name__ == "__main__":
+    main()
