@@ -133,22 +133,23 @@ def do_tag(home: Home) -> None:
 
 
 def do_migrate(home: Home) -> None:
-    """Open a registry of format 1, which brings it to the newest format."""
+    """Open a registry of an older format, which brings it to the newest format."""
     home.records.names()
 
 
-def to_format_1(home: Home) -> None:
-    """Write the registry anew as the first release would have left it."""
+def to_format(number: int, home: Home) -> None:
+    """Write the registry anew as an older Fairlead would have left it."""
     newest, path = home.folder / "newest.sqlite", home.folder / "registry.sqlite"
     path.rename(newest)
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
-        for statement in sqlite_schema.MIGRATIONS[0]:
+        for statement in (statement for statements in sqlite_schema.MIGRATIONS[:number] for statement in statements):
             connection.execute(statement)
         connection.execute("ATTACH ? AS newest", (str(newest),))
         for table in ("changes", "versions", "alias_moves"):
-            connection.execute(f"INSERT INTO main.{table} SELECT * FROM newest.{table}")  # noqa: S608 - of the names above
+            columns = ", ".join(row[1] for row in connection.execute(f"PRAGMA main.table_info({table})"))
+            connection.execute(f"INSERT INTO main.{table} SELECT {columns} FROM newest.{table}")  # noqa: S608 - of the names above
         connection.execute(f"PRAGMA application_id = {sqlite_schema.APPLICATION_ID}")
-        connection.execute("PRAGMA user_version = 1")
+        connection.execute(f"PRAGMA user_version = {number}")
     newest.unlink()
 
 
@@ -162,6 +163,7 @@ OPERATIONS: dict[str, Operation] = {
     "gc (delete and sweep)": do_collect,
     "tag": do_tag,
     "migrate from format 1": do_migrate,
+    "migrate from format 2": do_migrate,
 }
 PLANTED = "planted fault: record before blobs"
 
@@ -181,6 +183,6 @@ def prepare(operation: str, folder: Path) -> Home:
     with stray.open("rb") as source:
         home.blobs.put(source)
     (folder / "blobs" / "incoming" / "killed.part").write_bytes(b"half")
-    if operation == "migrate from format 1":
-        to_format_1(home)
+    if operation.startswith("migrate"):
+        to_format(int(operation.rsplit(maxsplit=1)[1]), home)
     return home

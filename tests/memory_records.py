@@ -64,9 +64,11 @@ class MemoryRecords:
             ModelSummary(name, len(self.versions(name)), self.versions(name)[-1].number, self.aliases(name)) for name in self.names()
         )
 
-    def retire_version(self, name: str, number: int, *, at: float, reason: str) -> None:
+    def retire_version(self, name: str, number: int, *, at: float, reason: str, after: int | None = None) -> None:
         rules.check_time(at)
         with self._changed:
+            if after is not None and self.sequence() != after:
+                raise ConflictError(f"The registry has changed meanwhile: its sequence is {self.sequence()}, not {after}.")
             version = self.version(name, number)
             if number in self.aliases(name).values():
                 raise ConflictError(f"{version.label} cannot go: an alias points at it.")
@@ -99,10 +101,21 @@ class MemoryRecords:
         return Hit(version.name, version.number, version.digest, version.created_at, traits, tuple(pointing))
 
     def move_alias(
-        self, name: str, alias: str, number: int, *, expected: int, moved_at: float, reason: str, after: int | None = None
+        self,
+        name: str,
+        alias: str,
+        number: int,
+        *,
+        expected: int,
+        moved_at: float,
+        reason: str,
+        after: int | None = None,
+        author: str = "",
     ) -> AliasMove:
         check_alias(alias)
         rules.check_time(moved_at)
+        if author:
+            rules.check_text(author, "an author")
         with self._changed:
             self.version(name, number)
             current = self.aliases(name).get(alias, 0)
@@ -111,9 +124,9 @@ class MemoryRecords:
             history = self.alias_history(name, alias)
             if after is not None and (history[-1].sequence if history else 0) != after:
                 raise ConflictError(f"{name}@{alias} has moved meanwhile, and points at version {current} again.")
-            detail = {"name": name, "alias": alias, "number": number, "previous": current, "reason": reason}
+            detail = {"name": name, "alias": alias, "number": number, "previous": current, "reason": reason, "author": author}
             sequence = self._tell("alias.moved", f"{name}@{alias}", moved_at, detail)
-            self._moves.append(AliasMove(name, alias, number, current, moved_at, sequence, reason))
+            self._moves.append(AliasMove(name, alias, number, current, moved_at, sequence, reason, author))
             return self._moves[-1]
 
     def aliases(self, name: str) -> Mapping[str, int]:

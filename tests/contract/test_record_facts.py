@@ -127,7 +127,7 @@ def test_a_retired_version_is_gone_and_its_number_is_not_used_again(records, reo
     for content in "abc":
         records.add_version("digits", manifest(content), 1.0)
     digest = records.version("digits", 3).digest
-    records.retire_version("digits", 3, at=86_400.0, reason="leaks")
+    records.retire_version("digits", 3, at=86_400.0, reason="leaks", after=records.sequence())
     records.retire_version("digits", 1, at=5.0, reason="old")
     assert [version.number for version in reopen().versions("digits")] == [2]
     assert records.latest("digits").number == 2
@@ -164,6 +164,19 @@ def test_a_version_that_an_alias_points_at_is_not_retired(records):
     for number, reason in ((3, "unknown"), (2, "")):
         with pytest.raises((NotFoundError, ConflictError, InputError)):
             records.retire_version("digits", number, at=1.0, reason=reason)
+
+
+def test_a_version_is_retired_only_if_nothing_changed_since_one_looked(records):
+    for _ in range(2):
+        records.add_version("digits", manifest(), 1.0)
+    seen = records.sequence()
+    put(records, {"candidate": 1})
+    with pytest.raises(ConflictError, match="changed meanwhile"):
+        records.retire_version("digits", 1, at=1.0, reason="old", after=seen)
+    assert records.retired("digits") == ()
+    records.put_report("server", "a", "1", 1.0)  # what is said without changing anything does not count
+    records.retire_version("digits", 1, at=1.0, reason="old", after=records.sequence())
+    assert [version.number for version in records.versions("digits")] == [2]
 
 
 def test_summaries_count_what_is_there(records):
@@ -338,7 +351,7 @@ def test_changes_are_told_in_order_with_what_happened(stocked, reopen):
     ]
     assert told[-1].subject == "tag/churn:1/stage"
     assert told[-1].detail == {"kind": "tag", "key": "churn:1/stage", "revision": 1, "author": "ann", "is_removed": False}
-    assert told[6].detail == {"name": "digits", "alias": "production", "number": 2, "previous": 0, "reason": "deploy"}
+    assert told[6].detail == {"name": "digits", "alias": "production", "number": 2, "previous": 0, "reason": "deploy", "author": ""}
     assert told[5].detail == {"name": "churn", "number": 2, "reason": "wrong"}
     assert stocked.changes(3, limit=4) == told[3:7]
     assert stocked.changes(len(told)) == ()

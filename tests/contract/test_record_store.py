@@ -21,7 +21,7 @@ from record_stores import manifest, reopener
 
 from fairlead.core.manifest import FileEntry, Manifest
 from fairlead.core.version import Version
-from fairlead.errors import ConflictError, NotFoundError, SpecError
+from fairlead.errors import ConflictError, InputError, NotFoundError, SpecError
 from fairlead.stores.sqlite_records import SqliteRecords
 from memory_records import MemoryRecords
 
@@ -83,6 +83,20 @@ def test_an_alias_moves_only_from_where_it_is_expected(records):
     assert (first.number, first.previous, second.number, second.previous) == (1, 0, 2, 1)
     assert first.sequence < second.sequence
     assert records.alias_history("digits", "production") == (first, second)
+    assert dict(records.aliases("digits")) == {"production": 2}
+
+
+def test_who_moved_an_alias_is_kept_and_told(records, reopen):
+    for _ in range(2):
+        records.add_version("digits", manifest(), 1.0)
+    moved = records.move_alias("digits", "production", 1, expected=0, moved_at=5.0, reason="deploy", author="ann")
+    nobody = records.move_alias("digits", "production", 2, expected=1, moved_at=6.0, reason="promote")
+    assert reopen().alias_history("digits", "production") == (moved, nobody)
+    assert (moved.author, nobody.author) == ("ann", "")
+    assert [change.detail["author"] for change in records.changes(0) if change.kind == "alias.moved"] == ["ann", ""]
+    for author in (" ", "x" * 1001, "a\0b"):
+        with pytest.raises(InputError):
+            records.move_alias("digits", "production", 1, expected=2, moved_at=7.0, reason="promote", author=author)
     assert dict(records.aliases("digits")) == {"production": 2}
 
 

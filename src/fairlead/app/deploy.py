@@ -7,6 +7,7 @@ FairleadError of the steps. Whatever happens, nothing half-made is left: the wor
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,14 @@ from fairlead.app.intake import Intake, check_quality_has_data, take_in, take_tr
 from fairlead.app.lineup import Trial
 from fairlead.app.mlflow_source import is_mlflow_uri, suggested_name
 from fairlead.app.profiling import write_profile
+from fairlead.app.public_names import naming_for
+from fairlead.app.release import release_new
 from fairlead.app.strategy_wish import StrategyWish
 from fairlead.app.wiring import House
 from fairlead.app.workspace import workspace
 from fairlead.core.artifact import Artifact, SourceOptions
 from fairlead.core.conversion import ENGINE_OF_FORM, RuntimeForm
+from fairlead.core.dataset import Dataset
 from fairlead.core.interface import Task
 from fairlead.core.ledger import Ledger
 from fairlead.core.plan import Plan
@@ -34,9 +38,8 @@ from fairlead.core.target import Target
 from fairlead.core.verdict import Verdict
 from fairlead.core.version import PRODUCTION, Version, check_name
 from fairlead.engines.catalog import ENGINES
-from fairlead.errors import ConflictError, RejectedError, SpecError
+from fairlead.errors import RejectedError, SpecError
 from fairlead.plan.stage import plan
-from fairlead.register.aliases import promote
 from fairlead.register.stage import Registration, register
 from fairlead.stores.durable_files import typed_errors
 
@@ -54,6 +57,7 @@ class DeployRequest:
     the model's file does not say itself. `engine` is the only engine wanted; "" takes the one that is measured to be fastest. `train` (rows
     with answers), `budget_s` and `objective` ask for a search for a compressed model; a budget of 0 forbids it. `wish` says how it is to be
     led into production: the strategy that follows is kept with the version. No `alias` (""): it is registered, and nothing points at it.
+    `names` say what its tensors are called (own name -> the one for clients), where it is not as in the live version.
     """
 
     model: Path
@@ -73,6 +77,7 @@ class DeployRequest:
     budget_s: float | None = None
     objective: Objective | None = None
     wish: StrategyWish = field(default_factory=StrategyWish)
+    names: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def intake(self) -> Intake:
@@ -103,14 +108,14 @@ def deploy(request: DeployRequest, house: House, progress: Progress) -> Deployed
     strategy = request.wish.decide(request.requirements)
     expected = house.records.aliases(request.name).get(request.alias, 0)
     with workspace(house) as folder:
-        # 2. Take in the model and the rows.
-        artifact, rows = take_in(request.intake, house, folder, progress)
+        # 2. Take in the model and the rows, under the names that clients know.
+        artifact, rows, training = _taken(request, house, folder, progress)
         # 3. Plan and convert.
         tried = _plan(request, artifact, strategy, progress)
         conversion = to_onnx(artifact, house, folder, progress)
         # 4. Make candidates and prove them, until one keeps every requirement.
         trial = Trial(artifact, conversion, rows, tried, metrics, command=request.command, engines=engines)
-        asked = Wish(take_training(request.train, request.intake, artifact), request.budget_s, request.objective)
+        asked = Wish(training, request.budget_s, request.objective)
         chosen = choose(trial, asked, house, folder, progress)
         proof = chosen.proof
         # 5. Register the proven one with its evidence, or say what failed.
@@ -164,6 +169,19 @@ def _engines(request: DeployRequest, house: House) -> tuple[str, ...]:
     return wanted
 
 
+def _taken(request: DeployRequest, house: House, folder: Path, progress: Progress) -> tuple[Artifact, Dataset, Dataset | None]:
+    """Return the artifact, the rows that prove it and those to train on (None: there are none)."""
+    artifact, rows = take_in(request.intake, house, folder, progress)
+    training = take_training(request.train, request.intake, artifact)
+    naming = naming_for(artifact, request.names, request.name, request.alias, house)
+    if naming.names:
+        progress.step("names")
+        artifact, rows = naming.of_artifact(artifact, folder / "named", house.sandbox), naming.of_rows(rows)
+        training = training and naming.of_rows(training)
+        progress.done("\n".join(naming.sentences))
+    return artifact, rows, training
+
+
 def _plan(request: DeployRequest, artifact: Artifact, strategy: Strategy | None, progress: Progress) -> Plan:
     progress.step("plan")
     found = plan(artifact.facts, artifact.form, request.requirements, request.target)
@@ -191,14 +209,6 @@ def _register(evidence: Evidence, files: dict[str, Path], house: House, progress
 
 def _release(request: DeployRequest, version: Version, expected: int, house: House, progress: Progress) -> None:
     progress.step("release")
-    try:
-        promote(
-            version.name, version.number, alias=request.alias, expected=expected, reason="deploy", records=house.records, clock=house.clock
-        )
-    except ConflictError as error:
-        raise ConflictError(
-            f"{version.label} is registered, but another deployment moved @{request.alias} meanwhile.",
-            hint=f"See `fairlead show {version.name}`; to put this one in production: fairlead promote {version.label}",
-        ) from error
+    release_new(version, request.alias, house, expected=expected)
     before = f"before: {version.name}:{expected}" if expected else "the first one"
     progress.done(f"@{request.alias} -> {version.label} ({before})")

@@ -24,6 +24,7 @@ from fairlead.stores.leases import prune
 from fairlead.stores.version_files import read_file
 
 KEEP_COUNT = 5
+_ATTEMPT_COUNT = 20  # looks at one version while others go on changing the registry
 _STRATEGY = "strategy.json"
 
 
@@ -117,9 +118,7 @@ def _retire(fates: list[Fate], uses: Uses, house: House, progress: Progress | No
             turned_out.append(fate)
             continue
         try:
-            uses.require_none(version)
-            reason = f"{house.settings.user} ran fairlead gc: {fate.why[0]}"
-            house.records.retire_version(version.name, version.number, at=house.clock(), reason=reason)
+            _retire_unused(version, f"{house.settings.user} ran fairlead gc: {fate.why[0]}", uses, house)
         except ConflictError as error:
             turned_out.append(Fate(version, stays=True, why=(f"meanwhile: {error.message}",)))
         except NotFoundError:
@@ -132,3 +131,19 @@ def _retire(fates: list[Fate], uses: Uses, house: House, progress: Progress | No
     if progress is not None and wanted_count:
         progress.done(f"{len(gone)} of {wanted_count}")
     return turned_out, gone
+
+
+def _retire_unused(version: Version, reason: str, uses: Uses, house: House) -> None:
+    """Retire the version in one step with the look at what uses it: the registry refuses where anything changed since, and it is looked at
+    again. Raises ConflictError where something uses it.
+    """
+    for attempts_left in reversed(range(_ATTEMPT_COUNT)):
+        seen = house.records.sequence()
+        uses.require_none(version)
+        try:
+            house.records.retire_version(version.name, version.number, at=house.clock(), reason=reason, after=seen)
+        except ConflictError:
+            if not attempts_left or house.records.sequence() == seen:
+                raise
+        else:
+            return

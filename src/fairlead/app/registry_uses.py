@@ -5,27 +5,22 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Iterator, Mapping
 
 from fairlead.app.registry_tags import PROTECTED, split_tags
-from fairlead.app.servers import BEAT, Roll
+from fairlead.app.servers import Roll, last_heard
 from fairlead.app.wiring import House
 from fairlead.core.fact import Traits
-from fairlead.core.heartbeat import ServerBeat
 from fairlead.core.query import Query, Term
 from fairlead.core.version import Version
-from fairlead.errors import ConflictError, CorruptError
+from fairlead.errors import ConflictError
 from fairlead.register.aliases import standing
 from fairlead.register.approval import APPROVAL
 from fairlead.register.promotion import describe, running
-from fairlead.stores.document import load
 from fairlead.stores.leases import is_held
 
-_SILENT_S = 3600.0  # a server that lost the registry goes on serving: what it said within the hour is still believed
 _EVERY = 1_000_000
 _UNSTAGED = frozenset({"", "archived"})
-_LOOK_S = 0.1
 
 
 class Uses:
@@ -38,23 +33,21 @@ class Uses:
     def of(self, name: str, versions: Iterable[Version]) -> Mapping[int, tuple[str, ...]]:
         """Return by number what uses each of the model's versions."""
         found: dict[int, dict[str, None]] = {}
-        for number, sentence in self._all(name, versions):
+        marked = self._house.records.find(Query((Term("name", "=", name),)), limit=_EVERY)
+        by_people = ((hit.number, sentence) for hit in marked for sentence in _by_people(hit.traits))
+        for number, sentence in (*self._all(name, versions), *by_people):
             found.setdefault(number, {})[sentence] = None
         return {number: tuple(sentences) for number, sentences in found.items()}
 
     def require_none(self, version: Version) -> None:
-        """Raise ConflictError where something that can begin at any moment uses the version: a release, a server, a process, a tag."""
+        """Raise ConflictError where something uses the version."""
         traits = self._house.records.traits(version.name, version.number)
-        sentences = [
-            *(sentence for number, sentence in self._by_releases(version.name) if number == version.number),
-            *(sentence for label, sentence in self._by_servers() if label == version.label),
-            *(sentence for _, sentence in self._by_processes([version])),
-            *_by_people(traits),
-        ]
-        if sentences:
+        used = [sentence for number, sentence in self._all(version.name, [version]) if number == version.number]
+        if sentences := [*used, *_by_people(traits)]:
             raise ConflictError(f"{sentences[0]}.")
 
     def _all(self, name: str, versions: Iterable[Version]) -> Iterator[tuple[int, str]]:
+        """Yield by number what uses versions of the model, but for what people wrote on one."""
         records = self._house.records
         for alias, number in records.aliases(name).items():
             yield number, f"@{alias} points at it"
@@ -67,8 +60,6 @@ class Uses:
             if model == name:
                 yield int(number_text), sentence
         yield from self._by_processes(versions)
-        for hit in records.find(Query((Term("name", "=", name),)), limit=_EVERY):
-            yield from ((hit.number, sentence) for sentence in _by_people(hit.traits))
         for fact in records.facts(APPROVAL, f"{name}:"):
             yield int(fact.key.partition(":")[2]), f"{fact.author} approved of it"
 
@@ -84,20 +75,11 @@ class Uses:
 
     def _by_servers(self) -> Iterator[tuple[str, str]]:
         """Yield every version that a server has loaded: one that lives, or that was heard of lately."""
-        living = self._roll.call()
-        while not self._roll.is_sure:
-            time.sleep(_LOOK_S)
-            living = self._roll.call()
+        living = self._roll.until(lambda _: False)
         for beat in living:
             yield from ((label, f"the server {beat.label} has it loaded") for label in beat.in_use())
-        known, now = {beat.id for beat in living}, self._house.clock()
-        for report in self._house.records.reports(BEAT):
-            try:
-                beat = load(report.body.encode(), ServerBeat)
-            except CorruptError:
-                continue  # of a newer release; what aliases point at stays anyway
-            if beat.id not in known and abs(now - report.at) < _SILENT_S:
-                yield from ((label, f"the server {beat.label} had it loaded within the hour") for label in beat.in_use())
+        for beat in last_heard(self._house.records, self._house.clock(), but={beat.id for beat in living}):
+            yield from ((label, f"the server {beat.label} had it loaded within the hour") for label in beat.in_use())
 
 
 def _by_people(traits: Traits) -> Iterator[str]:

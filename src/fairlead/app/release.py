@@ -14,18 +14,17 @@ from dataclasses import dataclass
 from fairlead.app.release_begin import ReleaseRequest, begin
 from fairlead.app.release_checks import check_candidate, named_version
 from fairlead.app.release_outlook import Assessor
-from fairlead.app.servers import Followed, Roll, wait_for_servers
+from fairlead.app.servers import LOOK_S, WAIT_S, Followed, Roll, wait_for_servers
 from fairlead.app.wiring import House
+from fairlead.core.heartbeat import ServerBeat
 from fairlead.core.release import Basis, Release, ReleaseKind, ReleaseStatus, ReleaseStep
 from fairlead.core.version import PRODUCTION, AliasMove, Reference, Version, check_alias
-from fairlead.errors import NotFoundError, RejectedError
+from fairlead.errors import ApprovalError, ConflictError, NotFoundError, RejectedError
 from fairlead.register import aliases, promotion
 from fairlead.register.promotion import Kept
 from fairlead.register.release import chosen, promoted_by, taken_back
 from fairlead.register.resolve import resolve
 
-WAIT_S = 60.0
-_LOOK_S = 0.02
 _JUST_NOW_S = 600.0  # who says rollback so soon after a gate did means the same
 
 
@@ -69,10 +68,43 @@ def promote(
         return _finish(version, alias, previous, _overrule(running, version, house), house, wait_s)
     promotion.require_none_runs(version.name, records=house.records)
     if previous in {0, version.number} or not _servers(version.name, alias, house):
-        move = aliases.promote(version.name, version.number, alias=alias, expected=previous, records=house.records, clock=house.clock)
+        user = house.settings.user
+        move = aliases.promote(
+            version.name, version.number, alias=alias, expected=previous, records=house.records, clock=house.clock, author=user
+        )
         return _outcome(move, None, previous, house, wait_s, move.sequence)
     request = ReleaseRequest(ReleaseKind.BLUE_GREEN, reference, alias, (ReleaseStep(),), allow_interface_change=allow_interface_change)
     return _finish(version, alias, previous, _drive(begin(request, house), house, wait_s, tell), house, wait_s)
+
+
+def release_new(version: Version, alias: str, house: House, *, expected: int) -> AliasMove:
+    """Point `alias` at a version that was registered a moment ago, unless it points elsewhere than at `expected` by now.
+
+    What keeps it from moving says that the version is registered all the same, and how it becomes live.
+    """
+    user, to_promote = house.settings.user, f"fairlead promote {version.label}"
+    try:
+        return aliases.promote(
+            version.name,
+            version.number,
+            alias=alias,
+            expected=expected,
+            reason="deploy",
+            records=house.records,
+            clock=house.clock,
+            author=user,
+        )
+    except ApprovalError as error:
+        raise ApprovalError(
+            f"Registered as {version.label}, not live yet: {error.message}", hint=f"{error.hint}. Then: {to_promote}"
+        ) from error
+    except ConflictError as error:
+        is_moved = house.records.aliases(version.name).get(alias, 0) != expected
+        why = f"another deployment moved @{alias} meanwhile." if is_moved else f"@{alias} stays: {error.message}"
+        raise ConflictError(
+            f"{version.label} is registered, but {why}",
+            hint=f"See `fairlead show {version.name}`; to put this one in production: {to_promote}",
+        ) from error
 
 
 def _is_about(release: Release, version: Version, alias: str) -> bool:
@@ -101,7 +133,7 @@ def _drive(kept: Kept, house: House, wait_s: float, tell: Callable[[str], None])
             if outlook.obstacle != said:
                 said = outlook.obstacle
                 tell(said)
-            time.sleep(_LOOK_S)
+            time.sleep(LOOK_S)
             after = promotion.current(kept.release.name, records=house.records)
         kept = kept if after is None else after
     return kept
@@ -120,14 +152,11 @@ def _finish(version: Version, alias: str, previous: int, kept: Kept, house: Hous
 
 def _servers(name: str, alias: str, house: House) -> bool:
     """Whether a living server follows `alias` of the model."""
-    roll = Roll(house.records, house.clock)
-    while True:
-        living = roll.call()
-        if any(beat.alias == alias and name in beat.applied for beat in living):
-            return True
-        if roll.is_sure:
-            return False
-        time.sleep(_LOOK_S)
+
+    def is_one(living: tuple[ServerBeat, ...]) -> bool:
+        return any(beat.alias == alias and name in beat.applied for beat in living)
+
+    return is_one(Roll(house.records, house.clock).until(is_one))
 
 
 # Back.
@@ -151,7 +180,8 @@ def rollback(
         followed = wait_for_servers(name, ended.sequence, records=house.records, now=house.clock, wait_s=wait_s)
         return Outcome(name, alias, ended.release.live, ended.release.live, ended.release, followed)
     rejected = promotion.rejected(name, records=house.records)
-    move = aliases.rollback(name, alias=alias, rejected=rejected, to=to, records=house.records, clock=house.clock)
+    user = house.settings.user
+    move = aliases.rollback(name, alias=alias, rejected=rejected, to=to, records=house.records, clock=house.clock, author=user)
     return _outcome(move, None, move.previous, house, wait_s, move.sequence)
 
 

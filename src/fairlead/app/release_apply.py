@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from fairlead.app.release import WAIT_S, Outcome, promote
+from fairlead.app.release import Outcome, promote
 from fairlead.app.release_begin import ReleaseRequest, begin, plan
 from fairlead.app.release_checks import check_candidate
+from fairlead.app.servers import WAIT_S, Followed, wait_for_servers
 from fairlead.app.wiring import House
 from fairlead.core.release import Release, ReleaseKind, ReleaseStatus, check_release, percent
 from fairlead.errors import ConflictError
@@ -41,9 +42,12 @@ class Difference:
 
 @dataclass(frozen=True)
 class Applied:
-    """What was different, and what was done: a release that was begun, or a promotion; None where nothing was done."""
+    """What was different, and what was done: a release that was ended (who has followed that), one that was begun, or a promotion; None
+    where nothing was done.
+    """
 
     difference: Difference
+    ended: Followed | None = None
     begun: Kept | None = None
     outcome: Outcome | None = None
 
@@ -78,15 +82,14 @@ def apply(
         return Applied(found)
     if found.why_not and not is_forced:
         raise ConflictError(found.why_not, hint="Change the file, or say that it is meant: --again.")
-    if found.ends:
-        _end(found, house)
+    ended = _end(found, house, wait_s) if found.ends else None
     if request.kind is ReleaseKind.BLUE_GREEN:
         change = request.allow_interface_change
         outcome = promote(request.reference, house, alias=request.alias, wait_s=wait_s, allow_interface_change=change, tell=tell)
-        return Applied(found, outcome=outcome)
+        return Applied(found, ended, outcome=outcome)
     if len(found.to_do) == 1 and found.ends:
-        return Applied(found)
-    return Applied(found, begun=begin(request, house))
+        return Applied(found, ended)
+    return Applied(found, ended, begin(request, house))
 
 
 def _at_once(wanted: Release, running: Release | None, about: Difference, request: ReleaseRequest, house: House) -> Difference:
@@ -108,13 +111,16 @@ def _check(wanted: Release, request: ReleaseRequest, house: House) -> None:
         check_candidate(version, wanted.alias, house, allow_interface_change=request.allow_interface_change, is_split=is_split)
 
 
-def _end(found: Difference, house: House) -> None:
+def _end(found: Difference, house: House, wait_s: float) -> Followed:
+    """End the release that runs; return once living servers have followed, or after `wait_s`."""
+
     def become(release: Release) -> Release:
         if release.id != found.ends:
             raise ConflictError(f"Somebody began another release of {found.name} meanwhile.", hint="Look at it, then apply again.")
         return stopped(release, now=house.clock(), author=house.settings.user)
 
-    promotion.change(found.name, become, records=house.records, clock=house.clock, author=house.settings.user)
+    kept = promotion.change(found.name, become, records=house.records, clock=house.clock, author=house.settings.user)
+    return wait_for_servers(found.name, kept.sequence, records=house.records, now=house.clock, wait_s=wait_s)
 
 
 def _settings(release: Release) -> Release:

@@ -17,7 +17,7 @@ from fairlead.core.gate import GateSpec, Source
 from fairlead.core.release import Release, ReleaseKind, ReleaseStatus, ReleaseStep, check_release, percent
 from fairlead.core.traffic import Arm, Segment
 from fairlead.core.version import PRODUCTION, Reference, check_alias, parse_reference
-from fairlead.errors import SpecError
+from fairlead.errors import NotFoundError, SpecError
 from fairlead.register import promotion
 from fairlead.register.promotion import Kept
 from fairlead.register.resolve import resolve
@@ -53,10 +53,21 @@ def begin(request: ReleaseRequest, house: House) -> Kept:
     _check_twin(release, house)
     before = promotion.current(release.name, records=house.records)
     kept = promotion.begin(release, records=house.records)
+    _require_versions(kept, house)
     if before is not None:
         for report in house.records.reports(EVIDENCE, f"{before.release.id}/"):
             house.records.drop_report(EVIDENCE, report.key)
     return kept
+
+
+def _require_versions(kept: Kept, house: House) -> None:
+    """End the release where a clean-up took one of its versions away in the moment before it began; from now on none goes."""
+    try:
+        for number in kept.release.in_use():
+            house.records.version(kept.release.name, number)
+    except NotFoundError as error:
+        promotion.fail(kept, str(error), records=house.records, clock=house.clock)
+        raise
 
 
 def plan(request: ReleaseRequest, house: House) -> Release:

@@ -13,6 +13,7 @@ from fairlead.core.version import Version, parse_reference
 from fairlead.errors import RejectedError, SpecError
 from fairlead.register.approval import require_approval
 from fairlead.register.compatibility import incompatibilities, tensor_changes
+from fairlead.register.names import proposal
 from fairlead.register.resolve import resolve
 from fairlead.stores.document import load
 from fairlead.stores.version_files import read_file
@@ -44,13 +45,21 @@ def check_candidate(version: Version, alias: str, house: House, *, allow_interfa
     if is_split and tensors and allow_interface_change:
         raise RejectedError(
             f"Requests cannot be split between {live.label} and {version.label}: {'; '.join(tensors)}.",
-            hint=f"Promote it at once: fairlead promote {version.label} --allow-interface-change.",
+            hint=_hint(before, after, f"promote it at once: fairlead promote {version.label} --allow-interface-change."),
         )
     if noticed and not allow_interface_change:
         raise RejectedError(
             f"Clients of {live.label} would notice {version.label}: {'; '.join(noticed)}.",
-            hint="Register it under a name of its own, or say that this is meant: --allow-interface-change.",
+            hint=_hint(before, after, "register it under a name of its own, or say that this is meant: --allow-interface-change."),
         )
+
+
+def _hint(live: Interface, candidate: Interface, way: str) -> str:
+    """Return what to do: one whose tensors differ in their names alone can have the live ones; else `way` is left."""
+    options = proposal(live, candidate)
+    if not options:
+        return way[0].upper() + way[1:]
+    return f"Only names differ. Where the tensors mean the same, deploy it again with {options}. Otherwise {way}"
 
 
 def interface_of(version: Version, house: House) -> Interface:

@@ -18,7 +18,7 @@ from dataclasses import replace
 
 from fairlead._version import __version__
 from fairlead.app.release_outlook import EVIDENCE, Assessor
-from fairlead.app.servers import BEAT, BEAT_S, Roll
+from fairlead.app.servers import BEAT, BEAT_S, SILENT, Roll
 from fairlead.app.webhook_delivery import Courier, Delivered
 from fairlead.app.wiring import House
 from fairlead.core.evidence import ReleaseEvidence
@@ -29,7 +29,6 @@ from fairlead.errors import FairleadError
 from fairlead.register.promotion import Kept, judge, running
 from fairlead.stores.document import dump
 
-_DEAD_S = 60.0  # then others forget a server that said nothing
 _JOIN_S = 2.0
 
 
@@ -128,8 +127,7 @@ class ReleaseKeeper:
             if self._is_ours(kept.release):
                 self._decide(kept)
         self._roll.call()
-        for server in self._roll.silent(_DEAD_S):
-            self._records.drop_report(BEAT, server)
+        self._roll.retire_silent()
 
     def _tell(self, active: set[str]) -> None:
         """Pass on what was counted since the last time, and forget what is of no use any more."""
@@ -153,4 +151,5 @@ class ReleaseKeeper:
 
     def _leave(self) -> None:
         self._tell({kept.release.id for kept in running(self._records)})
-        self._records.drop_report(BEAT, self._beat.id)
+        for kind in (BEAT, SILENT):
+            self._records.drop_report(kind, self._beat.id)

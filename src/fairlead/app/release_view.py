@@ -6,9 +6,10 @@ Takes names and a House; gives plain frozen values that the front doors print. R
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fairlead.app.release_outlook import Assessor, comparison_of
+from fairlead.app.servers import WAIT_S, Followed, wait_for_servers
 from fairlead.app.wiring import House
 from fairlead.core.evidence import StepEvidence
 from fairlead.core.gate import ArmsComparison, GateDecision
@@ -34,7 +35,9 @@ class ServerLine:
 
 @dataclass(frozen=True)
 class ReleaseView:
-    """A release, the evidence of its present step, what the gate says, what it waits for, and an experiment's arms compared."""
+    """A release, the evidence of its present step, what the gate says, what it waits for, and an experiment's arms compared. `followed`
+    says who has followed its end, where that was waited for.
+    """
 
     release: Release
     evidence: StepEvidence
@@ -43,6 +46,17 @@ class ReleaseView:
     waits_for: str
     step_age_s: float
     servers: tuple[ServerLine, ...]
+    followed: Followed | None = None
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a person's word made of a release; `followed` where that ended it: no request that begins now meets what a server that has
+    followed gave up. None where the release goes on.
+    """
+
+    release: Release
+    followed: Followed | None = None
 
 
 @dataclass(frozen=True)
@@ -61,13 +75,17 @@ def view(name: str, house: House) -> ReleaseView:
     return view_of(_current(name, house), Assessor(house.records, house.clock))
 
 
-def watch(name: str, house: House, *, interval_s: float = 1.0) -> Iterator[ReleaseView]:
-    """Yield how the model's release stands, at least that often and whenever something changes; the last one has ended."""
+def watch(name: str, house: House, *, interval_s: float = 1.0, wait_s: float = WAIT_S) -> Iterator[ReleaseView]:
+    """Yield how the model's release stands, at least that often and whenever something changes. Once it has ended that is yielded at once,
+    and a last time when the living servers have `followed`, or `wait_s` is over.
+    """
     assessor = Assessor(house.records, house.clock)
     while True:
         kept = _current(name, house)
-        yield view_of(kept, assessor)
+        seen = view_of(kept, assessor)
+        yield seen
         if not kept.release.is_active:
+            yield replace(seen, followed=_followed(kept, house, wait_s))
             return
         house.records.wait_for_change(kept.sequence, interval_s)
 
@@ -106,8 +124,8 @@ def _nobody(release: Release) -> str:
     return f"No server runs that serves {release.name}@{release.alias}: nobody counts, and nobody decides." if release.is_active else ""
 
 
-def say(name: str, word: str, house: House) -> Release:
-    """Do as a person says to the running release: hold, resume, stop or advance."""
+def say(name: str, word: str, house: House, *, wait_s: float = WAIT_S) -> Told:
+    """Do as a person says to the running release: hold, resume, stop or advance. Where that ends it, living servers are waited for."""
     if word not in _WORDS:
         raise SpecError(f"'{word[:32]}' is nothing that a release does.", hint=f"Say one of: {', '.join(WORDS)}.")
     become = _WORDS[word]
@@ -117,21 +135,29 @@ def say(name: str, word: str, house: House) -> Release:
             return become(release, now=house.clock(), author=house.settings.user)
         return become(release, now=house.clock(), author=house.settings.user, basis=_basis(name, house))
 
-    return _change(name, said, house).release
+    return _told(_change(name, said, house), house, wait_s)
 
 
-def choose(name: str, arm: str, house: House) -> Release:
-    """End the running experiment with one of its arms, which becomes the live version."""
+def choose(name: str, arm: str, house: House, *, wait_s: float = WAIT_S) -> Told:
+    """End the running experiment with one of its arms, which becomes the live version. Living servers are waited for."""
 
     def become(release: Release) -> Release:
         return chosen(release, arm, now=house.clock(), author=house.settings.user, basis=_basis(name, house))
 
-    return _change(name, become, house).release
+    return _told(_change(name, become, house), house, wait_s)
 
 
 def _change(name: str, become: Callable[[Release], Release], house: House) -> Kept:
     resolve(Reference(name), records=house.records)
     return promotion.change(name, become, records=house.records, clock=house.clock, author=house.settings.user)
+
+
+def _told(kept: Kept, house: House, wait_s: float) -> Told:
+    return Told(kept.release, None if kept.release.is_active else _followed(kept, house, wait_s))
+
+
+def _followed(kept: Kept, house: House, wait_s: float) -> Followed:
+    return wait_for_servers(kept.release.name, kept.sequence, records=house.records, now=house.clock, wait_s=wait_s)
 
 
 def _basis(name: str, house: House) -> Basis | None:

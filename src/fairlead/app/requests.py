@@ -22,6 +22,7 @@ from fairlead.core.strategy import Need, Scenario
 from fairlead.core.target import Target
 from fairlead.core.version import PRODUCTION
 from fairlead.errors import SpecError
+from fairlead.register.names import parse_renames
 
 DEFAULT_FILE = Path("fairlead.yaml")
 
@@ -47,6 +48,7 @@ class Flags:
     input: tuple[str, ...] = ()
     import_path: tuple[Path, ...] = ()
     signature: str | None = None
+    rename: tuple[str, ...] = ()
     engine: str | None = None
     tracking_uri: str | None = None
     train: Path | None = None
@@ -95,6 +97,7 @@ def build_request(flags: Flags, *, command: str = "deploy") -> DeployRequest:
         budget_s=flags.budget,
         objective=Objective(flags.objective) if flags.objective else None,
         wish=_wish(flags, spec),
+        names=parse_renames(flags.rename) if flags.rename else dict(spec.source.rename),
     )
 
 

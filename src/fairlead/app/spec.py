@@ -49,6 +49,7 @@ class SourceSpec(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     inputs: Annotated[list[str], Meta(description="Inputs, such as x=float32[batch,3,224,224].")] = []
     import_paths: Annotated[list[str], Meta(description="Folders with the class's module, relative to this file.")] = []
     signature: Annotated[str | None, Meta(description="Which signature of a TensorFlow SavedModel that has several.")] = None
+    rename: Annotated[dict[str, str], Meta(description="What clients call a tensor, by its own name: {dense_3: scores}.")] = {}
     tracking_uri: Annotated[str | None, Meta(description="MLflow server of models:/ and runs:/; MLFLOW_TRACKING_URI unless given.")] = None
 
 

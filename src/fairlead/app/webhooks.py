@@ -7,7 +7,7 @@ NotFoundError, ConflictError. Never shows a secret but the moment it is made.
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -30,7 +30,7 @@ class AddedWebhook:
     id: str
     url: str
     events: tuple[str, ...]
-    secret: str = ""
+    secret: str = field(default="", repr=False)
     warning: str = ""
 
 

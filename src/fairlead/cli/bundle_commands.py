@@ -6,6 +6,9 @@ from pathlib import Path
 
 import click
 
+from fairlead.app.catalogue import export as export_folder
+from fairlead.app.registry_export import export_file
+from fairlead.app.registry_import import import_file
 from fairlead.app.wiring import build_house
 from fairlead.cli.printing import emit_json, home_option, json_option
 from fairlead.core.bundle import SUFFIX
@@ -30,8 +33,6 @@ def export(version: str, out: Path, layout: str | None, home: str | None, *, may
     """Write a version as one file that another registry takes, or as a folder that other servers take."""
     house = build_house(home)
     if (layout or (_FILE if out.suffix == SUFFIX else "")) == _FILE:
-        from fairlead.app.registry_export import export_file  # noqa: PLC0415 - only needed here
-
         written = export_file(version, out, house, may_replace=may_replace)
         if as_json:
             emit_json(written)
@@ -40,8 +41,6 @@ def export(version: str, out: Path, layout: str | None, home: str | None, *, may
         click.echo(f"  version sha256:{written.digest}")
         click.echo(f"  file    sha256:{written.sha256}")
         return
-    from fairlead.app.catalogue import export as export_folder  # noqa: PLC0415 - only needed here
-
     files = export_folder(version, layout or "open-inference", out, house)
     if as_json:
         emit_json({name: str(path) for name, path in files.items()})
@@ -57,8 +56,6 @@ def export(version: str, out: Path, layout: str | None, home: str | None, *, may
 @json_option
 def import_(file: Path, name: str, home: str | None, *, as_json: bool) -> None:
     """Register the version in a file that `fairlead export` wrote. Nothing points at it until you promote it."""
-    from fairlead.app.registry_import import import_file  # noqa: PLC0415 - only needed here
-
     taken = import_file(file, build_house(home), name=name)
     if as_json:
         emit_json(taken)

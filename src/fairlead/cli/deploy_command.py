@@ -31,6 +31,7 @@ from fairlead.errors import SpecError
 @click.option("--cores", type=click.IntRange(1, 1024), help="CPU cores that one replica may use.  [default: 1]")
 @click.option("--engine", metavar="NAME", help="Run it by this engine only; the fastest here unless given. See fairlead doctor.")
 @source_options
+@click.option("--rename", multiple=True, metavar="OWN=PUBLIC", help="What clients call a tensor, e.g. dense_3=scores. Repeat for more.")
 @click.option("--train", type=click.Path(path_type=Path), help="Rows with right answers that passes may train on; none of --data's.")
 @click.option("--budget", type=Duration(), help="Time for finding a compressed model: 90s, 10m; 0: do not look for one.")
 @click.option("--objective", type=click.Choice([one.value for one in Objective]), help="What a compressed model should have little of.")

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
 
 import click
 
 from fairlead.app import catalogue, registry_tags
+from fairlead.app.registry_search import search as find
 from fairlead.app.wiring import build_house
 from fairlead.cli.printing import emit_json, home_option, json_option, table
 from fairlead.cli.registry_text import day, tags_text, version_text
 from fairlead.core.manifest import readable_size
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from fairlead.core.query import Hit
+from fairlead.core.query import Hit
 
 _SHOWN = 20
 _METRICS = ("accuracy", "f1", "auc", "r2", "rmse", "mae")  # the first one that a list's versions have is shown
@@ -101,8 +98,6 @@ def show(version: str, home: str | None, *, as_json: bool) -> None:
 @json_option
 def search(query: tuple[str, ...], limit: int, home: str | None, *, as_json: bool) -> None:
     """Find versions, e.g. "framework:xgboost accuracy>0.9 alias:production tag:team=vision name:dig*"."""
-    from fairlead.app.registry_search import search as find  # noqa: PLC0415 - the other commands do not need it
-
     found = find(" ".join(query), build_house(home), limit=limit)
     if as_json:
         emit_json(found)

@@ -41,7 +41,9 @@ def version_text(view: VersionView) -> str:
         f"{item.metric} {item.candidate:.4f} {_interval(item.candidate_interval)}, original {item.original:.4f}" for item in verdict.quality
     ]
     moves = [
-        f"{day(move.moved_at)}  {move.reason}: {_place(move.name, move.previous)} -> {move.name}:{move.number}" for move in view.history
+        f"{day(move.moved_at)}  {move.reason}{f' by {move.author}' * bool(move.author)}: "
+        f"{_place(move.name, move.previous)} -> {move.name}:{move.number}"
+        for move in view.history
     ]
     steps = [f"{step.room}: {step.tool} -> sha256:{step.output_digest[:12]}" for step in view.lineage.steps]
     return sections(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
@@ -12,32 +12,16 @@ from fairlead.app import release as use
 from fairlead.app import release_view
 from fairlead.app.release_apply import Difference, apply, difference
 from fairlead.app.release_begin import ReleaseRequest, begin
-from fairlead.app.release_spec import STEP_TIME_S, gate_of, read_release
+from fairlead.app.release_spec import gate_of, read_release
 from fairlead.app.wiring import House, build_house
 from fairlead.cli.printing import Duration, emit_json, home_option, json_option
 from fairlead.cli.release_follow import follow_release
-from fairlead.cli.release_text import describe, headline, history_lines, outcome_lines
-from fairlead.core.gate import ALPHA, MIN_REQUESTS
-from fairlead.core.release import Release, ReleaseKind, ReleaseStep
-from fairlead.core.release_text import parse_arms, parse_segment, parse_share, parse_steps
+from fairlead.cli.release_options import planned_hint, planned_request, split_options, typed_request, wait_option
+from fairlead.cli.release_text import describe, followed_lines, headline, history_lines, outcome_lines
+from fairlead.core.release import ReleaseKind
+from fairlead.core.release_text import parse_arms, parse_segment
 from fairlead.core.version import PRODUCTION, parse_reference
 from fairlead.errors import SpecError
-
-F = TypeVar("F", bound=Callable[..., Any])
-_SHADOW_TIME_S = 3600.0
-
-
-def split_options(function: F) -> F:
-    """Add the options that a canary and an experiment share."""
-    for option in (
-        click.option("--segment", "segments", multiple=True, metavar="HEADER=VALUE", help="They go to the candidate; or =VALUE:ARM."),
-        click.option("--sticky", metavar="NAME", help="Draw by this parameter or header, e.g. user_id, instead of by request."),
-        click.option("--min-requests", type=click.IntRange(1), default=MIN_REQUESTS, show_default=True, help="What a metric has to see."),
-        click.option("--alpha", type=float, default=ALPHA, show_default=True, help="False roll-backs per release, at most."),
-        click.option("--gate", metavar="METRICS", help="What must not get worse, e.g. 'error_rate, p99_ms<=20, accuracy'."),
-    ):
-        function = option(function)
-    return function
 
 
 @click.command()
@@ -49,13 +33,16 @@ def split_options(function: F) -> F:
 @click.option("--step-time", "step_time_s", type=Duration(), help="How long each step lasts at least.  [default: 5m]")
 @split_options
 @click.option("--twin", metavar="SHARE", help="Let the version's uncompressed original answer that share, too.")
+@click.option("--as-planned", is_flag=True, help="As the version's own plan says: its steps, gate and twin share, each with its reason.")
 @click.option("--hold", "is_held", is_flag=True, help="Go on only when told (fairlead release NAME advance).")
 @click.option("--allow-interface-change", is_flag=True, help="Clients know that names, shapes or labels change.")
-@click.option("--wait", "wait_s", type=Duration(), default=use.WAIT_S, help="How long to wait for servers.  [default: 60s]")
+@wait_option
 @click.option("--detach", is_flag=True, help="Begin, and do not watch.")
 @home_option
 @json_option
-def promote(version: str, home: str | None, *, alias: str, wait_s: float, detach: bool, as_json: bool, **options: Any) -> None:
+def promote(
+    version: str, home: str | None, *, alias: str, wait_s: float, as_planned: bool, detach: bool, as_json: bool, **options: Any
+) -> None:
     """Take a version into production: at once, by a canary, or unseen beside the live one.
 
     \b
@@ -63,17 +50,25 @@ def promote(version: str, home: str | None, *, alias: str, wait_s: float, detach
       fairlead promote digits:4
       fairlead promote digits:4 --canary "1%,10%,50%" --gate "error_rate, p99_ms, disagreement, accuracy"
       fairlead promote digits:4 --shadow 20% --for 1h --gate "disagreement<=0.02"
+      fairlead promote digits:4 --as-planned
 
     At once: every running server loads and warms the version and has it answer its golden requests; then the alias moves, or it does not.
     """
     house = build_house(home)
-    request = _request(version, alias, options)
-    if request is None:
-        change = options["allow_interface_change"]
-        outcome = use.promote(version, house, alias=alias, wait_s=wait_s, allow_interface_change=change, tell=_teller(as_json=as_json))
-        _say(outcome, as_json=as_json)
+    request, lines = planned_request(version, alias, options, house) if as_planned else (typed_request(version, alias, options), [])
+    if lines and not as_json:
+        click.echo("\n".join(lines), err=True)
+    if request is not None:
+        _begin(request, house, wait_s=None if detach else wait_s, as_json=as_json)
         return
-    _begin(request, house, detach=detach, as_json=as_json)
+    hint = "" if as_planned or as_json else planned_hint(version, alias, house)
+    change = options["allow_interface_change"]
+    _say(
+        use.promote(version, house, alias=alias, wait_s=wait_s, allow_interface_change=change, tell=_teller(as_json=as_json)),
+        as_json=as_json,
+    )
+    if hint:
+        click.echo(hint, err=True)
 
 
 @click.command()
@@ -81,7 +76,7 @@ def promote(version: str, home: str | None, *, alias: str, wait_s: float, detach
 @click.option("--alias", default=PRODUCTION, show_default=True, help="The alias to move.")
 @click.option("--to", metavar="VERSION", help="Which version to go back to, e.g. 3; even one that a gate rejected.")
 @click.option("--further", "is_further", is_flag=True, help="Go back even where a release was rolled back a moment ago.")
-@click.option("--wait", "wait_s", type=Duration(), default=use.WAIT_S, help="How long to wait for servers.  [default: 60s]")
+@wait_option
 @home_option
 @json_option
 def rollback(name: str, home: str | None, *, alias: str, to: str | None, is_further: bool, wait_s: float, as_json: bool) -> None:
@@ -98,18 +93,22 @@ def rollback(name: str, home: str | None, *, alias: str, to: str | None, is_furt
 @click.argument("name")
 @click.argument("word", required=False, type=click.Choice(release_view.WORDS))
 @click.option("--follow", "-f", "is_followed", is_flag=True, help="Watch until it has ended.")
+@wait_option
 @home_option
 @json_option
-def release(name: str, word: str | None, home: str | None, *, is_followed: bool, as_json: bool) -> None:
-    """Say how a model's release stands, or tell it to hold, resume, stop or advance."""
+def release(name: str, word: str | None, home: str | None, *, is_followed: bool, wait_s: float, as_json: bool) -> None:
+    """Say how a model's release stands, or tell it to hold, resume, stop or advance.
+
+    Where that ends it, the command returns when every running server has followed.
+    """
     house = build_house(home)
     if word is not None:
-        told = release_view.say(name, word, house)
+        told = release_view.say(name, word, house, wait_s=0.0 if is_followed else wait_s)
         if not is_followed:
             _show(told, as_json=as_json)
             return
     if is_followed:
-        follow_release(name, house, as_json=as_json)
+        follow_release(name, house, as_json=as_json, wait_s=wait_s)
         return
     view = release_view.view(name, house)
     emit_json(view) if as_json else click.echo(describe(view))
@@ -124,6 +123,7 @@ def release(name: str, word: str | None, home: str | None, *, is_followed: bool,
 @click.option("--alias", default=PRODUCTION, show_default=True, help="The alias whose requests are split.")
 @split_options
 @click.option("--allow-interface-change", is_flag=True, help="Clients know that names, shapes or labels change.")
+@wait_option
 @home_option
 @json_option
 def experiment(
@@ -134,6 +134,7 @@ def experiment(
     split: tuple[str, ...],
     choose: str | None,
     stop: bool,
+    wait_s: float,
     as_json: bool,
     **options: Any,
 ) -> None:
@@ -163,11 +164,14 @@ def experiment(
             segments=tuple(parse_segment(text, arm=parsed[-1].name) for text in options["segments"]),
             allow_interface_change=options["allow_interface_change"],
         )
-        _show(begin(request, house).release, as_json=as_json)
+        _show(release_view.Told(begin(request, house).release), as_json=as_json)
         return
     release_view.require_experiment(name, house)
     if choose is not None or stop:
-        _show(release_view.choose(name, choose, house) if choose is not None else release_view.say(name, "stop", house), as_json=as_json)
+        if choose is not None:
+            _show(release_view.choose(name, choose, house, wait_s=wait_s), as_json=as_json)
+        else:
+            _show(release_view.say(name, "stop", house, wait_s=wait_s), as_json=as_json)
         return
     view = release_view.view(name, house)
     emit_json(view) if as_json else click.echo(describe(view))
@@ -192,7 +196,7 @@ def history(name: str, alias: str, home: str | None, *, as_json: bool) -> None:
 @click.option("--dry-run", is_flag=True, help="Only show what differs.")
 @click.option("--again", is_flag=True, help="Do what a gate or a person took back once more.")
 @click.option("--follow", "-f", "is_followed", is_flag=True, help="Watch the release until it has ended.")
-@click.option("--wait", "wait_s", type=Duration(), default=use.WAIT_S, help="How long to wait for servers.  [default: 60s]")
+@wait_option
 @home_option
 @json_option
 def apply_file(file: Path, home: str | None, *, dry_run: bool, again: bool, is_followed: bool, wait_s: float, as_json: bool) -> None:
@@ -214,44 +218,16 @@ def apply_file(file: Path, home: str | None, *, dry_run: bool, again: bool, is_f
             emit_json(found)
         return
     done = apply(request, house, is_forced=again, wait_s=wait_s, tell=_teller(as_json=as_json))
+    if done.ended is not None and not as_json:
+        click.echo("\n".join(followed_lines(done.ended)))
     if is_followed and done.begun is not None:
-        follow_release(found.name, house, as_json=as_json)
+        follow_release(found.name, house, as_json=as_json, wait_s=wait_s)
     elif as_json:
         emit_json(done)
     elif done.outcome is not None:
         _say(done.outcome, as_json=False)
     elif done.begun is not None:
         click.echo(headline(done.begun.release))
-
-
-def _request(version: str, alias: str, options: dict[str, Any]) -> ReleaseRequest | None:
-    """Return what the options ask for beside a promotion at once; None where they ask for nothing else."""
-    canary, shadow = options["canary"], options["shadow"]
-    if canary is None and shadow is None:
-        for name in ("shadow_time_s", "step_time_s", "gate", "sticky", "segments", "twin", "is_held"):
-            if options[name]:
-                flag = {"shadow_time_s": "for", "step_time_s": "step-time", "segments": "segment", "is_held": "hold"}.get(name, name)
-                raise SpecError(f"--{flag} needs a canary or a shadow.", hint='Add --canary "1%,10%,50%" or --shadow 20%.')
-        return None
-    kind = ReleaseKind.CANARY if canary is not None else ReleaseKind.SHADOW
-    if options["shadow_time_s"] is not None and kind is ReleaseKind.CANARY:
-        raise SpecError("--for is the time of a shadow alone.", hint="With --canary, each step lasts --step-time.")
-    shadow_step = (ReleaseStep(0.0, _positive(shadow)),) if shadow is not None else ()
-    default_s = STEP_TIME_S if kind is ReleaseKind.CANARY else _SHADOW_TIME_S
-    given_s = options["step_time_s"] if kind is ReleaseKind.CANARY else options["shadow_time_s"]
-    return ReleaseRequest(
-        kind,
-        version,
-        alias,
-        steps=(*shadow_step, *(parse_steps(canary) if canary is not None else ())),
-        gate=gate_of(options["gate"], kind, alpha=options["alpha"], min_requests=options["min_requests"]),
-        min_step_s=default_s if given_s is None else given_s,
-        sticky=options["sticky"] or "",
-        segments=tuple(parse_segment(text) for text in options["segments"]),
-        twin_share=parse_share(options["twin"]) if options["twin"] is not None else 0.0,
-        is_held=options["is_held"],
-        allow_interface_change=options["allow_interface_change"],
-    )
 
 
 def _number(name: str, text: str) -> int:
@@ -261,19 +237,13 @@ def _number(name: str, text: str) -> int:
     return found.number
 
 
-def _positive(text: str) -> float:
-    share = parse_share(text)
-    if not share:
-        raise SpecError("A shadow of nothing compares nothing.", hint="Write it like --shadow 20%.")
-    return share
-
-
-def _begin(request: ReleaseRequest, house: House, *, detach: bool, as_json: bool) -> None:
+def _begin(request: ReleaseRequest, house: House, *, wait_s: float | None, as_json: bool) -> None:
+    """Begin, and watch; `wait_s` None: without watching."""
     begun = begin(request, house).release
-    if detach:
-        _show(begun, as_json=as_json)
+    if wait_s is None:
+        _show(release_view.Told(begun), as_json=as_json)
         return
-    follow_release(begun.name, house, as_json=as_json)
+    follow_release(begun.name, house, as_json=as_json, wait_s=wait_s)
 
 
 def _teller(*, as_json: bool) -> Callable[[str], None]:
@@ -291,12 +261,14 @@ def _say(outcome: use.Outcome, *, as_json: bool) -> None:
     click.echo("\n".join(outcome_lines(outcome)))
 
 
-def _show(told: Release, *, as_json: bool) -> None:
+def _show(told: release_view.Told, *, as_json: bool) -> None:
     if as_json:
         emit_json(told)
         return
-    click.echo(headline(told))
-    click.echo(f"  {told.log[-1].sentence}")
+    click.echo(headline(told.release))
+    click.echo(f"  {told.release.log[-1].sentence}")
+    if told.followed is not None:
+        click.echo("\n".join(followed_lines(told.followed)))
 
 
 def _difference_text(found: Difference) -> str:

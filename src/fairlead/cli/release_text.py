@@ -16,6 +16,7 @@ from fairlead.cli.printing import mark, table
 from fairlead.core.evidence import ArmEvidence, PairEvidence, StepEvidence
 from fairlead.core.gate import RULES, ArmEstimate, ArmsComparison, Finding, FindingState
 from fairlead.core.release import Basis, Release, ReleaseKind, ReleaseStatus, percent
+from fairlead.register.release import GATE
 
 _STATES = {
     FindingState.REGRESSED: "worse",
@@ -93,12 +94,13 @@ def history_lines(entries: Sequence[Entry], name: str) -> list[str]:
         if entry.move is not None:
             move = entry.move
             before = f"{name}:{move.previous}" if move.previous else "nothing"
-            lines.append(
-                f"{time_text(entry.at)}  {click.style(f'@{move.alias}', bold=True)} {before} -> {name}:{move.number}  ({move.reason})"
-            )
+            why = move.reason + f" by {move.author}" * bool(move.author)
+            lines.append(f"{time_text(entry.at)}  {click.style(f'@{move.alias}', bold=True)} {before} -> {name}:{move.number}  ({why})")
         elif entry.event is not None and entry.release is not None:
             event = entry.event
-            lines.append(f"{time_text(entry.at)}  {_sign(event.status)} {entry.release.kind} {entry.release.id[:6]}  {event.sentence}")
+            is_said = event.author in {"", GATE} or event.author in event.sentence
+            said = event.sentence if is_said else f"{event.sentence.removesuffix('.')} (by {event.author})."
+            lines.append(f"{time_text(entry.at)}  {_sign(event.status)} {entry.release.kind} {entry.release.id[:6]}  {said}")
             lines += [f"  {line}" for line in _basis_lines(event.basis, entry.release)]
     return lines
 

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
+from fairlead.app import webhook_delivery, webhooks
+from fairlead.app.webhook_delivery import Delivered
+from fairlead.app.webhook_records import find_hook
+from fairlead.app.webhooks import WebhookRow
 from fairlead.app.wiring import build_house
 from fairlead.cli.printing import emit_json, home_option, json_option, mark, table
 from fairlead.errors import UnavailableError
-
-if TYPE_CHECKING:
-    from fairlead.app.webhook_delivery import Delivered
-    from fairlead.app.webhooks import WebhookRow
 
 
 @click.group("webhook")
@@ -30,8 +29,6 @@ def webhook() -> None:
 @json_option
 def add(url: str, events: str, secret_file: Path | None, home: str | None, *, as_json: bool) -> None:
     """Send events to URL from now on."""
-    from fairlead.app import webhooks  # noqa: PLC0415 - sockets and TLS are not needed for the other commands
-
     added = webhooks.add(url, events, build_house(home), secret_file=secret_file)
     if as_json:
         emit_json(added)
@@ -49,8 +46,6 @@ def add(url: str, events: str, secret_file: Path | None, home: str | None, *, as
 @json_option
 def listing(home: str | None, *, as_json: bool) -> None:
     """List the webhooks, and how far each has come."""
-    from fairlead.app import webhooks  # noqa: PLC0415 - as above
-
     rows = webhooks.listed(build_house(home))
     if as_json:
         emit_json(rows)
@@ -71,8 +66,6 @@ def listing(home: str | None, *, as_json: bool) -> None:
 @json_option
 def test(identity: str, home: str | None, *, as_json: bool) -> None:
     """Send a test event now, and say what the receiver answered."""
-    from fairlead.app import webhooks  # noqa: PLC0415 - as above
-
     tested = webhooks.try_out(identity, build_house(home))
     if as_json:
         emit_json(tested)
@@ -88,9 +81,6 @@ def test(identity: str, home: str | None, *, as_json: bool) -> None:
 @json_option
 def deliver(identity: str, home: str | None, *, as_json: bool) -> None:
     """Deliver now what is due; for machines where no server runs."""
-    from fairlead.app import webhook_delivery  # noqa: PLC0415 - as above
-    from fairlead.app.webhook_records import find_hook  # noqa: PLC0415 - as above
-
     house = build_house(home)
     only = find_hook(identity, house.records).id if identity else ""
     attempts = webhook_delivery.deliver_due(house, only=only)
@@ -109,8 +99,6 @@ def deliver(identity: str, home: str | None, *, as_json: bool) -> None:
 @json_option
 def remove(identity: str, home: str | None, *, as_json: bool) -> None:
     """Send nothing there any more, and forget its secret."""
-    from fairlead.app import webhooks  # noqa: PLC0415 - as above
-
     removed = webhooks.remove(identity, build_house(home))
     if as_json:
         emit_json({"removed": removed})

@@ -11,7 +11,7 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
@@ -50,11 +50,11 @@ class Fact:
 
 @dataclass(frozen=True)
 class Report:
-    """What somebody last said under `kind` and `key`; the one before is forgotten."""
+    """What somebody last said under `kind` and `key`; the one before is forgotten. The body may be a secret: nothing prints it."""
 
     kind: str
     key: str
-    body: str
+    body: str = field(repr=False)
     at: float
 
 

@@ -194,8 +194,10 @@ class RecordStore(Protocol):
         """Return what is registered under each name, sorted by name."""
         ...
 
-    def retire_version(self, name: str, number: int, *, at: float, reason: str) -> None:
-        """Take the version away for good. Raises ConflictError where an alias points at it, NotFoundError where it is not there."""
+    def retire_version(self, name: str, number: int, *, at: float, reason: str, after: int | None = None) -> None:
+        """Take the version away for good. Raises ConflictError where an alias points at it or, unless that is None, anything changed in the
+        registry since the sequence number `after`; NotFoundError where it is not there.
+        """
         ...
 
     def retired(self, name: str) -> tuple[Retirement, ...]:
@@ -215,11 +217,20 @@ class RecordStore(Protocol):
         ...
 
     def move_alias(
-        self, name: str, alias: str, number: int, *, expected: int, moved_at: float, reason: str, after: int | None = None
+        self,
+        name: str,
+        alias: str,
+        number: int,
+        *,
+        expected: int,
+        moved_at: float,
+        reason: str,
+        after: int | None = None,
+        author: str = "",
     ) -> AliasMove:
         """Point `alias` at version `number` if it now points at `expected` (0: nowhere) and, unless that is None, its newest move has
-        the sequence number `after` (0: it has none). Raises ConflictError that says where it points, NotFoundError for an unknown or
-        retired version.
+        the sequence number `after` (0: it has none); `author` ("": nobody knows) is kept with the move. Raises ConflictError that says
+        where it points, NotFoundError for an unknown or retired version.
         """
         ...
 

@@ -112,6 +112,11 @@ class Release:
         return self.status in ACTIVE
 
     @property
+    def decided_by(self) -> str:
+        """Who made it what it is now."""
+        return self.log[-1].author if self.log else self.author
+
+    @property
     def is_last_step(self) -> bool:
         """Whether nothing but the promotion (or, for a shadow alone, the end) comes after this step."""
         return self.step >= len(self.steps) - 1

@@ -43,7 +43,8 @@ class Version:
 class AliasMove:
     """One entry of an alias's history: at `moved_at` (Unix seconds) it went from version number `previous` (0: none) to `number`.
 
-    `sequence` orders moves across all names and is never reused. `reason` is deploy, promote or rollback.
+    `sequence` orders moves across all names and is never reused. `reason` is deploy, promote, rollback or the kind of a release; `author`
+    says who moved it ("gate": the gate of a release; "": before authors were kept).
     """
 
     name: str
@@ -53,6 +54,7 @@ class AliasMove:
     moved_at: float
     sequence: int
     reason: str
+    author: str = ""
 
 
 @dataclass(frozen=True)

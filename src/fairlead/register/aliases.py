@@ -29,8 +29,9 @@ def promote(
     alias: str = PRODUCTION,
     expected: int | None = None,
     reason: str = "promote",
+    author: str = "",
 ) -> AliasMove:
-    """Point `alias` at version `number` and return the move.
+    """Point `alias` at version `number` and return the move, which is kept with its `author`.
 
     `expected` is where it has to point now (0: nowhere), else ConflictError; None takes it from wherever it is. An alias that is there
     already is not moved again: the move that brought it there is returned.
@@ -46,7 +47,7 @@ def promote(
         if current == number and (move := _last_move(records, name, alias)) is not None and move.number == number:
             return move
         try:
-            return records.move_alias(name, alias, number, expected=current, moved_at=clock(), reason=reason)
+            return records.move_alias(name, alias, number, expected=current, moved_at=clock(), reason=reason, author=author)
         except ConflictError:
             attempts_left -= 1
             if not attempts_left:
@@ -54,7 +55,14 @@ def promote(
 
 
 def rollback(
-    name: str, *, records: RecordStore, clock: Clock, alias: str = PRODUCTION, rejected: Collection[int] = (), to: int | None = None
+    name: str,
+    *,
+    records: RecordStore,
+    clock: Clock,
+    alias: str = PRODUCTION,
+    rejected: Collection[int] = (),
+    to: int | None = None,
+    author: str = "",
 ) -> AliasMove:
     """Point `alias` back at what it pointed at before its current version, and return the move: at the nearest one that was not
     `rejected`, or at version `to`, which has to be one of those before.
@@ -71,7 +79,7 @@ def rollback(
         raise NotFoundError(f"{name} has no alias '{alias}'.", hint=f"Give it one: fairlead promote {name}:1 --to {alias}.")
     before = tuple(reversed(trail[:-1]))
     target = _target(name, alias, trail[-1], before, rejected, to)
-    return records.move_alias(name, alias, target, expected=trail[-1], moved_at=clock(), reason=ROLLBACK)
+    return records.move_alias(name, alias, target, expected=trail[-1], moved_at=clock(), reason=ROLLBACK, author=author)
 
 
 def _target(name: str, alias: str, current: int, before: Sequence[int], rejected: Collection[int], to: int | None) -> int:

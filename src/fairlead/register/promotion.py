@@ -8,6 +8,7 @@ cannot move the alias any more once somebody else did.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -125,6 +126,12 @@ def change(name: str, become: Callable[[Release], Release], *, records: RecordSt
     raise ConflictError(f"Others keep changing the release of {name}.", hint="Look at it, then decide again.")
 
 
+def fail(kept: Kept, reason: str, *, records: RecordStore, clock: Clock) -> None:
+    """End a release that cannot go on; somebody who was faster has the last word."""
+    with contextlib.suppress(ConflictError):
+        _put(failed(kept.release, reason, now=clock()), kept.revision, records, kept.release.author, clock())
+
+
 def judge(kept: Kept, outlook: Outlook, *, records: RecordStore, clock: Clock, author: str) -> Kept | None:
     """Let a release become by itself what it has to; None where somebody else was faster, which is as good."""
     after = next_state(kept.release, outlook)
@@ -155,7 +162,8 @@ def _finish(kept: Kept, records: RecordStore, clock: Clock) -> Kept:
         try:
             moved = _move(release, records, clock)
         except NotFoundError as error:
-            return _put(failed(release, f"It could not be promoted: {error}", now=clock()), kept.revision, records, release.author, clock())
+            after = failed(release, f"It could not be promoted: {error}", now=clock(), author=release.decided_by)
+            return _put(after, kept.revision, records, release.author, clock())
     number, sequence = (moved.number, moved.sequence) if moved is not None else (0, 0)
     after = next_state(release, Outlook(clock(), 0.0, number, sequence))
     return _put(after, kept.revision, records, release.author, clock())
@@ -172,6 +180,7 @@ def _move(release: Release, records: RecordStore, clock: Clock) -> AliasMove | N
             after=release.live_move,
             moved_at=clock(),
             reason=release.kind.value,
+            author=release.decided_by,
         )
     except ConflictError:
         return live_move(release.name, release.alias, records=records)

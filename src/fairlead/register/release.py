@@ -154,9 +154,9 @@ def chosen(release: Release, arm: str, *, now: float, author: str, basis: Basis 
     return replace(release, candidate=numbers[arm]).with_event(now, said, author, basis, status=ReleaseStatus.PROMOTING)
 
 
-def failed(release: Release, reason: str, *, now: float) -> Release:
-    """End a release that cannot go on, for a reason that is no matter of evidence."""
-    return release.with_event(now, reason, GATE, status=ReleaseStatus.STOPPED)
+def failed(release: Release, reason: str, *, now: float, author: str = GATE) -> Release:
+    """End a release that cannot go on, for a reason that is no matter of evidence; `author` had decided that it should."""
+    return release.with_event(now, reason, author, status=ReleaseStatus.STOPPED)
 
 
 def _overtaken(release: Release, outlook: Outlook) -> Release:

@@ -27,7 +27,7 @@ _DROP_REPORT = "DELETE FROM reports WHERE kind = ? AND key = ?"
 _SEQUENCE = "SELECT coalesce(max(sequence), 0) FROM changes"
 _AFTER = "WHERE sequence > ? ORDER BY sequence LIMIT ?"
 _CREATED = f"SELECT sequence, name, number, digest, created_at FROM versions {_AFTER}"
-_MOVED = f"SELECT sequence, name, alias, number, previous, moved_at, reason FROM alias_moves {_AFTER}"
+_MOVED = f"SELECT sequence, name, alias, number, previous, moved_at, reason, author FROM alias_moves {_AFTER}"
 _RETIRED = f"SELECT sequence, name, number, retired_at, reason FROM retirements {_AFTER}"
 _CHANGED = f"SELECT sequence, kind, key, revision, at, author, body IS NULL FROM facts {_AFTER}"
 
@@ -86,6 +86,16 @@ def sequence(transaction: Transaction) -> int:
     return int(transaction.rows(_SEQUENCE)[0][0])
 
 
+def require_unchanged(transaction: Transaction, after: int | None) -> None:
+    """Raise ConflictError unless `after` is None, or the number of the newest change."""
+    newest = sequence(transaction)
+    if after is not None and newest != after:
+        raise ConflictError(
+            f"The registry has changed meanwhile: its sequence is {newest}, not {after}.",
+            hint="Look at what is there now, then decide again.",
+        )
+
+
 def changes(transaction: Transaction, since: int, limit: int) -> tuple[Change, ...]:
     """Return what happened after `since`, the oldest `limit` of it."""
     found = [
@@ -103,8 +113,8 @@ def _created(row: Row) -> Change:
 
 
 def _moved(row: Row) -> Change:
-    place, name, alias, number, previous, at, reason = row
-    detail = {"name": name, "alias": alias, "number": number, "previous": previous, "reason": reason}
+    place, name, alias, number, previous, at, reason, author = row
+    detail = {"name": name, "alias": alias, "number": number, "previous": previous, "reason": reason, "author": author}
     return Change(place, "alias.moved", f"{name}@{alias}", at, detail)
 
 

@@ -202,7 +202,10 @@ _FORMAT_2 = (
     "CREATE TRIGGER traits_refuse_truncate BEFORE TRUNCATE ON traits FOR EACH STATEMENT EXECUTE FUNCTION only_grows()",
 )
 
-MIGRATIONS: dict[int, tuple[str, ...]] = {2: _FORMAT_2}
+# Who moved an alias; "" for moves from before authors were kept.
+_FORMAT_3 = ("""ALTER TABLE alias_moves ADD COLUMN author TEXT COLLATE "C" NOT NULL DEFAULT '' CHECK (length(author) <= 1000)""",)
+
+MIGRATIONS: dict[int, tuple[str, ...]] = {2: _FORMAT_2, 3: _FORMAT_3}
 
 
 def found_format(transaction: Transaction, schema: str) -> int:

@@ -58,10 +58,11 @@ class SqlRecords:
         with self._database.reading() as transaction:
             return version_rows.summaries(transaction)
 
-    def retire_version(self, name: str, number: int, *, at: float, reason: str) -> None:
-        """Take the version away for good."""
+    def retire_version(self, name: str, number: int, *, at: float, reason: str, after: int | None = None) -> None:
+        """Take the version away for good, if nothing changed since `after`."""
         fact.check_time(at)
         with self._database.writing() as transaction:
+            fact_rows.require_unchanged(transaction, after)
             version_rows.retire(transaction, name, number, at, reason)
 
     def retired(self, name: str) -> tuple[Retirement, ...]:
@@ -86,15 +87,26 @@ class SqlRecords:
             return find_rows.find(transaction, query, limit)
 
     def move_alias(
-        self, name: str, alias: str, number: int, *, expected: int, moved_at: float, reason: str, after: int | None = None
+        self,
+        name: str,
+        alias: str,
+        number: int,
+        *,
+        expected: int,
+        moved_at: float,
+        reason: str,
+        after: int | None = None,
+        author: str = "",
     ) -> AliasMove:
         """Point `alias` at version `number` if it now points at `expected` and has not moved since `after`."""
         check_alias(alias)
         fact.check_time(moved_at)
+        if author:
+            fact.check_text(author, "an author")
         with self._database.writing() as transaction:
             version_rows.version_at(transaction, name, number)
             version_rows.require_alias(transaction, name, alias, expected, after)
-            return version_rows.move_alias(transaction, name, alias, number, moved_at, reason)
+            return version_rows.move_alias(transaction, name, alias, number, moved_at, reason, author)
 
     def aliases(self, name: str) -> Mapping[str, int]:
         """Return alias -> version number."""

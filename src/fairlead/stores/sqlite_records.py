@@ -8,11 +8,12 @@ and a fork inherits nothing.
 
 from __future__ import annotations
 
+import os
 import random
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from fairlead.errors import CorruptError, NoSpaceError, StorageError
@@ -26,6 +27,7 @@ _PRAGMAS = ("synchronous = EXTRA", "foreign_keys = ON", "trusted_schema = OFF", 
 _BUSY = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
 _BROKEN = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 _LOOK_S = 0.05  # how often a waiting follower looks
+_MODE = 0o660  # less the umask: there are secrets of webhooks in it
 
 
 class SqliteRecords(SqlRecords):
@@ -47,6 +49,8 @@ class SqliteDatabase:
             raise StorageError(f"SQLite {sqlite3.sqlite_version} is too old.", hint="Use a Python with SQLite 3.37 or newer.")
         with typed_errors("creating the registry", path.parent):
             make_folder(path.parent)
+            with suppress(FileExistsError):
+                os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _MODE))  # SQLite would let everybody read it
         with self.connection() as connection:
             self._patiently(connection, "PRAGMA journal_mode = DELETE")
         with self._transaction("DEFERRED") as connection:

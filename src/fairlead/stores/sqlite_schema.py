@@ -161,7 +161,10 @@ _FORMAT_2 = (
     ),
 )
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_FORMAT_1, _FORMAT_2)
+# Who moved an alias; "" for moves from before authors were kept.
+_FORMAT_3 = ("ALTER TABLE alias_moves ADD COLUMN author TEXT NOT NULL DEFAULT '' CHECK (length(author) <= 1000)",)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_FORMAT_1, _FORMAT_2, _FORMAT_3)
 
 
 def is_current(connection: sqlite3.Connection) -> bool:

@@ -25,7 +25,7 @@ _RESTORE = "Restore the registry from a backup."
 _LIVE = "NOT EXISTS (SELECT 1 FROM retirements r WHERE r.name = v.name AND r.number = v.number)"
 _ADD_CHANGE = "INSERT INTO changes DEFAULT VALUES RETURNING sequence"
 _ADD_VERSION = "INSERT INTO versions (name, number, manifest, digest, created_at, sequence) VALUES (?, ?, ?, ?, ?, ?)"
-_ADD_MOVE = "INSERT INTO alias_moves (name, alias, number, previous, moved_at, sequence, reason) VALUES (?, ?, ?, ?, ?, ?, ?)"
+_ADD_MOVE = "INSERT INTO alias_moves (name, alias, number, previous, moved_at, sequence, reason, author) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 _ADD_RETIREMENT = "INSERT INTO retirements (sequence, name, number, retired_at, reason) VALUES (?, ?, ?, ?, ?)"
 _ADD_TRAIT = "INSERT INTO traits (name, number, key, text, folded, value) VALUES (?, ?, ?, ?, ?, ?)"
 _HIGHEST = "SELECT coalesce(max(number), 0) FROM versions WHERE name = ?"
@@ -38,7 +38,7 @@ _SUMMARIES = f"SELECT v.name, count(*), max(v.number) FROM versions v WHERE {_LI
 _RETIREMENT = "SELECT retired_at, reason FROM retirements WHERE name = ? AND number = ?"
 _RETIRED = """SELECT r.number, r.retired_at, r.reason, v.digest FROM retirements r
     JOIN versions v ON v.name = r.name AND v.number = r.number WHERE r.name = ? ORDER BY r.number"""
-_MOVES = """SELECT name, alias, number, previous, moved_at, sequence, reason FROM alias_moves
+_MOVES = """SELECT name, alias, number, previous, moved_at, sequence, reason, author FROM alias_moves
     WHERE name = ? AND alias = ? ORDER BY sequence"""
 _NEWEST_MOVE = "SELECT coalesce(max(sequence), 0) FROM alias_moves WHERE name = ? AND alias = ?"
 _ALIASES = "SELECT alias, number FROM alias_heads WHERE name = ? ORDER BY alias"
@@ -132,11 +132,11 @@ def require_alias(transaction: Transaction, name: str, alias: str, expected: int
         raise ConflictError(f"{name}@{alias} has moved meanwhile, and points at {_spoken(current)} again.", hint=_DECIDE_AGAIN)
 
 
-def move_alias(transaction: Transaction, name: str, alias: str, number: int, moved_at: float, reason: str) -> AliasMove:
+def move_alias(transaction: Transaction, name: str, alias: str, number: int, moved_at: float, reason: str, author: str) -> AliasMove:
     """Point the alias at `number`, which is there."""
     current = aliases(transaction, name).get(alias, 0)
-    move = AliasMove(name, alias, number, current, moved_at, next_sequence(transaction), check_text(reason, "a reason"))
-    transaction.rows(_ADD_MOVE, name, alias, number, current, moved_at, move.sequence, reason)
+    move = AliasMove(name, alias, number, current, moved_at, next_sequence(transaction), check_text(reason, "a reason"), author)
+    transaction.rows(_ADD_MOVE, name, alias, number, current, moved_at, move.sequence, reason, author)
     return move
 
 

@@ -5,17 +5,18 @@ import shlex
 
 import pytest
 import registered
-from memory_records import MemoryRecords
 
 from fairlead.app.planned_release import planned_release
 from fairlead.app.release_begin import begin
 from fairlead.app.strategy_wish import StrategyWish
-from fairlead.cli.release_commands import _request, promote
+from fairlead.cli.release_commands import promote
+from fairlead.cli.release_options import typed_request
 from fairlead.core.release import ReleaseKind, ReleaseStatus
 from fairlead.core.requirement import parse_requirements
 from fairlead.core.strategy import Scenario, Strategy
 from fairlead.errors import NotFoundError, SpecError
 from fairlead.register.approval import protect
+from memory_records import MemoryRecords
 
 
 @pytest.fixture
@@ -51,7 +52,7 @@ def test_the_options_mean_to_promote_what_the_plan_means(house, tmp_path):
     planned = planned_release("pets:2", house)
     context = promote.make_context("promote", ["pets:2", *shlex.split(planned.options)])
     options = {name: value for name, value in context.params.items() if name not in ("version", "alias")}
-    assert _request("pets:2", "production", options) == planned.request
+    assert typed_request("pets:2", "production", options) == planned.request
 
 
 def test_it_can_be_begun_and_waits_for_a_person_where_the_plan_says_so(house, tmp_path):
@@ -65,7 +66,7 @@ def test_it_can_be_begun_and_waits_for_a_person_where_the_plan_says_so(house, tm
 def test_what_no_gate_can_measure_is_left_out_and_said(house, tmp_path):
     second(house, tmp_path, strategy(Scenario.LOGISTICS, ("rmse<=3", "p95_ms<=5")), has_twin=False)
     planned = planned_release("pets:2", house)
-    assert str(planned.request.gate) == "error_rate, p95_ms"
+    assert str(planned.request.gate) == "error_rate, p95_ms, disagreement"
     assert any("'rmse'" in note for note in planned.notes)
 
 

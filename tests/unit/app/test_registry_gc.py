@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import time
@@ -181,6 +182,45 @@ def test_a_version_that_is_taken_meanwhile_stays(house):
     why = {fate.version: fate.why[0] for fate in done.fates}
     assert "production points at it" in why["digits:1"]
     assert "protected" in why["digits:2"]
+
+
+def test_a_release_that_begins_in_the_last_moment_keeps_its_version(house):
+    """It begins between gc's last look and the retirement, which the registry therefore refuses."""
+    records, retire = house.records, house.records.retire_version
+    begun = []
+
+    class Meanwhile:
+        def __getattr__(self, name: str) -> object:
+            return getattr(records, name)
+
+        def retire_version(self, name: str, number: int, **options: object) -> None:
+            if number == 2 and not begun:
+                live = records.move_alias(name, "production", 6, expected=0, moved_at=1.0, reason="deploy")
+                release = Release("r1", name, ReleaseKind.CANARY, 6, 2, live_move=live.sequence, steps=(ReleaseStep(0.1),), author="ann")
+                begun.append(promotion.begin(release, records=records))
+            retire(name, number, **options)
+
+    done = collect(replace(house, records=Meanwhile()), keep_count=3)
+    assert done.retired == ("digits:1", "digits:3")
+    why = {fate.version: fate.why[0] for fate in done.fates}
+    assert "canary of digits:2" in why["digits:2"]
+    assert records.version("digits", 2).number == 2
+
+
+def test_what_changes_all_the_time_elsewhere_does_not_keep_a_version_for_ever(house):
+    records, retire = house.records, house.records.retire_version
+
+    class Busy:
+        def __getattr__(self, name: str) -> object:
+            return getattr(records, name)
+
+        def retire_version(self, name: str, number: int, **options: object) -> None:
+            if (turn := next(turns)) % 3:
+                tag("digits:6", [f"turn={turn}"], house)
+            retire(name, number, **options)
+
+    turns = itertools.count(1)
+    assert collect(replace(house, records=Busy()), keep_count=3).retired == ("digits:1", "digits:2", "digits:3")
 
 
 def test_a_version_that_is_registered_meanwhile_keeps_the_files_that_it_shares(house, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import dataclasses
 import threading
@@ -15,15 +16,17 @@ from release_pets import live, request, three_pets
 
 from fairlead.app import release_view
 from fairlead.app.release import promote, rollback
+from fairlead.app.release_apply import apply
 from fairlead.app.release_begin import ReleaseRequest, begin
 from fairlead.app.release_outlook import EVIDENCE, evidence_of
+from fairlead.app.release_spec import parse_release
 from fairlead.app.servers import BEAT
 from fairlead.app.wiring import House
 from fairlead.core.evidence import Outcome, ReleaseCounter
 from fairlead.core.gate import GateVerdict, parse_gate
 from fairlead.core.heartbeat import Applied, ServerBeat
 from fairlead.core.release import ReleaseKind, ReleaseStatus
-from fairlead.core.release_text import parse_arms
+from fairlead.core.release_text import parse_arms, parse_steps
 from fairlead.errors import ApprovalError, ConflictError, NotFoundError, RejectedError, SpecError
 from fairlead.register import promotion
 from fairlead.register.approval import approve, protect
@@ -36,17 +39,21 @@ def pets(house: House, tmp_path: Path) -> House:
 
 
 class Server(threading.Thread):
-    """Says every few milliseconds that it has what the registry wants, but for what it `cannot` load; or only that it lives (`is_deaf`)."""
+    """Says every few milliseconds that it has what the registry wants, or wanted `lag` beats ago, but for what it `cannot` load; or only
+    that it lives (`is_deaf`).
+    """
 
-    def __init__(self, house: House, name: str, *, cannot: frozenset[int] = frozenset(), is_deaf: bool = False) -> None:
+    def __init__(self, house: House, name: str, *, cannot: frozenset[int] = frozenset(), is_deaf: bool = False, lag: int = 0) -> None:
         super().__init__()
+        self.seen = collections.deque([0] * lag, maxlen=lag + 1)
         self.house, self.until, self.cannot, self.is_deaf = house, threading.Event(), cannot, is_deaf
         self.beat = ServerBeat(name, "here", 1, f"http://{name}", "production", "0", 0.0, 0, 0)
 
     def run(self) -> None:
         records = self.house.records
         while not self.until.is_set():
-            sequence = records.sequence()
+            self.seen.append(records.sequence())
+            sequence = self.seen[0]
             live = records.aliases("pets").get("production", 0)
             kept = promotion.current("pets", records=records)
             wanted = {live, *(kept.release.in_use() if kept is not None else ())}
@@ -166,6 +173,53 @@ def test_a_protected_model_needs_an_approval_in_every_way(pets):
     assert promote("pets:2", pets).number == 2
 
 
+# Whatever ends a release returns when living servers have followed: from then on no new request meets what was taken back.
+
+
+def rejected_by_the_gate(house: House) -> None:
+    reject(house, 2)
+    seen = list(release_view.watch("pets", house))
+    assert [view.followed is not None for view in seen] == [False, True]
+    assert seen[-1].followed.behind == ()
+
+
+def applied(house: House, text: str) -> None:
+    apply(parse_release(text).request(), house)
+
+
+ENDS = {
+    "stop": lambda house: release_view.say("pets", "stop", house),
+    "advance": lambda house: release_view.say("pets", "advance", house),
+    "choose": lambda house: release_view.choose("pets", "B", house),
+    "watch": rejected_by_the_gate,
+    "apply another": lambda house: applied(house, "model: pets\nversion: 3\ncanary: {steps: [10%]}\n"),
+    "apply what is live": lambda house: applied(house, "model: pets\nversion: 1\n"),
+}
+
+
+@pytest.mark.parametrize("act", ENDS)
+def test_what_ends_a_release_returns_when_servers_have_followed(pets, act):
+    with servers(server := Server(pets, "slow", lag=30)):
+        if act == "choose":
+            begin(ReleaseRequest(ReleaseKind.EXPERIMENT, "pets", arms=parse_arms(["A=1:50", "B=2:50"])), pets)
+        elif act != "watch":
+            begin(request(steps=parse_steps("10%")), pets)
+        running = pets.records.sequence()
+        ENDS[act](pets)
+        assert server.beat.sequence > running
+
+
+def test_a_server_that_has_not_followed_the_end_in_time_is_named(pets):
+    with servers(Server(pets, "deaf", is_deaf=True)):
+        begin(request(), pets)
+        told = release_view.say("pets", "hold", pets, wait_s=60.0)
+        assert told.followed is None  # nothing has ended
+        told = release_view.say("pets", "stop", pets, wait_s=0.2)
+        assert [beat.label for beat in told.followed.behind] == ["http://deaf"]
+        (*_, last) = release_view.watch("pets", pets, wait_s=0.2)
+        assert [beat.label for beat in last.followed.behind] == ["http://deaf"]
+
+
 # Canary.
 
 
@@ -199,6 +253,22 @@ def test_what_cannot_run_is_not_begun(pets, changes, error, said):
     with pytest.raises(error, match=said):
         begin(dataclasses.replace(request(), kind=kind, **changes), pets)
     assert pets.records.sequence() == before
+
+
+def test_a_version_that_a_clean_up_took_in_the_moment_before_ends_the_release_that_names_it(pets):
+    put = pets.records.put_fact
+
+    def put_fact(kind: str, *arguments: object, **options: object) -> object:
+        if not pets.records.retired("pets"):
+            pets.records.retire_version("pets", 2, at=1.0, reason="old")
+        return put(kind, *arguments, **options)
+
+    pets.records.put_fact = put_fact
+    with pytest.raises(NotFoundError, match="retired"):
+        begin(request(), pets)
+    ended = promotion.current("pets", records=pets.records).release
+    assert (ended.status, live(pets)) == (ReleaseStatus.STOPPED, 1)
+    assert "pets:2 was retired" in ended.log[-1].sentence
 
 
 def test_a_gate_that_compares_answers_gets_answers_to_compare(pets):
@@ -281,7 +351,7 @@ def test_rolling_back_while_it_is_promoted_takes_the_alias_back(pets):
 
 def test_a_persons_word_is_kept_in_the_log(pets):
     begin(request(), pets)
-    assert [release_view.say("pets", word, pets).status.value for word in ("hold", "resume", "advance", "stop")] == [
+    assert [release_view.say("pets", word, pets).release.status.value for word in ("hold", "resume", "advance", "stop")] == [
         "held",
         "running",
         "running",
@@ -303,6 +373,17 @@ def tell(house: House, server: str, arm: str, outcome: Outcome, count: int) -> N
         counter.arm(0, "live").answered(1_000_000, Outcome.OK)
         counter.arm(0, arm).answered(1_000_000, outcome)
     house.records.put_report(EVIDENCE, f"{release.id}/{server}", dump(counter.read()).decode(), 1.0)
+
+
+def test_who_moved_the_alias_is_known_also_where_the_gate_did(pets):
+    promote("pets:2", pets)
+    rollback("pets", dataclasses.replace(pets, settings=dataclasses.replace(pets.settings, user="bob")))
+    kept = begin(request(), pets)
+    decided = kept.release.with_event(1.0, "Promoting.", "gate", status=ReleaseStatus.PROMOTING)
+    pets.records.put_fact("release", "pets", dump(decided).decode(), expected=kept.revision, at=1.0, author="gate")
+    promotion.settle(promotion.current("pets", records=pets.records), records=pets.records, clock=pets.clock)
+    moves = pets.records.alias_history("pets", "production")[1:]
+    assert [(move.reason, move.author) for move in moves] == [("promote", "ann"), ("rollback", "bob"), ("canary", "gate")]
 
 
 def test_what_servers_counted_is_added_up_and_what_cannot_be_read_left_out(pets):
@@ -332,6 +413,6 @@ def test_an_experiment_is_viewed_with_intervals_and_ended_by_a_choice(pets):
     tell(pets, "one", "B", Outcome.OK, 50)
     seen = release_view.view("pets", pets)
     assert {item.arm for item in seen.comparison.estimates} == {"A", "B"}
-    ended = release_view.choose("pets", "B", pets)
+    ended = release_view.choose("pets", "B", pets).release
     assert (ended.status, live(pets)) == (ReleaseStatus.PROMOTED, 2)
     assert any(event.basis.estimates for event in ended.log)

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from fairlead.app.strategy_wish import StrategyWish
 from fairlead.cli.main import run
 from fairlead.core.release import ReleaseStatus
+from fairlead.core.strategy import Need, Scenario
 from fairlead.register import promotion
 
 sys.path.append(str(Path(__file__).parents[1] / "app"))
@@ -19,18 +21,20 @@ import registered
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory) -> Path:
-    """A registry with `pets:1` live and two more versions."""
+    """A registry with `pets:1` live and more versions: 4 has a plan for its release, 5 has one that goes at once."""
     folder = tmp_path_factory.mktemp("pets")
     house = registered.new_house(folder / "home")
-    for seed in range(3):
+    plans = {3: StrategyWish(Scenario.FINANCE).decide(()), 4: StrategyWish(Scenario.MANUFACTURING, (Need.EDGE,)).decide(())}
+    for seed in range(5):
         model = registered.classifier(folder / f"{seed}.onnx", seed=seed)
-        registered.add_version(house, "pets", model, alias="" if seed else "production")
+        registered.add_version(house, "pets", model, alias="" if seed else "production", strategy=plans.get(seed))
     return folder / "home"
 
 
 @pytest.fixture
-def fairlead(home, capsys):
-    """Run a command; gives status, output and errors."""
+def fairlead(home, capsys, monkeypatch):
+    """Run a command as ann; gives status, output and errors."""
+    monkeypatch.setenv("FAIRLEAD_USER", "ann")
 
     def call(*words: str) -> tuple[int, str, str]:
         status = run([*words, "--home", str(home)])
@@ -56,6 +60,10 @@ def fairlead(home, capsys):
         (("promote", "pets:2", "--gate", "error_rate"), 2, "--gate needs a canary or a shadow"),
         (("promote", "pets:2", "--step-time", "10m"), 2, "--step-time needs a canary"),
         (("promote", "pets:2", "--hold"), 2, "--hold needs a canary"),
+        (("promote", "pets:2", "--as-planned"), 2, "registered without a plan for its release"),
+        (("promote", "pets:4", "--as-planned", "--canary", "10%"), 2, "--as-planned says what --canary says"),
+        (("promote", "pets:4", "--as-planned", "--min-requests", "500"), 2, "--as-planned says what --min-requests says"),
+        (("promote", "pets:5", "--as-planned", "--sticky", "user"), 2, "--sticky needs a canary"),
         (("promote", "pets:9", "--canary", "10%"), 5, "There is no version pets:9"),
         (("promote", "pets:1", "--canary", "10%"), 2, "is live already"),
         (("experiment", "pets", "--split", "A=1:50", "B=2:40"), 2, "add up to 90, not to 100"),
@@ -90,12 +98,37 @@ def test_a_canary_is_begun_shown_held_and_stopped(fairlead):
     assert "stopped" in fairlead("release", "pets")[1]
 
 
+def test_a_release_goes_as_the_versions_own_plan_says_with_its_reasons(fairlead):
+    status, out, err = fairlead("promote", "pets:4", "--as-planned", "--sticky", "user_id", "--detach")
+    assert (status, out.splitlines()[0].split(";")[0]) == (0, "canary of pets:4 against pets:1 on pets@production")
+    assert err.splitlines()[0].startswith('as planned: --shadow 20% --canary "1%,10%,50%" --gate')
+    assert "(scenario finance)" in err
+    told = json.loads(fairlead("release", "pets", "--json")[1])["release"]
+    assert (told["sticky"], [step["share"] for step in told["steps"]]) == ("user_id", [0.0, 0.01, 0.1, 0.5])
+
+
+def test_promoting_at_once_what_was_planned_to_go_by_steps_is_done_and_said(fairlead):
+    status, _, err = fairlead("promote", "pets:4")
+    assert status == 0
+    assert err.startswith("  planned was  fairlead promote pets:4 --as-planned  (--shadow 20% --canary")
+    assert fairlead("rollback", "pets", "--further")[0] == 0
+
+
+def test_a_plan_that_goes_at_once_does(fairlead):
+    status, out, err = fairlead("promote", "pets:5", "--as-planned")
+    assert (status, err.splitlines()[0]) == (0, "as planned: at once")
+    assert "@production -> pets:5" in out
+    assert fairlead("rollback", "pets", "--further")[0] == 0
+
+
 def test_watching_ends_with_the_release_and_a_roll_back_is_a_failure(fairlead, home):
     fairlead("promote", "pets:2", "--canary", "10%", "--detach")
     house = registered.new_house(home)
     kept = promotion.current("pets", records=house.records)
     ended = kept.release.with_event(1.0, "Roll back: far too slow.", "gate", status=ReleaseStatus.ROLLED_BACK)
     promotion._put(ended, kept.revision, house.records, "gate", 1.0)
+    told = fairlead("release", "pets", "--follow", "--json")
+    assert (told[0], json.loads(told[1])["followed"]["behind"]) == (4, [])
     status, out, err = fairlead("release", "pets", "--follow")
     assert (status, out.strip()) == (4, "pets@production is pets:1")
     assert "✗ Roll back: far too slow." in err
@@ -128,5 +161,5 @@ def test_at_once_and_back_without_a_server(fairlead):
     status, out, _ = fairlead("rollback", "pets", "--json")
     assert (status, json.loads(out)["number"]) == (0, 1)
     history = fairlead("history", "pets")[1].splitlines()
-    assert "@production pets:2 -> pets:1  (rollback)" in history[-1]
+    assert "@production pets:2 -> pets:1  (rollback by ann)" in history[-1]
     assert json.loads(fairlead("history", "pets", "--json")[1])[-1]["move"]["reason"] == "rollback"

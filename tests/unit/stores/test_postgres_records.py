@@ -20,6 +20,7 @@ from pg8000.native import Connection
 from fairlead.core.manifest import FileEntry, Manifest
 from fairlead.errors import CorruptError, NoSpaceError, NotFoundError, StorageError, StoreAwayError
 from fairlead.stores import postgres_records, postgres_schema
+from fairlead.stores.document import dump
 from fairlead.stores.postgres_address import parse_address
 from fairlead.stores.postgres_connection import PostgresConnection
 from fairlead.stores.postgres_records import PostgresRecords
@@ -75,8 +76,8 @@ def by_hand(postgres, url):
         "INSERT INTO alias_heads VALUES ('digits', 'staging', 2)",
         "INSERT INTO versions SELECT name, 4, digest, manifest, created_at, 4 FROM versions WHERE number = 1",
         "INSERT INTO versions SELECT name, number, digest, manifest, 9.0, 4 FROM versions WHERE number = 1",
-        "INSERT INTO alias_moves SELECT 100, name, alias, 2, 0, moved_at, reason FROM alias_moves",
-        "INSERT INTO alias_moves SELECT 1, name, alias, 2, 1, moved_at, reason FROM alias_moves",
+        "INSERT INTO alias_moves SELECT 100, name, alias, 2, 0, moved_at, reason, author FROM alias_moves",
+        "INSERT INTO alias_moves SELECT 1, name, alias, 2, 1, moved_at, reason, author FROM alias_moves",
         "INSERT INTO facts SELECT 100, kind, key, 3, body, at, author FROM facts",
         "INSERT INTO retirements VALUES (100, 'digits', 1, 1.0, 'old')",
     ],
@@ -127,7 +128,7 @@ def test_the_schema_of_another_program_is_refused_and_stays_as_it_is(url, by_han
 
 
 def test_a_migration_that_fails_leaves_nothing(url, by_hand, monkeypatch):
-    broken = {**postgres_schema.MIGRATIONS, 3: ("CREATE TABLE more (name TEXT)", "CREATE TABLE more (name TEXT)")}
+    broken = {**postgres_schema.MIGRATIONS, 4: ("CREATE TABLE more (name TEXT)", "CREATE TABLE more (name TEXT)")}
     with monkeypatch.context() as patch:
         patch.setattr(postgres_schema, "MIGRATIONS", broken)
         with pytest.raises(StorageError, match="already exists"):
@@ -139,12 +140,27 @@ def test_a_migration_that_fails_leaves_nothing(url, by_hand, monkeypatch):
 
 
 def test_a_migration_runs_once_and_keeps_what_is_there(records, url, by_hand, monkeypatch):
-    monkeypatch.setattr(postgres_schema, "MIGRATIONS", {**postgres_schema.MIGRATIONS, 3: ("CREATE TABLE more (name TEXT)",)})
+    monkeypatch.setattr(postgres_schema, "MIGRATIONS", {**postgres_schema.MIGRATIONS, 4: ("CREATE TABLE more (name TEXT)",)})
     for _ in range(2):
         again = PostgresRecords(url)
         assert again.latest("digits").number == 2
         again.close()
-    assert by_hand("SELECT number FROM registry_format ORDER BY number") == [[2], [3]]
+    assert by_hand("SELECT number FROM registry_format ORDER BY number") == [[2], [3], [4]]
+
+
+def test_tables_of_format_2_are_brought_to_the_newest_and_keep_what_they_hold(url, by_hand, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(postgres_schema, "MIGRATIONS", {2: postgres_schema.MIGRATIONS[2]})
+        PostgresRecords(url).close()
+    by_hand("INSERT INTO changes VALUES (1)")
+    by_hand("INSERT INTO versions VALUES ('digits', 1, :digest, :text, 1.0, 1)", digest=MANIFEST.digest, text=dump(MANIFEST).decode())
+    by_hand("INSERT INTO changes VALUES (2)")
+    by_hand("INSERT INTO alias_moves VALUES (2, 'digits', 'production', 1, 0, 5.0, 'deploy')")
+    records = PostgresRecords(url)
+    records.add_version("digits", MANIFEST, 2.0)
+    records.move_alias("digits", "production", 2, expected=1, moved_at=6.0, reason="promote", author="ann")
+    assert [(move.number, move.author) for move in records.alias_history("digits", "production")] == [(1, ""), (2, "ann")]
+    records.close()
 
 
 def test_stores_that_open_a_new_registry_at_once_all_can(url):

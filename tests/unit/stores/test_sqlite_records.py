@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import sqlite3
+import stat
 import subprocess
 import sys
 from contextlib import closing
@@ -38,6 +40,19 @@ def by_hand(path: Path, statement: str, *values: object, pragma: str = "foreign_
         return connection.execute(statement, values).fetchall()
 
 
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o640), (0o077, 0o600), (0o002, 0o660)])
+def test_a_new_registry_is_not_for_everybody_to_read(path, umask, mode):
+    before = os.umask(umask)
+    try:
+        SqliteRecords(path).add_version("digits", MANIFEST, 1.0)
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(path.stat().st_mode) == mode
+    path.chmod(0o644)  # somebody wants it so
+    assert SqliteRecords(path).names() == ("digits",)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o644
+
+
 @pytest.mark.parametrize(
     "statement",
     [
@@ -51,9 +66,9 @@ def by_hand(path: Path, statement: str, *values: object, pragma: str = "foreign_
         "INSERT INTO versions SELECT name, 4, digest, manifest, created_at, 99 FROM versions WHERE number = 1",
         "INSERT OR REPLACE INTO versions SELECT name, number, digest, manifest, 9.0, sequence FROM versions WHERE number = 1",
         "INSERT INTO versions SELECT name, number, digest, manifest, 9.0, 4 FROM versions WHERE true ON CONFLICT DO UPDATE SET number = 9",
-        "INSERT OR REPLACE INTO alias_moves SELECT sequence, name, alias, 2, previous, moved_at, reason FROM alias_moves",
-        "INSERT INTO alias_moves SELECT 100, name, alias, 2, 0, moved_at, reason FROM alias_moves",
-        "INSERT INTO alias_moves SELECT 1, name, alias, 2, 1, moved_at, reason FROM alias_moves",
+        "INSERT OR REPLACE INTO alias_moves SELECT sequence, name, alias, 2, previous, moved_at, reason, author FROM alias_moves",
+        "INSERT INTO alias_moves SELECT 100, name, alias, 2, 0, moved_at, reason, author FROM alias_moves",
+        "INSERT INTO alias_moves SELECT 1, name, alias, 2, 1, moved_at, reason, author FROM alias_moves",
     ],
 )
 def test_the_database_itself_holds_the_laws(records, path, statement):
@@ -86,7 +101,7 @@ def test_a_manifest_that_was_changed_by_hand_is_refused(records, path, manifest)
 @pytest.mark.parametrize("number", [3, 0])
 def test_a_move_to_a_version_that_does_not_exist_is_refused_by_the_database(records, path, number):
     by_hand(path, "INSERT INTO changes DEFAULT VALUES")
-    statement = "INSERT INTO alias_moves VALUES (4, 'digits', 'production', ?, 1, 1.0, 'deploy')"
+    statement = "INSERT INTO alias_moves VALUES (4, 'digits', 'production', ?, 1, 1.0, 'deploy', '')"
     with pytest.raises(sqlite3.IntegrityError, match="FOREIGN KEY"):
         by_hand(path, statement, number, pragma="foreign_keys = ON")
     by_hand(path, statement, 2, pragma="foreign_keys = ON")

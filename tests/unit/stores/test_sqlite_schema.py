@@ -29,6 +29,32 @@ def test_a_registry_of_format_1_is_read_whole(tmp_path):
     assert records.check() == ()
 
 
+def test_a_registry_of_format_2_keeps_its_moves_and_gets_authors(tmp_path):
+    path = Path(shutil.copy(DATA / "registry_format_2.sqlite", tmp_path))
+    with closing(sqlite3.connect(path)) as kept:
+        before = kept.execute("SELECT name, alias, number, previous, moved_at, sequence, reason FROM alias_moves ORDER BY 6").fetchall()
+    assert before
+    records = SqliteRecords(path)
+    places = dict.fromkeys((name, alias) for name, alias, *_ in before)
+    moves = [move for name, alias in places for move in records.alias_history(name, alias)]
+    assert sorted((m.name, m.alias, m.number, m.previous, m.moved_at, m.sequence, m.reason) for m in moves) == sorted(before)
+    assert {move.author for move in moves} == {""}
+    name, alias, number, *_ = before[-1]
+    moved = records.move_alias(name, alias, number, expected=records.aliases(name)[alias], moved_at=9.0, reason="promote", author="ann")
+    assert (records.alias_history(name, alias)[-1], moved.author) == (moved, "ann")
+    assert records.check() == ()
+
+
+def test_a_registry_of_format_3_is_read_whole(tmp_path):
+    records = SqliteRecords(Path(shutil.copy(DATA / "registry_format_3.sqlite", tmp_path)))
+    assert [(move.number, move.reason, move.author) for move in records.alias_history("digits", "production")] == [
+        (1, "deploy", "ann"),
+        (2, "canary", "gate"),
+        (1, "rollback", "bob"),
+    ]
+    assert records.check() == ()
+
+
 def schema(connection: sqlite3.Connection) -> list[tuple[str, str]]:
     return connection.execute("SELECT name, sql FROM sqlite_schema ORDER BY name").fetchall()
 

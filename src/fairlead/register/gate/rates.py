@@ -45,8 +45,10 @@ def against_live(steps: Sequence[RateStep], limit: float, tolerance: float, leve
     count, bad = sum(step.count for step in steps), sum(step.bad for step in steps)
     live = live_rate(steps)
     low, high = _difference(steps, levels)
-    alarm = _whose(steps, present) if limit == 0 else _more(steps, limit, levels.alarm * RESERVE / levels.step_count, present)
-    safe = _less(steps, tolerance, levels.safe * RESERVE / levels.step_count, present)
+    alarm = (
+        _whose(steps, present) if limit == 0 else _beyond(steps, limit, levels.alarm * RESERVE / levels.step_count, present, is_above=True)
+    )
+    safe = _beyond(steps, tolerance, levels.safe * RESERVE / levels.step_count, present, is_above=False)
     return Judgement(alarm, safe, live, bad / count if count else None, low, high)
 
 
@@ -66,26 +68,16 @@ def _whose(steps: Sequence[RateStep], present: int) -> Wealth:
     return bet(strata, _expected_whose(steps, present, 1.0, is_most=True), is_above=True) if strata else nothing()
 
 
-def _more(steps: Sequence[RateStep], limit: float, alpha: float, present: int) -> Wealth:
-    """Bet that the candidate's rate exceeds live's by more than `limit`."""
+def _beyond(steps: Sequence[RateStep], bound: float, alpha: float, present: int, *, is_above: bool) -> Wealth:
+    """Bet that the candidate's rate exceeds live's by more than `bound`; without `is_above`, by less."""
     whose, own, factor = [], [], 1.0
     for step in steps:
         low, high = rate_interval(step.live_bad, step.live_count, alpha)
-        own.append(Stratum(step.bad, step.count, min(high + limit, 1.0)))
-        factor = 1.0 + limit / max(low, 1e-12)
-        whose.append(Stratum(step.bad, step.bad + step.live_bad, _with_odds(step.most, factor)))
-    return _half_and_half(steps, whose, own, factor, present, is_above=True)
-
-
-def _less(steps: Sequence[RateStep], tolerance: float, alpha: float, present: int) -> Wealth:
-    """Bet that the candidate's rate exceeds live's by less than `tolerance`."""
-    whose, own, factor = [], [], 1.0
-    for step in steps:
-        low, high = rate_interval(step.live_bad, step.live_count, alpha)
-        own.append(Stratum(step.bad, step.count, min(low + tolerance, 1.0)))
-        factor = 1.0 + tolerance / max(high, 1e-12)
-        whose.append(Stratum(step.bad, step.bad + step.live_bad, _with_odds(step.least, factor)))
-    return _half_and_half(steps, whose, own, factor, present, is_above=False)
+        far, near, share = (high, low, step.most) if is_above else (low, high, step.least)
+        own.append(Stratum(step.bad, step.count, min(far + bound, 1.0)))
+        factor = 1.0 + bound / max(near, 1e-12)
+        whose.append(Stratum(step.bad, step.bad + step.live_bad, _with_odds(share, factor)))
+    return _half_and_half(steps, whose, own, factor, present, is_above=is_above)
 
 
 def _half_and_half(

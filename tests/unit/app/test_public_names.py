@@ -1,0 +1,132 @@
+"""Names that clients know, from the file to the served version: real files, renamed in the sandbox, and what a deployment makes of them."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+import registered
+from registered import write_model
+from release_pets import request
+
+from fairlead.app.deploy import DeployRequest, deploy
+from fairlead.app.model import open_version
+from fairlead.app.public_names import Naming, naming_for
+from fairlead.app.release import promote
+from fairlead.app.release_begin import begin
+from fairlead.app.release_checks import interface_of
+from fairlead.app.release_view import say
+from fairlead.core.artifact import Artifact, ArtifactForm, SourceFormat
+from fairlead.core.dtype import DType
+from fairlead.core.interface import Interface, TensorSpec
+from fairlead.core.layer_graph import GRAPH_INPUT, Call, Layer, LayerGraph, ValueRef
+from fairlead.core.manifest import Manifest
+from fairlead.engines.layer_graph_file import read_layer_graph, write_layer_graph
+from fairlead.errors import RejectedError, SpecError
+
+
+class _Silence:
+    def step(self, text: str) -> None: ...
+
+    def tell(self, text: str) -> None: ...
+
+    def done(self, text: str) -> None: ...
+
+
+class _Heard(_Silence):
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def done(self, text: str) -> None:
+        self.said.append(text)
+
+
+def network(path: Path, entry: str, exit_: str, *, factor: float = 2.0) -> Path:
+    """exit = softmax(entry * factor)."""
+    from onnx import TensorProto, helper
+
+    nodes = lambda: [helper.make_node("Mul", [entry, "factor"], ["m"]), helper.make_node("Softmax", ["m"], [exit_])]
+    ends = [(entry, TensorProto.FLOAT, ["b", 4])], [(exit_, TensorProto.FLOAT, ["b", 4])]
+    return write_model(path, nodes, *ends, {"factor": np.float32([factor])})
+
+
+def deployed(house, path: Path, progress: object | None = None, **wishes: object):
+    return deploy(DeployRequest(path, "pets", **wishes), house, progress or _Silence()).version
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A registry with a live version whose tensors are called `input_layer` and `dense_1`."""
+    folder = tmp_path_factory.mktemp("names")
+    house = registered.new_house(folder / "home")
+    house = dataclasses.replace(house, settings=dataclasses.replace(house.settings, verify_call_count=20, verify_time_s=0.2))
+    deployed(house, network(folder / "first.onnx", "input_layer", "dense_1"))
+    return house
+
+
+def test_a_version_keeps_the_live_names_and_can_be_tried_by_a_canary(trained, tmp_path):
+    heard = _Heard()
+    version = deployed(trained, network(tmp_path / "next.onnx", "input_layer_2", "dense_3", factor=3.0), heard, alias="")
+    assert "'dense_3' is called 'dense_1', as in pets:1" in "\n".join(heard.said)
+    assert begin(request(version.label), trained).release.candidate == version.number
+    loaded = open_version(version, trained)
+    (answer,) = loaded.engine.run({"input_layer": np.float32([[0, 0, 0, 1]])}).values()
+    np.testing.assert_allclose(answer, [np.exp([0, 0, 0, 3]) / np.exp([0, 0, 0, 3]).sum()], rtol=1e-5)
+    loaded.engine.close()
+    loaded.release()
+    promote(version.label, trained)  # ends the canary
+
+
+def test_what_cannot_be_told_is_refused_with_the_option_that_tells_it(trained, tmp_path):
+    other = network(tmp_path / "other.onnx", "pixels", "probabilities", factor=4.0)
+    version = deployed(trained, other, alias="")
+    assert [spec.name for spec in interface_of(version, trained).outputs] == ["probabilities"]
+    with pytest.raises(RejectedError) as refused:
+        begin(request(version.label), trained)
+    options = "--rename pixels=input_layer --rename probabilities=dense_1"
+    assert f"Only names differ. Where the tensors mean the same, deploy it again with {options}. Otherwise" in refused.value.hint
+    told = deployed(trained, other, alias="", names={"pixels": "input_layer", "probabilities": "dense_1"})
+    assert told.number == version.number + 1
+    assert begin(request(told.label), trained).release.candidate == told.number
+    say("pets", "stop", trained)
+
+
+def artifact(form: ArtifactForm, path: Path, *, entry: str = "input_layer_2", exit_: str = "dense_3") -> Artifact:
+    interface = Interface((TensorSpec(entry, DType.FP32, (None, 4)),), (TensorSpec(exit_, DType.FP32, (None, 4)),))
+    return Artifact(SourceFormat.KERAS_H5, form, path, path, Manifest(()), "keras", interface)
+
+
+def test_a_layer_graph_is_written_anew_under_the_public_names(tmp_path, trained):
+    source = artifact(ArtifactForm.LAYER_GRAPH, tmp_path / "graph")
+    calls = (Call("relu", (ValueRef(GRAPH_INPUT),)),)
+    graph = LayerGraph("g", {"relu": Layer("relu", "ReLU")}, calls, source.interface.inputs, (("dense_3", ValueRef(0)),))
+    write_layer_graph(source.path, graph, {})
+    naming = naming_for(source, {}, "pets", "production", trained)
+    assert naming.names == {"input_layer_2": "input_layer", "dense_3": "dense_1"}
+    called = naming.of_artifact(source, tmp_path / "named", trained.sandbox)
+    written, _ = read_layer_graph(called.path)
+    assert ([spec.name for spec in written.inputs], [name for name, _ in written.outputs]) == (["input_layer"], ["dense_1"])
+    assert called.interface.output("dense_1").shape == (None, 4)
+    assert called.notes == naming.sentences
+
+
+def test_a_person_may_keep_the_files_own_names(tmp_path, trained):
+    source = artifact(ArtifactForm.LAYER_GRAPH, tmp_path)
+    kept = naming_for(source, {"dense_3": "dense_3", "input_layer_2": "input_layer_2"}, "pets", "production", trained)
+    assert kept == Naming()
+    assert naming_for(source, {"dense_3": "scores"}, "pets", "", trained).names == {"input_layer_2": "input_layer", "dense_3": "scores"}
+    assert naming_for(source, {}, "cats", "production", trained) == Naming()
+
+
+def test_names_that_a_format_fixes_are_not_changed(tmp_path, trained):
+    source = artifact(ArtifactForm.TREE_ENSEMBLE, tmp_path)
+    assert naming_for(source, {}, "pets", "production", trained) == Naming()
+    with pytest.raises(SpecError, match="have fixed names"):
+        naming_for(source, {"dense_3": "scores"}, "pets", "production", trained)
+
+
+def test_a_tensor_that_is_not_there_is_not_renamed(tmp_path, trained):
+    with pytest.raises(SpecError, match=r"no tensor 'dense' to rename\. It has: input_layer_2, dense_3"):
+        naming_for(artifact(ArtifactForm.LAYER_GRAPH, tmp_path), {"dense": "scores"}, "pets", "production", trained)
