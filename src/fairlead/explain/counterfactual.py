@@ -165,7 +165,7 @@ class Search:
 
     def _told(self, table: Table, rows: Tensors, before: Label | None, subject: Subject, nearest: Array) -> Counterfactual:
         ways = table.distances(rows, self.row)[0]
-        changed = np.flatnonzero(ways)
+        changed = [int(place) for place in np.flatnonzero(ways)]
         after = self._ask(rows, subject)[0][0]
         changes = tuple(Change(table.columns[place].name, table.told(self.row, 0, place), table.told(rows, 0, place)) for place in changed)
         plain = after.item() if isinstance(after, np.generic) else after

@@ -110,11 +110,11 @@ class OverviewJob:
                     column.name, subject.says, tuple(points.tolist()), self._dependence(table, place, points, few, subject), local, counts
                 )
             else:
-                kinds, counts = np.unique(values.astype(str), return_counts=True)
-                often = np.argsort(-counts, kind="stable")[:_MOST_CATEGORIES]
+                kinds, sizes = np.unique(values.astype(str), return_counts=True)
+                often = np.argsort(-sizes, kind="stable")[:_MOST_CATEGORIES]
                 wanted = [next(value for value in values if str(value) == kinds[number]) for number in often]
                 means = self._dependence(table, place, np.array(wanted, dtype=values.dtype), few, subject)
-                yield Curve(column.name, subject.says, tuple(kinds[often].tolist()), means, (), tuple(counts[often].tolist()))
+                yield Curve(column.name, subject.says, tuple(kinds[often].tolist()), means, (), tuple(sizes[often].tolist()))
 
     def _dependence(self, table: Table, place: int, points: Array, few: Tensors, subject: Subject) -> tuple[float, ...]:
         """Return the mean answer where all rows have each of the values."""

@@ -7,7 +7,7 @@ elsewhere. Every text is escaped, names of columns and values included. Computes
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import jinja2
@@ -65,7 +65,13 @@ def make_environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"number": number, "short": lambda value: shorten(str(value)), "sentence": _sentence, "how": how}
+    filters: dict[str, Callable[..., str]] = {
+        "number": number,
+        "short": lambda value: shorten(str(value)),
+        "sentence": _sentence,
+        "how": how,
+    }
+    environment.filters |= filters
     return environment
 
 

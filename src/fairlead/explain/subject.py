@@ -19,9 +19,9 @@ def subjects(interface: Interface, outputs: Tensors, wanted: str | None = None) 
     """Return what is explained of each row: the class `wanted` (a label, or the index of a class or of a number), else what it decided."""
     name = scores_name(interface)
     table = _table(outputs[name], name)
-    rows, width = table.shape
+    rows, width = len(table), int(table.shape[1])
     if wanted is not None:
-        return (_subject(interface, name, _place(interface, wanted, width), width),) * rows
+        return tuple([_subject(interface, name, _place(interface, wanted, width), width)] * rows)
     rule = interface.decision
     if rule is not None and rule.kind is DecisionKind.VALUE and width > 1:
         raise UnsupportedError(
@@ -29,7 +29,7 @@ def subjects(interface: Interface, outputs: Tensors, wanted: str | None = None) 
             hint=f"Say which: --of 0 to --of {width - 1}.",
         )
     if width == 1:
-        return (_subject(interface, name, 0, 1),) * rows
+        return tuple([_subject(interface, name, 0, 1)] * rows)
     return tuple(_subject(interface, name, int(place), width) for place in _decided(interface, outputs, table))
 
 
