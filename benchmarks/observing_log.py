@@ -3,8 +3,8 @@
     python benchmarks/observing_log.py [--rounds 7] [--seconds 3] [--connections 1 64]
 
 Two `fairlead serve` of the `tabular` model of serving.py, one with --observe, one with --no-observe, both on core 0; wrk on core 1 asks
-them in turns, round by round, so that what else the machine does meets both. JSON requests of one row, every one kept. Prints medians of the
-rounds, ratios of medians, and what became of the requests as the server counted it. Stops unless everything was written.
+them in turns, round by round, so that what else the machine does meets both. JSON requests of one row, every one kept. Prints medians of
+the rounds, ratios of medians, and what became of the requests as the server counted it. Stops unless everything was written.
 """
 
 from __future__ import annotations
