@@ -19,6 +19,7 @@ from raw_http import OneModel, ask, connect, post, read_reply
 from fairlead.serve.server import ServeJob, ServerThread
 
 EXAMPLES = int(os.environ.get("FAIRLEAD_FUZZ_EXAMPLES", "500"))
+VALUES = st.sampled_from(["1", "v1", "9", "live", "candidate", "-", "0", "x" * 200])
 NAMES = st.just("m") | st.sampled_from(["1", "production", "nobody", "..", "m:1", "%00"]) | st.text(min_size=1, max_size=9)
 
 
@@ -28,9 +29,16 @@ def server():
         yield running
 
 
+class Document(dict):
+    """A document that examples do not print as a whole."""
+
+    def __repr__(self) -> str:
+        return "the document"
+
+
 @pytest.fixture(scope="module")
 def document(server):
-    return ask(server, b"GET /openapi.json HTTP/1.1\r\nHost: l\r\n\r\n")[1]
+    return Document(ask(server, b"GET /openapi.json HTTP/1.1\r\nHost: l\r\n\r\n")[1])
 
 
 def operations(document) -> list[tuple[str, str, dict]]:
@@ -41,15 +49,19 @@ def operations(document) -> list[tuple[str, str, dict]]:
 def requests(draw, document):
     """An operation, and a request to it: what the document allows, or anything."""
     method, path, operation = draw(st.sampled_from(operations(document)))
-    target = path
-    for parameter in operation.get("parameters", ()):
+    target, headers = path, []
+    for item in operation.get("parameters", ()):
+        parameter = document["components"]["parameters"][item["$ref"].rpartition("/")[2]] if "$ref" in item else item
+        if parameter["in"] == "header":
+            headers += [f"{parameter['name']}: {draw(VALUES)}"] if draw(st.integers(0, 5)) == 0 else []
+            continue
         name = "m" if parameter["name"] == "name" and draw(st.booleans()) else draw(NAMES)
         target = target.replace(f"{{{parameter['name']}}}", quote(name, safe=""))
     body = None
     if "requestBody" in operation:
         schema = operation["requestBody"]["content"]["application/json"]["schema"]
         body = draw(valid(schema, document) if draw(st.integers(0, 3)) else ANYTHING)
-    return method, target, operation, body
+    return method, target, operation, body, headers
 
 
 def complaint(document, operation, status: int, headers, body: bytes) -> str:
@@ -65,9 +77,9 @@ def complaint(document, operation, status: int, headers, body: bytes) -> str:
     return "" if fits else f"{status} with {body[:200]!r}, which is not what the document says"
 
 
-def send(link, stream, method: str, target: str, body) -> tuple[int, dict[str, str], bytes]:
+def send(link, stream, method: str, target: str, body, headers=()) -> tuple[int, dict[str, str], bytes]:
     text = b"" if body is None else json.dumps(body).encode()
-    link.sendall(post(text, target=target).replace(b"POST", method.upper().encode(), 1))
+    link.sendall(post(text, *headers, target=target).replace(b"POST", method.upper().encode(), 1))
     return read_reply(stream)
 
 
@@ -81,12 +93,12 @@ def explore(server, document, count: int) -> list[str]:
         @settings(max_examples=count, suppress_health_check=list(HealthCheck))
         @given(requests(document))
         def each(request) -> None:
-            method, target, operation, body = request
-            status, headers, content = send(link, stream, method, target, body)
+            method, target, operation, body, asked = request
+            status, headers, content = send(link, stream, method, target, body, asked)
             statuses.add(status)
             said = complaint(document, operation, status, headers, content)
             if said:
-                wrong.append(f"{method} {target} {json.dumps(body)[:200]}: {said}")
+                wrong.append(f"{method} {target} {asked} {json.dumps(body)[:200]}: {said}")
 
         each()
     with connect(server) as link, link.makefile("rb") as stream:
@@ -111,7 +123,7 @@ def test_the_examples_in_the_document_are_answered(server, document) -> None:
 
 
 def test_control_a_document_that_says_something_else_is_found(server, document) -> None:
-    other = json.loads(json.dumps(document))
+    other = Document(json.loads(json.dumps(document)))
     other["components"]["schemas"]["Error"]["required"] = ["mistake"]
     assert any("not what the document says" in text for text in explore(server, other, 100))
 

@@ -53,3 +53,8 @@ def check_deadline(deadline: float, now: float, wait_s: float) -> None:
 def passed() -> DeadlineError:
     """Return the error for a request whose time is over."""
     return DeadlineError("The time for the answer has passed.", hint="Allow more time, or send fewer rows at once.")
+
+
+def no_room() -> OverloadedError:
+    """Return the error for a request that was to be run again, when nobody was in the way, and never could."""
+    return OverloadedError("No call was free for it in time.", hint="It is asked for again with another request.")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
+import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -112,8 +113,15 @@ class Follower:
 
     async def follow(self, interval_s: float) -> None:
         """Poll until cancelled: at once where the source tells of a change, and every interval in any case."""
+        mistake = ""
         while True:
-            await self.poll()
+            try:
+                await self.poll()
+            except Exception:  # noqa: BLE001 - a mistake of ours must not be the last that is followed; what serves goes on serving
+                said, mistake = mistake, traceback.format_exc()
+                self._sequence = None  # what was left undone is done anew
+                if mistake != said:
+                    self._report(f"Following the registry failed; it is tried again.\n{mistake}")
             await self._pause(interval_s)
 
     async def _pause(self, interval_s: float) -> None:

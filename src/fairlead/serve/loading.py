@@ -83,13 +83,7 @@ class Loader:
             other[0] = False
         self._running.append(is_alone)
         try:
-            served = await _in_thread(partial(self._open, version, is_alone), self._timeout_s, discard=ServedVersion.close)
-        except _LateError:
-            raise UnavailableError(f"{version.label} was not loaded within {self._timeout_s:g} s.") from None
-        except FairleadError:
-            raise
-        except Exception as error:
-            raise UnavailableError(f"{version.label} cannot be loaded: {type(error).__name__}.") from error
+            served = await self._in_time(partial(self._open, version, is_alone), version.label, discard=ServedVersion.close)
         finally:
             self._promised_bytes -= need_bytes
             self._running.remove(is_alone)
@@ -146,17 +140,22 @@ class Loader:
             await self._make_room(served.version, need_bytes, served.version.name)
             self._promised_bytes += need_bytes
             try:
-                engine = await _in_thread(twin.open_it, self._timeout_s, discard=_close)
-            except _LateError:
-                raise UnavailableError(f"The original of {served.version.label} was not loaded within {self._timeout_s:g} s.") from None
-            except FairleadError:
-                raise
-            except Exception as error:
-                raise UnavailableError(f"The original of {served.version.label} cannot be loaded: {type(error).__name__}.") from error
+                engine = await self._in_time(twin.open_it, f"The original of {served.version.label}", discard=_close)
             finally:
                 self._promised_bytes -= need_bytes
         if twin.take(engine, need_bytes):
             served.memory_bytes += need_bytes
+
+    async def _in_time(self, function: Callable[[], T], what: str, *, discard: Callable[[T], None]) -> T:
+        """Return what `function` makes in a thread of its own; raises UnavailableError where it takes too long or fails."""
+        try:
+            return await _in_thread(function, self._timeout_s, discard=discard)
+        except _LateError:
+            raise UnavailableError(f"{what} was not loaded within {self._timeout_s:g} s.") from None
+        except FairleadError:
+            raise
+        except Exception as error:
+            raise UnavailableError(f"{what} cannot be loaded: {type(error).__name__}.") from error
 
     async def _make_room(self, version: Version, need_bytes: int, protected: str) -> None:
         """Put others to sleep until `need_bytes` fit; waits a little for those that are busy."""

@@ -7,7 +7,7 @@ column, and the nearest right name for a wrong one. It never guesses: a missing 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -63,6 +63,7 @@ def from_columns(interface: Interface, columns: Mapping[str, Any]) -> dict[str, 
     for spec in interface.inputs:
         if spec.name in columns:
             given = columns[spec.name]
+            check_one_way(spec, columns)
             tensors[spec.name] = fit(spec, given if isinstance(given, np.ndarray) else nested(spec, given))
         elif any(column in columns for column in spec.columns):
             tensors[spec.name] = assemble(spec, columns)
@@ -158,9 +159,32 @@ def _turn(interface: Interface, rows: list[Any], before: Before) -> dict[str, li
     return {name: [row[name] for row in rows] for name in names}
 
 
+def check_one_way(spec: TensorSpec, given: Iterable[str]) -> None:
+    """Raise RequestError where an input is given and one of its columns, too: one of them would be ignored."""
+    twice = next((name for name in spec.columns if name in given and name != spec.name), None)
+    if twice is not None:
+        raise RequestError(f"Input '{spec.name}' and its column '{shorten(twice)}' are both given.", hint="Send one of them.")
+
+
 def assemble(spec: TensorSpec, columns: Mapping[str, Any]) -> Array:
     """Return a (rows, columns) table, in the order of `spec`, of single columns; raises RequestError where one is missing or differs."""
-    parts = []
+    return np.stack(_parts(spec, columns), axis=1)
+
+
+def assemble_in_steps(spec: TensorSpec, columns: Mapping[str, Array], count: int) -> Generator[None, None, Array]:
+    """Return what `assemble` returns, yielding after about each `count` elements."""
+    parts = _parts(spec, columns)
+    table = np.empty((len(parts[0]), len(parts)), parts[0].dtype)
+    taken = max(count // len(parts), 1)
+    for place in range(0, len(table), taken):
+        np.stack([part[place : place + taken] for part in parts], axis=1, out=table[place : place + taken])
+        yield
+    return table
+
+
+def _parts(spec: TensorSpec, columns: Mapping[str, Any]) -> list[Array]:
+    """Return the columns of a table, equally long."""
+    parts: list[Array] = []
     for name in spec.columns:
         if name not in columns:
             raise RequestError(f"Column '{shorten(name)}' is missing.", hint=f"The model needs {len(spec.columns)} columns.")
@@ -170,7 +194,7 @@ def assemble(spec: TensorSpec, columns: Mapping[str, Any]) -> Array:
         parts.append(values if isinstance(values, np.ndarray) else pack(column(spec, name), values))
     if len({part.shape[0] for part in parts}) != 1:
         raise RequestError("The columns have different lengths.", hint="Give each column one value per row.")
-    return np.stack(parts, axis=1)
+    return parts
 
 
 def column(spec: TensorSpec, name: str) -> TensorSpec:

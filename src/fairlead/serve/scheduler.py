@@ -4,7 +4,8 @@ Takes tensors that were checked; gives Tickets. Raises OverloadedError and Deadl
 with DeadlineError at its deadline, and with what the engine raises. Requests that arrive in the same round of the event loop are looked at
 together at its end, so that an idle version begins at once and a busy one batches by itself. Laws: `created_count` is `released_count` plus
 what waits and runs; a batch that an engine refuses runs again one by one, so that a bad request fails nobody else; nobody gets another
-one's row. It belongs to the event loop's thread and takes no lock.
+one's row; a request that is run again to be compared (LOWEST_PRIORITY) costs no other one anything: not its place among the calls that a
+model may make at once, not its company in a batch, not the last of several slots. It belongs to the event loop's thread and takes no lock.
 """
 
 from __future__ import annotations
@@ -20,23 +21,18 @@ from typing import NamedTuple
 from fairlead.core.interface import Array, Tensors
 from fairlead.core.ports import Clock
 from fairlead.errors import FairleadError, UnavailableError
-from fairlead.serve.admission import DEFAULT_LEVEL, check_deadline, expected_wait_s, level_of, passed
+from fairlead.serve.admission import DEFAULT_LEVEL, check_deadline, expected_wait_s, level_of, no_room, passed
 from fairlead.serve.alarm import Alarm
-from fairlead.serve.batching import LONG_MS, BatchPolicy, Caution, Moment, ServiceTimes, compose, hold_s
+from fairlead.serve.batching import BatchPolicy
 from fairlead.serve.call_limit import CallLimit
 from fairlead.serve.executor import Executor
-from fairlead.serve.joining import has_free_batch, join, key_of, part
+from fairlead.serve.joining import join, key_of, part
+from fairlead.serve.pace import INLINE_MS, Pace
 from fairlead.serve.ticket import Release, Ticket
 
-_INLINE_MS = 1.0  # a call that takes longer is made beside the event loop
-_DOUBTFUL_MS = 4.0
-_HELD_MS = 4.0  # how long one batch of shorter calls may hold the loop: it takes less than they would one by one
-_SMOOTHING = 0.2  # weight of the newest in a running mean
-_EXPLORE_EVERY = 32  # calls between two tries of a larger batch than has proved useful
 # After so many looks that found one arrival the next ones are not put off, but for two in a row of twice as many: if the first of the two
 # is the last of its round, the second is the first of the next, so one of them finds company where there is any.
 _ALONE_COUNT = 8
-_MANY_ELEMENTS = 2**13  # a request with more is counted by what calls of its size take
 _LOOK_S = 0.05  # a slot that comes back unasked, a replaced worker's, is noticed within this
 
 
@@ -67,17 +63,10 @@ class Scheduler:
         self._policy = policy
         self._on_batch = on_batch
         self._clock = clock
-        self._row_limit = policy.max_rows if policy.is_enabled and has_free_batch(executor.interface) else 1
+        self._pace = Pace(executor.interface, policy)
         self._is_plain = all(size is not None for spec in executor.interface.inputs for size in spec.shape[1:])
-        self._here = ServiceTimes()  # of calls in the event loop
-        self._beside = ServiceTimes()  # of those beside it, which wait for a thread, a process, a processor
-        self._caution = Caution()
-        self._element_ms = 0.0  # what an input element took lately, in batches as they came
-        self._gap_s = math.inf  # mean time between arrivals
-        self._arrived_at = -math.inf
         self._arrived_count = 0
         self._alone_count = 0  # looks in a row that found one arrival
-        self._call_count = 0
         self._waiting: list[Ticket] = []
         self._running: dict[asyncio.Task[dict[str, Array]], list[Ticket]] = {}
         self._open_elements = 0
@@ -104,19 +93,21 @@ class Scheduler:
 
     def expect(self, elements: int, call_ms: float) -> None:
         """Learn from a call that was made elsewhere: warm-up."""
-        self._here.note(elements, call_ms)
-        self._beside.note(elements, call_ms)
-        self._element_ms = self._element_ms or call_ms / elements
+        self._pace.expect(elements, call_ms)
 
     @property
     def slot_count(self) -> int:
-        """How many calls run at once; while dead workers are replaced, one may wait for the next of them."""
-        count = max(self._executor.slot_count, 1)
+        """How many calls run at once."""
+        count = self._executor_slots()
         return count if self._limit is None else min(count, self._limit.limit)
+
+    def _executor_slots(self) -> int:
+        """While dead workers are replaced, one may wait for the next of them."""
+        return max(self._executor.slot_count, 1)
 
     def expected_wait_s(self) -> float:
         """Return how long a request that came now would wait, as far as can be known."""
-        return expected_wait_s(self._open_elements, self._element_ms, self.slot_count)
+        return expected_wait_s(self._open_elements, self._pace.element_ms, self.slot_count)
 
     def submit(
         self,
@@ -138,15 +129,18 @@ class Scheduler:
         now = self._clock()
         if now + timeout_s < deadline:  # noqa: PLR1730 - min() takes three times as long
             deadline = now + timeout_s
-        if now + self._open_elements * self._element_ms / 1e3 >= deadline:
+        if now + self._open_elements * self._pace.element_ms / 1e3 >= deadline:
             check_deadline(deadline, now, self.expected_wait_s())
         elements = 0
         for tensor in inputs.values():
             elements += tensor.size
-        weight = elements if elements <= _MANY_ELEMENTS else self._weight(elements)
+        weight, level = self._pace.weight(elements), DEFAULT_LEVEL
         loop = asyncio.get_running_loop()
         key = None if self._is_plain and not (outputs or parameters) else key_of(inputs, outputs, parameters)
-        level = level_of(priority) if priority else DEFAULT_LEVEL
+        if priority:
+            level = level_of(priority)
+            if level > DEFAULT_LEVEL:  # it makes nobody's wait look longer, and shares nobody's call
+                weight, key = 0, object()
         ticket = Ticket(self._release, loop, inputs, outputs, key, rows, elements, level, deadline, now, weight, on_ended=on_ended)
         self.created_count += 1
         self._open_elements += weight
@@ -175,13 +169,6 @@ class Scheduler:
             self._limit.leave(self._look_soon)
         self._executor.close()
 
-    def _weight(self, elements: int) -> int:
-        """Return what a large request counts for those who wait: its elements take less time than those of small ones. How much less is not
-        known before the first, and nobody is refused for want of knowledge.
-        """
-        expected = self._beside.at_least_ms(elements)
-        return elements if expected is None or not self._element_ms else min(elements, int(expected / self._element_ms) + 1)
-
     def _release(self, ticket: Ticket) -> None:
         self.released_count += 1
         self._open_elements -= ticket.weight
@@ -202,21 +189,25 @@ class Scheduler:
     def _begin_calls(self) -> None:
         began = self._clock()
         self._note_arrivals(began)
-        hold, limit, is_in_line = 0.0, self._limit, False
-        while self._waiting and len(self._running) < self.slot_count:
+        pace, hold, limit, is_in_line = self._pace, 0.0, self._limit, False
+        while self._waiting and (free_count := self._executor_slots() - len(self._running)) > 0:
             now = self._clock()
             if now >= self._earliest:
                 self._expire(now)
                 continue
-            if (now - began) * 1e3 > _INLINE_MS:
+            if (now - began) * 1e3 > INLINE_MS:
                 self._look_soon()  # others in the loop have their turn
                 break
-            batch, left, is_inline = self._next_batch()
+            place_count = free_count if limit is None else min(free_count, max(limit.limit - limit.taken, 1))
+            batch, left, is_inline = pace.next_batch(self._waiting, place_count, may_hold_loop=not self._executor.is_blocking)
+            is_aside = _is_aside(batch)
             if not is_inline:
-                hold = self._hold_s(batch, now)
+                if is_aside and free_count == 1 < self._executor_slots():
+                    break
+                hold = 0.0 if is_aside else pace.hold_s(batch, now, has_spare_slot=place_count > 1)
                 if hold:
                     break
-            if limit is not None and not limit.take(self._look_soon):
+            if limit is not None and not is_aside and not limit.take(self._look_soon):
                 is_in_line = True
                 break
             self._waiting = left
@@ -238,49 +229,8 @@ class Scheduler:
     def _note_arrivals(self, now: float) -> None:
         if self._arrived_count:
             self._alone_count = self._alone_count + 1 if self._arrived_count == 1 else 0
-            newest = (now - self._arrived_at) / self._arrived_count
-            self._gap_s = newest if self._gap_s == math.inf else self._gap_s + _SMOOTHING * (newest - self._gap_s)
-            self._arrived_at, self._arrived_count = now, 0
-
-    def _next_batch(self) -> tuple[list[Ticket], list[Ticket], bool]:
-        """Return the next batch, what is left, and whether it is short enough to hold the event loop."""
-        first = self._waiting[0]
-        is_inline = not (self._executor.is_blocking or self._caution.is_on) and self._is_short(first.elements)
-        if len(self._waiting) == 1:
-            return [first], [], is_inline
-        limit = self._row_limit
-        if limit > 1:
-            row_elements = first.elements // first.rows
-            if is_inline:  # each call costs the loop more than the engine's part, so the fewer the better
-                limit = self._here.rows_within(row_elements, limit, _HELD_MS)
-            else:  # what waits is shared by the slots that are free
-                limit = self._beside.useful_rows(row_elements, limit, is_exploring=self._call_count % _EXPLORE_EVERY == 0)
-                free = self.slot_count - len(self._running)
-                limit = min(limit, -(-sum(ticket.rows for ticket in self._waiting) // free))
-        batch, left = compose(self._waiting, limit, self._policy.preferred_rows)
-        return batch, left, is_inline
-
-    def _is_short(self, elements: int) -> bool:
-        """Whether a call may hold the event loop; one that seems a little too long is tried again now and then, since a burst of other
-        work on the machine makes every call look long.
-        """
-        expected = self._here.expect_ms(elements)
-        if expected is None:
-            return False
-        return expected < _INLINE_MS or (expected < _DOUBTFUL_MS and self._call_count % _EXPLORE_EVERY == 0)
-
-    def _hold_s(self, batch: list[Ticket], now: float) -> float:
-        """Return how long the batch should wait for company."""
-        if self._row_limit == 1 or self._policy.max_delay_ms <= 0:
-            return 0.0
-        elements = sum(ticket.elements for ticket in batch)
-        rows = sum(ticket.rows for ticket in batch)
-        if rows >= self._beside.useful_rows(elements // rows, self._row_limit) or rows in self._policy.preferred_rows:
-            return 0.0
-        has_spare = self.slot_count - len(self._running) > 1
-        service_s = (self._beside.expect_ms(elements) or 0.0) / 1e3
-        gap_s = max(self._gap_s, now - self._arrived_at)
-        return hold_s(self._policy, Moment(len(batch), now - batch[0].asked_at, gap_s, service_s, has_spare))
+            self._pace.note_arrivals(self._arrived_count, now)
+            self._arrived_count = 0
 
     # Running.
 
@@ -289,16 +239,13 @@ class Scheduler:
         try:
             outputs = self._executor.run_now(join(batch, self._clock), batch[0].outputs)
         except Exception as error:  # noqa: BLE001 - whatever an engine raises belongs to those who asked it
-            call_ms, _ = self._note_call(batch, began, _code_of(error), self._here)
+            self._pace.note_here(*self._note_call(batch, began, _code_of(error)))
             self._failed(batch, error)
         else:
             parts = part(batch, outputs, self._clock)
-            call_ms, _ = self._note_call(batch, began, "", self._here)
+            self._pace.note_here(*self._note_call(batch, began, ""))
             self._answered(batch, parts)
-        if self._limit is not None:
-            self._limit.give_back()
-        if call_ms > LONG_MS:
-            self._caution.held()
+        self._give_place_back(batch)
 
     def _run_beside(self, batch: list[Ticket]) -> None:
         began = self._clock()
@@ -311,13 +258,10 @@ class Scheduler:
 
     def _ended(self, batch: list[Ticket], began: float, task: asyncio.Task[dict[str, Array]]) -> None:
         del self._running[task]
-        if self._limit is not None:
-            self._limit.give_back()
+        self._give_place_back(batch)
         error = UnavailableError("The call was cut off.") if task.cancelled() else task.exception()
         parts = [] if error is not None else part(batch, task.result(), self._clock)
-        call_ms, elements = self._note_call(batch, began, "" if error is None else _code_of(error), self._beside)
-        self._here.note_at_most(elements, call_ms)
-        self._caution.ran_beside(call_ms)
+        self._pace.note_beside(*self._note_call(batch, began, "" if error is None else _code_of(error)))
         if error is None:
             self._answered(batch, parts)
         else:
@@ -325,9 +269,13 @@ class Scheduler:
         if self._waiting:
             self._look()
 
+    def _give_place_back(self, batch: list[Ticket]) -> None:
+        if self._limit is not None and not _is_aside(batch):
+            self._limit.give_back()
+
     def _answered(self, batch: list[Ticket], parts: list[dict[str, Array]]) -> None:
         if not parts:
-            self._row_limit = 1  # the answers cannot be told apart by rows: never ask like this again
+            self._pace.row_limit = 1  # the answers cannot be told apart by rows: never ask like this again
             self._run_alone(batch)
         for ticket, outputs in zip(batch, parts, strict=False):
             ticket.answer(outputs)
@@ -349,8 +297,8 @@ class Scheduler:
                 self._earliest = min(self._earliest, ticket.deadline)
         self._look_soon()
 
-    def _note_call(self, batch: list[Ticket], began: float, error_code: str, times: ServiceTimes) -> tuple[float, int]:
-        """Learn from a call and tell of it; returns its milliseconds and elements."""
+    def _note_call(self, batch: list[Ticket], began: float, error_code: str) -> tuple[int, float]:
+        """Tell of a call; returns its elements and milliseconds."""
         call_ms = (self._clock() - began) * 1e3
         rows = elements = 0
         for ticket in batch:
@@ -360,11 +308,8 @@ class Scheduler:
             ticket.compute_ms = call_ms
         for ticket in batch:
             ticket.batch_rows = rows
-        self._call_count += 1
-        times.note(elements, call_ms)
-        self._element_ms += (_SMOOTHING if self._element_ms else 1.0) * (call_ms / elements - self._element_ms)
         self._on_batch(Run(rows, len(batch), call_ms, error_code, batch[0].input_ms, batch[0].output_ms))
-        return call_ms, elements
+        return elements, call_ms
 
     # Deadlines.
 
@@ -373,7 +318,7 @@ class Scheduler:
         late = [ticket for ticket in self._waiting if ticket.deadline <= now]
         late += [ticket for batch in self._running.values() for ticket in batch if ticket.deadline <= now and not ticket.is_settled]
         for ticket in late:
-            ticket.fail(passed())
+            ticket.fail(no_room() if ticket.is_waiting and ticket.level > DEFAULT_LEVEL else passed())
         self._earliest = min((ticket.deadline for ticket in self._waiting), default=math.inf)
 
     def _watch(self, hold: float) -> None:
@@ -396,3 +341,8 @@ def _code_of(error: BaseException) -> str:
 
 def _level(ticket: Ticket) -> int:
     return ticket.level
+
+
+def _is_aside(batch: list[Ticket]) -> bool:
+    """Whether the call is made beside those of callers, to be compared with one of them; such a request is alone in its batch."""
+    return batch[0].level > DEFAULT_LEVEL

@@ -2,7 +2,8 @@
 
 Takes answered requests; tells a witness how the two answers compare. Raises nothing. Laws: the answer that the caller gets is never waited
 for, changed or failed by any of this; what waits is bounded in number and bytes, and what finds no room, or waits too long, is dropped and
-counted; one runs at a time, in the candidate's queue behind everybody else, and while callers wait, only in a fifth of the time.
+counted: that is no failure of the version. One runs at a time, in the candidate's queue behind everybody else, and while callers wait, only
+in a fifth of the time.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from fairlead.core.answer_pair import is_flip, largest_difference
 from fairlead.core.interface import Array, Tensors
 from fairlead.core.ports import Clock, TrafficWitness
 from fairlead.core.traffic_event import Compared, ComparisonKind, Gap, Missed
-from fairlead.errors import FairleadError
+from fairlead.errors import FairleadError, OverloadedError
 from fairlead.serve.admission import LOWEST_PRIORITY
 from fairlead.serve.model_table import ModelTable, ServedVersion
 from fairlead.serve.twin import Twin
@@ -39,7 +40,7 @@ class Job(msgspec.Struct, eq=False):
     arm: str
     target: ServedVersion
     live: ServedVersion
-    inputs: dict[str, Array]
+    inputs: Tensors
     outputs: tuple[str, ...]
     rows: int
     answer: Tensors
@@ -75,7 +76,7 @@ class Mirror:
 
     def offer(self, job: Job) -> None:
         """Take a request that has been answered, if there is room for it; returns at once."""
-        job.size_bytes = sum(tensor.nbytes for tensor in job.inputs.values())
+        job.size_bytes = sum(tensor.nbytes for tensors in (job.inputs, job.answer) for tensor in tensors.values())
         if len(self._jobs) >= _COUNT_LIMIT or self._held_bytes + job.size_bytes > _BYTES_LIMIT:
             self._miss(job, Gap.BUSY)
             return
@@ -127,6 +128,8 @@ class Mirror:
             found = await (self._run_shadow(job) if job.kind is ComparisonKind.SHADOW else self._run_twin(job))
             if found is not None:
                 self._tell(job, *found)
+        except OverloadedError:  # the queue's: callers of the candidate were in the way
+            self._miss(job, Gap.BUSY)
         except Exception as error:  # noqa: BLE001 - whatever the second version raises is its own, and no caller's
             self._miss(job, Gap.FAILED)
             if not isinstance(error, FairleadError):

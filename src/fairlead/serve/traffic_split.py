@@ -132,7 +132,7 @@ class Split:
             arm.name,
             target,
             asked.served,
-            {name: tensor.copy() for name, tensor in asked.request.inputs.items()},
+            asked.request.inputs,
             asked.request.outputs,
             asked.rows,
             (asked.outputs or {}) if ticket is None else (ticket.results or {}),

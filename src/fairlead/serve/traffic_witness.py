@@ -17,6 +17,7 @@ from fairlead.core.traffic_event import Answered, Compared, ComparisonKind, Gap,
 from fairlead.serve.traffic_memory import AnswerMemory, Remembered, check_labels, decisions_of, right_count
 
 _FOLD_COUNT = 256
+_HELD_BYTES = 16 * 2**20  # of answers that wait to be counted
 _RELEASE_LIMIT = 64  # those that were asked longest ago go
 _ROW_LIMIT = 100_000
 _NOT_TRIED = frozenset({Gap.BUSY, Gap.LATE, Gap.LOADING, Gap.ASLEEP})
@@ -62,28 +63,35 @@ class TrafficCounter:
     def __init__(self, row_limit: int = _ROW_LIMIT, on_defect: Callable[[str], None] = _silent) -> None:
         self._on_defect = on_defect
         self._events: deque[Event] = deque()
+        self._held_bytes = 0
         self._lock = threading.Lock()
         self._counted: OrderedDict[tuple[str, str], _Counted] = OrderedDict()
         self._memory = AnswerMemory(row_limit)
         self._labels: Counter[tuple[str, ...]] = Counter()
 
-    def answered(self, answered: Event) -> None:
+    def answered(self, answered: Answered) -> None:
         """Take one request that was divided."""
+        if answered.outputs is not None:
+            for array in answered.outputs.values():
+                self._held_bytes += array.nbytes
+        self._take(answered)
+
+    def compared(self, compared: Compared) -> None:
+        """Take one request that was answered twice."""
+        self._take(compared)
+
+    def missed(self, missed: Missed) -> None:
+        """Take one request that was not compared, or not answered by its arm."""
+        self._take(missed)
+
+    def _take(self, event: Event) -> None:
         events = self._events
-        events.append(answered)
-        if len(events) >= _FOLD_COUNT and self._lock.acquire(blocking=False):
+        events.append(event)
+        if (len(events) >= _FOLD_COUNT or self._held_bytes >= _HELD_BYTES) and self._lock.acquire(blocking=False):
             try:
                 self._fold()
             finally:
                 self._lock.release()
-
-    def compared(self, compared: Compared) -> None:
-        """Take one request that was answered twice."""
-        self.answered(compared)
-
-    def missed(self, missed: Missed) -> None:
-        """Take one request that was not compared, or not answered by its arm."""
-        self.answered(missed)
 
     def ended(self, model: str) -> None:
         """Forget the answers of a model whose release has ended."""
@@ -148,7 +156,7 @@ class TrafficCounter:
     # Counting.
 
     def _fold(self) -> None:
-        events = self._events
+        events, self._held_bytes = self._events, 0
         for _ in range(len(events)):  # another thread may be adding to its other end
             event = events.popleft()
             try:

@@ -177,3 +177,20 @@ async def test_a_version_that_is_no_longer_wanted_when_it_has_loaded_is_dropped(
     await asyncio.to_thread(fakes.wait_until, lambda: source.engines["m", 2].is_closed)
     assert [state.number for state in table.states()] == [1]
     await follower.stop()
+
+
+async def test_a_mistake_of_ours_is_said_once_and_what_was_left_undone_is_done_when_it_is_over(fakes, monkeypatch) -> None:
+    source = fakes.Source()
+    source.point("a", 1)
+    source.point("m", 1)
+    follower, table, said = follower_of(fakes, source)
+    with monkeypatch.context() as patch:
+        patch.setattr(table, "arrange", lambda *_args, **_options: 1 / 0)
+        following = asyncio.create_task(follower.follow(0.005))
+        await asyncio.to_thread(fakes.wait_until, lambda: said)
+        await asyncio.sleep(0.03)
+    await asyncio.to_thread(fakes.wait_until, lambda: table.is_ready("a") and table.is_ready("m"))
+    assert ["ZeroDivisionError" in sentence for sentence in said].count(True) == 1
+    following.cancel()
+    await asyncio.gather(following, return_exceptions=True)
+    await follower.stop()

@@ -70,6 +70,11 @@ def test_columns_that_do_not_fit_are_refused(columns) -> None:
         from_columns(TABLE, columns)
 
 
+def test_an_input_and_one_of_its_columns_are_not_taken_together() -> None:
+    with pytest.raises(RequestError, match="'x' and its column 'age' are both given"):
+        from_columns(TABLE, {"x": [[1, 2, 3]], "age": [1]})
+
+
 def test_the_prediction_is_the_scores_where_there_are_scores() -> None:
     rule = Decision(DecisionKind.LABEL, "label", scores="p")
     outputs = (TensorSpec("label", DType.BYTES, (None,)), TensorSpec("p", DType.FP32, (None, 2)))

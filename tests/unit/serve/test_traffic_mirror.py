@@ -69,6 +69,26 @@ async def test_what_is_too_large_to_wait_is_dropped(world) -> None:
     assert shadow(world).dropped == 1
 
 
+async def test_answers_that_wait_to_be_compared_take_room_like_inputs(world) -> None:
+    large = world.job()
+    large.answer = {"y": np.empty((2**24, 2), np.float32)}
+    world.mirror.offer(large)
+    assert shadow(world).dropped == 1
+
+
+async def test_a_candidate_whose_callers_are_in_the_way_has_not_failed(world, monkeypatch) -> None:
+    monkeypatch.setattr("fairlead.serve.traffic_mirror._LATE_S", 0.05)
+    gate = threading.Event()
+    engine, scheduler = world.served[4].executor._engine, world.served[4].scheduler
+    engine.gate, world.served[4].executor.is_blocking = gate, True
+    callers = [scheduler.submit({"x": np.ones((1, 2), np.float32)}, (), 1) for _ in range(scheduler.slot_count)]
+    world.mirror.offer(world.job())
+    await world.until(lambda: shadow(world).dropped == 1)
+    gate.set()
+    await asyncio.gather(*callers)
+    assert (shadow(world).pairs, shadow(world).failures) == (0, 0)
+
+
 async def test_what_waited_too_long_is_dropped(world) -> None:
     world.mirror.offer(world.job())
     world.state.now = 100.0

@@ -47,6 +47,14 @@ def test_answers_are_counted_by_step_and_arm(said) -> None:
     assert counter.read().requests["m", "candidate", "4", "server"] == 1
 
 
+def test_large_answers_do_not_wait_to_be_counted(said) -> None:
+    counter = TrafficCounter()
+    large = said.answered()._replace(outputs={"y": np.zeros((1, 2), np.float32), "more": np.zeros(2**21, np.float32)})
+    for _ in range(9):
+        counter.answered(large)
+    assert len(counter._events) < 3  # 8 MiB each
+
+
 def test_a_segment_is_no_evidence_and_is_counted_all_the_same(said) -> None:
     counter = TrafficCounter()
     counter.answered(said.answered("candidate", is_drawn=False))

@@ -14,7 +14,7 @@ from importlib import metadata
 
 from fairlead.core.interface import Tensors
 from fairlead.engines.machine import describe_machine
-from fairlead.errors import SpecError
+from fairlead.errors import RequestError, SpecError
 from fairlead.probe.http_client import HttpClient
 from fairlead.probe.load.capacity import Trial, conclude, next_rate
 from fairlead.probe.load.job import LoadJob, Tally
@@ -133,8 +133,6 @@ class _Bench:
         return FREE_SIZES[0]
 
     def _answers(self, request: bytes) -> bool:
-        from fairlead.errors import RequestError  # noqa: PLC0415 - beside its only use
-
         try:
             first_answers(self._place, (request,))
         except RequestError:

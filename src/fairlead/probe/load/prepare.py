@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -96,8 +97,6 @@ class _Asking:
 
 async def _ask_each(place: Place, requests: Sequence[bytes], timeout_s: float) -> list[Answer]:
     """Each on a connection of its own."""
-    import ssl  # noqa: PLC0415 - only for https
-
     answers = []
     secure = ssl.create_default_context() if place.is_secure else None
     for number in range(len(requests)):

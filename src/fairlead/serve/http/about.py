@@ -84,4 +84,5 @@ class AboutHandlers:
     async def model_openapi(self, call: Call) -> Reply:
         """GET /v2/models/{name}[/versions/{version}]/openapi.json."""
         served = self._table.resolve(call.parameters["name"], parse_version(call.parameters.get("version")))
-        return json_reply(model_document(self._routes(), served, call.parameters, self._version))
+        plan = self._table.models[served.version.name].traffic
+        return json_reply(model_document(self._routes(), served, call.parameters, self._version, plan))

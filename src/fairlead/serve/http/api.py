@@ -66,7 +66,7 @@ class Api:
             mlflow=MlflowHandlers(job.plane, long, job.default_model),
             repository=repository,
             metrics=job.metrics,
-            feedback=None if job.witness is None else FeedbackHandlers(table, job.witness, job.default_model),
+            feedback=None if job.witness is None else FeedbackHandlers(table, job.witness, long, job.default_model),
         )
         self.router = Router(make_routes(handlers))
         self.direct = DirectInference(job.plane, self.router, job.limits, self.refuse)

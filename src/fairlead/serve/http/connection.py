@@ -1,32 +1,25 @@
-"""One HTTP/1.1 connection: bytes in, requests to a handler, replies out in order.
+"""One HTTP/1.1 connection: requests of one peer to a handler, replies out in order.
 
-Takes what the socket gives; calls the gate's handler with whole requests, one at a time; writes its replies. Malformed, oversized and slow
-requests are answered (400, 408, 413, 431, ...) and the connection is closed. Every size is counted before the body is given to anybody, and
-a peer that does not read what it asked for is cut off. It never raises into the event loop and knows nothing of routes.
+Takes what the socket gives; has a Receiver make requests of it, gives them to the gate's handler, one at a time, and writes its replies. A
+peer that is refused is answered, and the connection is closed; one that is slow to send is answered 408, and one that does not read what it
+asked for is cut off. It never raises into the event loop and knows nothing of routes.
 """
 
 from __future__ import annotations
 
 import asyncio
-import re
 from collections import deque
 from typing import TYPE_CHECKING
 
-import httptools
-
-from fairlead.serve.http.head import check_head, too_large
 from fairlead.serve.http.message import HttpRequest, Reply, error_reply, to_bytes
+from fairlead.serve.http.receiver import Receiver
 from fairlead.serve.http.repeat import Repeat, repeat_of
 
 if TYPE_CHECKING:
     from fairlead.serve.http.gate import Gate, Going
 
-_REQUEST_ID = re.compile(rb"[\x21-\x7e]{1,128}")
-# A second one of these would leave open which counts: the start of request smuggling.
-_SINGLE = frozenset({b"host", b"content-length", b"transfer-encoding", b"content-type", b"expect", b"inference-header-content-length"})
-_MIB = 2**20
 _FOREVER = float("inf")
-_LINGER_BYTES = 64 * _MIB  # how much of a refused body is read and dropped, so that the peer sees the refusal
+_LINGER_BYTES = 64 * 2**20  # how much of a refused body is read and dropped, so that the peer sees the refusal
 _GATHER_BYTES = 65_536  # a smaller body is sent in one piece with its head
 
 
@@ -34,27 +27,18 @@ class Connection(asyncio.Protocol):
     """The state of one connection. `deadline` is when the gate calls `expire`, in the loop's time."""
 
     __slots__ = (
-        "_buffered",
-        "_chunk_count",
         "_discarded",
         "_gate",
         "_going",
-        "_header_bytes",
-        "_header_count",
         "_is_busy",
         "_is_closing",
         "_is_discarding",
-        "_is_in_headers",
-        "_is_in_message",
         "_is_pumping",
         "_is_read_paused",
-        "_is_refused",
         "_is_write_paused",
-        "_parser",
-        "_phase_began",
         "_queue",
+        "_receiver",
         "_repeat",
-        "_request",
         "_transport",
         "deadline",
     )
@@ -62,15 +46,12 @@ class Connection(asyncio.Protocol):
     def __init__(self, gate: Gate) -> None:
         self._gate = gate
         self._transport: asyncio.Transport | None = None
-        self._parser = httptools.HttpRequestParser(self)
+        self._receiver = Receiver(gate, self)
         self._queue: deque[HttpRequest | Reply] = deque()
-        self._request = HttpRequest(b"", b"", {})
         self._going: Going | None = None  # the request in flight, while it waits
         self._repeat: Repeat | None = None  # the head that this peer sent last
-        self._header_bytes = self._header_count = self._chunk_count = self._buffered = self._discarded = 0
-        self._phase_began = 0.0  # when the headers or the body began to be waited for; 0: not yet waited for
-        self._is_in_message = self._is_in_headers = self._is_busy = self._is_pumping = False
-        self._is_closing = self._is_refused = self._is_discarding = False
+        self._discarded = 0
+        self._is_busy = self._is_pumping = self._is_closing = self._is_discarding = False
         self._is_read_paused = self._is_write_paused = False
         self.deadline = gate.now() + gate.limits.header_deadline_s
 
@@ -91,30 +72,25 @@ class Connection(asyncio.Protocol):
             self._going = None
         self._queue.clear()
         self._gate.forget(self)
-        self._release(self._buffered)
+        self._receiver.close()
+        del self._receiver
 
     def data_received(self, data: bytes) -> None:
-        """Feed the parser; then answer whatever is complete."""
-        if self._repeat is not None and not (self._is_in_message or self._is_closing) and self._take_repeated(self._repeat, data):
+        """Have it received; then answer whatever is complete."""
+        receiver = self._receiver
+        if self._repeat is not None and not (receiver.is_in_message or self._is_closing) and self._take_repeated(self._repeat, data):
             return
-        if self._is_refused:
+        if receiver.is_refused:
             self._discard(len(data))
             return
-        is_start = not self._is_in_message
-        was_in_headers = self._is_in_headers
-        try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            self._is_closing = self._is_refused = True  # we speak nothing else; what follows belongs to the other protocol
-        except httptools.HttpParserError:
-            self._refuse(error_reply(400, "This is not a well-formed HTTP/1.1 request."))
-        if was_in_headers and self._is_in_headers:
-            self._count_header(len(data))  # a header line without end is known to nobody but the parser
-        if self._is_in_message:
-            self._await_rest()
+        is_start = not receiver.is_in_message
+        if not receiver.feed(data):
+            self._is_closing = True
+        if receiver.is_in_message:
+            self.deadline = receiver.due()
         if self._queue:
-            if is_start and not (self._is_in_message or self._is_closing):
-                self._repeat = repeat_of(data, self._request)
+            if is_start and not (receiver.is_in_message or self._is_closing):
+                self._repeat = repeat_of(data, receiver.request)
             self._pump()
 
     def eof_received(self) -> bool:
@@ -125,8 +101,8 @@ class Connection(asyncio.Protocol):
         self._is_closing = True
         if self._is_busy:
             self.deadline = self._gate.now() + self._gate.limits.linger_s
-        if self._is_in_message and not self._is_refused:
-            self._refuse(error_reply(400, "The request ended before it was complete."))
+        if self._receiver.is_in_message and not self._receiver.is_refused:
+            self._receiver.refuse(error_reply(400, "The request ended before it was complete."))
             self._pump()
         return self._is_busy or bool(self._queue)
 
@@ -140,20 +116,19 @@ class Connection(asyncio.Protocol):
         """The peer has caught up."""
         self._is_write_paused = False
         self.deadline = _FOREVER
-        if self._is_in_message:
-            self._phase_began = 0.0  # reading was paused: the time in between was not the peer's
-            self._await_rest()
+        if self._receiver.is_in_message:
+            self.deadline = self._receiver.due_anew()  # reading was paused
         self._rest()
         self._pump()
 
     def _take_repeated(self, repeat: Repeat, data: bytes) -> bool:
         """Take a request whose head is the one before; returns False where the parser has to look."""
-        gate = self._gate
+        gate, receiver = self._gate, self._receiver
         request = repeat.read(data, gate.limits.body_bytes)
         if request is None or not gate.reserve(len(request.body)):
             return False
-        self._buffered += len(request.body)
-        request.request_id = self._identity(request.headers) if b"x-request-id" in request.headers else gate.next_request_id()
+        receiver.buffered += len(request.body)
+        request.request_id = receiver.identity(request.headers) if b"x-request-id" in request.headers else gate.next_request_id()
         self.deadline = _FOREVER
         if self._queue or self._is_busy or self._is_write_paused or self._transport is None:
             self._queue.append(request)
@@ -162,88 +137,20 @@ class Connection(asyncio.Protocol):
             self._begin(request)
         return True
 
-    # What the parser calls.
+    # What the receiver calls.
 
-    def on_message_begin(self) -> None:
-        """The first byte of a request, which may stand behind others in one packet."""
-        if not self._is_refused:
-            self._request = HttpRequest(b"", b"", {})
-            self._header_bytes = self._header_count = self._chunk_count = 0
-            self._is_in_message = self._is_in_headers = True
-            self._phase_began = 0.0
-
-    def on_url(self, url: bytes) -> None:
-        """A part of the request target."""
-        self._request.target += url
-        self._count_header(len(url))
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """One header line. Those behind a chunked body are dropped: they come too late to be checked."""
-        if self._is_refused or not self._is_in_headers:
-            return
-        limits = self._gate.limits
-        self._header_count += 1
-        self._header_bytes += len(name) + len(value) + 4
-        if self._header_count > limits.header_count or self._header_bytes > limits.header_bytes:
-            self._count_header(0)
-        headers, key = self._request.headers, name.lower()
-        if key in headers:
-            if key in _SINGLE:
-                self._refuse(error_reply(400, f"The header '{key.decode('ascii', 'replace')}' may stand only once."))
-            headers[key] += b", " + value
+    def take(self, item: HttpRequest | Reply) -> None:
+        """Answer a request, or close with a refusal, once those before it are answered."""
+        self._queue.append(item)
+        if isinstance(item, Reply):
+            self._is_closing = True
         else:
-            headers[key] = value
-
-    def on_headers_complete(self) -> None:
-        """Decide whether the body may come."""
-        self._is_in_headers = False
-        if self._is_refused:
-            return
-        request, limits = self._request, self._gate.limits
-        request.method = self._parser.get_method()
-        request.is_old = self._parser.get_http_version() == "1.0"
-        request.request_id = self._identity(request.headers)
-        refusal = check_head(request, limits.body_bytes)
-        if refusal is not None:
-            self._refuse(refusal)
-            return
-        self._phase_began = 0.0
-        if b"expect" in request.headers and self._transport is not None and not self._queue and not self._is_busy:
-            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-
-    def on_chunk_header(self) -> None:
-        """A chunk of a chunked body begins."""
-        self._chunk_count += 1
-        if self._chunk_count > self._gate.limits.chunk_count:
-            self._refuse(error_reply(413, f"The body has more than {self._gate.limits.chunk_count} chunks, the limit."))
-
-    def on_body(self, part: bytes) -> None:
-        """A part of the body."""
-        if self._is_refused:
-            return
-        request, limits = self._request, self._gate.limits
-        size = len(request.body) + len(part)
-        if size > limits.body_bytes:
-            self._refuse(too_large(limits.body_bytes))
-            return
-        if not self._gate.reserve(len(part)):
-            self._refuse(error_reply(503, "The server is receiving too much at once.", (b"retry-after: 1",)))
-            return
-        self._buffered += len(part)
-        if not request.body:
-            request.body = part
-        else:
-            if isinstance(request.body, bytes):
-                request.body = bytearray(request.body)
-            request.body += part
-
-    def on_message_complete(self) -> None:
-        """The request is whole."""
-        self._is_in_message = False
-        if not self._is_refused:
-            self._request.is_keep_alive = self._parser.should_keep_alive()
-            self._queue.append(self._request)
             self.deadline = _FOREVER
+
+    def invite(self) -> None:
+        """Ask for the body of a request whose peer waits for that, unless others are to be answered first."""
+        if self._transport is not None and not self._queue and not self._is_busy:
+            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     # The life of the connection.
 
@@ -253,11 +160,11 @@ class Connection(asyncio.Protocol):
             return
         if self._is_write_paused or self._is_discarding:
             self._transport.abort()
-        elif not self._is_in_message:
+        elif not self._receiver.is_in_message:
             self._transport.close()
         else:
-            what = "headers" if self._is_in_headers else "body"
-            self._refuse(error_reply(408, f"The request's {what} did not arrive in time."))
+            what = "headers" if self._receiver.is_in_headers else "body"
+            self._receiver.refuse(error_reply(408, f"The request's {what} did not arrive in time."))
             self.deadline = _FOREVER
             self._pump()
 
@@ -271,29 +178,6 @@ class Connection(asyncio.Protocol):
         self._is_closing = True
         if not self._is_write_paused:
             self._rest()
-
-    def _await_rest(self) -> None:
-        """Set the deadline of a request that has begun and is not whole: it never moves for the headers, and for the body with its size."""
-        limits = self._gate.limits
-        self._phase_began = self._phase_began or self._gate.now()
-        if self._is_in_headers:
-            self.deadline = self._phase_began + limits.header_deadline_s
-        else:
-            self.deadline = self._phase_began + limits.body_deadline_s + len(self._request.body) / _MIB
-
-    def _count_header(self, size: int) -> None:
-        limits = self._gate.limits
-        self._header_bytes += size
-        if self._header_count > limits.header_count:
-            self._refuse(error_reply(431, f"The request has more than {limits.header_count} headers, the limit."))
-        elif self._header_bytes > limits.header_bytes:
-            self._refuse(error_reply(431, f"The request's headers are larger than {limits.header_bytes} bytes, the limit."))
-
-    def _refuse(self, reply: Reply) -> None:
-        """Answer with `reply` after what came before it, then close."""
-        if not self._is_refused:
-            self._is_refused = self._is_closing = True
-            self._queue.append(reply)
 
     def _pump(self) -> None:
         """Answer the next requests, if the last one is answered and the peer reads."""
@@ -327,10 +211,8 @@ class Connection(asyncio.Protocol):
         self._going = None
         if self._transport is None:
             return
-        size = len(request.body)
-        self._buffered -= size
-        self._gate.release(size)
-        is_last = not request.is_keep_alive or (self._is_closing and not (self._queue or self._is_in_message))
+        self._receiver.release(len(request.body))
+        is_last = not request.is_keep_alive or (self._is_closing and not (self._queue or self._receiver.is_in_message))
         self._send(reply, request, is_last=is_last)
         if self._queue and not self._is_pumping:
             self._pump_soon()
@@ -351,7 +233,7 @@ class Connection(asyncio.Protocol):
         if not is_last:
             if not self._is_write_paused:
                 self._rest()
-        elif self._is_refused:
+        elif self._receiver.is_refused:
             self._linger(transport)
         else:
             self._queue.clear()
@@ -359,7 +241,7 @@ class Connection(asyncio.Protocol):
 
     def _rest(self) -> None:
         """Wait for the next request, if there is none yet."""
-        if not (self._is_in_message or self._queue or self._is_busy):
+        if not (self._receiver.is_in_message or self._queue or self._is_busy):
             limits = self._gate.limits
             self.deadline = self._gate.swept_at + (limits.linger_s if self._is_closing else limits.idle_s)
 
@@ -367,8 +249,7 @@ class Connection(asyncio.Protocol):
         """Read and drop what the peer still sends: closing at once would reset the connection before it has read the refusal."""
         self._is_discarding = True
         self.deadline = self._gate.now() + self._gate.limits.linger_s
-        self._release(self._buffered)
-        self._request = HttpRequest(b"", b"", {})
+        self._receiver.drop()
         if transport.can_write_eof():
             transport.write_eof()
 
@@ -384,12 +265,3 @@ class Connection(asyncio.Protocol):
         if transport is not None and is_full != self._is_read_paused and not transport.is_closing():
             self._is_read_paused = is_full
             (transport.pause_reading if is_full else transport.resume_reading)()
-
-    def _identity(self, headers: dict[bytes, bytes]) -> str:
-        """Return the identity that a request came with, or a new one."""
-        given = headers.get(b"x-request-id")
-        return given.decode("ascii") if given is not None and _REQUEST_ID.fullmatch(given) else self._gate.next_request_id()
-
-    def _release(self, size: int) -> None:
-        self._buffered -= size
-        self._gate.release(size)

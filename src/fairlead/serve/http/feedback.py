@@ -8,8 +8,8 @@ compared in pieces, so that it keeps nobody waiting.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from dataclasses import asdict
+from typing import Any
 
 import msgspec
 
@@ -17,10 +17,13 @@ from fairlead.core.interface import Label
 from fairlead.core.ports import TrafficWitness
 from fairlead.core.traffic_event import Joining, LateLabel
 from fairlead.errors import NotFoundError, RequestError
-from fairlead.serve.http.body import decode
+from fairlead.serve.http.body import convert
+from fairlead.serve.http.long_bodies import LongBodies
 from fairlead.serve.http.message import Reply, json_reply
+from fairlead.serve.http.outline import read_skeleton
 from fairlead.serve.http.predict import default_name
 from fairlead.serve.http.routes import Call
+from fairlead.serve.http.steps import LONG_BYTES, Steps, in_turn
 from fairlead.serve.model_table import ModelTable
 
 _PIECE_COUNT = 256  # labels that take about a millisecond
@@ -38,21 +41,16 @@ class Given(msgspec.Struct, forbid_unknown_fields=True):
 class Feedback(msgspec.Struct, forbid_unknown_fields=True):
     """The body: a list, or one label alone."""
 
-    labels: list[msgspec.Raw] | msgspec.UnsetType = msgspec.UNSET
+    labels: list[Any] | msgspec.UnsetType = msgspec.UNSET
     request_id: str | msgspec.UnsetType = msgspec.UNSET
-    label: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
-
-
-_FEEDBACK = msgspec.json.Decoder(Feedback)
-_GIVEN = msgspec.json.Decoder(Given)
-_LABEL = msgspec.json.Decoder(str | int | float | bool | list[str | int | float | bool])
+    label: Any = msgspec.UNSET
 
 
 class FeedbackHandlers:
-    """`witness` compares the labels with what was answered."""
+    """`witness` compares the labels with what was answered; `long` reads where a body is large."""
 
-    def __init__(self, table: ModelTable, witness: TrafficWitness, default_model: str = "") -> None:
-        self._table, self._witness, self._default_model = table, witness, default_model
+    def __init__(self, table: ModelTable, witness: TrafficWitness, long: LongBodies, default_model: str = "") -> None:
+        self._table, self._witness, self._long, self._default_model = table, witness, long, default_model
 
     async def feedback(self, call: Call) -> Reply:
         """POST /v2/models/{name}/feedback, /v1/models/{name}:feedback, and /feedback for the only model, or the default one."""
@@ -60,7 +58,8 @@ class FeedbackHandlers:
         if name not in self._table.models:
             self._table.resolve(name)  # says which there are
             raise NotFoundError(f"There is no model '{name}' here.")
-        labels = await _read(call.text)
+        reading = _read(call.text)
+        labels = await (self._long.read(reading) if len(call.text) > LONG_BYTES else in_turn(reading))
         for place in range(0, len(labels), _PIECE_COUNT):  # 1. all of them make sense
             self._witness.check(name, labels[place : place + _PIECE_COUNT])
             await asyncio.sleep(0)
@@ -71,26 +70,39 @@ class FeedbackHandlers:
         return json_reply({"model": name, **asdict(total)})
 
 
-async def _read(text: bytes | bytearray) -> Sequence[LateLabel]:
+def _read(text: bytes | bytearray) -> Steps[list[LateLabel]]:
     """Return the labels of a body."""
-    body = decode(_FEEDBACK, text)
-    if isinstance(body.labels, list):
-        if body.request_id is not msgspec.UNSET or body.label is not msgspec.UNSET:
-            raise RequestError("The body has a list of labels and one beside it.", hint=_HINT)
-        found: list[LateLabel] = []
-        for place, raw in enumerate(body.labels):
-            found.append(_late(_given(raw, place), place))
-            if place % _PIECE_COUNT == _PIECE_COUNT - 1:
-                await asyncio.sleep(0)
-        return found
-    if not isinstance(body.request_id, str) or not isinstance(body.label, msgspec.Raw):
-        raise RequestError("The body has no labels.", hint=_HINT)
-    return (_late(Given(body.request_id, decode(_LABEL, bytes(body.label))), 0),)
+    skeleton = yield from read_skeleton(text)
+    body = convert(skeleton.value, Feedback)
+    if not isinstance(body.labels, list):
+        if body.request_id is msgspec.UNSET or body.label is msgspec.UNSET:
+            raise RequestError("The body has no labels.", hint=_HINT)
+        label = yield from skeleton.filled(body.label)
+        return [_late(convert({"request_id": body.request_id, "label": label}, Given), 0)]
+    if body.request_id is not msgspec.UNSET or body.label is not msgspec.UNSET:
+        raise RequestError("The body has a list of labels and one beside it.", hint=_HINT)
+    listed = skeleton.list_at(body.labels)
+    if listed is None:
+        return (yield from _checked((yield from skeleton.filled(body.labels)), 0))
+    found: list[LateLabel] = []
+    for start, end in listed.pieces:
+        found += yield from _checked((yield from skeleton.run(listed, start, end)), len(found))
+    return found
 
 
-def _given(raw: msgspec.Raw, place: int) -> Given:
+def _checked(values: list[Any], before_count: int) -> Steps[list[LateLabel]]:
+    """Return labels that stand behind so many others."""
+    found: list[LateLabel] = []
+    for place, value in enumerate(values, before_count):
+        found.append(_late(_given(value, place), place))
+        if place % _PIECE_COUNT == _PIECE_COUNT - 1:
+            yield
+    return found
+
+
+def _given(value: Any, place: int) -> Given:
     try:
-        return decode(_GIVEN, bytes(raw))
+        return convert(value, Given)
     except RequestError as error:
         raise RequestError(f"Label {place}: {error.message}", hint=_HINT) from None
 

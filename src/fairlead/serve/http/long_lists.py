@@ -1,8 +1,8 @@
 """A large V2 request, read a piece at a time, so that nobody else waits for it.
 
-Takes the text and the model's interface; gives what `v2_request` gives for the whole text: the request, and the elements of long inputs as
-arrays. Raises RequestError, TooLargeError. What is long and no input by its own name, a column for one, is decoded in pieces, and made a
-tensor of at once.
+Takes the text and the model's interface; gives what `v2_request` gives for the whole text: the request, and the elements of its inputs, of
+columns of tables, and of the tables that these make. Raises RequestError, TooLargeError. Many short inputs take as long as one long one: a
+step reads no more than one of them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from fairlead.errors import RequestError
 from fairlead.serve.http.body import convert
 from fairlead.serve.http.outline import LongList, Skeleton, read_skeleton
 from fairlead.serve.http.steps import PIECE_BYTES, PIECE_COUNT, Steps
-from fairlead.serve.http.v2_request import AnyRequest
+from fairlead.serve.http.v2_request import AnyRequest, AnyTensor, check_column, column_tables, read_column, read_tensor
+from fairlead.serve.records import assemble_in_steps, column
 from fairlead.serve.tensor_binary import check_datatype
 from fairlead.serve.tensor_json import element_count, flatten, nested_in_steps, pack
 
@@ -25,7 +26,7 @@ _FLAT = msgspec.json.Decoder(list[float])
 
 
 class Cut(msgspec.Struct, frozen=True):
-    """A request without its long lists, and those as flat arrays by input."""
+    """A request without its data, and those as arrays by input, or column."""
 
     request: AnyRequest
     arrays: dict[str, Array]
@@ -34,34 +35,70 @@ class Cut(msgspec.Struct, frozen=True):
 def cut_request(interface: Interface, text: bytes | bytearray, piece_bytes: int = PIECE_BYTES) -> Steps[Cut]:
     """Return what the text says."""
     skeleton = yield from read_skeleton(text, piece_bytes=piece_bytes)
-    specs = {spec.name: spec for spec in interface.inputs}
-    value, found = skeleton.value, {}
-    if isinstance(value, dict):
-        tensors = value.get("inputs")
-        listed = skeleton.list_at(tensors)
-        if listed is not None:
-            tensors = value["inputs"] = yield from skeleton.opened(listed)
-        for tensor in tensors if isinstance(tensors, list) else ():
-            name, item = (tensor.get("name"), skeleton.list_at(tensor.get("data"))) if isinstance(tensor, dict) else ("", None)
-            if item is not None and isinstance(name, str) and name in specs and name not in found:
-                found[name] = item
-                yield from _fill_but(skeleton, tensor, "data")
-            else:
-                yield from skeleton.filled(tensor)
-        yield from _fill_but(skeleton, value, "inputs")
-    request = convert(value, AnyRequest)
+    specs, tables = {spec.name: spec for spec in interface.inputs}, column_tables(interface)
+    held = yield from _without_data(skeleton, specs.keys() | tables.keys())
+    request = convert(skeleton.value, AnyRequest)
     arrays: dict[str, Array] = {}
     for tensor in request.inputs:
-        if tensor.name in found and tensor.name not in arrays:
-            check_datatype(specs[tensor.name], tensor.datatype, is_raw=False)
-            arrays[tensor.name] = yield from _array(specs[tensor.name], tensor.shape, skeleton, found[tensor.name])
+        if tensor.name in held:
+            data = held.pop(tensor.name)
+            if tensor.name in specs:
+                arrays[tensor.name] = yield from _input(specs[tensor.name], tensor, skeleton, data)
+            else:
+                arrays[tensor.name] = yield from _column(tables[tensor.name], tensor, skeleton, data)
+            yield
+    for spec in interface.inputs:
+        if spec.columns and spec.name not in arrays and all(name in arrays for name in spec.columns):
+            arrays[spec.name] = yield from assemble_in_steps(spec, arrays, PIECE_COUNT)
     return Cut(request, arrays)
 
 
-def _fill_but(skeleton: Skeleton, value: dict[str, Any], name: str) -> Steps[None]:
+def _without_data(skeleton: Skeleton, known: set[str]) -> Steps[dict[str, Any]]:
+    """Fill the skeleton but for the data of `known` inputs, which are taken out of it, and returned."""
+    value, held = skeleton.value, dict[str, Any]()
+    if not isinstance(value, dict):
+        return held
+    tensors = value.get("inputs")
+    listed = skeleton.list_at(tensors)
+    if listed is not None:
+        tensors = value["inputs"] = yield from skeleton.opened(listed)
+    for tensor in tensors if isinstance(tensors, list) else ():
+        name = tensor.get("name") if isinstance(tensor, dict) else None
+        if isinstance(name, str) and name in known and name not in held and _has_own_data(tensor):
+            held[name], tensor["data"] = tensor["data"], None
+        yield from skeleton.filled(tensor)
     for key, item in value.items():
-        if key != name:
+        if key != "inputs":
             value[key] = yield from skeleton.filled(item)
+    return held
+
+
+def _has_own_data(tensor: dict[str, Any]) -> bool:
+    """Whether its data are a list, and no bytes are said to stand elsewhere."""
+    parameters = tensor.get("parameters")
+    return isinstance(tensor.get("data"), list) and not (isinstance(parameters, dict) and "binary_data_size" in parameters)
+
+
+def _input(spec: TensorSpec, tensor: AnyTensor, skeleton: Skeleton, data: list[Any]) -> Steps[Array]:
+    listed = skeleton.list_at(data)
+    if listed is None:
+        tensor.data = data
+        array = read_tensor(spec, tensor)
+        tensor.data = None
+        return array
+    check_datatype(spec, tensor.datatype, is_raw=False)
+    return (yield from _array(spec, tensor.shape, skeleton, listed))
+
+
+def _column(table: TensorSpec, tensor: AnyTensor, skeleton: Skeleton, data: list[Any]) -> Steps[Array]:
+    spec, listed = column(table, tensor.name), skeleton.list_at(data)
+    if listed is None:
+        tensor.data = data
+        array = pack(spec, read_column(table, tensor))
+        tensor.data = None
+        return array
+    check_column(table, tensor)
+    return (yield from _array(spec, tensor.shape, skeleton, listed))
 
 
 def _array(spec: TensorSpec, shape: list[int], skeleton: Skeleton, item: LongList) -> Steps[Array]:

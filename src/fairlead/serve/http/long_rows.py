@@ -15,7 +15,7 @@ from fairlead.core.interface import Array, Interface, TensorSpec
 from fairlead.errors import RequestError
 from fairlead.serve.http.outline import LongList, Skeleton
 from fairlead.serve.http.steps import PIECE_COUNT, Steps
-from fairlead.serve.records import Before, column, fit, from_columns, from_frame, from_rows
+from fairlead.serve.records import Before, assemble_in_steps, column, fit, from_columns, from_frame, from_rows
 from fairlead.serve.tensor_json import nested, nested_in_steps, pack
 
 Tensors: TypeAlias = dict[str, Array]
@@ -60,14 +60,21 @@ def frame_in_steps(interface: Interface, names: Sequence[str | int] | None, skel
 def columns_in_steps(interface: Interface, skeleton: Skeleton, columns: Mapping[str, Any]) -> Steps[Tensors]:
     """Return tensors for values by name."""
     specs = {spec.name: spec for spec in interface.inputs}
-    tables = {name: column(spec, name) for spec in interface.inputs for name in spec.columns}
+    known = {name: column(spec, name) for spec in interface.inputs for name in spec.columns} | specs
     read: dict[str, Any] = {}
     for name, value in columns.items():
         found = skeleton.list_at(value)
-        if found is None or name not in (specs | tables):
-            read[name] = yield from skeleton.filled(value)
+        if name in known and found is not None:
+            read[name] = yield from _array(known[name], skeleton, found, is_column=name not in specs)
+        elif name in known and isinstance(value, list):
+            read[name] = nested(known[name], value) if name in specs else pack(known[name], value)
+            yield
         else:
-            read[name] = yield from _array(specs.get(name) or tables[name], skeleton, found, is_column=name not in specs)
+            read[name] = yield from skeleton.filled(value)
+    for spec in interface.inputs:
+        if spec.columns and spec.name not in read and all(isinstance(read.get(name), np.ndarray) for name in spec.columns):
+            table = yield from assemble_in_steps(spec, read, PIECE_COUNT)
+            read = {name: value for name, value in read.items() if name not in spec.columns} | {spec.name: table}
     return from_columns(interface, read)
 
 

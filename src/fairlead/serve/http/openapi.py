@@ -13,6 +13,8 @@ from urllib.parse import quote
 
 from fairlead.core.dtype import DType
 from fairlead.core.interface import Array, TensorSpec
+from fairlead.core.traffic import TrafficPlan
+from fairlead.serve.http.openapi_headers import HEADERS, PARAMETERS, answered, asked
 from fairlead.serve.http.openapi_schemas import SCHEMAS
 from fairlead.serve.http.routes import Accepts, Permission, Route
 from fairlead.serve.model_table import ModelTable, ServedVersion
@@ -54,20 +56,28 @@ def document(routes: Iterable[Route], table: ModelTable, version: str) -> dict[s
     for name, model in sorted(table.models.items()):
         served = model.versions.get(model.default)
         if served is not None:
-            paths[f"/v2/models/{name}/infer"] = {"post": _model_operation(served)}
+            path = f"/v2/models/{name}/infer"
+            paths[path] = {"post": _model_operation(served, path, model.traffic)}
     return _whole(paths, "Fairlead", version, "Models served by Fairlead (Open Inference Protocol V2).")
 
 
-def model_document(routes: Iterable[Route], served: ServedVersion, parameters: Mapping[str, str], version: str) -> dict[str, Any]:
-    """Return the document for one model: its own paths, with `parameters` (its name, and the version where one is named) in place."""
+def model_document(
+    routes: Iterable[Route], served: ServedVersion, parameters: Mapping[str, str], version: str, plan: TrafficPlan | None = None
+) -> dict[str, Any]:
+    """Return the document for one model: its own paths, with `parameters` (its name, and the version where one is named) in place; `plan`
+    is that of the release that divides its requests.
+    """
     paths: dict[str, dict[str, Any]] = {}
     for route in routes:
         names = set(_PARAMETER.findall(route.pattern))
         if names == set(parameters):
             path = _PARAMETER.sub(lambda match: quote(parameters[match[1]], safe=""), route.pattern)
             is_inference = route.accepts is Accepts.TENSORS
-            operation = _model_operation(served) if is_inference else _operation(route)
-            operation.pop("parameters", None)
+            operation = _model_operation(served, route.pattern, plan) if is_inference else _operation(route)
+            if _asks_a_model(route):
+                operation["parameters"] = asked(route.pattern, plan)
+            else:
+                operation.pop("parameters", None)
             paths.setdefault(path, {})[route.method.lower()] = operation
     return _whole(paths, served.version.name, str(served.version.number), f"Served by Fairlead {version} (Open Inference Protocol V2).")
 
@@ -77,7 +87,7 @@ def _whole(paths: dict[str, dict[str, Any]], title: str, version: str, descripti
         "openapi": "3.1.0",
         "info": {"title": title, "version": version, "description": description},
         "paths": paths,
-        "components": {"schemas": SCHEMAS},
+        "components": {"schemas": SCHEMAS, "parameters": PARAMETERS, "headers": HEADERS},
     }
 
 
@@ -86,22 +96,28 @@ def _operation(route: Route) -> dict[str, Any]:
         "operationId": re.sub(r"\W+", "_", f"{route.method.lower()}{route.pattern}").rstrip("_"),
         "summary": route.summary,
         "x-permission": route.permission.value,
-        "responses": _responses(_answer_schema(route), _TEXTS.get(route.pattern, "")),
+        "responses": _responses(_answer_schema(route), _TEXTS.get(route.pattern, ""), answered() if _asks_a_model(route) else None),
     }
     if route.pattern == "/v2/":
         operation["operationId"] += "_slash"
-    parameters = _PARAMETER.findall(route.pattern)
+    parameters: list[dict[str, Any]] = [
+        {"name": name, "in": "path", "required": True, "description": _DESCRIPTIONS[name], "schema": {"type": "string"}}
+        for name in _PARAMETER.findall(route.pattern)
+    ]
+    if _asks_a_model(route):
+        parameters += asked(route.pattern)
     if parameters:
-        operation["parameters"] = [
-            {"name": name, "in": "path", "required": True, "description": _DESCRIPTIONS[name], "schema": {"type": "string"}}
-            for name in parameters
-        ]
+        operation["parameters"] = parameters
     if route.accepts is not Accepts.NOTHING:
         operation["requestBody"] = _body(route)
     return operation
 
 
-def _model_operation(served: ServedVersion) -> dict[str, Any]:
+def _asks_a_model(route: Route) -> bool:
+    return route.permission is Permission.INFER and not route.pattern.endswith("feedback")
+
+
+def _model_operation(served: ServedVersion, path: str, plan: TrafficPlan | None) -> dict[str, Any]:
     """The inference operation of one model, with a request that it answers: its own first golden one."""
     name, interface = served.version.name, served.interface
     content: dict[str, Any] = {"schema": {"$ref": "#/components/schemas/InferRequest"}}
@@ -117,8 +133,9 @@ def _model_operation(served: ServedVersion) -> dict[str, Any]:
         "summary": f"Ask {name}",
         "description": f"Takes {takes}. Gives {gives}.{more}",
         "x-permission": Permission.INFER.value,
+        "parameters": asked(path, plan),
         "requestBody": {"required": True, "content": {"application/json": content, "application/octet-stream": _RAW}},
-        "responses": _responses("InferResponse"),
+        "responses": _responses("InferResponse", headers=answered()),
     }
 
 
@@ -149,9 +166,10 @@ def _body(route: Route) -> dict[str, Any]:
     return {"required": route.accepts is not Accepts.OPTIONAL_JSON, "content": content}
 
 
-def _responses(schema: str, text: str = "") -> dict[str, Any]:
+def _responses(schema: str, text: str = "", headers: dict[str, Any] | None = None) -> dict[str, Any]:
     """Return what is answered: JSON of a schema, or a text."""
     form = {"$ref": f"#/components/schemas/{schema}"} if schema else {"type": "object"}
     good = {"text/plain": {"schema": {"type": "string", "description": text}}} if text else {"application/json": {"schema": form}}
     bad = {"description": "What was wrong", "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}}
-    return {"200": {"description": "The answer", "content": good}, "default": bad}
+    more = {} if headers is None else {"headers": headers}
+    return {"200": {"description": "The answer", "content": good, **more}, "default": bad}

@@ -8,6 +8,7 @@ values, as in a record, and its datatype says only how its bytes are read.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any, TypeAlias
 
 import msgspec
@@ -17,7 +18,7 @@ from fairlead.core.interface import Array, Interface, Tensors, TensorSpec, short
 from fairlead.errors import RequestError
 from fairlead.serve.http.body import decode, unreadable
 from fairlead.serve.parameters import check_tensor_parameters
-from fairlead.serve.records import assemble
+from fairlead.serve.records import assemble, check_one_way
 from fairlead.serve.tensor_binary import BF16, check_datatype, read_raw
 from fairlead.serve.tensor_json import element_count, flatten, shaped
 
@@ -98,14 +99,14 @@ def _takes_floats(interface: Interface) -> bool:
 
 def read_inputs(interface: Interface, request: InferBody, binary: memoryview | None = None, ready: Tensors = _NONE) -> dict[str, Array]:
     """Return arrays by name. `binary` is what stands behind the JSON: the bytes of the inputs that have binary_data_size, in order; `ready`
-    holds the elements of inputs that were decoded before, flat, as many as their shapes say.
+    holds the elements of inputs and columns that were decoded before, as many as their shapes say, and tables of such columns.
     """
     if binary is None and not ready and len(request.inputs) == 1 == len(interface.inputs):  # most models have one input
         only, spec = request.inputs[0], interface.inputs[0]
         if only.name == spec.name and not only.parameters:
-            return {spec.name: _read(spec, only, None)}
+            return {spec.name: read_tensor(spec, only)}
     inputs: dict[str, Array] = {}
-    columns: dict[str, list[Any]] = {}
+    columns: dict[str, list[Any] | Array] = {}
     specs = {spec.name: spec for spec in interface.inputs}
     tables: dict[str, TensorSpec] = {}
     place = 0
@@ -118,19 +119,22 @@ def read_inputs(interface: Interface, request: InferBody, binary: memoryview | N
                 place += size
         if tensor.name in inputs or tensor.name in columns:
             raise RequestError(f"Input '{shorten(tensor.name)}' is given twice.")
-        if tensor.name in ready:
-            inputs[tensor.name] = ready[tensor.name].reshape(tensor.shape)
-        elif tensor.name in specs:
-            inputs[tensor.name] = _read(specs[tensor.name], tensor, raw)
-        if tensor.name in inputs:
+        if tensor.name in specs:
+            spec = specs[tensor.name]
+            inputs[spec.name] = ready[spec.name].reshape(tensor.shape) if spec.name in ready else read_tensor(spec, tensor, raw)
             continue
-        tables = tables or {column: spec for spec in interface.inputs for column in spec.columns}
+        tables = tables or column_tables(interface)
         if tensor.name not in tables:
             interface.input(tensor.name)  # says which there are
-        columns[tensor.name] = _column(TensorSpec(tensor.name, tables[tensor.name].dtype, (None,)), tensor, raw)
+        columns[tensor.name] = ready[tensor.name] if tensor.name in ready else read_column(tables[tensor.name], tensor, raw)
     if binary is not None and place != len(binary):
         raise RequestError(f"{len(binary) - place} bytes stand behind the last raw tensor.", hint="Each needs its binary_data_size.")
-    return with_columns(interface, inputs, columns) if columns else inputs
+    return with_columns(interface, inputs, columns, ready) if columns else inputs
+
+
+def column_tables(interface: Interface) -> dict[str, TensorSpec]:
+    """Return the input that each column belongs to."""
+    return {column: spec for spec in interface.inputs for column in spec.columns}
 
 
 def raw_input(interface: Interface, body: memoryview) -> dict[str, Array]:
@@ -169,7 +173,8 @@ def _raw_size(tensor: FloatTensor | AnyTensor, parameters: Given, binary: memory
     raise RequestError(f"Input '{name}' has a binary_data_size that is not a part of the {len(binary) - place} bytes that are left.")
 
 
-def _read(spec: TensorSpec, tensor: FloatTensor | AnyTensor, raw: memoryview | None) -> Array:
+def read_tensor(spec: TensorSpec, tensor: FloatTensor | AnyTensor, raw: memoryview | None = None) -> Array:
+    """Return an input; `raw` are its bytes where it has no data."""
     if raw is not None:
         return read_raw(spec, tensor.shape, raw, tensor.datatype)
     if tensor.datatype != spec.dtype or spec.dtype is _FP16:
@@ -183,12 +188,19 @@ def _no_data(spec: TensorSpec) -> RequestError:
     return RequestError(f"Input '{spec.name}' has no data.", hint=f"Send data, or bytes with their binary_data_size: {spec.describe()}.")
 
 
-def _column(spec: TensorSpec, tensor: FloatTensor | AnyTensor, raw: memoryview | None) -> list[Any]:
-    """Return the values of a column, one for each row."""
+def check_column(table: TensorSpec, tensor: FloatTensor | AnyTensor, *, is_raw: bool = False) -> TensorSpec:
+    """Return what a column of `table` is read as; raises RequestError where it has not one value for each row, or an unknown datatype."""
+    spec = TensorSpec(tensor.name, table.dtype, (None,))
     if not tensor.shape or element_count(spec, tensor.shape) != tensor.shape[0]:
         raise RequestError(f"Column '{shorten(spec.name)}' has shape {tensor.shape}.", hint="A column has one value for each row: [rows].")
-    if tensor.datatype not in DType.__members__ and (raw is None or tensor.datatype != BF16):
-        check_datatype(spec, tensor.datatype, is_raw=raw is not None)
+    if tensor.datatype not in DType.__members__ and (not is_raw or tensor.datatype != BF16):
+        check_datatype(spec, tensor.datatype, is_raw=is_raw)
+    return spec
+
+
+def read_column(table: TensorSpec, tensor: FloatTensor | AnyTensor, raw: memoryview | None = None) -> list[Any]:
+    """Return the values of a column of `table`, one for each row; `raw` are its bytes where it has no data."""
+    spec = check_column(table, tensor, is_raw=raw is not None)
     if raw is not None:
         dtype = DType.FP32 if tensor.datatype == BF16 else DType(tensor.datatype)
         values: list[Any] = read_raw(TensorSpec(spec.name, dtype, spec.shape), tensor.shape, raw, tensor.datatype).ravel().tolist()
@@ -201,12 +213,15 @@ def _column(spec: TensorSpec, tensor: FloatTensor | AnyTensor, raw: memoryview |
     return values
 
 
-def with_columns(interface: Interface, inputs: dict[str, Array], columns: dict[str, list[Any]]) -> dict[str, Array]:
-    """Return `inputs` with the tables that `columns` make; raises RequestError where one is missing, or given in both ways."""
+def with_columns(
+    interface: Interface, inputs: dict[str, Array], columns: Mapping[str, list[Any] | Array], ready: Tensors = _NONE
+) -> dict[str, Array]:
+    """Return `inputs` with the tables that `columns` make, those of `ready` as they are; raises RequestError where a column is missing, or
+    a table given in both ways.
+    """
     for spec in interface.inputs:
-        given = [name for name in spec.columns if name in columns]
-        if given and spec.name in inputs:
-            raise RequestError(f"Input '{spec.name}' and its column '{shorten(given[0])}' are both given.", hint="Send one of them.")
-        if given:
-            inputs[spec.name] = assemble(spec, columns)
+        if any(name in columns for name in spec.columns):
+            if spec.name in inputs:
+                check_one_way(spec, columns)
+            inputs[spec.name] = ready[spec.name] if spec.name in ready else assemble(spec, columns)
     return inputs

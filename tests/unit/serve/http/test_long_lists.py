@@ -24,6 +24,7 @@ OUTPUT = (TensorSpec("y", DType.FP32, (None,)),)
 FLOATS = Interface((TensorSpec("x", DType.FP32, (None, None)),), OUTPUT)
 TWO = Interface((TensorSpec("x", DType.FP32, (None, 3)), TensorSpec("n", DType.INT64, (None, 2, 2))), OUTPUT)
 TEXTS = Interface((TensorSpec("t", DType.BYTES, (None,)),), OUTPUT)
+TABLE = Interface((TensorSpec("x", DType.FP32, (None, 2), ("a", "b")),), OUTPUT)
 
 
 def body(*tensors, indent=None, **more) -> bytes:
@@ -146,13 +147,59 @@ def test_a_row_that_is_longer_than_a_piece_is_read_in_pieces_too(shape) -> None:
     np.testing.assert_array_equal(found["x"], values)
 
 
-def test_a_column_is_read_as_a_whole_and_so_is_what_no_model_takes() -> None:
-    table = Interface((TensorSpec("x", DType.FP32, (None, 2), ("a", "b")),), OUTPUT)
+def test_columns_of_a_table_are_read_in_pieces_and_so_is_the_table() -> None:
     text = body(("a", [50], "FP32", list(range(50))), ("b", [50], "INT64", [None] * 50), parameters={"long": "x" * 99})
-    found, in_pieces = read(table, text, 20)
-    assert in_pieces == []
+    found, in_pieces = read(TABLE, text, 20)
+    assert in_pieces == ["a", "b", "x"]
     assert found["x"][:, 0].tolist() == list(range(50))
     assert np.isnan(found["x"][:, 1]).all()
+
+
+def test_many_short_inputs_are_read_one_at_a_time() -> None:
+    names = [f"c{place}" for place in range(200)]
+    many = Interface(tuple(TensorSpec(name, DType.INT64, (None, 1)) for name in names), OUTPUT)
+    text = body(*((name, [20, 1], "INT64", list(range(20))) for name in names))
+    steps = cut_request(many, text, 2000)
+    turns = 0
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            cut = end.value
+            break
+        turns += 1
+    assert turns >= len(names) + 2 * len(text) // 2000
+    assert all(tensor.data is None for tensor in cut.request.inputs)
+    assert {tuple(map(int, array.ravel())) for array in read_inputs(many, cut.request, None, cut.arrays).values()} == {tuple(range(20))}
+
+
+@given(st.data(), st.integers(1, 40), st.integers(1, 200))
+def test_a_table_by_its_columns_is_the_same_in_pieces_and_at_once_or_refused_both_times(data, rows, piece_bytes) -> None:
+    column = st.lists(numbers | st.sampled_from(["1", True, 1e39, [1], []]), min_size=max(rows - 1, 1), max_size=rows)
+    good = st.lists(numbers, min_size=rows, max_size=rows)
+    shape = st.sampled_from([[rows], [rows, 1], [1, rows], [rows + 1], [], [0], [-1]])
+    tensors = []
+    for name in data.draw(st.permutations(["a", "b"])) + data.draw(st.lists(st.sampled_from(["a", "x", "z"]), max_size=1)):
+        shown, values = (data.draw(shape), data.draw(column)) if data.draw(st.integers(0, 5)) == 0 else ([rows], data.draw(good))
+        tensors.append((name, shown, data.draw(st.sampled_from(["FP32", "FP64", "INT64", "FP64"])), values))
+    text = body(*tensors)
+    try:
+        expected = read_inputs(TABLE, decode_request(TABLE, text))
+    except RequestError:
+        with pytest.raises(RequestError):
+            read(TABLE, text, piece_bytes)
+    else:
+        np.testing.assert_array_equal(read(TABLE, text, piece_bytes)[0]["x"], expected["x"])
+
+
+@pytest.mark.parametrize("values", [[1.0], [1.0] * 50])
+def test_data_beside_bytes_are_refused_in_pieces_too(values) -> None:
+    parameters = {"binary_data_size": 4 * len(values)}
+    tensor = {"name": "x", "shape": [1, len(values)], "datatype": "FP32", "data": values, "parameters": parameters}
+    text, binary = json.dumps({"inputs": [tensor]}).encode(), memoryview(np.zeros(len(values), np.float32).tobytes())
+    cut = at_once(cut_request(FLOATS, text, 20))
+    with pytest.raises(RequestError, match="both data and a binary_data_size"):
+        read_inputs(FLOATS, cut.request, binary, cut.arrays)
 
 
 @given(st.lists(st.floats(width=32), min_size=1, max_size=50), st.integers(1, 9), st.booleans())

@@ -6,6 +6,7 @@ import pytest
 
 from fairlead.core.dtype import DType
 from fairlead.core.interface import Interface, TensorSpec
+from fairlead.core.traffic import Arm, Segment, TrafficPlan
 from fairlead.serve.http.routes import Permission
 
 INFER = "/v2/models/m/infer"
@@ -22,12 +23,43 @@ async def test_every_route_declares_a_permission_and_is_in_the_document(world) -
     for route in world.api.router.routes:
         assert isinstance(route.permission, Permission)
         operation = document["paths"][route.pattern][route.method.lower()]
-        assert [item["name"] for item in operation.get("parameters", [])] == re.findall(r"\{(\w+)\}", route.pattern)
+        found = [item["name"] for item in operation.get("parameters", []) if item.get("in") == "path"]
+        assert found == re.findall(r"\{(\w+)\}", route.pattern)
         assert ("requestBody" in operation) == (route.method == "POST")
         assert operation["operationId"] not in seen
         seen.add(operation["operationId"])
-    references = set(re.findall(r'"#/components/schemas/(\w+)"', json.dumps(document)))
-    assert references <= set(document["components"]["schemas"])
+    assert_every_reference_leads_somewhere(document)
+
+
+def assert_every_reference_leads_somewhere(document: dict) -> None:
+    for kind, name in re.findall(r'"#/components/(\w+)/([\w-]+)"', json.dumps(document)):
+        assert name in document["components"][kind]
+
+
+def headers_of(operation: dict) -> list[str]:
+    named = [item["name"] for item in operation.get("parameters", []) if item.get("in") == "header"]
+    return [item["$ref"].rpartition("/")[2] for item in operation.get("parameters", []) if "$ref" in item] + named
+
+
+async def test_the_headers_that_choose_who_answers_are_in_the_document(world) -> None:
+    _, document = await world.ask("GET", "/openapi.json")
+    for path in ("/predict", "/invocations", "/v2/models/{name}/infer", "/v1/models/{name}:predict", INFER):
+        operation = document["paths"][path]["post"]
+        assert headers_of(operation) == ["Fairlead-Version", "Fairlead-Arm", "X-Request-Id"]
+        assert list(operation["responses"]["200"]["headers"]) == ["X-Request-Id", "Fairlead-Version", "Fairlead-Arm"]
+    assert headers_of(document["paths"]["/v2/models/{name}/versions/{version}/infer"]["post"]) == ["X-Request-Id"]
+    assert headers_of(document["paths"]["/v2/models"]["get"]) == []
+
+
+@pytest.mark.parametrize("target", ["/openapi.json", "/v2/models/m/openapi.json"])
+async def test_a_release_adds_its_sticky_header_and_its_segments_and_shows_no_value(world, target) -> None:
+    arms = (Arm("live", 3, 0.5), Arm("candidate", 4, 0.5))
+    segments = (Segment("X-Customer", ("secret",), "candidate"),)
+    world.table.models["m"].traffic = TrafficPlan("rel", 0, arms, segments=segments, sticky="user_id", salt="s")
+    _, document = await world.ask("GET", target)
+    assert headers_of(document["paths"][INFER]["post"])[3:] == ["x-customer", "user-id"]
+    assert "secret" not in json.dumps(document)
+    assert_every_reference_leads_somewhere(document)
 
 
 async def test_reading_never_needs_more_than_viewing_and_changing_needs_operating(world) -> None:
@@ -81,8 +113,7 @@ async def test_a_model_has_a_document_of_its_own_paths(world, base) -> None:
     assert all("{" not in path and ("/models/m" in path) for path in document["paths"])
     if "versions" in base:
         assert all(path.startswith((base, "/v1/models/m/versions/v3")) for path in document["paths"])
-    references = set(re.findall(r'"#/components/schemas/(\w+)"', json.dumps(document)))
-    assert references <= set(document["components"]["schemas"])
+    assert_every_reference_leads_somewhere(document)
 
 
 async def test_the_document_of_an_unknown_model_is_a_404(world) -> None:

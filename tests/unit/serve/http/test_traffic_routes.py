@@ -231,6 +231,39 @@ async def test_a_hundred_thousand_labels_in_one_body_are_joined(world) -> None:
     assert (status, answer["joined"], answer["unknown"]) == (200, 50, 99_950)
 
 
+async def test_many_labels_are_read_while_others_have_their_turns(world) -> None:
+    is_over = False
+
+    async def others() -> int:
+        turns = 0
+        while not is_over:
+            turns += 1
+            await asyncio.sleep(0)
+        return turns
+
+    watching = asyncio.create_task(others())
+    labels = [{"request_id": f"r{place:x}", "label": "yes"} for place in range(20_000)]
+    size = len(json.dumps({"labels": labels}))
+    assert (await world.ask("/feedback", {"labels": labels}))[1]["unknown"] == 20_000
+    is_over = True
+    assert await watching > 3 * 20_000 / 256 + 2 * size / 2**17  # read, checked, joined; and its lists were looked for
+
+
+@pytest.mark.parametrize("wrong", [{"request_id": "a", "label": None}, {"request_id": 5, "label": "yes"}, 7, {"label": "yes"}])
+async def test_a_wrong_label_in_a_long_body_is_refused_by_its_place(world, wrong) -> None:
+    labels = [{"request_id": f"r{place:x}", "label": "yes"} for place in range(20_000)]
+    labels[19_000] = wrong
+    status, answer = await world.ask("/feedback", {"labels": labels})
+    assert status == 400
+    assert answer["error"].startswith("Label 19000: ")
+
+
+async def test_one_request_of_very_many_rows_is_one_label(world) -> None:
+    label = {"request_id": "a", "label": ["yes"] * 200_000}
+    assert (await world.ask("/feedback", label))[1]["unknown"] == 1
+    assert (await world.ask("/feedback", {"labels": [label]}))[1]["unknown"] == 1
+
+
 async def test_the_document_shows_how_to_send_labels(world) -> None:
     reply = await world.send("/openapi.json", b"", method="GET")
     document = msgspec.json.decode(reply.body)
