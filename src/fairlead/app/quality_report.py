@@ -20,6 +20,7 @@ from fairlead.core.finding import Finding
 from fairlead.core.interface import DecisionKind, Interface
 from fairlead.core.observation_log import LogWindow, ObservationLog
 from fairlead.core.outcome import (
+    RELIABILITY,
     CompressionLoss,
     CostMatrix,
     Counted,
@@ -33,6 +34,7 @@ from fairlead.core.plan import Plan
 from fairlead.core.requirement import MetricKind, Requirement
 from fairlead.core.verdict import Verdict
 from fairlead.core.version import Version, parse_reference
+from fairlead.errors import RequirementError
 from fairlead.monitor.quality.burn import budget_of, burn_rates, counted, most_urgent
 from fairlead.monitor.quality.judge import (
     accuracy_finding,
@@ -52,7 +54,6 @@ from fairlead.stores.document import load
 from fairlead.stores.version_files import read_file
 
 T = TypeVar("T")
-RELIABILITY = "reliability.json"
 WEEK_S = 7 * 86_400.0
 
 
@@ -115,8 +116,9 @@ def quality(request: QualityRequest, house: House) -> QualityView:
         case.log, case.window, case.interface, (by,) if by else (), has_scores=any(name in {"auc", "ece"} for name in metrics)
     )
     rows = gathered.rows
-    for name in metrics:
+    for name in request.metrics:
         check_metric(name, rows)
+    metrics = tuple(name for name in metrics if name in request.metrics or _has_meaning(name, rows))
     job = ReportJob(metrics, by=by, costs=request.costs, names=partial(_name, case.interface), seed=house.settings.seed)
     since, until = case.window.since, case.window.until
     overall = replace(whole(rows, since, until, job), version=case.version.number)
@@ -183,6 +185,14 @@ def _metrics(request: QualityRequest, case: _Case) -> tuple[str, ...]:
     rule = case.interface.decision
     usual = ("mae", "rmse") if rule is not None and rule.kind is DecisionKind.VALUE else ("accuracy",)
     return tuple(dict.fromkeys((*usual, *promised, *measured, *request.metrics)))
+
+
+def _has_meaning(name: str, rows: LabelledRows) -> bool:
+    try:
+        check_metric(name, rows)
+    except RequirementError:
+        return False
+    return True
 
 
 def _name(interface: Interface, number: float) -> str:

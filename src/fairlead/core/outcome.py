@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from fairlead.core.interface import Array
 
+RELIABILITY = "reliability.json"  # a version's file that holds its Reliability
 
 @dataclass(frozen=True)
 class Measured:

@@ -67,7 +67,8 @@ def learn_support(rows: Array, *, seed: int = 0) -> Support | None:
     around = (learned - centre) / scale
     _, lengths, axes = np.linalg.svd(around, full_matrices=False)
     power = lengths**2 / max(float((lengths**2).sum()), 1e-300)
-    count = int(min(np.searchsorted(np.cumsum(power), _EXPLAINED) + 1, AXIS_LIMIT, max(len(learned) // 10, 1), len(lengths)))
+    needed = int(np.searchsorted(np.cumsum(power), _EXPLAINED)) + 1
+    count = min(needed, AXIS_LIMIT, max(len(learned) // 10, 1), len(lengths))
     spread = np.maximum(lengths[:count] / np.sqrt(len(learned)), 1e-6)
     found = Support(_numbers(centre), _numbers(scale), tuple(map(_numbers, axes[:count])), _numbers(spread), 1.0, 0.0, QUANTILE)
     rest = _parts(found, held)[1]

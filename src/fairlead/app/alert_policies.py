@@ -1,0 +1,127 @@
+"""What is done about alerts without asking: roll back, roll back and watch unseen, train again.
+
+`act` takes alerts and a House; gives what every policy did. An alert is acted upon once; a policy pauses for a model after it has acted,
+whoever runs it (compare-and-set). Never raises for what an action could not do: it is said, kept in the registry, and a person decides.
+Raises StorageError where the registry is away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from fairlead.app.alert_records import ACTION, claim_action, everything
+from fairlead.app.release import rollback
+from fairlead.app.release_begin import ReleaseRequest, begin
+from fairlead.app.retraining import retrain
+from fairlead.app.wiring import House
+from fairlead.core.alert import Alert, Policy, PolicyAction
+from fairlead.core.release import ReleaseKind, ReleaseStep
+from fairlead.core.version import PRODUCTION
+from fairlead.errors import ConflictError, FairleadError, RejectedError, StorageError
+from fairlead.monitor.alerts.machine import firing
+from fairlead.stores.document import dump, load
+
+_WAIT_S = 30.0
+
+
+@dataclass(frozen=True)
+class Acted:
+    """What a policy did about an alert at `at` (Unix seconds): `outcome` is a sentence, `problem` why it could not ("": it could)."""
+
+    policy: str
+    action: PolicyAction
+    model: str
+    version: str
+    alert: str
+    at: float
+    outcome: str = ""
+    problem: str = ""
+
+
+def act(alerts: Iterable[Alert], house: House) -> tuple[Acted, ...]:
+    """Do what policies say about the alerts that fire."""
+    policies = everything(Policy, house.records)
+    found = []
+    for alert in firing(alerts):
+        for policy in policies:
+            if policy.wants(alert.labels) and alert.fired_at >= policy.created_at and alert.labels.get("model"):
+                acted = _once(policy, alert, house)
+                if acted is not None:
+                    found.append(acted)
+    return tuple(found)
+
+
+def done(house: House) -> tuple[Acted, ...]:
+    """Return what each policy did last for each model, the newest first."""
+    facts = [load(fact.body.encode(), Acted) for fact in house.records.facts(ACTION) if fact.body is not None]
+    return tuple(sorted(facts, key=lambda one: -one.at))
+
+
+def _once(policy: Policy, alert: Alert, house: House) -> Acted | None:
+    """Act, unless it was done already, or not long ago."""
+    model, now = alert.labels["model"], house.clock()
+    key = f"{policy.id}/{model}"
+    before = house.records.fact(ACTION, key)
+    if before is not None and before.body is not None:
+        last = load(before.body.encode(), Acted)
+        if last.alert == alert.fingerprint and last.at >= alert.fired_at:
+            return None
+        if 0 <= now - last.at < policy.pause_s:
+            return None
+    begun = Acted(policy.id, policy.action, model, alert.labels.get("version", ""), alert.fingerprint, now, problem="It has not ended yet.")
+    claimed = claim_action(key, dump(begun).decode(), before, house.records, at=now, author=policy.author)
+    if claimed is None:
+        return None
+    ended = _do(policy, alert, begun, house)
+    claim_action(key, dump(ended).decode(), claimed, house.records, at=house.clock(), author=policy.author)
+    return ended
+
+
+def _do(policy: Policy, alert: Alert, begun: Acted, house: House) -> Acted:
+    def said(outcome: str = "", problem: str = "") -> Acted:
+        return Acted(begun.policy, begun.action, begun.model, begun.version, begun.alert, begun.at, outcome, problem)
+
+    try:
+        return said(outcome=_ACTIONS[policy.action](policy, alert, house))
+    except StorageError:
+        raise
+    except FairleadError as error:
+        return said(problem=str(error))
+
+
+def _roll_back(_policy: Policy, alert: Alert, house: House) -> str:
+    name = alert.labels["model"]
+    _require_live(alert, house)
+    outcome = rollback(name, house, wait_s=_WAIT_S)
+    if outcome.number == outcome.previous:
+        return f"Ended the release of {name}; {name}:{outcome.number} answers."
+    return f"Took {name} back from version {outcome.previous} to {outcome.number}."
+
+
+def _shadow(policy: Policy, alert: Alert, house: House) -> str:
+    """Take it back, and let it answer every request unseen: what it would have said can be looked at."""
+    name, version = alert.labels["model"], alert.labels["version"]
+    said = _roll_back(policy, alert, house)
+    if house.records.aliases(name).get(PRODUCTION) == int(version):
+        raise ConflictError(f"{name}:{version} is live still, so it cannot be watched unseen.", hint=f"See: fairlead history {name}.")
+    begin(ReleaseRequest(ReleaseKind.SHADOW, f"{name}:{version}", steps=(ReleaseStep(shadow=1.0),), min_step_s=policy.pause_s), house)
+    return f"{said} Version {version} answers unseen beside it."
+
+
+def _retrain(policy: Policy, alert: Alert, house: House) -> str:
+    return retrain(policy, alert, house)
+
+
+def _require_live(alert: Alert, house: House) -> None:
+    name, version = alert.labels["model"], alert.labels.get("version", "")
+    live = house.records.aliases(name).get(PRODUCTION, 0)
+    if version != str(live):
+        raise RejectedError(f"{name}:{version} is not live any more ({name}:{live} is), so there is nothing to take back.")
+
+
+_ACTIONS: Mapping[PolicyAction, Callable[[Policy, Alert, House], str]] = {
+    PolicyAction.ROLL_BACK: _roll_back,
+    PolicyAction.SHADOW: _shadow,
+    PolicyAction.RETRAIN: _retrain,
+}
