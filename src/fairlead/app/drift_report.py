@@ -7,9 +7,10 @@ SpecError for times that make no sense, and what the stores raise. It changes no
 
 from __future__ import annotations
 
+import functools
 import math
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections import Counter, deque
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -41,6 +42,7 @@ from fairlead.stores.version_files import read_file
 _BESIDE = ("at", "request_id", "row")
 _SHOWN_OUTLIERS = 10
 _SEASONS_BACK = 4
+_KEPT_WINDOWS = 24  # whose sketches are at hand when a change is proven that began in one of them
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,8 @@ class StrangeRow:
 class DriftReport:
     """What was seen of `model:version` from `since` to `until` in `rows` rows.
 
-    `moved` are features of the inputs and `answers` those of the answers, as in the profile; `absent` are features that the log does not
+    `moved` are features of the inputs and `answers` those of the answers, as in the profile: since they changed where that is proven, else
+    over the whole time; `absent` are features that the log does not
     keep. `joint` is the maximum mean discrepancy of all inputs together (NaN: not known). `strange_rows` of the rows are outliers, of
     which `strange` shows some.
     """
@@ -137,6 +140,9 @@ class _Looking:
         self._seen: set[str] = set()
         self._alarms: list[Alarm] = []
         self._strange: list[StrangeRow] = []
+        self._latest: deque[tuple[float, Mapping[str, FeatureSketch]]] = deque(maxlen=_KEPT_WINDOWS)
+        self._changed: dict[str, FeatureSketch] = {}
+        self._columns: tuple[str, ...] = ()
 
     def look(self, since: float, until: float, progress: Progress) -> None:
         """Take every window from `since` to `until`, and of a season those before that it is held against."""
@@ -144,6 +150,8 @@ class _Looking:
         first = since - _SEASONS_BACK * self._request.season.length_s if self._request.season is not None else since
         count = math.ceil((until - first) / window_s)
         progress.step(f"read: {count} windows")
+        there = self._log.columns(LogWindow(self._version.name, (self._version.number,), first, until))
+        self._columns = tuple(name for name in log_columns(self._profile, self._interface) if name in there)
         for number in range(count):
             start = first + number * window_s
             end = min(start + window_s, until)
@@ -153,11 +161,11 @@ class _Looking:
 
     def conclude(self, since: float, until: float) -> DriftReport:
         """Return what came of it."""
-        moved = {
-            name: movement(feature, self._whole[name], shuffled_change=self._profile.shuffled_change, reference=self._references.get(name))
-            for name, feature in self._features.items()
-            if name in self._seen
-        }
+        change = self._profile.shuffled_change
+        moved = {}
+        for name in self._features.keys() & self._seen:
+            sketch, reference = self._changed.get(name, self._whole[name]), self._references.get(name)
+            moved[name] = movement(self._features[name], sketch, shuffled_change=change, reference=reference)
         first_at = self._log.size(LogWindow(self._version.name, (self._version.number,))).first_at
         scene = Scene(self._version.name, self._version.number, since, until, is_from_the_start=first_at >= since)
         joint = self._joint.distance
@@ -203,14 +211,26 @@ class _Looking:
         self.windows += 1
         references = {} if self._seasonal is None else {name: self._seasonal.reference(start, name) for name in sketches}
         known = {name: tally for name, tally in references.items() if tally is not None}
-        self._alarms += self._watch.step(start, end, sketches, known)
+        alarms = self._watch.step(start, end, sketches, known)
         joint = self._joint.finish(start, end)
-        self._alarms += [joint] if joint is not None else []
+        self._alarms += [*alarms, *([joint] if joint is not None else [])]
+        self._latest.append((start, sketches))
+        self._follow_changes(alarms, sketches)
         for name, sketch in sketches.items():
             self._whole[name] = merge(self._whole[name], sketch)
             self._seen.add(name)
             if name in known:  # of the whole span, each window is held against its own season, in proportion to its rows
                 self._references[name] = _plus(self._references.get(name), known[name], sketch.by_row.rows)
+
+    def _follow_changes(self, alarms: Sequence[Alarm], sketches: Mapping[str, FeatureSketch]) -> None:
+        """Gather what a feature looks like since it changed: what it was before would only dilute it."""
+        for name, before in self._changed.items():
+            if name in sketches:
+                self._changed[name] = merge(before, sketches[name])
+        for alarm in alarms:
+            if alarm.feature not in self._changed:
+                since = [held[alarm.feature] for start, held in self._latest if start >= alarm.since and alarm.feature in held]
+                self._changed[alarm.feature] = functools.reduce(merge, since)
 
     def _judge_rows(self, piece: Mapping[str, Array], columns: Mapping[str, Array], weights: Array | None) -> None:
         embedding = self._profile.embedding
@@ -220,18 +240,16 @@ class _Looking:
         if not len(found.counts):
             return
         self.strange_rows += int((found.counts > 0).sum())
-        for place in np.argsort(-found.counts, kind="stable")[: _SHOWN_OUTLIERS - len(self._strange)].tolist():
+        for place in np.argsort(-found.counts, kind="stable")[:_SHOWN_OUTLIERS].tolist():
             if found.counts[place]:
                 names = tuple(name for name, is_strange in found.by_feature.items() if is_strange[place])
                 row = StrangeRow(str(piece["request_id"][place]), int(piece["row"][place]), float(piece["at"][place]), names)
                 self._strange.append(row)
+        self._strange = sorted(self._strange, key=lambda row: (-len(row.features), -row.at))[:_SHOWN_OUTLIERS]
 
     def _pieces(self, start: float, end: float) -> Iterator[Mapping[str, Array]]:
         window = LogWindow(self._version.name, (self._version.number,), start, end)
-        there = self._log.columns(window)
-        if there:
-            wanted = tuple(name for name in log_columns(self._profile, self._interface) if name in there)
-            yield from self._log.scan(window, (*_BESIDE, *wanted))
+        yield from self._log.scan(window, (*_BESIDE, *self._columns))
 
 
 def request_weights(piece: Mapping[str, Array]) -> Array | None:

@@ -93,7 +93,8 @@ def _title(found: DriftReport) -> str:
 def _summary(found: DriftReport) -> list[str]:
     options = found.options
     against = "the same hours of the seasons before, else " if found.season is not None else ""
-    budget = f"budget: {options.alarms_per_month:g} false alarms a month, all features together"
+    granted = f"{options.alarms_per_month:g} false alarm{'' if options.alarms_per_month == 1 else 's'}"
+    budget = f"budget: {granted} a month, all features together"
     lines = [
         f"{found.rows:,} rows in {found.windows} windows of {_span(options.window_s)}, against {against}{found.reference}",
         f"{budget}; smallest change that counts: {options.effect:.0%} of the rows",
@@ -113,13 +114,13 @@ def _findings(findings: Sequence[Finding]) -> list[str]:
 
 
 def _movements(moved: Sequence[Movement], found: DriftReport, *, is_all: bool) -> list[str]:
-    proven = {finding.subject.rpartition(".")[0] if _is_part(finding, moved) else finding.subject for finding in found.findings}
+    proven = _proven(found.findings, {item.feature for item in moved})
     ordered = sorted(moved, key=lambda item: (item.feature not in proven, -(item.moved if not math.isnan(item.moved) else -1.0)))
     shown = ordered if is_all else ordered[:_SHOWN]
     rows = [
         (
             item.feature,
-            _status(item, found, is_proven=item.feature in proven),
+            _status(item, found, proven.get(item.feature, "")),
             _percent(item.moved),
             "-" if item.use is None else f"{item.use:.0%}",
             "-" if item.cost is None else _percent(item.cost),
@@ -138,14 +139,23 @@ def _movements(moved: Sequence[Movement], found: DriftReport, *, is_all: bool) -
     return lines + ([f"and {len(ordered) - len(shown)} more: --all"] if len(shown) < len(ordered) else [])
 
 
-def _is_part(finding: Finding, moved: Sequence[Movement]) -> bool:
-    """Whether the finding is about a part of a feature, as `age.missing`: features may have points in their names, too."""
-    return finding.subject not in {item.feature for item in moved}
+def _proven(findings: Sequence[Finding], features: set[str]) -> dict[str, str]:
+    """Return what is proven of each feature, in a word or two. A subject is a feature, or one with what of its values is wrong:
+    age.missing.
+    """
+    words: dict[str, list[str]] = {}
+    for finding in findings:
+        feature, _, aspect = finding.subject.rpartition(".")
+        if finding.subject in features:
+            words.setdefault(finding.subject, []).append("drift")
+        elif feature in features:
+            words.setdefault(feature, []).append(aspect)
+    return {feature: ", ".join(said) for feature, said in words.items()}
 
 
-def _status(item: Movement, found: DriftReport, *, is_proven: bool) -> str:
-    if is_proven:
-        return click.style("drift", fg="red")
+def _status(item: Movement, found: DriftReport, proven: str) -> str:
+    if proven:
+        return click.style(proven, fg="red")
     if math.isnan(item.moved):
         return "no values"
     if item.moved < found.options.effect:

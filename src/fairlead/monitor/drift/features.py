@@ -15,7 +15,7 @@ import numpy as np
 from fairlead.core.deciding import labelled
 from fairlead.core.dtype import DType
 from fairlead.core.interface import Array, DecisionKind, Interface, Tensors, TensorSpec
-from fairlead.core.observation_log import INPUT, OUTPUT, SPLIT_LIMIT, columns_of, is_text, row_width
+from fairlead.core.observation_log import INPUT, OUTPUT, columns_of, is_text, row_width
 from fairlead.core.profile import FeatureKind, FeatureProfile, Profile
 from fairlead.core.summary import summaries
 from fairlead.monitor.drift.reference import is_free_text
@@ -83,11 +83,11 @@ def observed_features(profile: Profile, interface: Interface, piece: Mapping[str
 
 def _tensor_features(spec: TensorSpec, tensor: Array) -> dict[str, Column]:
     width = row_width(spec)
-    if width is None or width > SPLIT_LIMIT or (width == 1 and is_text(spec) and is_free_text(tensor.reshape(-1))):
+    names = [name.removeprefix(INPUT) for name in columns_of(spec, INPUT)]
+    if width != len(names) or (width == 1 and is_text(spec) and is_free_text(tensor.reshape(-1))):
         return {f"{spec.name}.{part}": Column(values, spec.name, part, FeatureKind.SUMMARY) for part, values in summaries(tensor).items()}
     kind = FeatureKind.CATEGORY if spec.is_category or is_text(spec) else FeatureKind.FLAG if spec.dtype is DType.BOOL else None
     flat = tensor.reshape(len(tensor), -1)
-    names = [name.removeprefix(INPUT) for name in columns_of(spec, INPUT)]
     return {name: Column(flat[:, place], spec.name, str(place) if width > 1 else "", kind) for place, name in enumerate(names)}
 
 

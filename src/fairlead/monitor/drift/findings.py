@@ -51,11 +51,9 @@ def findings_of(
     answers = {item.name for item in profile.predictions}
     moved_inputs = any(name not in answers for name, _ in first)
     told = _Told(scene, options, answers, moved_inputs=moved_inputs)
-    found = [
-        told.joint(alarm, joint_distance) if alarm.feature == JOINT else told.one(alarm, movements[alarm.feature])
-        for alarm in first.values()
-        if alarm.feature == JOINT or alarm.feature in movements
-    ]
+    found = [told.one(alarm, movements[alarm.feature]) for alarm in first.values() if alarm.feature in movements]
+    if (JOINT, Aspect.JOINT) in first and not any(item.kind is FindingKind.DRIFT for item in found):  # else it is explained by these
+        found.append(told.joint(first[JOINT, Aspect.JOINT], joint_distance))
     return tuple(sorted(found, key=lambda item: (-item.severity.rank, -item.value, item.subject)))
 
 
@@ -71,13 +69,14 @@ class _Told:
         value, bound, sentence = _measured(alarm, moved, self.options, is_answer=is_answer)
         kind = FindingKind.DATA_QUALITY if alarm.aspect is not Aspect.SHAPE else FindingKind.DRIFT
         kind = FindingKind.PREDICTION_DRIFT if is_answer else kind
+        severity = _severity(alarm, moved, value, is_answer=is_answer)
         cost = _cost(moved) if alarm.aspect is Aspect.SHAPE and not is_answer else ""
         return Finding(
             kind=kind,
             model=self.scene.model,
             version=self.scene.version,
             subject=alarm.feature if alarm.aspect is Aspect.SHAPE else f"{alarm.feature}.{alarm.aspect.value}",
-            severity=_severity(alarm, moved, value, is_answer=is_answer),
+            severity=severity,
             value=value,
             rows=moved.rows,
             since=alarm.since,
@@ -85,13 +84,13 @@ class _Told:
             sentence=f"{sentence} since {_when(alarm.since)}.{cost}",
             bound=bound,
             interval=moved.interval if alarm.aspect is Aspect.SHAPE else None,
-            advice=self._advice(alarm, is_answer=is_answer),
+            advice=() if severity is Severity.INFO and kind is FindingKind.DRIFT else self._advice(alarm, is_answer=is_answer),
         )
 
     def joint(self, alarm: Alarm, distance: float) -> Finding:
         sentence = (
             f"The inputs hang together otherwise than at release since {_when(alarm.since)} (maximum mean discrepancy {distance:.3f}), "
-            "whatever each of them does alone."
+            "though none of them alone is proven to have moved."
         )
         return Finding(
             kind=FindingKind.DRIFT,
