@@ -6,16 +6,54 @@ MissingExtraError where SQL is asked for and its extra is not installed, Storage
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from fairlead.app.wiring import House, scheme
-from fairlead.core.observation_log import ObservationLog
+from fairlead.core.interface import Array
+from fairlead.core.observation_log import LogSize, LogWindow, ObservationLog
+from fairlead.core.version import check_name
+from fairlead.errors import NotFoundError, SpecError
 from fairlead.settings import Settings
-from fairlead.stores.catalog import LOG_STORES
+from fairlead.stores.catalog import LOG_QUERIES, LOG_STORES
 from fairlead.stores.prediction_log import LogFiles, PredictionLog
 from fairlead.stores.prediction_log_folder import LogFolder
 
 FOLDER = "observations"
+_FIRST_LOOK_S = 60.0
+_FURTHER = 10.0
+
+
+@dataclass(frozen=True)
+class ModelLog:
+    """How much is kept of a model."""
+
+    model: str
+    size: LogSize
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What a window holds: how much, the columns with what is in them, and its newest rows, the newest first."""
+
+    model: str
+    size: LogSize
+    columns: Mapping[str, str]
+    rows: tuple[Mapping[str, Any], ...]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The answer to a question in SQL. `is_cut`: there are more rows than were asked for."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Any, ...], ...]
+    is_cut: bool
 
 
 def open_log(house: House) -> ObservationLog:
@@ -28,3 +66,62 @@ def _files(settings: Settings) -> LogFiles:
         return LogFolder(Path(settings.observations).expanduser().absolute() if settings.observations else settings.home / FOLDER)
     files: LogFiles = LOG_STORES.load(scheme(settings.observations))(settings.observations, endpoint=settings.s3_endpoint)
     return files
+
+
+def logs(house: House) -> tuple[ModelLog, ...]:
+    """Return how much is kept of each model."""
+    log = open_log(house)
+    return tuple(ModelLog(name, log.size(LogWindow(name))) for name in log.models())
+
+
+def window_of(name: str, house: House, *, since_s: float, until_s: float = 0.0, version: int | None = None) -> LogWindow:
+    """Return the window from `since_s` to `until_s` seconds ago. Raises SpecError."""
+    if since_s <= until_s:
+        raise SpecError("That span of time is empty.", hint="--since says how far to look back, --until where to stop: 24h, 1h.")
+    now = house.clock()
+    until = now - until_s if until_s else math.inf  # what a clock that ran ahead has written belongs to now
+    return LogWindow(check_name(name), () if version is None else (version,), now - since_s, until)
+
+
+def show(window: LogWindow, house: House, *, limit: int) -> Shown:
+    """Return what the window holds; raises NotFoundError where nothing of the model is kept at all."""
+    log = open_log(house)
+    size = log.size(window)
+    if not size.file_count and not size.unreadable and not log.size(LogWindow(window.model)).file_count:
+        raise NotFoundError(
+            f"Nothing is kept of '{window.model}'.", hint=f"Requests to a running server are: fairlead serve {window.model}"
+        )
+    return Shown(window.model, size, log.columns(window), tuple(_newest(log, window, size, limit)))
+
+
+def ask(question: str, window: LogWindow, house: House, *, limit: int) -> Asked:
+    """Return the answer to a question in SQL about the window's rows, the table `observations`."""
+    run_sql = LOG_QUERIES.load("sql")
+    log = open_log(house)
+    kinds = log.columns(window)
+    if not kinds:
+        raise NotFoundError(f"Nothing of '{window.model}' is kept from that time.", hint="Look back further: --since 7d")
+    answer = run_sql(question, log.scan(window, tuple(kinds)), kinds, limit=limit)
+    return Asked(answer.columns, answer.rows, answer.is_cut)
+
+
+def _newest(log: ObservationLog, window: LogWindow, size: LogSize, limit: int) -> list[dict[str, Any]]:
+    """Return the newest rows: what is looked at grows until there are enough."""
+    span_s = _FIRST_LOOK_S
+    while limit and size.file_count:
+        since = max(window.since, size.last_at - span_s)
+        rows = [row for piece in log.scan(LogWindow(window.model, window.versions, since, window.until)) for row in _rows(piece)]
+        if len(rows) >= limit or since <= max(window.since, size.first_at - 1.0):
+            return sorted(rows, key=lambda row: float(row["at"]), reverse=True)[:limit]
+        span_s *= _FURTHER
+    return []
+
+
+def _rows(piece: Mapping[str, Array]) -> list[dict[str, Any]]:
+    names = list(piece)
+    columns = [piece[name].tolist() if piece[name].ndim == 1 else list(piece[name]) for name in names]
+    return [dict(zip(names, map(_plain, values), strict=True)) for values in zip(*columns, strict=True)]
+
+
+def _plain(value: Any) -> Any:
+    return value.tolist() if isinstance(value, np.ndarray) else value

@@ -26,6 +26,8 @@ COMMANDS = {
     "feedback": ("fairlead.cli.feedback_command:feedback", "Keep right answers that came later."),
     "alerts": ("fairlead.cli.alerts_commands:alerts", "Say what is wrong, tell people and programs, act by policy."),
     "top": ("fairlead.cli.top_command:top", "Watch a running server: rates, latencies, queues, memory."),
+    "observe": ("fairlead.cli.observation_commands:observe", "Say what is kept of a model's requests, how redacted, how long."),
+    "observations": ("fairlead.cli.observation_commands:observations", "Show the requests that were kept, or ask about them in SQL."),
     "drift": ("fairlead.cli.drift_command:drift", "Say which inputs moved since the release, and what it may cost."),
     "predict": ("fairlead.cli.predict_command:predict", "Ask a registered model, without a server."),
     "conformance": ("fairlead.cli.conformance_command:conformance", "Say whether a server keeps to the Open Inference Protocol V2."),

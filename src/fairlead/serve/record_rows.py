@@ -141,7 +141,7 @@ def join(parts: Sequence[Array], row_count: int, width: int | None) -> Joined:
     first = parts[0]
     if width is not None:
         try:
-            content = b"".join(parts)
+            content = b"".join(parts)  # type: ignore[arg-type]  # arrays are buffers; their types say so from Python 3.12 on
         except (BufferError, ValueError, TypeError):  # not contiguous
             content = b""
         if len(content) == row_count * width * first.itemsize:

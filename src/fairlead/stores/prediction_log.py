@@ -188,7 +188,7 @@ class PredictionLog:
         """Yield the columns that a file has of the window's rows; nothing where it is gone, and no more from where it cannot be read."""
         try:
             with self._files.open(file.path) as source:
-                for whole in LogReader(source).pieces({*columns, "at"}):
+                for whole in LogReader(source).pieces((*columns, "at")):
                     piece = whole if file.lies_within(window) else _within(whole, window)
                     if len(piece["at"]):
                         yield piece

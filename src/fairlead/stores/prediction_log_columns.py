@@ -107,7 +107,7 @@ class LogReader:
 
     def pieces(self, columns: Sequence[str], piece_rows: int = PIECE_ROWS) -> Iterator[dict[str, Array]]:
         """Yield the columns that the file has, in pieces."""
-        there = [name for name in columns if name in self._schema.names]
+        there = [name for name in dict.fromkeys(columns) if name in self._schema.names]
         with typed_corruption():
             for batch in self._parquet.iter_batches(piece_rows, columns=there, use_threads=False):
                 yield {name: self._to_numpy(name, batch.column(name)) for name in there}
