@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,8 +21,9 @@ from fairlead.core.version import check_name
 from fairlead.errors import NotFoundError, SpecError
 from fairlead.settings import Settings
 from fairlead.stores.catalog import LOG_QUERIES, LOG_STORES
-from fairlead.stores.prediction_log import LogFiles, PredictionLog
-from fairlead.stores.prediction_log_folder import LogFolder
+
+if TYPE_CHECKING:
+    from fairlead.stores.prediction_log import LogFiles
 
 FOLDER = "observations"
 _FIRST_LOOK_S = 60.0
@@ -58,14 +59,38 @@ class Asked:
 
 def open_log(house: House) -> ObservationLog:
     """Return the observation log that the settings name; nothing is made before something is written. Raises SpecError."""
+    from fairlead.stores.prediction_log import PredictionLog  # noqa: PLC0415 - Arrow takes 30 MB, and a server may write nothing
+
     return PredictionLog(_files(house.settings))
 
 
+def check_log(house: House) -> None:
+    """Raise SpecError where the settings name no log, MissingExtraError where its kind of store is not installed. Opens nothing."""
+    if _folder(house.settings) is None:
+        LOG_STORES.load(scheme(house.settings.observations))
+
+
+def may_hold_any(house: House) -> bool:
+    """Whether anything can be in the log: False where its folder is empty, or has not been made. Opens nothing."""
+    folder = _folder(house.settings)
+    return folder is None or (folder.is_dir() and any(folder.iterdir()))
+
+
 def _files(settings: Settings) -> LogFiles:
-    if "://" not in settings.observations:
-        return LogFolder(Path(settings.observations).expanduser().absolute() if settings.observations else settings.home / FOLDER)
+    from fairlead.stores.prediction_log_folder import LogFolder  # noqa: PLC0415 - as above
+
+    folder = _folder(settings)
+    if folder is not None:
+        return LogFolder(folder)
     files: LogFiles = LOG_STORES.load(scheme(settings.observations))(settings.observations, endpoint=settings.s3_endpoint)
     return files
+
+
+def _folder(settings: Settings) -> Path | None:
+    """Return the folder that the log is in; None where it is in another kind of store."""
+    if "://" in settings.observations:
+        return None
+    return Path(settings.observations).expanduser().absolute() if settings.observations else settings.home / FOLDER
 
 
 def logs(house: House) -> tuple[ModelLog, ...]:

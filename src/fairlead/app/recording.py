@@ -14,11 +14,11 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 
 import numpy as np
 
-from fairlead.app.observations import open_log
+from fairlead.app.observations import check_log, may_hold_any, open_log
 from fairlead.app.observing_rules import check_share
 from fairlead.app.recording_rules import Redactors, Rulebook
 from fairlead.app.wiring import House
@@ -69,8 +69,10 @@ class Parcel:
 class Recording:
     """Records what one server answers. Call `start` once and `close` at the end."""
 
-    def __init__(self, house: House, log: ObservationLog, report: Callable[[str], None], *, share: float) -> None:
-        self._log, self._report, self._clock = log, report, house.clock
+    def __init__(
+        self, house: House, report: Callable[[str], None], *, share: float, open_log: Callable[[House], ObservationLog] = open_log
+    ) -> None:
+        self._house, self._open_log, self._report, self._clock = house, open_log, report, house.clock
         self._flush_s = house.settings.observe_flush_s
         self._rulebook = Rulebook(house, share)
         self._redactors = Redactors(house, self._rulebook, breathe)
@@ -168,6 +170,10 @@ class Recording:
 
     # The second thread: columns to files.
 
+    @cached_property
+    def _log(self) -> ObservationLog:
+        return self._open_log(self._house)
+
     def _write(self) -> None:
         review_at = prune_at = time.monotonic()
         while True:
@@ -230,7 +236,8 @@ class Recording:
             self.buffer.refresh()
 
     def _prune(self) -> None:
-        self._log_bytes = self._rulebook.prune(self._log)
+        if may_hold_any(self._house):
+            self._log_bytes = self._rulebook.prune(self._log)
 
     # What is told.
 
@@ -277,7 +284,8 @@ def recording(house: House, report: Callable[[str], None], *, is_on: bool, share
     if not is_on:
         yield None
         return
-    recorder = Recording(house, open_log(house), report, share=wanted)
+    check_log(house)
+    recorder = Recording(house, report, share=wanted)
     recorder.start()
     try:
         yield recorder

@@ -169,7 +169,7 @@ def _columns(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     first = [name for name in _FIRST if name in names and any(row[name] != "" for row in rows)]
     label = [LABEL] if any(row.get(LABEL) is not None for row in rows) else []
     rest = [name for name in names if name.startswith("output:")] + [name for name in names if name.startswith("input:")]
-    room, chosen = shutil.get_terminalsize().columns, list[str]()
+    room, chosen = shutil.get_terminal_size().columns, list[str]()
     for name in (*first, *label, *rest):
         width = 2 + max(len(name), *(len(_shown(name, row[name])) for row in rows))
         if width > room and chosen:

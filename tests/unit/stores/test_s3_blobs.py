@@ -16,7 +16,7 @@ from botocore.exceptions import ClientError, ConnectTimeoutError, NoCredentialsE
 
 from fairlead.core.manifest import FileEntry, Manifest
 from fairlead.errors import CorruptError, NoSpaceError, NotFoundError, SpecError, StorageError, StoreAwayError
-from fairlead.stores import s3_blobs
+from fairlead.stores import s3_blobs, s3_connection
 from fairlead.stores.s3_blobs import S3Blobs
 from fairlead.stores.s3_errors import S3Place, typed_errors
 from fairlead.stores.version_files import materialize
@@ -49,7 +49,7 @@ def direct(s3, bucket):
 @pytest.fixture
 def blobs(proxy, bucket, monkeypatch):
     """The same blobs through the proxy, with little patience."""
-    monkeypatch.setattr(s3_blobs, "_TRIES", 2)
+    monkeypatch.setattr(s3_connection, "_TRIES", 2)
     monkeypatch.setattr("botocore.endpoint.time", SimpleNamespace(sleep=lambda seconds: None))
     blobs = S3Blobs(f"s3://{bucket}/team", endpoint=proxy.url, connect_limit_s=1.0, read_limit_s=0.3)
     yield blobs
@@ -242,7 +242,7 @@ def test_a_bucket_that_is_not_there_is_said(s3):
 
 
 def test_a_store_that_is_away_is_said_to_be(monkeypatch):
-    monkeypatch.setattr(s3_blobs, "_TRIES", 1)
+    monkeypatch.setattr(s3_connection, "_TRIES", 1)
     blobs = S3Blobs("s3://models", endpoint="http://127.0.0.1:1", connect_limit_s=0.5)
     with pytest.raises(StoreAwayError, match="cannot be reached"):
         blobs.has(DIGEST)
