@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from ipaddress import ip_address
 
 from fairlead._version import __version__
+from fairlead.app.explain_serving import ServedExplainer
 from fairlead.app.observing import Observers, observing
 from fairlead.app.recording import LabelKeeper, Recording, recording
 from fairlead.app.registry_source import RegistrySource
@@ -28,6 +29,7 @@ from fairlead.errors import SpecError
 from fairlead.register.resolve import require_name, resolve
 from fairlead.serve.batching import BatchPolicy
 from fairlead.serve.call_limit import parse_limits
+from fairlead.serve.explaining import ExplainLimits
 from fairlead.serve.grpc.limits import GrpcLimits
 from fairlead.serve.http.limits import HttpLimits
 from fairlead.serve.serve_job import ServeJob
@@ -146,6 +148,8 @@ def _job(
             connection_count=settings.connection_limit,
         ),
         twin_share=_twin_share(settings),
+        explainer=ServedExplainer(house),
+        explain_limits=ExplainLimits(settings.explain_concurrency, settings.explain_budget_s),
         sink=observers.watcher,
         statistics=observers.watcher.statistics,
         metrics=observers.metrics,

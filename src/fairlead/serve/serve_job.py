@@ -10,6 +10,7 @@ from fairlead.core.refusal import Refusal, unheard
 from fairlead.core.version import PRODUCTION
 from fairlead.serve.batching import BatchPolicy
 from fairlead.serve.call_limit import ConcurrencyLimits
+from fairlead.serve.explaining import AnswerExplainer, ExplainLimits
 from fairlead.serve.follower import OnApplied, unheard_applied
 from fairlead.serve.grpc.limits import GrpcLimits
 from fairlead.serve.http.api import StatisticsSource
@@ -49,6 +50,8 @@ class ServeJob:
     Of all requests the share `twin_share` also runs on the uncompressed original of the version that answered, where it has one; `witness`
     gathers what requests of releases show (a new one where None is given).
 
+    `explainer` explains answers, beside inference and within `explain_limits`; None where that is not offered.
+
     `on_listening` is told the URL once, `report` every sentence for the log, `on_refused` of callers' mistakes, `on_applied` what is in
     force of each model whenever that changes, with the source's sequence: in the event loop, so it must not wait. `software_version` is
     what server metadata says.
@@ -80,6 +83,8 @@ class ServeJob:
     twin_share: float = 0.0
     witness: TrafficWitness | None = None
     recorder: AnswerBuffer | None = None
+    explainer: AnswerExplainer | None = None
+    explain_limits: ExplainLimits = field(default_factory=ExplainLimits)
     sink: ObservationSink = field(default_factory=NullSink)
     statistics: StatisticsSource | None = None
     metrics: MetricsSource | None = None

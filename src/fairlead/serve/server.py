@@ -22,6 +22,7 @@ from fairlead.errors import EnvironmentalError, PortInUseError, UnavailableError
 from fairlead.serve.assembly import Assembly
 from fairlead.serve.call_limit import CallLimits
 from fairlead.serve.data_plane import DataPlane
+from fairlead.serve.explaining import Explaining
 from fairlead.serve.follower import Follower
 from fairlead.serve.grpc.port import GrpcPort
 from fairlead.serve.grpc.service import ServiceJob
@@ -80,6 +81,9 @@ class Server:
             keep_warm_s=job.keep_warm_s,
             on_applied=job.on_applied,
         )
+        self.explaining = None
+        if job.explainer is not None and job.explain_limits.concurrency > 0:
+            self.explaining = Explaining(self.table, job.explainer, job.explain_limits)
         self.repository = Repository(self.table, self.follower, is_open=job.allow_model_control, statistics=job.statistics)
         self.api = Api(
             ApiJob(
@@ -92,6 +96,7 @@ class Server:
                 metrics=None if job.metrics is None else MetricsHandlers(self.read, job.metrics),
                 repository=self.repository,
                 witness=self.witness,
+                explaining=self.explaining,
             )
         )
         self._grpc = None if job.grpc_port is None else GrpcPort(self._grpc_job(job), job.report)
@@ -182,6 +187,8 @@ class Server:
         for front in (self._gate, self._grpc):
             if front is not None:
                 front.close()
+        if self.explaining is not None:
+            self.explaining.close()
         await self.traffic.stop()  # 4. models and threads
         await self.follower.stop()
         for name in tuple(self.table.models):

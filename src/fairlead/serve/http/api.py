@@ -12,10 +12,12 @@ from dataclasses import dataclass
 
 from fairlead.core.ports import TrafficWitness
 from fairlead.serve.data_plane import DataPlane
+from fairlead.serve.explaining import Explaining
 from fairlead.serve.http.about import AboutHandlers
 from fairlead.serve.http.body import body_form, is_long, read_body, read_long_body
 from fairlead.serve.http.direct import DirectInference
 from fairlead.serve.http.encoding import WORTHWHILE_BYTES, encoded
+from fairlead.serve.http.explain import ExplainHandlers
 from fairlead.serve.http.feedback import FeedbackHandlers
 from fairlead.serve.http.limits import HttpLimits
 from fairlead.serve.http.long_bodies import LongBodies
@@ -48,6 +50,7 @@ class ApiJob:
     metrics: MetricsHandlers | None = None
     repository: ModelRepository | None = None
     witness: TrafficWitness | None = None
+    explaining: Explaining | None = None
 
 
 class Api:
@@ -67,6 +70,7 @@ class Api:
             repository=repository,
             metrics=job.metrics,
             feedback=None if job.witness is None else FeedbackHandlers(table, job.witness, long, job.default_model),
+            explain=None if job.explaining is None else ExplainHandlers(table, job.explaining),
         )
         self.router = Router(make_routes(handlers))
         self.direct = DirectInference(job.plane, self.router, job.limits, self.refuse)

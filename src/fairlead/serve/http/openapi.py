@@ -29,6 +29,9 @@ _REQUESTS = {
     "/feedback": "Feedback",
     "/v1/models/{name}:feedback": "Feedback",
     "/v2/models/{name}/feedback": "Feedback",
+    "/v1/models/{name}:explain": "ExplainRequest",
+    "/v2/models/{name}/explain": "ExplainRequest",
+    "/v2/models/{name}/versions/{version}/explain": "ExplainRequest",
     "/v2/repository/index": "IndexRequest",
     "/v2/repository/models/{name}/load": "OperateRequest",
     "/v2/repository/models/{name}/unload": "OperateRequest",
@@ -40,6 +43,9 @@ _ANSWERS = {
     "/feedback": "Joining",
     "/v1/models/{name}:feedback": "Joining",
     "/v2/models/{name}/feedback": "Joining",
+    "/v1/models/{name}:explain": "Explained",
+    "/v2/models/{name}/explain": "Explained",
+    "/v2/models/{name}/versions/{version}/explain": "Explained",
 }
 _TEXTS = {"/ping": "An empty line", "/health": "An empty line", "/version": "The version", "/metrics": "Metrics"}
 _EXAMPLE_LIMIT = 4096
@@ -114,7 +120,7 @@ def _operation(route: Route) -> dict[str, Any]:
 
 
 def _asks_a_model(route: Route) -> bool:
-    return route.permission is Permission.INFER and not route.pattern.endswith("feedback")
+    return route.permission is Permission.INFER and not route.pattern.endswith(("feedback", "explain"))
 
 
 def _model_operation(served: ServedVersion, path: str, plan: TrafficPlan | None) -> dict[str, Any]:

@@ -92,6 +92,33 @@ SCHEMAS: dict[str, Any] = {
         },
         "additionalProperties": False,
     },
+    "ExplainRequest": {
+        "type": "object",
+        "properties": {
+            "input": {},
+            "inputs": {},
+            "instances": {"type": "array"},
+            "kind": {"enum": ["explanation", "counterfactual", "rule"]},
+            "of": {"type": ["string", "integer"]},
+            "to": {"type": ["string", "number"]},
+            "keep": {"type": "array", "items": {"type": "string"}},
+            "method": {"type": "string"},
+            "seed": {"type": "integer"},
+            "budget_s": {"type": "number", "exclusiveMinimum": 0},
+        },
+        "additionalProperties": False,
+    },
+    "Explained": {
+        "type": "object",
+        "required": ["model", "version"],
+        "properties": {
+            "model": {"type": "string"},
+            "version": {"type": "integer"},
+            "explanations": {"type": "array", "items": {"type": "object"}},
+            "counterfactuals": {"type": "array", "items": {"type": ["object", "null"]}},
+            "rules": {"type": "array", "items": {"type": "object"}},
+        },
+    },
     "Joining": {
         "type": "object",
         "required": ["model", "joined", "unknown", "duplicate", "ambiguous"],

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fairlead.serve.http.about import AboutHandlers
+from fairlead.serve.http.explain import ExplainHandlers
 from fairlead.serve.http.feedback import FeedbackHandlers
 from fairlead.serve.http.metrics import MetricsHandlers
 from fairlead.serve.http.mlflow import MlflowHandlers
@@ -34,11 +35,13 @@ class Handlers:
     repository: RepositoryHandlers | None = None
     metrics: MetricsHandlers | None = None
     feedback: FeedbackHandlers | None = None
+    explain: ExplainHandlers | None = None
 
 
 def make_routes(handlers: Handlers) -> list[Route]:
     """Return all routes. Where two match, the first one is taken."""
-    return [*_about(handlers), *_for_people(handlers), *_feedback(handlers), *_repository(handlers), *_v2(handlers), *_v1(handlers)]
+    beside = (*_feedback(handlers), *_explain(handlers), *_repository(handlers))
+    return [*_about(handlers), *_for_people(handlers), *beside, *_v2(handlers), *_v1(handlers)]
 
 
 def _about(handlers: Handlers) -> list[Route]:
@@ -71,6 +74,13 @@ def _feedback(handlers: Handlers) -> list[Route]:
         return []
     paths = ("/feedback", "/v2/models/{name}/feedback", "/v1/models/{name}:feedback")
     return [Route("POST", path, _INFER, handlers.feedback.feedback, "Right answers that came later", Accepts.JSON) for path in paths]
+
+
+def _explain(handlers: Handlers) -> list[Route]:
+    if handlers.explain is None:
+        return []
+    paths = (*(f"{base}/explain" for base in _V2_MODEL), "/v1/models/{name}:explain")
+    return [Route("POST", path, _INFER, handlers.explain.explain, "Why the model answers rows as it does", Accepts.JSON) for path in paths]
 
 
 def _repository(handlers: Handlers) -> list[Route]:
