@@ -1,7 +1,10 @@
-"""For every test: an empty registry of its own, Keras on the back-end that the test environment has, properties without a deadline."""
+"""For every test: an empty registry of its own, short measurements, Keras on the back-end that the test environment has, properties without
+a deadline. For the run: which worker tests what and when.
+"""
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from pathlib import Path
@@ -14,10 +17,40 @@ os.environ.setdefault("KERAS_BACKEND", "jax")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # What needs seconds to build (TensorFlow for .tflite, OpenVINO) is only built where a test is about it.
 ENGINES = "onnxruntime,trees,torch,python,booster"
-os.environ["FAIRLEAD_ENGINES"] = ENGINES  # for what is built once per module or session, before the fixture below
-# A busy machine makes no property wrong: time is bounded by the suite, not by each example.
+# How fast a model is, is no test's business: where one is about measuring, it says how long.
+QUICK = {
+    "FAIRLEAD_ENGINES": ENGINES,
+    "FAIRLEAD_VERIFY_TIME_S": "0.1",
+    "FAIRLEAD_ENGINE_CHOICE_TIME_S": "0.05",
+    "FAIRLEAD_SEARCH_PAIR_TIME_S": "0.1",
+}
+os.environ.update(QUICK)  # for what is built once per module or session, before the fixture below
+# A busy machine makes no property wrong: time is bounded by the suite, not by each example. FAIRLEAD_EXAMPLES: examples of a property, in
+# percent of what it asks for (of 100, where it asks for no number). `make soak` tries many more.
+EXAMPLES = int(os.environ.get("FAIRLEAD_EXAMPLES", "25"))
+FEWEST = 10
 hypothesis.settings.register_profile("fairlead", deadline=None)
 hypothesis.settings.load_profile("fairlead")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give each property its share of examples."""
+    for item in items:
+        asked = getattr(getattr(item, "obj", None), "_hypothesis_internal_use_settings", None)
+        if asked is not None:
+            count = max(asked.max_examples * EXAMPLES // 100, min(asked.max_examples, FEWEST))
+            item.obj._hypothesis_internal_use_settings = hypothesis.settings(asked, max_examples=count)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Take what was imported and collected out of the garbage collector's sight: some tests have it look at everything, again and again.
+    Tell the other processes that run tests what this one has collected.
+    """
+    gc.collect()
+    gc.freeze()
+    if worker := os.environ.get("PYTEST_XDIST_WORKER"):
+        names = [str(hash("a seed of its own")), *(item.nodeid for item in session.items)]
+        (Path(session.config.option.basetemp).parent / f"collected-{worker}").write_text("\n".join(names))
 
 
 @pytest.fixture(scope="session")
@@ -51,5 +84,6 @@ def fairlead_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Point FAIRLEAD_HOME at a folder of this test, so that nothing reaches the home of whoever runs it."""
     home = tmp_path / "fairlead-home"
     monkeypatch.setenv("FAIRLEAD_HOME", str(home))
-    monkeypatch.setenv("FAIRLEAD_ENGINES", ENGINES)
+    for name, value in QUICK.items():
+        monkeypatch.setenv(name, value)
     return home

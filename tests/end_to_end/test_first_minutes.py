@@ -26,7 +26,7 @@ DEPLOY = ["deploy", "model.h5", "--name", "digits", "--data", "digits.npz", "--r
 
 def ask(url: str, body: Any = None) -> Any:
     data = None if body is None else json.dumps(body).encode()
-    with urllib.request.urlopen(urllib.request.Request(url, data=data), timeout=10) as answer:
+    with urllib.request.urlopen(urllib.request.Request(url, data=data), timeout=60) as answer:
         return json.load(answer)
 
 
@@ -47,7 +47,7 @@ class RunningServer:
         else:
             self.process.wait(30)
             pytest.fail(f"the server did not start: {''.join(said)}")
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while time.monotonic() < deadline and self.process.poll() is None:
             try:
                 ask(f"{self.url}/v2/health/ready")
@@ -60,7 +60,7 @@ class RunningServer:
 
     def __exit__(self, *_: object) -> None:
         self.process.send_signal(signal.SIGTERM)
-        self.process.communicate(timeout=20)
+        self.process.communicate(timeout=60)
         assert self.process.returncode == 0
 
 
@@ -95,7 +95,7 @@ def test_a_running_server_follows_a_rollback(digits_here: Path, capsys: pytest.C
         body = {"inputs": [{"name": "x", "shape": [1, 28, 28, 1], "datatype": "FP32", "data": [0.0] * 784}]}
         assert ask(f"{server.url}/v2/models/digits/infer", body)["model_version"] == "2"
         assert run(["rollback", "digits"]) == 0
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while ask(f"{server.url}/v2/models/digits/infer", body)["model_version"] != "1":
             assert time.monotonic() < deadline, "the server did not follow"
             time.sleep(0.05)

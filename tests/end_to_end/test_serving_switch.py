@@ -98,7 +98,7 @@ def job(files: Files, **changes) -> ServeJob:
 
 
 def connect(running: ServerThread) -> contextlib.closing[http.client.HTTPConnection]:
-    return contextlib.closing(http.client.HTTPConnection(running.url.removeprefix("http://"), timeout=20))
+    return contextlib.closing(http.client.HTTPConnection(running.url.removeprefix("http://"), timeout=60))
 
 
 def ask(link: http.client.HTTPConnection, method: str, path: str, body: object = None) -> tuple[int, dict]:
@@ -112,7 +112,7 @@ def infer(link: http.client.HTTPConnection, name: str, value: float) -> tuple[in
     return ask(link, "POST", f"/v2/models/{name}/infer", {"inputs": [tensor]})
 
 
-def wait_for_version(link: http.client.HTTPConnection, number: int, timeout_s: float = 10.0) -> float:
+def wait_for_version(link: http.client.HTTPConnection, number: int, timeout_s: float = 60.0) -> float:
     """Seconds until new requests are answered by `number`."""
     began = time.monotonic()
     while infer(link, "m", 1.0)[1].get("model_version") != str(number):
@@ -138,7 +138,7 @@ class Client(threading.Thread):
                 except Exception as error:  # noqa: BLE001 - whatever happened, this request was lost
                     self.wrong.append(repr(error))
 
-    def wait_for(self, number: int, timeout_s: float = 10.0) -> None:
+    def wait_for(self, number: int, timeout_s: float = 60.0) -> None:
         """Return when this client has been answered by version `number`."""
         until = time.monotonic() + timeout_s
         while not self.versions or self.versions[-1] != number:
@@ -177,7 +177,7 @@ def test_no_request_is_lost_or_mixed_up_over_twenty_switches(files) -> None:
         assert client.versions == sorted(client.versions)  # never back to an old version
         assert set(client.versions) >= set(range(2, 22))
     # Bound: one interval plus load and warm-up; the rest is room for a machine that does other things too.
-    assert sorted(waits)[10] < INTERVAL_S + 1.0
+    assert sorted(waits)[10] < INTERVAL_S + 5.0
 
 
 def test_that_the_client_of_this_test_sees_a_wrong_answer(files) -> None:
@@ -190,7 +190,7 @@ def test_that_the_client_of_this_test_sees_a_wrong_answer(files) -> None:
         wait_for_version(link, 2)
         client = Client(running, 5.0, until)
         client.start()
-        time.sleep(0.2)
+        wait_until(lambda: bool(client.wrong))
         until.set()
         client.join()
     assert client.wrong
@@ -206,12 +206,12 @@ def test_versions_that_fail_to_load_or_answer_wrongly_never_interrupt_the_old_on
         client.start()
         for number in (2, 3):
             files.point("m", number)
-            time.sleep(0.4)
+            wait_until(lambda failed=number: states(link).get(failed, ("", ""))[0] == "UNAVAILABLE")
             assert ask(link, "GET", "/v2/health/ready")[0] == 200
             assert ask(link, "GET", f"/v2/models/m/versions/{number}/ready")[0] == 503
             assert ask(link, "GET", f"/v1/models/m/versions/{number}")[1]["model_version_status"][0]["state"] == "END"
         files.is_down = True
-        time.sleep(0.2)
+        wait_until(lambda: any("cannot be read" in line for line in said))
         files.is_down = False
         files.point("m", 4)
         wait_for_version(link, 4)
@@ -279,7 +279,7 @@ def test_a_load_that_fails_in_any_way_touches_nothing_and_gives_everything_back(
     assert set(client.versions) == {1, 3}
 
 
-def wait_until(condition, timeout_s: float = 10.0) -> None:
+def wait_until(condition, timeout_s: float = 60.0) -> None:
     until = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < until, "did not happen in time"
