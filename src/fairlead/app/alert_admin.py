@@ -25,7 +25,7 @@ from fairlead.core.plan import Plan
 from fairlead.core.release_text import parse_steps
 from fairlead.core.requirement import Requirement
 from fairlead.core.version import PRODUCTION
-from fairlead.errors import DeadlineError, FairleadError, SpecError, StorageError, UnavailableError
+from fairlead.errors import DeadlineError, FairleadError, NotFoundError, SpecError, StorageError, UnavailableError
 from fairlead.monitor.alerts.telling import Notice, Told, silenced
 from fairlead.monitor.export.grafana_dashboard import dashboard
 from fairlead.monitor.export.prometheus_rules import rules_file
@@ -157,17 +157,19 @@ def add_silence(matchers: tuple[Matcher, ...], for_s: float, comment: str, house
 
 def remove(identity: str, house: House) -> str:
     """Remove the receiver, silence or policy whose id begins so, and return its id."""
-    every = [
-        one
-        for kind in (Receiver, Silence, Policy)
-        for one in alert_records.everything(kind, house.records)
-        if identity and one.id.startswith(identity.lower())
+    records = house.records
+    every: list[Receiver | Silence | Policy] = [
+        *alert_records.everything(Receiver, records),
+        *alert_records.everything(Silence, records),
+        *alert_records.everything(Policy, records),
     ]
-    if len(every) != 1:
-        alert_records.find(Receiver, identity, house.records)  # says what is wrong with it
-        raise SpecError(f"'{identity[:64]}' begins several ids.", hint="Write more of it.")
-    alert_records.drop(every[0], house.records, at=house.clock(), author=house.settings.user)
-    return every[0].id
+    found = [one for one in every if identity and one.id.startswith(identity.lower())]
+    if len(found) > 1:
+        raise SpecError(f"'{identity[:64]}' begins {len(found)} ids.", hint="Write more of it.")
+    if not found:
+        raise NotFoundError(f"There is no receiver, silence or policy '{identity[:64]}'.", hint="See: fairlead alerts list")
+    alert_records.drop(found[0], records, at=house.clock(), author=house.settings.user)
+    return found[0].id
 
 
 def overview(house: House) -> Overview:
@@ -268,4 +270,3 @@ def _span(seconds: float, name: str) -> float:
     if not (math.isfinite(seconds) and 0 < seconds <= _SILENCE_MOST_S):
         raise SpecError(f"That is no time for --{name}.", hint="Write it like 4h.")
     return seconds
-

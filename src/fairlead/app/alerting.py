@@ -55,10 +55,9 @@ def evaluate(
         problems += looked.problems
         moved += _advance(name, looked, house)
     alerts = tuple(kept.alert for kept in kept_alerts(house.records).values())
-    attempts, acted = (), ()
-    if not is_silent:
-        attempts = deliver(alerts, house, url=url)
-        acted = act(alerts, house)
+    if is_silent:
+        return Round(house.clock(), alerts, tuple(moved), tuple(found), problems=tuple(problems))
+    attempts, acted = deliver(alerts, house, url=url), act(alerts, house)
     return Round(house.clock(), alerts, tuple(moved), tuple(found), attempts, acted, tuple(problems))
 
 

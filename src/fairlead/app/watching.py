@@ -119,7 +119,8 @@ class Watch:
                 continue  # the next look tries again
 
     def _look_at_log(self) -> None:
-        house, notes = self._house, []
+        house = self._house
+        notes: list[str] = []
         found: QualityView | None = None
         moved: DriftReport | None = None
         try:

@@ -44,8 +44,8 @@ def overview_text(found: Overview, *, is_all: bool) -> str:
         rows = [(one.id, shown_matchers(one.matchers), _when(one.until), one.author, one.comment or "-") for one in found.silences]
         parts.append(("Silenced", table(rows, ("ID", "WHAT", "UNTIL", "BY", "WHY")).splitlines()))
     if found.policies:
-        rows = [(one.id, one.action.value, shown_matchers(one.matchers), one.command or "-") for one in found.policies]
-        parts.append(("Policies", table(rows, ("ID", "ACTION", "ON", "COMMAND")).splitlines()))
+        acts = [(one.id, one.action.value, shown_matchers(one.matchers), one.command or "-") for one in found.policies]
+        parts.append(("Policies", table(acts, ("ID", "ACTION", "ON", "COMMAND")).splitlines()))
     if found.acted:
         lines = [f"{_when(one.at)}  {one.action.value} {one.model}: {one.outcome or one.problem}" for one in found.acted]
         parts.append(("Done by policy", lines))
