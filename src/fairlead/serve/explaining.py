@@ -66,7 +66,7 @@ class Explaining:
         limit = self._limits.concurrency
         if self._running >= limit:
             raise OverloadedError(
-                f"{self._running} explanations are under way, the limit of this server.",
+                f"{self._running} explanations are under way here, as many as are allowed at once.",
                 hint="Ask again later.",
                 retry_after_s=max(round(self._limits.budget_s), 1),
             )
