@@ -23,7 +23,7 @@ TEXT_SUMMARIES = ("length", "words", "letters", "digits", "marks")
 def summaries(tensor: Array) -> Mapping[str, Array]:
     """Return the summaries of a tensor: numbers (rows, ...), texts (rows,), or an object array of rows' arrays of free length."""
     if tensor.dtype.kind in "fiub":
-        return _of_numbers(tensor.reshape(len(tensor), -1) if tensor.ndim < 2 else tensor)
+        return _of_numbers(tensor.reshape(len(tensor), 1) if tensor.ndim < 2 else tensor)
     if len(tensor) and isinstance(tensor.reshape(-1)[0], np.ndarray | list | tuple):
         return _of_free_lengths(tensor)
     return _of_texts(tensor)
@@ -32,7 +32,7 @@ def summaries(tensor: Array) -> Mapping[str, Array]:
 def _of_numbers(tensor: Array) -> dict[str, Array]:
     wide = np.asarray(tensor, dtype=np.float64)
     wide = np.where(np.isfinite(wide), wide, np.nan)
-    flat = wide.reshape(len(wide), -1)
+    flat = _flat(wide)
     present = (~np.isnan(flat)).sum(axis=1)
     size = max(flat.shape[1], 1)
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -50,6 +50,10 @@ def _of_numbers(tensor: Array) -> dict[str, Array]:
     }
 
 
+def _flat(tensor: Array) -> Array:
+    return tensor.reshape(len(tensor), math.prod(tensor.shape[1:]))
+
+
 def _extreme(flat: Array, present: Array, filler: float, choose: Callable[..., Array]) -> Array:
     if not flat.shape[1]:
         return np.full(len(flat), np.nan)
@@ -61,11 +65,11 @@ def _sharpness(tensor: Array) -> Array:
     """Return the mean distance of neighbours; where an axis holds one value, nothing."""
     total, count = np.zeros(len(tensor)), np.zeros(len(tensor))
     for axis in range(1, min(tensor.ndim, 3)):
-        steps = np.abs(np.diff(tensor, axis=axis)).reshape(len(tensor), -1)
+        steps = _flat(np.abs(np.diff(tensor, axis=axis)))
         is_there = ~np.isnan(steps)
         total += np.where(is_there, steps, 0.0).sum(axis=1)
         count += is_there.sum(axis=1)
-    return np.divide(total, count, out=np.full(len(tensor), np.nan), where=count > 0)
+    return np.asarray(np.divide(total, count, out=np.full(len(tensor), np.nan), where=count > 0))
 
 
 def _of_free_lengths(rows: Array) -> dict[str, Array]:
