@@ -101,16 +101,7 @@ class MemoryRecords:
         return Hit(version.name, version.number, version.digest, version.created_at, traits, tuple(pointing))
 
     def move_alias(
-        self,
-        name: str,
-        alias: str,
-        number: int,
-        *,
-        expected: int,
-        moved_at: float,
-        reason: str,
-        after: int | None = None,
-        author: str = "",
+        self, name: str, alias: str, number: int, *, expected: int, moved_at: float, reason: str, after: int | None = None, author: str = ""
     ) -> AliasMove:
         check_alias(alias)
         rules.check_time(moved_at)

@@ -166,19 +166,6 @@ def test_a_version_that_an_alias_points_at_is_not_retired(records):
             records.retire_version("digits", number, at=1.0, reason=reason)
 
 
-def test_a_version_is_retired_only_if_nothing_changed_since_one_looked(records):
-    for _ in range(2):
-        records.add_version("digits", manifest(), 1.0)
-    seen = records.sequence()
-    put(records, {"candidate": 1})
-    with pytest.raises(ConflictError, match="changed meanwhile"):
-        records.retire_version("digits", 1, at=1.0, reason="old", after=seen)
-    assert records.retired("digits") == ()
-    records.put_report("server", "a", "1", 1.0)  # what is said without changing anything does not count
-    records.retire_version("digits", 1, at=1.0, reason="old", after=records.sequence())
-    assert [version.number for version in records.versions("digits")] == [2]
-
-
 def test_summaries_count_what_is_there(records):
     for name in ("b", "a", "a", "a"):
         records.add_version(name, manifest(), 1.0)

@@ -100,6 +100,19 @@ def test_who_moved_an_alias_is_kept_and_told(records, reopen):
     assert dict(records.aliases("digits")) == {"production": 2}
 
 
+def test_a_version_is_retired_only_if_nothing_changed_since_one_looked(records):
+    for _ in range(2):
+        records.add_version("digits", manifest(), 1.0)
+    seen = records.sequence()
+    records.put_fact("release", "digits", "1", expected=0, at=1.0, author="ann")
+    with pytest.raises(ConflictError, match="changed meanwhile"):
+        records.retire_version("digits", 1, at=1.0, reason="old", after=seen)
+    assert records.retired("digits") == ()
+    records.put_report("server", "a", "1", 1.0)  # what is said without changing anything does not count
+    records.retire_version("digits", 1, at=1.0, reason="old", after=records.sequence())
+    assert [version.number for version in records.versions("digits")] == [2]
+
+
 def test_an_alias_that_came_back_meanwhile_is_told_from_one_that_stayed(records):
     for _ in range(2):
         records.add_version("digits", manifest(), 1.0)

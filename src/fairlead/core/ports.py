@@ -217,16 +217,7 @@ class RecordStore(Protocol):
         ...
 
     def move_alias(
-        self,
-        name: str,
-        alias: str,
-        number: int,
-        *,
-        expected: int,
-        moved_at: float,
-        reason: str,
-        after: int | None = None,
-        author: str = "",
+        self, name: str, alias: str, number: int, *, expected: int, moved_at: float, reason: str, after: int | None = None, author: str = ""
     ) -> AliasMove:
         """Point `alias` at version `number` if it now points at `expected` (0: nowhere) and, unless that is None, its newest move has
         the sequence number `after` (0: it has none); `author` ("": nobody knows) is kept with the move. Raises ConflictError that says

@@ -87,16 +87,7 @@ class SqlRecords:
             return find_rows.find(transaction, query, limit)
 
     def move_alias(
-        self,
-        name: str,
-        alias: str,
-        number: int,
-        *,
-        expected: int,
-        moved_at: float,
-        reason: str,
-        after: int | None = None,
-        author: str = "",
+        self, name: str, alias: str, number: int, *, expected: int, moved_at: float, reason: str, after: int | None = None, author: str = ""
     ) -> AliasMove:
         """Point `alias` at version `number` if it now points at `expected` and has not moved since `after`."""
         check_alias(alias)
