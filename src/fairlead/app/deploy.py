@@ -21,6 +21,7 @@ from fairlead.app.mlflow_source import is_mlflow_uri, suggested_name
 from fairlead.app.profiling import write_profile
 from fairlead.app.public_names import naming_for
 from fairlead.app.release import release_new
+from fairlead.app.reliability import write_reliability
 from fairlead.app.strategy_wish import StrategyWish
 from fairlead.app.wiring import House
 from fairlead.app.workspace import workspace
@@ -127,6 +128,7 @@ def deploy(request: DeployRequest, house: House, progress: Progress) -> Deployed
         if not proof.verdict.is_green:
             raise rejection(proof.verdict, chosen.ledger)
         files |= write_profile(evidence, folder / "evidence", house, progress)
+        files |= write_reliability(evidence, folder / "evidence", house)
         version = _register(evidence, files, house, progress)
     # 6. Point the alias at it, unless somebody else moved it meanwhile, or nothing is to be moved.
     if request.alias:

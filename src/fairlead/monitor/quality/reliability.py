@@ -2,16 +2,16 @@
 
 `learn` takes labelled rows of the release and gives a Reliability; `estimate` takes that and live rows and gives an EstimatedQuality.
 
-The idea is confidence-based performance estimation: P(right) = sum over bins b of (share of live rows in b) x (share right in b at
-release). It supposes that answers of the same class and confidence are right as often as they were at release. That holds where inputs come
-in other proportions (covariate shift) and a model's confidence means the same for all of them; it fails where the meaning of inputs changes
-(concept drift), and for inputs that the release never saw. What can be seen of that is said in `doubts`: live rows that lie where the
-release had none (`support`), confidences that lie far from those of their bin, and late labels that contradict the estimate, tested so that
-one may look again and again (`core.betting`).
+The idea is confidence-based performance estimation: P(right) is the mean over live rows of how often answers of that confidence were right
+at release: a logistic curve, bent toward what was counted in bins of confidence and class. It supposes that answers of the same class and
+confidence are right as often as they were at release. That holds where inputs come in other proportions (covariate shift) and a model's
+confidence means the same for all of them; it fails where the meaning of inputs changes (concept drift), and for inputs that the release
+never saw. What can be seen of that is said in `doubts`: live rows that lie where the release had none (`support`), confidences that lie far
+beyond those of the release, and late labels that contradict the estimate, tested so that one may look again and again (`core.betting`).
 
 Sources: Garg et al., "Leveraging unlabeled data to predict out-of-distribution performance", ICLR 2022 (what confidence can tell and
-cannot); shrinking a class's bins toward those of all classes: Efron and Morris, "Stein's estimation rule and its competitors", JASA 68,
-1973.
+cannot); the curve: Platt, "Probabilistic outputs for support vector machines", 1999; bending it as far as rows allow: Efron and Morris,
+"Stein's estimation rule and its competitors", JASA 68, 1973.
 """
 
 from __future__ import annotations
@@ -29,10 +29,11 @@ from fairlead.monitor.quality.support import distances
 ROWS_MIN = 100  # fewer labelled rows at release say nothing about bins
 _BIN_ROWS, _BIN_LIMIT = 40, 20
 _CLASS_ROWS = 40  # a class with fewer rows is like all others
-_WEIGHT = 20.0  # rows of all classes that a class's bin is mixed with
+_WEIGHT = 40.0  # rows that a bin needs to bend the curve half way, and a class's bin again
+_PULL = 1.0
 _Z = 1.959963984540054  # 97.5 % quantile of the normal distribution
 _NOVEL_LIMIT = 0.1  # share of live rows beyond what one in a hundred of the release's own reached
-_SHIFT_LIMIT = 0.05  # mean distance of confidences from those of their bins
+_BEYOND_LIMIT = 0.05  # mean distance of confidences beyond those of the release's outermost bins
 _CONTRADICTED = 0.01  # how often labels contradict a sound estimate, whenever one looks
 
 
@@ -68,28 +69,27 @@ def estimate(reliability: Reliability, rows: LabelledRows, inputs: Array | None 
     if not len(confidence):
         return EstimatedQuality(Measured(math.nan, math.nan, math.nan, 0), reliability.accuracy, ("no row has a confidence",))
     places = np.searchsorted(np.asarray(reliability.edges), confidence, side="left")
-    chances, variances = _chances(reliability, places, said)
-    accuracy, spread = float(chances.mean()), _spread(reliability, places, chances, variances)
-    shift = _shift(reliability, places, confidence)
-    found = list(doubts)
-    if abs(shift) > _SHIFT_LIMIT:
-        found.append(f"confidences lie {abs(shift):.2f} {'below' if shift < 0 else 'above'} those that the release had in the same bins")
+    found, variances = _chances(reliability, confidence, said)
+    accuracy, spread = float(found.mean()), _spread(reliability, places, found, variances)
+    beyond = _beyond(reliability, confidence)
+    reasons = list(doubts)
+    if beyond > _BEYOND_LIMIT:
+        reasons.append(f"confidences lie {beyond:.2f} beyond those of the release, on average")
     novel = math.nan
     if reliability.support is not None and inputs is not None and len(inputs):
         novel = float((distances(reliability.support, inputs) > reliability.support.limit).mean())
         if novel > _NOVEL_LIMIT:
             expected = 1.0 - reliability.support.quantile
-            found.append(f"{novel:.0%} of the rows are unlike those of the release (there it was {expected:.0%})")
-    found += _contradictions(rows, reliability)
-    half = _Z * spread + abs(shift)
+            reasons.append(f"{novel:.0%} of the rows are unlike those of the release (there it was {expected:.0%})")
+    reasons += _contradictions(rows, reliability)
+    half = _Z * spread + beyond
     interval = Measured(accuracy, max(accuracy - half, 0.0), min(accuracy + half, 1.0), len(confidence))
-    return EstimatedQuality(interval, reliability.accuracy, tuple(found), novel)
+    return EstimatedQuality(interval, reliability.accuracy, tuple(reasons), novel)
 
 
 def chances(reliability: Reliability, confidence: Array, said: Array) -> Array:
     """Return how likely each answer is right, (rows,); NaN where it has no confidence."""
-    places = np.searchsorted(np.asarray(reliability.edges), np.nan_to_num(confidence), side="left")
-    found, _ = _chances(reliability, places, said)
+    found, _ = _chances(reliability, np.nan_to_num(confidence), said)
     return np.where(np.isnan(confidence), np.nan, found)
 
 
@@ -97,18 +97,52 @@ def _whole(counts: Array) -> tuple[int, ...]:
     return tuple(counts.astype(np.int64).tolist())
 
 
-def _chances(reliability: Reliability, places: Array, said: Array) -> tuple[Array, Array]:
-    """Return each row's chance to be right, and that chance's own variance."""
+def _chances(reliability: Reliability, confidence: Array, said: Array) -> tuple[Array, Array]:
+    """Return each row's chance to be right, and that chance's own variance.
+
+    A logistic curve of the confidence is bent, bin by bin, toward what was counted there, and by class again: the more, the more rows.
+    """
     rows, right = np.asarray(reliability.rows, dtype=np.float64), np.asarray(reliability.right, dtype=np.float64)
-    shares = (right + 0.5) / (rows + 1.0)
-    found, variances = shares[places], (shares * (1.0 - shares) / (rows + 1.0))[places]
+    means, curve = np.asarray(reliability.mean), _curve(reliability)
+    shares = _logistic(curve, means)
+    bend = (right - rows * shares) / (rows + _WEIGHT)
+    shares = np.clip(shares + bend, 0.0, 1.0)
+    places = np.searchsorted(np.asarray(reliability.edges), confidence, side="left")
+    found = _logistic(curve, confidence) + np.interp(confidence, means, bend)
+    variances = ((shares * (1.0 - shares) + 0.25 / (rows + 1.0)) / (rows + _WEIGHT))[places]
     for key, class_rows in reliability.class_rows.items():
         own, good = np.asarray(class_rows, dtype=np.float64), np.asarray(reliability.class_right[key], dtype=np.float64)
-        mixed = (good + _WEIGHT * shares) / (own + _WEIGHT)
+        own_bend = (good - own * shares) / (own + _WEIGHT)
         of_class = said == float(key)
-        found[of_class] = mixed[places[of_class]]
-        variances[of_class] = (mixed * (1.0 - mixed) / (own + _WEIGHT))[places[of_class]]
-    return found, variances
+        found[of_class] += np.interp(confidence[of_class], means, own_bend)
+        spread = (shares * (1.0 - shares) + 0.25 / (own + 1.0)) / (own + _WEIGHT)
+        variances[of_class] = np.maximum(variances[of_class], spread[places[of_class]] * own.sum() / max(rows.sum(), 1.0))
+    return np.clip(found, 0.0, 1.0), variances
+
+
+def _curve(reliability: Reliability) -> tuple[float, float]:
+    """Return level and slope of the logistic curve through the bins (Platt 1999), held to slopes of 0 and more."""
+    rows, right = np.asarray(reliability.rows, dtype=np.float64), np.asarray(reliability.right, dtype=np.float64)
+    table = np.stack([np.ones(len(rows)), _log_odds(np.asarray(reliability.mean))], axis=1)
+    weights = np.array([0.0, 1.0])
+    for _ in range(25):  # Newton's steps on the likelihood, with a weak pull toward honest confidences
+        shares = 1.0 / (1.0 + np.exp(-np.clip(table @ weights, -30.0, 30.0)))
+        slope = table.T @ (right - rows * shares) - _PULL * (weights - np.array([0.0, 1.0]))
+        bend = (table * (rows * shares * (1.0 - shares))[:, None]).T @ table + _PULL * np.eye(2)
+        move = np.linalg.solve(bend, slope)
+        weights = weights + np.clip(move, -2.0, 2.0)
+        if float(np.abs(move).max()) < 1e-9:
+            break
+    return float(weights[0]), max(float(weights[1]), 0.0)
+
+
+def _logistic(curve: tuple[float, float], confidence: Array) -> Array:
+    return np.asarray(1.0 / (1.0 + np.exp(-np.clip(curve[0] + curve[1] * _log_odds(confidence), -30.0, 30.0))))
+
+
+def _log_odds(confidence: Array) -> Array:
+    kept = np.clip(confidence, 1e-4, 1.0 - 1e-4)
+    return np.asarray(np.log(kept / (1.0 - kept)))
 
 
 def _spread(reliability: Reliability, places: Array, found: Array, variances: Array) -> float:
@@ -123,9 +157,9 @@ def _spread(reliability: Reliability, places: Array, found: Array, variances: Ar
     return math.sqrt(drawn + float(((share * deviation) ** 2).sum()))
 
 
-def _shift(reliability: Reliability, places: Array, confidence: Array) -> float:
-    """Return how far live confidences lie from the release's of the same bins, on average and with its sign."""
-    return float((confidence - np.asarray(reliability.mean)[places]).mean())
+def _beyond(reliability: Reliability, confidence: Array) -> float:
+    """Return how far live confidences lie beyond the outermost bins' means, on average."""
+    return float(np.abs(confidence - np.clip(confidence, reliability.mean[0], reliability.mean[-1])).mean())
 
 
 def _contradictions(rows: LabelledRows, reliability: Reliability) -> tuple[str, ...]:
@@ -137,7 +171,7 @@ def _contradictions(rows: LabelledRows, reliability: Reliability) -> tuple[str, 
     hits = float((rows.right[known] == rows.said[known]).sum())
     low, high = rate_interval(hits, float(count), _CONTRADICTED)
     places = np.searchsorted(np.asarray(reliability.edges), rows.confidence[known], side="left")
-    found, variances = _chances(reliability, places, rows.said[known])
+    found, variances = _chances(reliability, rows.confidence[known], rows.said[known])
     expected, slack = float(found.mean()), _Z * _spread(reliability, places, found, variances)
     if low - slack <= expected <= high + slack:
         return ()
