@@ -150,6 +150,8 @@ def _check_rule(rule: Rule, interface: Interface) -> None:
             is_table = row_width(spec) == len(columns_of(spec, side))
             if rule.treatment is Treatment.BUCKET and is_text(spec):
                 raise SpecError(f"'{rule.pattern[:64]}' is a text: it has no buckets.", hint="Hash it, or drop it.")
+            if rule.treatment is Treatment.KEEP and is_text(spec) and not is_table:
+                raise SpecError(f"Lists of texts, like '{rule.pattern[:64]}', have no place in the log.", hint="Hash them, or drop them.")
             if rule.treatment is Treatment.SUMMARY and (is_table != is_text(spec)):
                 raise SpecError(f"There is no summary of '{rule.pattern[:64]}'.", hint="Keep it, put it into buckets, or drop it.")
 

@@ -50,7 +50,7 @@ class Rule:
         return ":" not in pattern and fnmatchcase(name.partition(":")[2], _literal(pattern))
 
     def __str__(self) -> str:
-        edges = f"({';'.join(f'{edge:g}' for edge in self.edges)})" if self.edges else ""
+        edges = f"({';'.join(repr(edge).removesuffix('.0') for edge in self.edges)})" if self.edges else ""
         return f"{self.pattern}={self.treatment.value}{edges}"
 
 

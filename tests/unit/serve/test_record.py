@@ -1,0 +1,169 @@
+"""What the data plane answered, left for somebody else: counted, bounded, sampled first, and never in a request's way."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import numpy as np
+import pytest
+
+from fairlead.core.dtype import DType
+from fairlead.core.interface import Interface, TensorSpec
+from fairlead.errors import RequestError
+from fairlead.serve.data_plane import DataPlane, InferRequest
+from fairlead.serve.model_table import ModelTable
+from fairlead.serve.record import AnswerBuffer
+from fairlead.serve.record_rows import batches, join
+from fairlead.serve.response_cache import ResponseCache
+
+
+@pytest.fixture
+def plane_of(fakes):
+    """A plane over one model that leaves its answers in a buffer."""
+
+    def build(buffer, engine=None, *, cache=None):
+        table = ModelTable()
+        table.switch(fakes.served(fakes.version("m", 7), engine or fakes.Engine(3.0)), "production")
+        return DataPlane(table, fakes.Sink(), queue_limit=4, recorder=buffer, cache=cache, clock=lambda: 1000.0)
+
+    return build
+
+
+def everything(_name: str) -> float:
+    return 1.0
+
+
+async def ask(plane, *rows, **more) -> None:
+    for place, row in enumerate(rows):
+        await plane.infer(InferRequest("m", {"x": np.float32(row)}, request_id=f"r{place}", transport="http", **more))
+
+
+async def test_answers_become_columns_with_what_is_known_of_their_requests(plane_of) -> None:
+    buffer = AnswerBuffer(everything)
+    await ask(plane_of(buffer), [[1, 2]], [[3, 4], [5, 6]], own_id="mine")
+    (batch,) = batches(buffer.drain(10))
+    assert (batch.version.label, batch.request_count, batch.row_count) == ("m:7", 2, 3)
+    assert batch.inputs["x"].tolist() == [[1, 2], [3, 4], [5, 6]]
+    assert batch.outputs["y"].tolist() == [[3, 6], [9, 12], [15, 18]]
+    facts = {name: column.tolist() for name, column in batch.facts.items()}
+    assert facts["request_id"] == ["r0", "r1", "r1"]
+    assert facts["row"] == [0, 0, 1]
+    assert set(facts["own_id"]) == {"mine"}
+    assert (set(facts["route"]), set(facts["status"]), set(facts["arm"])) == ({"http"}, {"ok"}, {""})
+    assert all(at == pytest.approx(1000.0 - latency) for at, latency in zip(facts["at"], facts["latency_s"], strict=True))
+
+
+async def test_a_request_that_failed_is_kept_without_an_answer_and_a_refused_one_not_at_all(plane_of, fakes) -> None:
+    class Failing(fakes.Engine):
+        def run(self, inputs, outputs=()):
+            raise RequestError("no")
+
+    buffer = AnswerBuffer(everything)
+    plane = plane_of(buffer, Failing())
+    for rows in (np.ones((1, 2), np.float32), np.ones((1, 5), np.float32)):
+        with pytest.raises(RequestError):
+            await plane.infer(InferRequest("m", {"x": rows}))
+    (batch,) = batches(buffer.drain(10))
+    assert batch.facts["status"].tolist() == ["bad_request"]
+    assert batch.outputs == {}
+    assert batch.row_count == 1
+    assert buffer.lanes()["m"].observed == 2
+
+
+async def test_an_answer_from_the_cache_is_kept_like_any_other(plane_of) -> None:
+    buffer = AnswerBuffer(everything)
+    plane = plane_of(buffer, cache=ResponseCache(2**20))
+    for served in plane.table.models["m"].versions.values():
+        served.is_deterministic = True
+    await ask(plane, [[1, 2]], [[1, 2]])
+    (batch,) = batches(buffer.drain(10))
+    assert batch.outputs["y"].tolist() == [[3, 6], [3, 6]]
+
+
+async def test_what_is_not_drawn_is_left_before_anything_is_looked_at(plane_of) -> None:
+    draws = iter([0.1, 0.9, 0.3, 0.8])
+    buffer = AnswerBuffer(lambda _: 0.5, draw=lambda: next(draws))
+    await ask(plane_of(buffer), *[[[1, 2]]] * 4)
+    lane = buffer.lanes()["m"]
+    assert (lane.observed, lane.unsampled, lane.dropped) == (4, 2, 0)
+    assert len(buffer.drain(10)) == 2
+
+
+async def test_what_finds_no_room_is_dropped_and_counted_and_the_request_is_answered(plane_of) -> None:
+    for limits in ({"count_limit": 3}, {"bytes_limit": 3 * 16}):
+        buffer = AnswerBuffer(everything, **limits)
+        await ask(plane_of(buffer), *[[[1, 2]]] * 5)
+        lane = buffer.lanes()["m"]
+        assert (lane.observed, lane.dropped, buffer.waiting_bytes) == (5, 2, 48)
+        assert len(buffer.drain(10)) == 3
+        assert buffer.waiting_bytes == 0
+
+
+async def test_the_share_is_asked_for_anew_when_it_changes(plane_of) -> None:
+    shares = {"m": 0.0}
+    buffer = AnswerBuffer(shares.__getitem__)
+    plane = plane_of(buffer)
+    await ask(plane, [[1, 2]])
+    shares["m"] = 1.0
+    buffer.refresh()
+    await ask(plane, [[1, 2]])
+    assert len(buffer.drain(10)) == 1
+
+
+async def test_texts_count_by_their_length(plane_of, fakes) -> None:
+    interface = Interface((TensorSpec("t", DType.BYTES, (None,)),), (TensorSpec("y", DType.FP32, (None,)),))
+
+    class Engine(fakes.Engine):
+        def run(self, inputs, outputs=()):
+            return {"y": np.zeros(len(inputs["t"]), np.float32)}
+
+    buffer = AnswerBuffer(everything, bytes_limit=50_000)
+    plane = plane_of(buffer, Engine(interface=interface))
+    for length in (10_000, 100_000):
+        await plane.infer(InferRequest("m", {"t": np.array(["x" * length], object)}))
+    lane = buffer.lanes()["m"]
+    assert (lane.observed, lane.dropped) == (2, 1)
+
+
+async def test_a_wait_ends_when_an_answer_comes_or_nothing_more_does(plane_of) -> None:
+    buffer = AnswerBuffer(everything)
+    plane = plane_of(buffer)
+    for act in (lambda: asyncio.ensure_future(ask(plane, [[1, 2]])), buffer.end):
+        waiting = threading.Thread(target=buffer.wait, args=(60.0,))
+        waiting.start()
+        act()
+        await asyncio.to_thread(waiting.join, 20.0)
+        assert not waiting.is_alive()
+    buffer.wait(60.0)  # nothing more comes, so nobody waits
+
+
+async def test_requests_for_other_outputs_are_batches_of_their_own(plane_of, fakes) -> None:
+    interface = Interface(
+        (TensorSpec("x", DType.FP32, (None, 2)),), (TensorSpec("y", DType.FP32, (None, 2)), TensorSpec("z", DType.FP32, (None, 2)))
+    )
+    buffer = AnswerBuffer(everything)
+    plane = plane_of(buffer, fakes.Engine(interface=interface))
+    await ask(plane, [[1, 2]])
+    await ask(plane, [[1, 2]], outputs=("z",))
+    assert [tuple(batch.outputs) for batch in batches(buffer.drain(10))] == [("y", "z"), ("z",)]
+
+
+def test_rows_of_one_shape_are_joined_however_they_lie_in_memory() -> None:
+    whole = np.arange(24, dtype=np.float32).reshape(4, 6)
+    parts = [whole[:2], whole[2:3], whole[3:]]
+    assert np.array_equal(join(parts, 4, 6), whole)
+    turned = [np.asfortranarray(whole)[:2, ::2], whole[2:, ::2]]
+    assert np.array_equal(join(turned, 4, 3), whole[:, ::2])
+
+
+def test_rows_of_several_shapes_are_copied_apart() -> None:
+    parts = [np.zeros((1, 2)), np.zeros((2, 3))]
+    joined = join(parts, 3, None)
+    assert [part.shape for part in joined] == [(1, 2), (2, 3)]
+    assert not np.shares_memory(joined[0], parts[0])
+
+
+def test_texts_are_joined_as_objects() -> None:
+    parts = [np.array(["a"], object), np.array(["b", "c"], object)]
+    assert join(parts, 3, None).tolist() == ["a", "b", "c"]
