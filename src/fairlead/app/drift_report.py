@@ -10,7 +10,8 @@ from __future__ import annotations
 import functools
 import math
 from collections import Counter, deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -42,6 +43,8 @@ from fairlead.stores.version_files import read_file
 _BESIDE = ("at", "request_id", "row")
 _SHOWN_OUTLIERS = 10
 _SEASONS_BACK = 4
+_THREADS = 2
+_BLOCK_ROWS = 2**16
 _KEPT_WINDOWS = 24  # whose sketches are at hand when a change is proven that began in one of them
 
 
@@ -190,12 +193,14 @@ class _Looking:
 
     def _window(self, start: float, end: float, *, is_judged: bool) -> None:
         sketches: dict[str, FeatureSketch] = {}
-        for piece in self._pieces(start, end):
+        for piece in in_blocks(self._pieces(start, end)):
             weights = request_weights(piece)
             columns = observed_features(self._profile, self._interface, piece)
-            for name, values in columns.items():
-                feature = self._features[name]
-                sketches[name] = update(sketches.get(name) or empty(feature), feature, values, weights)
+            for name in columns.keys() - sketches.keys():
+                sketches[name] = empty(self._features[name])
+            with ThreadPoolExecutor(_THREADS) as pool:  # sorting, most of the work, lets other threads run
+                asked = {name: pool.submit(update, sketches[name], self._features[name], one, weights) for name, one in columns.items()}
+            sketches |= {name: future.result() for name, future in asked.items()}
             if is_judged:
                 self.rows += len(piece["at"])
                 self._judge_rows(piece, columns, weights)
@@ -259,6 +264,25 @@ def request_weights(piece: Mapping[str, Array]) -> Array | None:
     ids = piece["request_id"].tolist()
     sizes = Counter(ids)
     return np.array([1.0 / sizes[request] for request in ids])
+
+
+def in_blocks(pieces: Iterable[Mapping[str, Array]]) -> Iterator[Mapping[str, Array]]:
+    """Yield the rows of `pieces` in larger ones: what a sketch costs beside the sorting is paid once for each."""
+    held: list[Mapping[str, Array]] = []
+    for piece in pieces:
+        if held and any(held[0][name].ndim != column.ndim for name, column in piece.items()):  # lists of one length, and of several
+            yield _joined(held)
+            held = []
+        held.append(piece)
+        if sum(len(one["at"]) for one in held) >= _BLOCK_ROWS:
+            yield _joined(held)
+            held = []
+    if held:
+        yield _joined(held)
+
+
+def _joined(pieces: Sequence[Mapping[str, Array]]) -> Mapping[str, Array]:
+    return pieces[0] if len(pieces) == 1 else {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
 
 
 def _plus(before: Tally | None, reference: Tally, rows: float) -> Tally:
