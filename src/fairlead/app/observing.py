@@ -21,7 +21,7 @@ from fairlead.monitor.metrics import Metrics, MetricsJob, Sink
 from fairlead.monitor.otlp_target import OtlpTarget, read_headers
 from fairlead.monitor.promise import Finding
 from fairlead.monitor.stage import Watcher, WatchJob, watch
-from fairlead.monitor.traces import Tracer
+from fairlead.monitor.traces import Tracer, TraceSink
 from fairlead.settings import Settings
 
 _STDERR = 2
@@ -51,8 +51,9 @@ def observing(
 
     `promises` gives what a version was registered for; `write` takes the log's lines, standard error by default.
     """
-    tracer = _tracer(settings)
+    sink = _trace_sink(settings)
     log = EventLog(_log_job(settings, write or write_line))
+    tracer = None if sink is None else Tracer(sink, settings.trace_ratio, report=log.say)
     try:
         listeners = (log.take,) if tracer is None else (log.take, tracer.take)
         watcher = watch(WatchJob(promises, lambda finding: _tell(log, finding), listeners=listeners, on_defect=log.say))
@@ -99,10 +100,11 @@ def _tell(log: EventLog, finding: Finding) -> None:
     log.event("promise", str(finding), fields, level="info" if finding.is_closed else "warning")
 
 
-def _tracer(settings: Settings) -> Tracer | None:
+def _trace_sink(settings: Settings) -> TraceSink | None:
     if not settings.otlp_endpoint:
         return None
     if not 0.0 <= settings.trace_ratio <= 1.0:
         raise SpecError(f"The setting trace_ratio is {settings.trace_ratio}, not a ratio.", hint="It is between 0 and 1.")
     target = OtlpTarget(settings.otlp_endpoint, "fairlead", __version__, read_headers(settings.otlp_headers))
-    return Tracer(TRACE_SINKS.load("otlp")(target), settings.trace_ratio)
+    sink: TraceSink = TRACE_SINKS.load("otlp")(target)
+    return sink

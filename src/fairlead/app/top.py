@@ -13,7 +13,7 @@ from typing import Self
 from fairlead.errors import RequestError, UnavailableError
 from fairlead.monitor.live_view import View, compare
 from fairlead.monitor.page import Page, read_page
-from fairlead.probe.http_client import split_url
+from fairlead.probe.http_client import split_url, why
 
 _TIMEOUT_S = 5.0
 _PAGE_BYTES = 32 * 2**20
@@ -27,6 +27,7 @@ class Watching:
         kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
         self.url = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
         self._connection = kind(parts.hostname or "", parts.port, timeout=_TIMEOUT_S)
+        self._where = self.url if parts.port else f"{self.url}, port {self._connection.port},"
         self._before: Page | None = None
 
     def look(self) -> View:
@@ -44,7 +45,7 @@ class Watching:
             body = response.read(_PAGE_BYTES + 1)
         except (OSError, http.client.HTTPException) as error:
             self._before = None
-            raise UnavailableError(f"{self.url} does not answer ({_reason(error)}).", hint="Is `fairlead serve` running there?") from error
+            raise UnavailableError(f"{self._where} does not answer ({why(error)}).", hint="Is `fairlead serve` running there?") from error
         finally:
             self._connection.close()
         if response.status != 200 or len(body) > _PAGE_BYTES:
@@ -58,7 +59,3 @@ class Watching:
 
     def __exit__(self, *_: object) -> None:
         self._connection.close()
-
-
-def _reason(error: Exception) -> str:
-    return (error.strerror if isinstance(error, OSError) else "") or str(error) or type(error).__name__

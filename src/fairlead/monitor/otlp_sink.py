@@ -32,9 +32,12 @@ _ANSWER_BYTES = 65_536
 
 
 class _Posted(NamedTuple):
+    """What came of a post; `problem` says why where `status` is 0: there was no answer."""
+
     status: int
     body: bytes = b""
     retry_after_s: float = 0.0
+    problem: str = ""
 
 
 class OtlpSink:
@@ -63,7 +66,7 @@ class OtlpSink:
     def send(self, traced: Sequence[Traced]) -> int:
         """Post the spans of `traced`, again where the collector asks for that."""
         body = gzip.compress(export_request(traced, self._resource, self._target.release).SerializeToString(), compresslevel=1)
-        wait_s = _BACKOFF_S
+        wait_s, posted = _BACKOFF_S, _Posted(0)
         for attempt in range(_ATTEMPTS):
             posted = self._post(body)
             if 200 <= posted.status < 300:
@@ -75,10 +78,12 @@ class OtlpSink:
             if self._hurried.wait(pause_s):
                 break
             wait_s *= 2
-        raise ConnectionError("The collector did not take the spans.")
+        at = f"{self._address.host}:{self._address.port}{self._address.path.partition('?')[0]}"
+        said = f"answers {posted.status}" if posted.status else f"does not answer ({posted.problem})"
+        raise ConnectionError(f"the collector at {at} {said}")
 
     def _post(self, body: bytes) -> _Posted:
-        """Post once; status 0 where there was no answer."""
+        """Post once."""
         headers = {"Content-Type": "application/x-protobuf", "Content-Encoding": "gzip", **self._target.headers}
         try:
             connection = self._connection or self._connect()
@@ -89,9 +94,10 @@ class OtlpSink:
                 self._disconnect()
             asked = response.headers.get("Retry-After", "")
             return _Posted(response.status, answer, float(asked) if asked.isdecimal() else 0.0)
-        except (OSError, http.client.HTTPException):
+        except (OSError, http.client.HTTPException) as error:
             self._disconnect()
-            return _Posted(0)
+            said = (error.strerror if isinstance(error, OSError) else "") or str(error)
+            return _Posted(0, problem=said or type(error).__name__)
 
     def _connect(self) -> http.client.HTTPConnection:
         kind = http.client.HTTPSConnection if self._address.is_secure else http.client.HTTPConnection

@@ -95,7 +95,7 @@ class HttpClient:
         try:
             exchange = self._exchange(connection, sent, method, path, body, headers or {}, length)
         except (OSError, http.client.HTTPException) as error:
-            exchange = Exchange(sent, 0, reason=f"{type(error).__name__}: {error}"[:200])
+            exchange = Exchange(sent, 0, reason=why(error))
         finally:
             connection.close()
         if self._watch is not None:
@@ -105,7 +105,7 @@ class HttpClient:
     def require(self, exchange: Exchange) -> Exchange:
         """Return `exchange`; raises UnavailableError where nothing answered."""
         if not exchange.status:
-            raise UnavailableError(f"Nothing answers at {self.url}: {exchange.reason}.", hint="Is the server running, and the port right?")
+            raise UnavailableError(f"Nothing answers at {self.url} ({exchange.reason}).", hint="Is the server running, and the port right?")
         return exchange
 
     def _connection(self) -> http.client.HTTPConnection:
@@ -140,6 +140,12 @@ class HttpClient:
                 connection.sock.shutdown(socket.SHUT_WR)
         answer = connection.getresponse()
         return Exchange(sent, answer.status, {key.lower(): value for key, value in answer.getheaders()}, answer.read(_BODY_LIMIT))
+
+
+def why(error: OSError | http.client.HTTPException) -> str:
+    """Return why there was no answer, in the words of the system."""
+    said = (error.strerror if isinstance(error, OSError) else "") or str(error)
+    return (said or type(error).__name__)[:200]
 
 
 def _describe(method: str, path: str, body: bytes | Iterable[bytes] | None, headers: Mapping[str, str]) -> str:

@@ -204,11 +204,28 @@ def test_what_a_collector_takes_only_in_part_is_counted(monitor) -> None:
 def test_a_collector_that_is_away_costs_traces_and_nothing_else(monitor) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
-        sink = OtlpSink(OtlpTarget(f"http://127.0.0.1:{taken.getsockname()[1]}", "fairlead", "1"))
-        tracer = Tracer(sink, 1.0)
-        tracer.take([monitor.seen()] * 7)
-        wait_until(lambda: tracer.pipe.dropped_count == 7)
+        sink, said = OtlpSink(OtlpTarget(f"http://127.0.0.1:{taken.getsockname()[1]}", "fairlead", "1")), []
+        tracer = Tracer(sink, 1.0, report=said.append)
+        for count in (7, 14):
+            tracer.take([monitor.seen()] * 7)
+            wait_until(lambda count=count: tracer.pipe.dropped_count == count)
         tracer.close()
+    assert len(said) == 1
+    assert said[0].startswith(
+        f"Traces cannot be sent: the collector at 127.0.0.1:{sink._address.port}/v1/traces does not answer (Connection"
+    )
+
+
+def test_a_collector_that_refuses_is_said_with_its_answer_and_once_more_when_it_takes_spans_again(monitor) -> None:
+    said = []
+    with Collector(statuses=[401]) as collector:
+        tracer = Tracer(OtlpSink(OtlpTarget(collector.url, "fairlead", "1")), 1.0, report=said.append)
+        for count in (1, 2):
+            tracer.take([monitor.seen()])
+            wait_until(lambda count=count: tracer.pipe.dropped_count + tracer.pipe.sent_count == count)
+        tracer.close()
+    assert "answers 401" in said[0]
+    assert said[1:] == ["Traces are sent again."]
 
 
 def test_a_collector_that_hangs_holds_nobody_up_and_the_buffer_is_bounded(monitor) -> None:

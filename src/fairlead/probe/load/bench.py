@@ -203,7 +203,9 @@ def _place(job: BenchJob, client: HttpClient) -> Place:
         return Place(client.host, client.port, client.is_secure, "http", job.payload)
     host, _, port = job.grpc.rpartition(":")
     if not port.isdigit():
-        raise SpecError("Where does the server speak gRPC?", hint="Say it with --grpc HOST:PORT.")
+        raise SpecError(
+            "Where does the server speak gRPC?", hint="Say it with --grpc HOST:PORT; `fairlead serve` prints it when it starts."
+        )
     return Place((host or client.host).strip("[]"), int(port), is_secure=False, protocol="grpc", payload="raw")
 
 

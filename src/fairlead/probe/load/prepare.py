@@ -16,7 +16,7 @@ from fairlead.core.dtype import DType
 from fairlead.core.interface import Tensors
 from fairlead.errors import DataError, RequestError, UnavailableError
 from fairlead.probe.grpc_messages import infer_request
-from fairlead.probe.http_client import HttpClient
+from fairlead.probe.http_client import HttpClient, why
 from fairlead.probe.load.answers import read_outputs
 from fairlead.probe.load.grpc_link import GrpcLink
 from fairlead.probe.load.http_link import HttpLink
@@ -110,7 +110,9 @@ async def _ask_each(place: Place, requests: Sequence[bytes], timeout_s: float) -
         try:
             transport, _ = await asyncio.get_running_loop().create_connection(make_link, place.host, place.port, ssl=secure)
         except OSError as error:
-            raise UnavailableError(f"Nothing answers at {place.host}, port {place.port}: {error}.", hint="Is the server running?") from None
+            raise UnavailableError(
+                f"Nothing answers at {place.host}, port {place.port} ({why(error)}).", hint="Is the server running?"
+            ) from None
         try:
             (await asking.link).send(number, 0.0)
             answers.append(await asyncio.wait_for(asking.answer, timeout_s))
