@@ -9,7 +9,7 @@ pin() { # pin NAME [arguments of uv pip compile]
   "$uv" pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate \
     "requirements/$name.in" "$@" --output-file "requirements/$name.txt"
 }
-extras=(sklearn tensorflow xgboost lightgbm catboost openvino litert mlflow grpc otel postgres s3)
+extras=(sklearn tensorflow xgboost lightgbm catboost openvino litert mlflow grpc otel observe postgres s3)
 pin test pyproject.toml "${extras[@]/#/--extra=}" "$@"
 pin unit pyproject.toml "$@"
 pin demo pyproject.toml "$@"
