@@ -1,0 +1,119 @@
+"""A registered version explained: in this process and for a server, against rows that lie with it, with its trees where it is trees."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import registered
+
+from fairlead.app.background import BACKGROUND_FILE, draw_background, read_background, write_background
+from fairlead.app.explain_model import Wish, open_explainer
+from fairlead.app.explain_serving import ServedExplainer
+from fairlead.core.dataset import Dataset
+from fairlead.core.explanation import Method
+from fairlead.core.golden import Golden
+from fairlead.core.version import parse_reference
+from fairlead.errors import CorruptError, DeadlineError, RequestError, SpecError, UnsupportedError
+from fairlead.register.resolve import resolve
+from fairlead.stores.golden_rows import write_golden
+
+ROW = {"x": np.array([[1.0, -2.0, 0.5, 3.0]], np.float32)}
+
+
+def test_a_version_is_explained_by_its_label(stocked) -> None:
+    with open_explainer("pets", stocked) as explainer:
+        (found,) = explainer.explain(ROW, Wish())
+    assert found.decision in ("cat", "dog", "owl")
+    assert found.subject.says == f"the score of class '{found.decision}'"
+    assert found.features == ("c0", "c1", "c2", "c3")
+    assert found.method is Method.ENUMERATED
+    assert abs(found.gap) < 1e-6
+    assert found.background_count == 3
+    assert any("golden requests" in note for note in found.notes)
+
+
+def test_rows_can_be_given_to_explain_against(stocked, tmp_path: Path) -> None:
+    np.save(tmp_path / "rows.npy", np.zeros((6, 4), np.float32))
+    with open_explainer("pets:1", stocked, tmp_path / "rows.npy") as explainer:
+        (found,) = explainer.explain(ROW, Wish())
+    assert found.background_count == 6
+    assert found.notes == ()
+
+
+def test_what_would_change_and_when_it_holds(stocked, tmp_path: Path) -> None:
+    np.save(tmp_path / "rows.npy", np.random.default_rng(0).normal(size=(40, 4)).astype(np.float32))
+    with open_explainer("pets", stocked, tmp_path / "rows.npy") as explainer:
+        (change,) = explainer.counterfactuals(ROW, Wish(keep=("c0",)))
+        (rule,) = explainer.rules(ROW, Wish())
+        overview = explainer.overview(tmp_path / "rows.npy", None, Wish(), lambda _: None)
+    assert change is not None
+    assert "c0" not in {one.feature for one in change.changes}
+    assert change.seconds > 0
+    assert rule.decision == change.decision
+    assert overview.rows == 40
+    assert len(overview.importances) == 4
+
+
+def test_a_method_that_does_not_exist_and_time_that_is_over_are_said(stocked) -> None:
+    with open_explainer("pets", stocked) as explainer:
+        with pytest.raises(SpecError, match="no method 'magic'"):
+            explainer.explain(ROW, Wish(method="magic"))
+        with pytest.raises(DeadlineError, match="within 1e-09 s"):
+            explainer.counterfactuals(ROW, Wish(budget_s=1e-9))
+        with pytest.raises(UnsupportedError, match="no tree ensemble"):
+            explainer.explain(ROW, Wish(method="trees"))
+
+
+@pytest.mark.slow  # PyTorch takes that long to import
+def test_gradients_are_taken_of_the_versions_own_graph(stocked) -> None:
+    pytest.importorskip("torch")
+    with open_explainer("pets", stocked) as explainer:
+        (found,) = explainer.explain(ROW, Wish(method="gradients"))
+    assert found.method is Method.GRADIENTS
+    assert abs(found.gap) <= 1e-3 * max(abs(found.output - found.base), 1e-3)
+
+
+def test_a_server_explains_what_it_serves_and_reads_its_files_once(stocked, monkeypatch: pytest.MonkeyPatch) -> None:
+    explainer = ServedExplainer(stocked)
+    with open_explainer("pets", stocked) as opened:
+        version = resolve(parse_reference("pets"), records=stocked.records)
+        said = explainer.explain(version, opened.engine, ROW, {"of": "owl"}, 2.0)
+        monkeypatch.setattr("fairlead.app.explain_serving.read_aids", None)
+        again = explainer.explain(version, opened.engine, ROW, {"kind": "counterfactual"}, 2.0)
+        rule = explainer.explain(version, opened.engine, ROW, {"kind": "rule"}, 2.0)
+        for wish in ({"kind": "all"}, {"keep": "c0"}, {"colour": 1}, {"method": "magic"}, {"of": "bird"}):
+            with pytest.raises(RequestError):
+                explainer.explain(version, opened.engine, ROW, wish, 2.0)
+    assert said["explanations"][0]["subject"]["says"] == "the score of class 'owl'"
+    assert set(again) == {"counterfactuals"}
+    assert set(rule) == {"rules"}
+    json.dumps([said, again, rule], allow_nan=False)
+
+
+def test_background_rows_are_few_drawn_once_and_small() -> None:
+    rows = Dataset({"x": np.arange(4000.0).reshape(1000, 4), "s": np.arange(1000)})
+    drawn = draw_background(rows)
+    assert len(drawn["x"]) == len(drawn["s"]) == 100
+    assert np.array_equal(drawn["x"][:, 0] / 4, drawn["s"])
+    assert np.array_equal(drawn["s"], draw_background(rows)["s"])
+    assert len(draw_background(Dataset({"x": np.zeros((50, 512, 512), np.float32)}))["x"]) == 4
+    assert len(draw_background(Dataset({"x": np.zeros((3, 2))}))["x"]) == 3
+    assert draw_background(Dataset({"x": np.zeros((3, 2))}, is_synthetic=True)) == {}
+
+
+def test_background_rows_come_back_and_have_to_fit(tmp_path: Path) -> None:
+    _, interface = registered.scaler(tmp_path / "scale.onnx")
+    files = {name: tmp_path / name for name in ("golden.npz", BACKGROUND_FILE)}
+    write_golden(files["golden.npz"], Golden({"x": np.zeros((2, 4), np.float32)}, {}))
+    write_background(files[BACKGROUND_FILE], {"x": np.ones((5, 4), np.float32)})
+    assert read_background(files, interface).count == 5
+    assert read_background(files, interface).note == ""
+    write_background(files[BACKGROUND_FILE], {"x": np.ones((5, 3), np.float32)})
+    with pytest.raises(CorruptError, match="do not fit"):
+        read_background(files, interface)
+    del files[BACKGROUND_FILE]
+    assert read_background(files, interface).count == 2
+    assert "golden" in read_background(files, interface).note

@@ -1,0 +1,73 @@
+"""POST .../explain: rows in any form, what is asked beside them, and limits that say what they are."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from fairlead.serve.explaining import Explaining, ExplainLimits
+from fairlead.serve.http.api import Api
+
+
+class Echoing:
+    """Says what it was asked."""
+
+    def __init__(self) -> None:
+        self.budgets: list[float] = []
+
+    def explain(self, version, engine, rows, wish, budget_s):
+        self.budgets.append(budget_s)
+        return {"explanations": [{"rows": rows["x"].tolist(), "wish": dict(wish), "label": version.label}]}
+
+
+def explaining_world(world, concurrency: int = 1):
+    explainer = Echoing()
+    world.explaining = Explaining(world.table, explainer, ExplainLimits(concurrency, 5.0))
+    world.api = Api(replace(world.api._job, explaining=world.explaining))
+    return explainer
+
+
+async def test_rows_in_any_form_are_explained(world) -> None:
+    explaining_world(world)
+    for body in ({"input": [[1, 2]]}, {"inputs": {"x": [[1, 2]]}}, {"instances": [[1, 2]]}):
+        status, answer = await world.ask("POST", "/v2/models/m/explain", {**body, "of": "yes", "keep": ["a"]})
+        assert status == 200
+        assert answer["model"] == "m"
+        assert answer["version"] == 3
+        assert answer["explanations"] == [{"rows": [[1, 2]], "wish": {"of": "yes", "keep": ["a"]}, "label": "m:3"}]
+    assert (await world.ask("POST", "/v2/models/m/versions/3/explain", {"input": [[1, 2]]}))[0] == 200
+    assert (await world.ask("POST", "/v1/models/m:explain", {"instances": [[1, 2]]}))[0] == 200
+    world.explaining.close()
+
+
+async def test_a_client_can_only_shorten_the_time(world) -> None:
+    explainer = explaining_world(world)
+    for wanted in (0.5, 60):
+        assert (await world.ask("POST", "/v2/models/m/explain", {"input": [[1, 2]], "budget_s": wanted}))[0] == 200
+    assert explainer.budgets[0] <= 0.5 < explainer.budgets[1] <= 5.0
+    world.explaining.close()
+
+
+async def test_mistakes_are_the_clients(world) -> None:
+    explaining_world(world)
+    rows = {"input": [[1, 2]]}
+    for body in ({}, {"input": [[1, 2, 3]]}, rows | {"budget_s": 0}, rows | {"budget_s": "long"}, rows | {"why": 1}):
+        assert (await world.ask("POST", "/v2/models/m/explain", body))[0] == 400
+    status, answer = await world.ask("POST", "/v2/models/m/explain", {"input": [[1, 2]] * 65})
+    assert status == 413
+    assert "64" in answer["error"]
+    assert (await world.ask("POST", "/v2/models/n/explain", {"input": [[1, 2]]}))[0] == 404
+    assert (await world.ask("GET", "/v2/models/m/explain"))[0] == 405
+    world.explaining.close()
+
+
+async def test_a_full_house_is_503_with_a_time_to_come_back(world) -> None:
+    explaining_world(world)
+    world.explaining._running = 1
+    reply = await world.send("POST", "/v2/models/m/explain", b'{"input": [[1, 2]]}')
+    assert reply.status == 503
+    assert b"retry-after: 5" in reply.headers
+    world.explaining.close()
+
+
+async def test_a_server_that_does_not_explain_has_no_such_path(world) -> None:
+    assert (await world.ask("POST", "/v2/models/m/explain", {"input": [[1, 2]]}))[0] == 404
