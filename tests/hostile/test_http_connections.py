@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import re
 import socket
@@ -13,7 +14,9 @@ import numpy as np
 import pytest
 from raw_http import BODY, OneModel, ask, chunked, connect, many, post, read_reply, resident_bytes
 
+from fairlead.serve.http.connection import Connection
 from fairlead.serve.http.limits import HttpLimits
+from fairlead.serve.http.receiver import Receiver
 from fairlead.serve.server import ServeJob, ServerThread
 
 SIZES = {"body_bytes": 2**20, "buffered_bytes": 4 * 2**20, "connection_count": 150}
@@ -75,6 +78,28 @@ def test_a_malformed_request_is_answered_with_400_and_the_connection_is_closed(s
         assert headers["connection"] == "close"
         assert not re.search(r"/\w|0x|Traceback", json.loads(body)["error"].replace("HTTP/1.1", ""))
         assert stream.read() == b""
+
+
+def test_connections_that_ended_leave_nothing_to_the_collector_of_garbage(server) -> None:
+    gate = server.server._gate
+    gc.collect()
+    gc.disable()
+    try:
+        for raw in (post(BODY), MALFORMED["two lengths"], b"GET /v2 HT"):
+            for _ in range(5):
+                with connect(server) as link:
+                    link.sendall(raw)
+                    link.shutdown(socket.SHUT_WR)
+                    while link.recv(4096):
+                        pass
+        until = time.monotonic() + 10
+        while gate.connection_count and time.monotonic() < until:
+            time.sleep(0.01)
+        time.sleep(0.05)  # the loop itself still refers to the last one for a moment
+        left = [item for item in gc.get_objects() if isinstance(item, Connection | Receiver)]
+    finally:
+        gc.enable()
+    assert len(left) <= 2  # as many as one connection has
 
 
 @pytest.mark.parametrize(("method", "status"), [("CONNECT a:1", 404), ("TRACE /v2", 405), ("OPTIONS /v2", 405), ("PATCH /v2", 405)])

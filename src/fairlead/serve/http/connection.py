@@ -73,7 +73,6 @@ class Connection(asyncio.Protocol):
         self._queue.clear()
         self._gate.forget(self)
         self._receiver.close()
-        del self._receiver
 
     def data_received(self, data: bytes) -> None:
         """Have it received; then answer whatever is complete."""

@@ -114,11 +114,11 @@ class Receiver:
         self.request = HttpRequest(b"", b"", {})
 
     def close(self) -> None:
-        """Let go of everything, the parser included, which holds this: else every connection would leave a cycle, and some kilobytes, to the
-        collector of garbage. Nothing may be fed afterwards.
+        """Let go of everything, also of parser and owner, which hold this: else every connection would leave a cycle, and some kilobytes, to
+        the collector of garbage. Nothing may be fed afterwards.
         """
         self.drop()
-        del self._parser
+        del self._parser, self._owner
 
     # What the parser calls.
 
