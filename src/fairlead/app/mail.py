@@ -69,8 +69,10 @@ def send_letter(
                 client.login(box.user, password)
             refused = client.send_message(_message(box, letter), box.sender, list(box.to))
     except TimeoutError:
-        raise DeadlineError(f"{host} did not answer within {timeout_s:g} s.", hint="See what it is busy with.") from None
+        raise _late(host, timeout_s) from None
     except smtplib.SMTPException as error:
+        if isinstance(error.__context__, TimeoutError):  # smtplib takes silence for an end of the connection
+            raise _late(host, timeout_s) from None
         raise UnavailableError(f"{host} did not take the mail: {_said(error)}.", hint="Check server, user and addresses.") from None
     except ssl.SSLError as error:
         raise UnavailableError(f"{host} cannot be trusted: {shorten(str(error), 200)}.", hint="Check its certificate.") from None
@@ -78,6 +80,10 @@ def send_letter(
         raise UnavailableError(f"{host} cannot be reached: {error.strerror or type(error).__name__}.", hint="Check that it runs.") from None
     if refused:
         raise UnavailableError(f"{host} refused {shorten(', '.join(refused))}; the others got the mail.", hint="Check the addresses.")
+
+
+def _late(host: str, timeout_s: float) -> DeadlineError:
+    return DeadlineError(f"{host} did not answer within {timeout_s:g} s.", hint="See what it is busy with.")
 
 
 def _server(text: str) -> tuple[str, str, int]:

@@ -104,7 +104,7 @@ def _burn_rule(query: ShareQuery, window: BurnWindow) -> dict[str, Any]:
         f"and still over {fast}."
     )
     rule = _rule(f"Fairlead{query.name}Burn", expression, "page" if window.is_urgent else "ticket", summary)
-    rule["labels"] |= {"window": slow, "promise": query.promise}
+    rule["labels"] |= {"model": query.model, "window": slow, "promise": query.promise}
     if query.note:
         rule["annotations"]["note"] = query.note
     return rule
