@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from fairlead.app.observing_rules import observing_of
 from fairlead.app.profiling import PROFILE
 from fairlead.app.wiring import House
 from fairlead.core.finding import Finding
@@ -23,6 +24,7 @@ from fairlead.core.interface import Array, Interface
 from fairlead.core.observation_log import LogWindow, ObservationLog
 from fairlead.core.ports import Progress
 from fairlead.core.profile import Profile
+from fairlead.core.redaction import Treatment
 from fairlead.core.sketch import FeatureSketch, Tally
 from fairlead.core.version import Version, parse_reference
 from fairlead.errors import NotFoundError, SpecError
@@ -41,10 +43,11 @@ from fairlead.stores.document import load
 from fairlead.stores.version_files import read_file
 
 _BESIDE = ("at", "request_id", "row")
+_ALTERING = frozenset({Treatment.BUCKET.value, Treatment.HASH.value})
 _SHOWN_OUTLIERS = 10
 _SEASONS_BACK = 4
 _THREADS = 2
-_BLOCK_ROWS = 2**16
+_MANY_ROWS, _BLOCK_ROWS = 2**14, 2**16
 _KEPT_WINDOWS = 24  # whose sketches are at hand when a change is proven that began in one of them
 
 
@@ -107,6 +110,7 @@ def report(request: DriftRequest, log: ObservationLog, house: House, progress: P
     window_s = request.options.window_s
     since = math.floor((until - request.span_s) / window_s) * window_s  # windows are the same whoever looks, whenever
     looking = _Looking(version, profile, interface, request, log)
+    looking.leave_out(altered_columns(version.name, house))
     looking.look(since, until, progress)
     if not looking.rows:
         raise NotFoundError(
@@ -125,6 +129,11 @@ def read_profile(version: Version, house: House) -> tuple[Profile, Interface]:
         )
     profile = load(read_file(version, PROFILE, house.blobs), Profile)
     return profile, load(read_file(version, "interface.json", house.blobs), Interface)
+
+
+def altered_columns(name: str, house: House) -> frozenset[str]:
+    """Return the columns that the log keeps in another form, by rule: against the release's own values, these would look like drift."""
+    return frozenset(one.name for one in observing_of(name, house).columns if one.treatment.partition("(")[0] in _ALTERING)
 
 
 class _Looking:
@@ -146,6 +155,11 @@ class _Looking:
         self._latest: deque[tuple[float, Mapping[str, FeatureSketch]]] = deque(maxlen=_KEPT_WINDOWS)
         self._changed: dict[str, FeatureSketch] = {}
         self._columns: tuple[str, ...] = ()
+        self._altered: frozenset[str] = frozenset()
+
+    def leave_out(self, columns: frozenset[str]) -> None:
+        """Do not look at these columns of the log."""
+        self._altered = columns
 
     def look(self, since: float, until: float, progress: Progress) -> None:
         """Take every window from `since` to `until`, and of a season those before that it is held against."""
@@ -153,7 +167,7 @@ class _Looking:
         first = since - _SEASONS_BACK * self._request.season.length_s if self._request.season is not None else since
         count = math.ceil((until - first) / window_s)
         progress.step(f"read: {count} windows")
-        there = self._log.columns(LogWindow(self._version.name, (self._version.number,), first, until))
+        there = self._log.columns(LogWindow(self._version.name, (self._version.number,), first, until)).keys() - self._altered
         self._columns = tuple(name for name in log_columns(self._profile, self._interface) if name in there)
         for number in range(count):
             start = first + number * window_s
@@ -198,9 +212,7 @@ class _Looking:
             columns = observed_features(self._profile, self._interface, piece)
             for name in columns.keys() - sketches.keys():
                 sketches[name] = empty(self._features[name])
-            with ThreadPoolExecutor(_THREADS) as pool:  # sorting, most of the work, lets other threads run
-                asked = {name: pool.submit(update, sketches[name], self._features[name], one, weights) for name, one in columns.items()}
-            sketches |= {name: future.result() for name, future in asked.items()}
+            sketches |= self._updated(sketches, columns, weights)
             if is_judged:
                 self.rows += len(piece["at"])
                 self._judge_rows(piece, columns, weights)
@@ -211,6 +223,16 @@ class _Looking:
         if self._seasonal is not None:
             for name, sketch in sketches.items():
                 self._seasonal.learn(start, name, sketch.by_request)
+
+    def _updated(
+        self, sketches: Mapping[str, FeatureSketch], columns: Mapping[str, Array], weights: Array | None
+    ) -> dict[str, FeatureSketch]:
+        """Return the sketches with more rows. Sorting is most of the work for many, and lets other threads run meanwhile."""
+        asked = [(sketches[name], self._features[name], values, weights) for name, values in columns.items()]
+        if not asked or len(asked[0][2]) < _MANY_ROWS:
+            return {name: update(*one) for name, one in zip(columns, asked, strict=True)}
+        with ThreadPoolExecutor(_THREADS) as pool:
+            return dict(zip(columns, pool.map(lambda one: update(*one), asked), strict=True))
 
     def _judge(self, start: float, end: float, sketches: Mapping[str, FeatureSketch]) -> None:
         self.windows += 1

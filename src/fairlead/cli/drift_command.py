@@ -82,7 +82,9 @@ def drift_text(found: DriftReport, *, is_all: bool = False) -> str:
     if found.strange:
         parts.append((f"Rows unlike any at release: {found.strange_rows:,} of {found.rows:,}", _strange(found)))
     if found.absent:
-        parts.append(("Not watched", [f"{', '.join(found.absent)}: the log does not keep what they are worked out of"]))
+        parts.append(
+            ("Not watched", [f"{', '.join(found.absent)}: by the rules of `fairlead observe`, the log does not keep them as they were"])
+        )
     return sections(parts)
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from fairlead.app.drift_report import DriftRequest, report, request_weights
 from fairlead.app.observations import open_log
+from fairlead.app.observing_rules import ObservingChange, change_observing
 from fairlead.app.wiring import House
 from fairlead.cli.drift_command import drift_text
 from fairlead.cli.main import run
@@ -154,6 +155,16 @@ def test_traffic_that_swings_by_the_hour_is_no_drift_against_its_own_season(watc
     assert {finding.subject for finding in look(watched, **hours).findings} >= {"age", "value"}
     request = DriftRequest("tab:1", 2 * 86_400.0, START + 6 * 86_400, WatchOptions(effect=0.15), Season.DAY)
     assert report(request, open_log(watched), watched, Silent()).findings == ()
+
+
+def test_what_the_log_keeps_in_another_form_is_no_drift(watched: House) -> None:
+    for hour in range(4):
+        observe(watched, hour, np.full(300, 40.0))
+    assert any(finding.subject.startswith("age") for finding in look(watched, 4).findings)
+    change_observing("tab", ObservingChange(redact="age=bucket(40), y=hash"), watched)
+    found = look(watched, 4)
+    assert found.findings == ()
+    assert set(found.absent) == {"age", "kept", "value"}
 
 
 def test_a_version_without_a_profile_says_what_to_do(house: House) -> None:
