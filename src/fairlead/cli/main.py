@@ -51,6 +51,7 @@ COMMANDS = {
     "inspect": ("fairlead.cli.inspect_command:inspect", "Say what a model file is and what is unsafe in it, without opening it."),
     "export": ("fairlead.cli.bundle_commands:export", "Write a version as one file for another registry, or as a folder."),
     "import": ("fairlead.cli.bundle_commands:import_", "Register the version in a file that export wrote."),
+    "card": ("fairlead.cli.card_command:card", "Print a version's model card: what it is, keeps, costs, and what is not known."),
     "diff": ("fairlead.cli.diff_command:diff", "Say what differs between two versions, in promise and in answers."),
     "protect": ("fairlead.cli.approval_commands:protect", "Let production move to approved versions only."),
     "approve": ("fairlead.cli.approval_commands:approve", "Stand for a version that somebody else published."),

@@ -1,149 +1,202 @@
 """What a version is, for a person who has to decide whether to use it: the model card.
 
-Takes core values; writes Markdown (sections after Mitchell et al. 2019, doi 10.1145/3287560.3287596). States only what was measured or
-read; what Fairlead cannot know (purpose, ethics, training data) is left for people to add, and said to be missing. Every name that comes
-from a model or a data file is escaped. Raises OSError where it cannot write.
+Takes core values; gives Markdown or a page (sections after Mitchell et al. 2019, doi 10.1145/3287560.3287596). States only what was
+measured or read; what Fairlead cannot know (purpose, ethics, training data) is left for people to add, and said to be missing. Every name
+that comes from a model or a data file is escaped. Raises OSError where it cannot write.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
-from fairlead.core.interface import Interface, TensorSpec, shorten
+from fairlead.core.interface import Interface, TensorSpec
 from fairlead.core.lineage import Lineage
 from fairlead.core.plan import Plan
+from fairlead.core.profile import FeatureProfile, Profile
+from fairlead.core.strategy import Strategy
 from fairlead.core.verdict import Verdict, decision_sentence
+from fairlead.explain.card_blocks import Block, Grid, Heading, Items, Sentence, as_markdown, listed, plain
+from fairlead.explain.page import make_environment
 
 _LISTED = 20  # columns or labels that are worth reading on a card
 
 
+@dataclass(frozen=True)
+class CardFacts:
+    """What the card tells of. `strategy` is how it is led into production, `profile` what its data looked like, where they are known;
+    `standing` are sentences on where it stands now.
+    """
+
+    name: str
+    interface: Interface
+    verdict: Verdict
+    plan: Plan
+    lineage: Lineage
+    strategy: Strategy | None = None
+    profile: Profile | None = None
+    standing: tuple[str, ...] = ()
+
+
 def write_card(name: str, interface: Interface, verdict: Verdict, plan: Plan, lineage: Lineage, path: Path) -> None:
-    """Write the model card of `name` to `path`."""
+    """Write the model card of `name` to `path`, as Markdown."""
+    path.write_text(as_markdown(blocks_of(CardFacts(name, interface, verdict, plan, lineage))), encoding="utf-8")
+
+
+def card_markdown(facts: CardFacts) -> str:
+    """Return the card as Markdown."""
+    return as_markdown(blocks_of(facts))
+
+
+def card_page(facts: CardFacts) -> str:
+    """Return the card as one HTML page without script or address."""
+    blocks = [(type(block).__name__.lower(), block) for block in blocks_of(facts)]
+    return make_environment().get_template("card.html.j2").render(name=facts.name, blocks=blocks)
+
+
+def blocks_of(facts: CardFacts) -> tuple[Block, ...]:
+    """Return what the card says, in order."""
+    verdict = facts.verdict
     sections = (
-        _model(name, interface, lineage),
-        _promise(verdict, plan),
+        _model(facts),
+        _standing(facts.standing),
+        _promise(verdict, facts.plan),
         _faithful(verdict),
         _quality(verdict),
         _cost(verdict),
+        _data(facts.profile),
+        _led(facts.strategy),
         _limits(verdict),
-        _origin(lineage),
+        _origin(facts.lineage),
     )
-    path.write_text("\n".join(line for section in sections for line in section), encoding="utf-8")
+    return tuple(block for section in sections for block in section)
 
 
-def _model(name: str, interface: Interface, lineage: Lineage) -> Iterator[str]:
-    yield f"# {name}"
-    yield ""
-    yield f"Made from `{_plain(lineage.source_name)}` (sha256:{lineage.source_digest})."
-    yield ""
-    yield "## What it takes and gives"
-    yield ""
-    if interface.task is not None:
-        yield f"- Task: {interface.task.value}"
-    yield from (f"- Takes {_tensor(spec)}" for spec in interface.inputs)
-    yield from (f"- Gives {_tensor(spec)}" for spec in interface.outputs)
+def _model(facts: CardFacts) -> Iterator[Block]:
+    interface, lineage = facts.interface, facts.lineage
+    yield Heading(plain(facts.name), 1)
+    yield Sentence(f"Made from `{plain(lineage.source_name)}` (sha256:{lineage.source_digest}).")
+    yield Heading("What it takes and gives")
+    said = [f"Task: {interface.task.value}"] if interface.task is not None else []
+    said += [f"Takes {_tensor(spec)}" for spec in interface.inputs]
+    said += [f"Gives {_tensor(spec)}" for spec in interface.outputs]
     if interface.labels:
-        yield f"- Labels: {_listed(str(label) for label in interface.labels)}"
+        said.append(f"Labels: {listed([str(label) for label in interface.labels], _LISTED)}")
     if interface.decision is not None:
-        yield f"- Decides by {interface.decision.kind.value} of `{_plain(interface.decision.output)}`"
-    yield ""
+        said.append(f"Decides by {interface.decision.kind.value} of `{plain(interface.decision.output)}`")
+    yield Items(tuple(said))
 
 
-def _promise(verdict: Verdict, plan: Plan) -> Iterator[str]:
-    yield "## What it has to keep"
-    yield ""
+def _standing(said: tuple[str, ...]) -> Iterator[Block]:
+    if said:
+        yield Heading("Where it stands")
+        yield Items(tuple(plain(text, 300) for text in said))
+
+
+def _promise(verdict: Verdict, plan: Plan) -> Iterator[Block]:
+    yield Heading("What it has to keep")
     if not plan.requirements:
-        yield "No requirements were given; only the built-in checks were made."
-        yield ""
-    yield "| Check | Measured | Needed | Met |"
-    yield "|---|---:|---:|---|"
+        yield Sentence("No requirements were given; only the built-in checks were made.")
+    rows = []
     for check in verdict.checks:
         held = "yes" if check.is_met else "no" if check.is_gate else "told, not asked"
-        yield f"| `{_plain(check.name)}` | {check.measured:.6g} | {check.bound} | {held} |"
-    yield ""
+        rows.append((f"`{plain(check.name)}`", f"{check.measured:.6g}", check.bound, held))
+    yield Grid(("Check", "Measured", "Needed", "Met"), tuple(rows), frozenset({1, 2}))
 
 
-def _faithful(verdict: Verdict) -> Iterator[str]:
-    yield "## Does it decide as the original does"
-    yield ""
-    yield f"Against {_plain(verdict.reference, 100)}: {decision_sentence(verdict.parity)}."
-    yield ""
-    if not verdict.parity.flips:
-        return
-    yield "| Row | Original | This version |"
-    yield "|---:|---|---|"
-    for flip in verdict.parity.flips:
-        where = f"threshold row {flip.row}" if flip.is_probe else f"{flip.row}"
-        yield f"| {where} | `{_plain(flip.original, 100)}` | `{_plain(flip.candidate, 100)}` |"
-    yield ""
+def _faithful(verdict: Verdict) -> Iterator[Block]:
+    yield Heading("Does it decide as the original does")
+    yield Sentence(f"Against {plain(verdict.reference, 100)}: {decision_sentence(verdict.parity)}.")
+    if verdict.parity.flips:
+        rows = []
+        for flip in verdict.parity.flips:
+            where = f"threshold row {flip.row}" if flip.is_probe else f"{flip.row}"
+            rows.append((where, f"`{plain(flip.original, 100)}`", f"`{plain(flip.candidate, 100)}`"))
+        yield Grid(("Row", "Original", "This version"), tuple(rows), frozenset({0}))
 
 
-def _quality(verdict: Verdict) -> Iterator[str]:
-    yield "## How well it decides"
-    yield ""
-    yield f"Data: {_plain(verdict.data_description, 300)}" + (f" (sha256:{verdict.data_digest})" if verdict.data_digest else "")
-    yield ""
+def _quality(verdict: Verdict) -> Iterator[Block]:
+    yield Heading("How well it decides")
+    digest = f" (sha256:{verdict.data_digest})" if verdict.data_digest else ""
+    yield Sentence(f"Data: {plain(verdict.data_description, 300)}{digest}")
     if not verdict.quality:
-        yield "Not measured: there were no rows with right answers."
-        yield ""
+        yield Sentence("Not measured: there were no rows with right answers.")
         return
-    yield "| Metric | This version | 95 % interval | Original | Rows |"
-    yield "|---|---:|---:|---:|---:|"
+    rows = []
     for one in verdict.quality:
         low, high = one.candidate_interval
-        yield f"| `{_plain(one.metric)}` | {one.candidate:.4g} | {low:.4g} to {high:.4g} | {one.original:.4g} | {one.row_count} |"
-    yield ""
+        rows.append(
+            (f"`{plain(one.metric)}`", f"{one.candidate:.4g}", f"{low:.4g} to {high:.4g}", f"{one.original:.4g}", f"{one.row_count}")
+        )
+    yield Grid(("Metric", "This version", "95 % interval", "Original", "Rows"), tuple(rows), frozenset({1, 2, 3, 4}))
     found = verdict.calibration
     if found is not None:
-        yield (
+        yield Sentence(
             f"Calibration: its probabilities are off by {found.candidate_ece:.4g} on average, the original's by {found.original_ece:.4g} "
             f"(expected calibration error, {found.bin_count} bins, {found.row_count} rows)."
         )
-        yield ""
 
 
-def _cost(verdict: Verdict) -> Iterator[str]:
+def _cost(verdict: Verdict) -> Iterator[Block]:
     machine = verdict.machine
-    yield "## What it costs"
-    yield ""
-    yield f"On {_plain(machine.processor)}, {machine.core_count} cores, with {verdict.engine}:"
-    yield ""
-    for one in verdict.speed:
-        yield f"- Batch {one.batch}: median {one.p50_ms:.3g} ms, 99th percentile {one.p99_ms:.3g} ms ({one.call_count} calls)"
-    yield f"- File: {verdict.size_bytes / 1e6:.3g} MB; memory at its peak: {verdict.memory_peak_bytes / 1e6:.3g} MB"
-    yield ""
+    yield Heading("What it costs")
+    yield Sentence(f"On {plain(machine.processor)}, {machine.core_count} cores, with {plain(verdict.engine, 100)}:")
+    said = [
+        f"Batch {one.batch}: median {one.p50_ms:.3g} ms, 99th percentile {one.p99_ms:.3g} ms ({one.call_count} calls)"
+        for one in verdict.speed
+    ]
+    said.append(f"File: {verdict.size_bytes / 1e6:.3g} MB; memory at its peak: {verdict.memory_peak_bytes / 1e6:.3g} MB")
+    yield Items(tuple(said))
 
 
-def _limits(verdict: Verdict) -> Iterator[str]:
-    yield "## What is not known"
-    yield ""
-    yield "- What it was trained on, what it is meant for, and whom its errors hurt: not in the file. Please add it here."
-    yield f"- How it behaves on rows unlike the {verdict.row_count} that it was proven with."
-    yield from (f"- {_plain(note, 300)}" for note in verdict.notes)
-    yield ""
+def _data(profile: Profile | None) -> Iterator[Block]:
+    if profile is None or not profile.features:
+        return
+    yield Heading("What its data looked like")
+    yield Sentence(f"{profile.row_count:,} rows: {plain(profile.source, 200)}. Live requests are held against them: `fairlead drift`.")
+    shown = sorted(profile.features, key=lambda one: -(one.use or 0.0))[:_LISTED]
+    rows = tuple((f"`{plain(one.name)}`", _range(one), f"{one.missing}", "" if one.use is None else f"{one.use:.2g}") for one in shown)
+    yield Grid(("Feature", "Values", "Missing", "Used"), rows, frozenset({2, 3}))
+    if len(profile.features) > len(shown):
+        yield Sentence(f"And {len(profile.features) - len(shown)} more.")
 
 
-def _origin(lineage: Lineage) -> Iterator[str]:
-    yield "## How it was made"
-    yield ""
-    for number, step in enumerate(lineage.steps, start=1):
+def _range(one: FeatureProfile) -> str:
+    if one.kind.is_number:
+        return f"{one.low:.4g} to {one.high:.4g}, mean {one.mean:.4g}" if one.present else "none"
+    return listed(one.categories, 5) or "none"
+
+
+def _led(strategy: Strategy | None) -> Iterator[Block]:
+    if strategy is None:
+        return
+    yield Heading("How it is led")
+    led = [*([strategy.scenario.value] if strategy.scenario else []), *(need.value for need in strategy.needs)]
+    said = [f"For: {', '.join(led)}"] if led else []
+    said.append(f"Roll-out: {strategy.rollout.kind.value}; {strategy.retention.version_count} versions are kept")
+    yield Items((*said, *(plain(note, 300) for note in strategy.notes)))
+
+
+def _limits(verdict: Verdict) -> Iterator[Block]:
+    yield Heading("What is not known")
+    said = (
+        "What it was trained on, what it is meant for, and whom its errors hurt: not in the file. Please add it here.",
+        f"How it behaves on rows unlike the {verdict.row_count} that it was proven with.",
+    )
+    yield Items((*said, *(plain(note, 300) for note in verdict.notes)))
+
+
+def _origin(lineage: Lineage) -> Iterator[Block]:
+    yield Heading("How it was made")
+    said = []
+    for step in lineage.steps:
         versions = ", ".join(f"{tool} {version}" for tool, version in step.versions.items())
-        notes = "".join(f"; {_plain(note, 300)}" for note in step.notes)
-        yield f"{number}. {step.room} ({_plain(step.tool)}{', ' + _plain(versions, 200) if versions else ''}){notes}"
-    yield ""
+        notes = "".join(f"; {plain(note, 300)}" for note in step.notes)
+        said.append(f"{step.room} ({plain(step.tool)}{', ' + plain(versions, 200) if versions else ''}){notes}")
+    yield Items(tuple(said), is_numbered=True)
 
 
 def _tensor(spec: TensorSpec) -> str:
-    columns = f", columns {_listed(spec.columns)}" if spec.columns else ""
-    return f"`{_plain(spec.describe(), 200)}`{columns}"
-
-
-def _listed(names: Iterator[str] | tuple[str, ...]) -> str:
-    listed = [f"`{_plain(name)}`" for name in names]
-    return ", ".join(listed[:_LISTED]) + (f" and {len(listed) - _LISTED} more" if len(listed) > _LISTED else "")
-
-
-def _plain(text: str, limit: int = 64) -> str:
-    """Return `text` without what Markdown or HTML would read as markup."""
-    return "".join("'" if letter == "`" else "¦" if letter == "|" else "‹" if letter == "<" else letter for letter in shorten(text, limit))
+    columns = f", columns {listed(spec.columns, _LISTED)}" if spec.columns else ""
+    return f"`{plain(spec.describe(), 200)}`{columns}"

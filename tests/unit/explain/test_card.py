@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from fairlead.core.dtype import DType
 from fairlead.core.interface import Decision, DecisionKind, Interface, Task, TensorSpec
 from fairlead.core.lineage import Lineage, Step
 from fairlead.core.plan import Plan
+from fairlead.core.profile import FeatureKind, FeatureProfile, Profile
 from fairlead.core.requirement import parse_requirement
+from fairlead.core.strategy import Strategy
 from fairlead.core.target import Machine, Target
 from fairlead.core.verdict import Calibration, Check, Flip, Parity, Quality, Speed, Verdict
-from fairlead.explain.card import write_card
+from fairlead.explain.card import CardFacts, card_markdown, card_page, write_card
 
 HOSTILE = "a|b`<script>\n# c"
 
@@ -105,3 +108,33 @@ def test_a_name_of_others_cannot_change_the_page(tmp_path: Path) -> None:
 
 def test_many_columns_are_counted_instead_of_listed(tmp_path: Path) -> None:
     assert "and 80 more" in card(tmp_path, columns=100)
+
+
+def test_what_its_data_looked_like_and_how_it_is_led_stand_on_it_where_they_are_known() -> None:
+    profile = Profile(
+        (
+            FeatureProfile("age", FeatureKind.NUMBER, "x", "0", count=90, missing=2, mean=41.0, low=18.0, high=77.0, use=0.4),
+            FeatureProfile("job", FeatureKind.CATEGORY, "job", count=90, categories=("cook", HOSTILE), counts=(50, 40), use=0.9),
+        ),
+        (),
+        90,
+        "people.csv",
+    )
+    facts = replace(facts_of(), profile=profile, strategy=Strategy(), standing=("Aliases: production",))
+    text = card_markdown(facts)
+    for part in ("## What its data looked like", "| `age` | 18 to 77, mean 41 | 2 | 0.4 |", "## How it is led", "- Aliases: production"):
+        assert part in text
+    assert text.index("`job`") < text.index("`age` | 18")
+    page = card_page(facts)
+    assert "<td><code>age</code></td>" in page
+    assert "<script" not in page
+
+
+def facts_of() -> CardFacts:
+    requirement = parse_requirement("accuracy>=0.95")
+    interface = Interface((TensorSpec("x", DType.FP32, (None, 2)),), (TensorSpec("y", DType.FP32, (None, 2)),))
+    verdict = Verdict(
+        "as-converted", "onnxruntime 1.31.1", "original", (), Parity(10, 0, (), 0, {}, is_deterministic=True, tolerance=1e-5), (), (),
+        1_400_000, 2_000_000, 4_200_000, "c" * 64, "d" * 64, "people.csv", 10, 0, Machine("Linux", "Test CPU", 2, 1),
+    )  # fmt: skip
+    return CardFacts("digits:4", interface, verdict, Plan((requirement,), Target(), ()), Lineage("a" * 64, "m.h5", ()))
