@@ -113,3 +113,14 @@ def test_nothing_is_lost_where_no_requirement_says_what_may_be(net_here: Path, c
     said = capsys.readouterr().err
     assert "search" not in said
     assert "nothing was registered" in said.lower()
+
+
+def test_a_search_that_nobody_asked_for_never_hides_why_the_verdict_is_red(
+    net_here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAIRLEAD_SEARCH_TIME_S", "0.1")
+    assert deploy("--require", "size_mb<=0.05", "--require", "accuracy_drop<=0.02") == 4
+    said = capsys.readouterr().err
+    assert "none can be looked for: The budget of 0.1 s is too short for one trial." in said
+    assert "The verdict is red: size_mb" in said
+    assert "nothing was registered" in said.lower()

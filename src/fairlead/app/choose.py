@@ -21,6 +21,7 @@ from fairlead.core.ledger import Ledger, measured_from
 from fairlead.core.plan import Plan
 from fairlead.core.ports import Progress
 from fairlead.core.search import Objective, SearchResult
+from fairlead.errors import InputError
 from fairlead.plan.ledger import account
 
 _USUAL_BUDGET_S = 600.0
@@ -58,13 +59,19 @@ def choose(trial: Trial, wish: Wish, house: House, folder: Path, progress: Progr
     if wish.is_asked:
         return _searched(trial, wish, wish.budget_s or _USUAL_BUDGET_S, house, folder, progress)
     proof = prove(trial, house, folder, progress)
+    measured = [measured_from(verdict) for verdict in (*proof.before, proof.verdict)]
+    plain = Chosen(proof, replace(trial.plan, choice=proof.choice), account(measured, trial.plan.requirements))
     time_s = 0.0 if wish.budget_s == 0 else house.settings.search_time_s
     if not time_s or not _could_be_found(trial, proof):
-        measured = [measured_from(verdict) for verdict in (*proof.before, proof.verdict)]
-        return Chosen(proof, replace(trial.plan, choice=proof.choice), account(measured, trial.plan.requirements))
+        return plain
     progress.step("search")
     progress.done(f"the converted model does not keep the promise: {time_s:g} s for finding a compressed one that does (--budget)")
-    return _searched(trial, wish, time_s, house, folder / "search", progress)
+    try:
+        return _searched(trial, wish, time_s, house, folder / "search", progress)
+    except InputError as error:  # nobody asked for a search: what is wrong is the promise, and that is what has to be said
+        progress.step("search")
+        progress.done(f"none can be looked for: {error.message}")
+        return plain
 
 
 def _could_be_found(trial: Trial, proof: Proof) -> bool:
@@ -81,7 +88,13 @@ def _could_be_found(trial: Trial, proof: Proof) -> bool:
 
 def _searched(trial: Trial, wish: Wish, budget_s: float, house: House, folder: Path, progress: Progress) -> Chosen:
     folder.mkdir(parents=True, exist_ok=True)
-    options = SearchOptions(budget_s=budget_s, objective=wish.objective, training=wish.training, is_resumed=True)
+    options = SearchOptions(
+        budget_s=budget_s,
+        objective=wish.objective,
+        training=wish.training,
+        is_resumed=True,
+        to_go_on="The same command goes on from there.",
+    )
     found = search(trial, options, house, folder, progress)
     compressed, _ = found.made.get(found.proof.candidate.passes, (None, ()))
     return Chosen(found.proof, found.plan, found.ledger, found.result, compressed)

@@ -98,7 +98,7 @@ def _rows(request: Intake, artifact: Artifact, house: House) -> Dataset:
     if isinstance(request.data, tuple):
         rows = bind_pair(*request.data, artifact.interface, allow_missing=allow_missing)
     else:
-        rows = load_dataset(request.data, artifact.interface, target=request.target_column, allow_missing=allow_missing)
+        rows = _read(request.data, request, artifact)
     needing = [str(item) for item in request.requirements if item.kind is MetricKind.QUALITY]
     if rows.target is None and needing:
         raise DataError(
@@ -112,9 +112,19 @@ def take_training(path: Path | None, request: Intake, artifact: Artifact) -> Dat
     """Read the rows that passes may train on; None where none were given."""
     if path is None:
         return None
-    allow_missing = bool(artifact.facts.get("accepts_missing", 0))
-    dataset = load_dataset(path, artifact.interface, target=request.target_column, allow_missing=allow_missing)
+    dataset = _read(path, request, artifact)
     return replace(dataset, description=f"training rows: {dataset.description}")
+
+
+def _read(path: Path, request: Intake, artifact: Artifact) -> Dataset:
+    """Read rows from a file; whatever is wrong with them, the error says in which file."""
+    allow_missing = bool(artifact.facts.get("accepts_missing", 0))
+    try:
+        return load_dataset(path, artifact.interface, target=request.target_column, allow_missing=allow_missing)
+    except DataError as error:
+        if path.name in error.message:
+            raise
+        raise DataError(f"{path}: {error.message}", hint=error.hint) from error
 
 
 def to_onnx(artifact: Artifact, house: House, folder: Path, progress: Progress) -> Conversion:

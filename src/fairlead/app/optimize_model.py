@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import shlex
 import shutil
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -80,8 +81,7 @@ class Optimized:
 def optimize_model(request: OptimizeRequest, house: House, progress: Progress) -> Optimized:
     """Search, prove, write."""
     intake = request.intake
-    if request.out.exists() and (not request.out.is_dir() or any(request.out.iterdir())):
-        raise SpecError(f"'{request.out}' is there already and not an empty folder.", hint="Name a new folder: --out DIR.")
+    _check_out(request.out)
     check_quality_has_data(intake)
     check_passes(request.passes)
     metrics = load_metrics(intake.requirements)
@@ -113,6 +113,21 @@ def optimize_model(request: OptimizeRequest, house: House, progress: Progress) -
         outcome = f"The best of what was found lies in {request.out}; see {request.out / 'report.html'}."
         raise rejection(found.proof.verdict, found.ledger, outcome=outcome)
     return Optimized(found, files, assumed)
+
+
+def _check_out(out: Path) -> None:
+    """Refuse before the search what could not be written after it."""
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise SpecError(f"'{out}' is there already and not an empty folder.", hint="Name a new folder: --out DIR.")
+    absent = [one for one in (out, *out.absolute().parents) if not one.exists()]
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=out):
+            pass
+        for one in absent:
+            one.rmdir()
+    except OSError as error:
+        raise SpecError(f"Nothing can be written to '{out}': {error.strerror}.", hint="Name another folder: --out DIR.") from error
 
 
 def _assumed(rows: Dataset, interface: Interface, requirements: tuple[Requirement, ...]) -> Requirement | None:

@@ -18,6 +18,7 @@ from fairlead.app.hardware_file import own_catalogue, read_catalogue
 from fairlead.app.intake import Intake, check_quality_has_data, take_in, take_training, to_onnx
 from fairlead.app.lineup import Trial, usable
 from fairlead.app.plan_measure import Look, Subject, look_at
+from fairlead.app.search_options import divide_rows
 from fairlead.app.strategy_wish import StrategyWish
 from fairlead.app.wiring import House
 from fairlead.app.workspace import workspace
@@ -34,9 +35,8 @@ from fairlead.core.ports import Progress
 from fairlead.core.requirement import MetricKind, Requirement
 from fairlead.core.strategy import Need, Scenario, Strategy, Value
 from fairlead.core.target import Machine, Target
-from fairlead.datasets.row_choice import check_apart
 from fairlead.engines.machine import describe_machine
-from fairlead.errors import DataError, RequirementError, SpecError
+from fairlead.errors import RequirementError, SpecError
 from fairlead.optimize.catalog import PASSES
 from fairlead.plan.capacity import size, usual_costs
 from fairlead.plan.facts import model_facts
@@ -124,7 +124,7 @@ def plan_model(request: PlanRequest, house: House, progress: Progress) -> Planne
     with workspace(house) as folder:
         # 2. Take in the model and the rows, and convert: facts are counted in the graph.
         artifact, rows = take_in(request.intake, house, folder, progress)
-        apart = _look_at_training(request, artifact, rows)
+        apart = _look_at_training(request, artifact, rows, house.settings.seed)
         conversion = to_onnx(artifact, house, folder, progress)
         facts = model_facts(conversion.path, conversion.interface) if conversion.form is RuntimeForm.ONNX else None
         # 3. Measure, quickly.
@@ -175,16 +175,10 @@ def _check_training(request: PlanRequest) -> None:
         raise SpecError(f"There are no rows to train on at '{request.training}'.", hint="Name the file: --train train.npz.")
 
 
-def _look_at_training(request: PlanRequest, artifact: Artifact, rows: Dataset) -> tuple[str, ...]:
-    """Read the rows to train on: they fit the model, have right answers, and are none of those that prove it; else DataError says so."""
+def _look_at_training(request: PlanRequest, artifact: Artifact, rows: Dataset, seed: int) -> tuple[str, ...]:
+    """Read the rows to train on and divide all rows as a search would: what it would refuse is refused now, with DataError."""
     training = take_training(request.training, request.intake, artifact)
-    if training is None:
-        return ()
-    if training.target is None:
-        raise DataError(
-            "The rows to train on have no right answers.", hint="Add an array y to the .npz file, or name the column: --target."
-        )
-    return (training.description, *check_apart(rows, training))
+    return () if training is None else (training.description, *divide_rows(rows, training, artifact.interface, seed).notes)
 
 
 def _size(

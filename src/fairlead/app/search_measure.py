@@ -29,17 +29,21 @@ from fairlead.verify.run_rows import repeat_rows
 TIMED = (MetricKind.LATENCY, MetricKind.THROUGHPUT)
 _LOOKS_SLOWER = 1.05  # what noise alone makes of equal models in the time of a comparison
 _CALLS = TimingLimits(500, 0.3)
+_FEW_CALLS = TimingLimits(50, 0.05)
 
 
 @dataclass(frozen=True)
 class Measured:
-    """Bytes, time over the baseline's, and the values of the requirements on size, time, memory and hardware by their names."""
+    """Bytes, time over the baseline's, and the values of the requirements on size, time, memory and hardware by their names. `about_ms` is
+    all that is known of the time where nothing else was to be measured.
+    """
 
     size_bytes: int
     compressed_bytes: int
     values: Mapping[str, float] = field(default_factory=dict)
     against_baseline: Comparison | None = None
     memory_bytes: int = 0
+    about_ms: float | None = None
 
 
 class Meter:
@@ -75,7 +79,7 @@ class Meter:
         values = {"size_mb": size / 1e6, "cores": float(candidate.thread_count)}
         compressed = sum(len(gzip.compress(data, 9, mtime=0)) for data in sizes)
         if not is_timed:
-            return Measured(size, compressed, values)
+            return Measured(size, compressed, values, about_ms=self._about_ms(candidate, model.path))
         baseline = self._setup.plain[self._setup.baseline]
         comparison = None
         if model.path != baseline.model.path or candidate != baseline.candidate:
@@ -85,6 +89,13 @@ class Meter:
         if memory:
             values["memory_mb"] = memory / 1e6
         return Measured(size, compressed, values, comparison, memory)
+
+    def _about_ms(self, candidate: Candidate, path: Path) -> float:
+        engine = self.opener(candidate, path)()
+        try:
+            return time_engine(engine, self._rows, _FEW_CALLS).percentile_ms(50)
+        finally:
+            engine.close()
 
     def _required_times(self, candidate: Candidate, path: Path) -> dict[str, float]:
         wanted = [item for item in self._setup.trial.plan.requirements if item.kind in TIMED]

@@ -7,10 +7,11 @@ trial. Interrupted, it leaves what was made and measured for a resumed search.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -30,6 +31,7 @@ from fairlead.app.search_finish import (
     undo,
     variants,
 )
+from fairlead.app.search_luck import chance_of_best
 from fairlead.app.search_measure import TIMED, Meter
 from fairlead.app.search_options import Rows, SearchOptions, divide_rows
 from fairlead.app.search_session import tune
@@ -41,15 +43,18 @@ from fairlead.app.trial_cache import TrialCache, key_of
 from fairlead.app.wiring import House
 from fairlead.core.dataset import Dataset
 from fairlead.core.ledger import Ledger, Measured, measured_from
+from fairlead.core.outlook import PromiseOutlook
 from fairlead.core.pass_use import PassUse
 from fairlead.core.plan import Plan
 from fairlead.core.ports import Progress
 from fairlead.core.search import PointStatus, SearchPoint, SearchResult
 from fairlead.core.target import Machine
 from fairlead.core.verdict import Verdict
+from fairlead.engines.ceilings import measure_call_ms
 from fairlead.engines.machine import describe_machine
 from fairlead.errors import SpecError, UnsupportedError
 from fairlead.plan.ledger import account
+from fairlead.plan.promise import Known, outlook_of
 from fairlead.security.digests import digest_file
 
 _RESERVED, _MOST_RESERVED = 0.1, 0.3  # of the budget, for other forms, undoing and the verdict
@@ -86,26 +91,51 @@ def search(trial: Trial, options: SearchOptions, house: House, folder: Path, pro
         cache.sweep()
         limits = _limits(setup, options, house, machine, started)
         trials = Trials(setup, meter, cache, limits, folder / "trials", SearchVoice(progress, limits.ends_at))
-        plain = plain_contenders(setup, trials)
-        progress.done(baseline_text(setup, meter))
-        undone: list[tuple[str, str]] = []
-        if options.is_exact:
-            stopped = "the passes were given"
-            contenders = [_apply(options.passes, trials, progress), *plain]
-        else:
-            stopped = _run(trials, options, cache, progress)
-            contenders, undone = _finish(plain, trials, house, folder, progress)
-        return _conclude(_State(setup, trials, contenders, tuple(undone), stopped, options, machine, started), house, folder, progress)
+        with _interruptible(trials, options):
+            plain = plain_contenders(setup, trials)
+            progress.done(baseline_text(setup, meter, _outlooks(setup, plain)))
+            if options.is_exact:
+                stopped = "the passes were given"
+                chosen = _Chosen([_apply(options.passes, trials, progress), *plain])
+            else:
+                stopped = _run(trials, options, cache, progress)
+                chosen = _finish(plain, trials, house, folder, progress)
+            return _conclude(_State(setup, trials, chosen, stopped, options, machine, started), house, folder, progress)
     finally:
         setup.close()
+
+
+@contextlib.contextmanager
+def _interruptible(trials: Trials, options: SearchOptions) -> Iterator[None]:
+    """Tell whoever interrupts a search, in whichever part, what it leaves."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("" if options.is_exact else interrupted_text(trials, options.to_go_on)) from None
+
+
+def _outlooks(setup: Setup, plain: Sequence[Contender]) -> tuple[PromiseOutlook, ...]:
+    """What each requirement comes to for the model to beat, and whether any model could keep it: the search may take minutes."""
+    requirements = setup.trial.plan.requirements
+    values = next(one.point.values for one in plain if one.candidate.name == setup.baseline)
+    is_slow = any(item.kind in TIMED and not item.is_met(values.get(item.name, math.nan)) for item in requirements)
+    return outlook_of(requirements, Known(values, measure_call_ms() if is_slow else 0.0, is_compressible=bool(setup.space.values)))
+
+
+@dataclass(frozen=True)
+class _Chosen:
+    """Who is to be proven, in that order, what was undone of the first, and how likely it keeps its bounds on other rows."""
+
+    contenders: list[Contender]
+    undone: tuple[tuple[str, str], ...] = ()
+    chance: float | None = None
 
 
 @dataclass(frozen=True)
 class _State:
     setup: Setup
     trials: Trials
-    contenders: list[Contender]
-    undone: tuple[tuple[str, str], ...]
+    chosen: _Chosen
     stopped: str
     options: SearchOptions
     machine: Machine
@@ -163,10 +193,7 @@ def _run(trials: Trials, options: SearchOptions, cache: TrialCache, progress: Pr
 
     first = len(trials.points) - 1
     progress.step("trial 1: ...")
-    try:
-        stopped = trials.run(on_point, known.get)
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(interrupted_text(trials)) from None
+    stopped = trials.run(on_point, known.get)
     if len(trials.points) <= len(setup.plain) and stopped == "the time was up":
         needed = max(60.0, 4 * trials.limits.budget_s)
         raise SpecError(
@@ -191,10 +218,8 @@ def _apply(passes: tuple[PassUse, ...], trials: Trials, progress: Progress) -> C
     return Contender(point.candidate, trials.strategy.findings[-1], point, trials.made[point.candidate.passes][0])
 
 
-def _finish(
-    plain: list[Contender], trials: Trials, house: House, folder: Path, progress: Progress
-) -> tuple[list[Contender], list[tuple[str, str]]]:
-    """Return the contenders in the order in which they are to be proven, and what was undone."""
+def _finish(plain: list[Contender], trials: Trials, house: House, folder: Path, progress: Progress) -> _Chosen:
+    """Bring the contenders into the order in which they are to be proven, without what does not pay."""
     setup = trials.setup
     progress.step("choose: the best, without what does not pay")
     found = in_order([*plain, *trial_contenders(trials)], setup.objective)
@@ -206,26 +231,30 @@ def _finish(
     if not any(one.is_whole for one in order):
         measure_what_could_give(trials)
     tuned = tune(best, trials)
-    progress.done(_chosen_text(tuned, undone))
     others = [one for one in (best, *order) if one.candidate.name != tuned.candidate.name]
-    return [tuned, *{one.candidate.name: one for one in others}.values()], undone
+    chance = chance_of_best(tuned.point, trials.points, trials.strategy.findings, setup.judge, setup.objective)
+    chosen = _Chosen([tuned, *{one.candidate.name: one for one in others}.values()], tuple(undone), chance)
+    progress.done(_chosen_text(chosen))
+    return chosen
 
 
-def _chosen_text(best: Contender, undone: list[tuple[str, str]]) -> str:
-    chance = best.point.chance
-    sure = f"; with {chance:.0%} it keeps on other rows what it keeps on these" if chance is not None and best.finding.recipe else ""
+def _chosen_text(chosen: _Chosen) -> str:
+    best, sure = chosen.contenders[0], ""
+    if chosen.chance is not None:
+        sure = f"; it keeps on other rows what it keeps on these with {chosen.chance:.0%}"
     first = f"{best.candidate.name}: {best.point.size_bytes / 1e6:.3g} MB, {speed_text(best.point.against_baseline)}{sure}"
-    return "\n".join([first, *(f"undone: {name}: {why}" for name, why in undone)])
+    return "\n".join([first, *(f"undone: {name}: {why}" for name, why in chosen.undone)])
 
 
 def _conclude(state: _State, house: House, folder: Path, progress: Progress) -> Found:
     """Prove the best; where it is red on the verdict rows, the next."""
     setup, trials = state.setup, state.trials
-    whole = [one for one in state.contenders if one.is_whole]
+    contenders = state.chosen.contenders
+    whole = [one for one in contenders if one.is_whole]
     better = list(itertools.takewhile(lambda one: one.finding.recipe, whole))  # than every model that no pass has touched
-    order = [*looks(better, _VERDICTS), *(one for one in whole if not one.finding.recipe)] or state.contenders[:1]
+    order = [*looks(better, _VERDICTS), *(one for one in whole if not one.finding.recipe)] or contenders[:1]
     if state.options.is_exact:
-        order = state.contenders[:1]
+        order = contenders[:1]
     made = {passes: one for passes, one in trials.made.items() if passes}
     plan = replace(setup.trial.plan, candidates=tuple(one.candidate for one in order))
     proving = replace(setup.trial, rows=setup.rows.verdict, plan=plan, made=made, choice=setup.choice)
@@ -246,7 +275,7 @@ def _result(state: _State, proof: Proof, house: House) -> SearchResult:
     setup, trial = state.setup, state.setup.trial
     red = {verdict.candidate: verdict for verdict in (*proof.before, *(() if proof.verdict.is_green else (proof.verdict,)))}
     points = tuple(_after_verdict(point, red) for point in state.trials.points)
-    front = tuple(name for name in front_of(state.contenders) if name not in red)
+    front = tuple(name for name in front_of(state.chosen.contenders) if name not in red)
     training = setup.rows.training
     digests = {
         "source": trial.artifact.source.digest,
@@ -265,8 +294,8 @@ def _result(state: _State, proof: Proof, house: House) -> SearchResult:
         budget_s=state.options.budget_s,
         seconds=time.monotonic() - state.started,
         stopped=state.stopped,
-        rows=(*setup.rows.notes, *_expected(points, proof.candidate.name)),
-        undone=(*state.undone, *(_slower_alone(points, state.undone) if setup.baseline == name_of(()) else ())),
+        rows=(*setup.rows.notes, *_expected(state.chosen)),
+        undone=(*state.chosen.undone, *(_slower_alone(points, state.chosen.undone) if setup.baseline == name_of(()) else ())),
         missing_extras=setup.space.missing,
         digests=digests,
         versions={"fairlead": __version__, **state.machine.versions},
@@ -274,10 +303,12 @@ def _result(state: _State, proof: Proof, house: House) -> SearchResult:
     )
 
 
-def _expected(points: tuple[SearchPoint, ...], best: str) -> list[str]:
-    """Say how likely it was, by the rows that chose, that the best keeps on other rows what it keeps on these."""
-    chance = next((one.chance for one in points if one.candidate.name == best and one.candidate.passes), None)
-    return [] if chance is None else [f"by the rows that chose it, the best was expected to keep its bounds on others with {chance:.0%}"]
+def _expected(chosen: _Chosen) -> list[str]:
+    """Say how likely it was, by the rows that chose, that the first of them keeps on other rows what it keeps on these."""
+    if chosen.chance is None:
+        return []
+    name = chosen.contenders[0].candidate.name
+    return [f"by the rows that chose it, {name} was expected to keep its bounds on others with {chosen.chance:.0%}"]
 
 
 def _slower_alone(points: tuple[SearchPoint, ...], undone: tuple[tuple[str, str], ...]) -> list[tuple[str, str]]:

@@ -33,7 +33,8 @@ _OBJECTIVES = {
 @dataclass(frozen=True)
 class SearchOptions:
     """`passes` are those to choose from (all where there are none); settings that stand there are fixed. With `is_exact`, they are applied
-    as they stand and nothing is searched. `objective` None: what the requirements name, else latency.
+    as they stand and nothing is searched. `objective` None: what the requirements name, else latency. `to_go_on` tells whoever interrupts
+    the search how to go on.
     """
 
     budget_s: float = 600.0
@@ -43,6 +44,7 @@ class SearchOptions:
     is_exact: bool = False
     is_resumed: bool = False
     allow_lossy: bool = False
+    to_go_on: str = "Go on with --resume."
 
     def aim(self, requirements: tuple[Requirement, ...]) -> Objective:
         """What to have as little of as possible."""
@@ -68,6 +70,8 @@ def divide_rows(given: Dataset, training: Dataset | None, interface: Interface, 
     if training is not None:
         _check_classes(training, interface, "training rows")
         notes += check_apart(given, training)
+        if training.target is None:
+            notes.append("training rows have no right answers: passes learn from the original's alone")
     selection, verdict = given, given
     if given.is_synthetic:
         notes.append("rows were drawn: passes that lose something are not tried, since nothing would tell what they lose")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from fairlead.app.search_measure import Meter
 from fairlead.app.search_setup import Setup
 from fairlead.app.search_trials import Trials, name_of
+from fairlead.core.outlook import PromiseOutlook
 from fairlead.core.paired import Comparison
 from fairlead.core.search import PointStatus, SearchPoint
 
@@ -35,10 +37,11 @@ class Reasons:
         return sum(count - 1 for count in self._counts.values())
 
 
-def baseline_text(setup: Setup, meter: Meter) -> str:
-    """The model to beat, which engines are not here, and what can be tried."""
+def baseline_text(setup: Setup, meter: Meter, promise: Sequence[PromiseOutlook]) -> str:
+    """The model to beat, what it breaks of the promise, which engines are not here, and what can be tried."""
     entrant = setup.plain[setup.baseline]
     lines = [f"{setup.baseline} ({entrant.engine.description}): {meter.baseline_ms:.3g} ms at batch {setup.batch}"]
+    lines += [f"{one.requirement}: {one.sentence}" for one in promise if one.is_kept is False]
     lines += [f"without {name}: {reason}" for name, reason in setup.choice.absent]
     lines.append(f"{len(setup.space.values)} passes can be tried: {', '.join(setup.space.values) or 'none'}")
     lines += [f"{name} would be tried with: pip install 'fairlead[{extra}]'" for name, extra in setup.space.missing]
@@ -71,9 +74,13 @@ def speed_text(value: Comparison | float | None) -> str:
     return f"{1 / ratio:.2f}x as fast"
 
 
-def interrupted_text(trials: Trials) -> str:
+def interrupted_text(trials: Trials, to_go_on: str) -> str:
     """What an interruption leaves, and how to go on."""
-    done = f"Interrupted after {len(trials.points)} trials; all of it is kept"
+    count = len({point.candidate.passes for point in trials.points if point.candidate.passes})
+    if not count:
+        return "Interrupted before a trial had ended; nothing half-done was left behind."
     best = next((one for one in trials.best if one.recipe), None)
-    said = f"; the best so far: {name_of(best.recipe)}, {speed_text(best.time_ratio)}" if best is not None else ""
-    return f"{done}{said}. Go on with --resume."
+    called = "" if best is None else "nearest" if best.shortfall else "best"
+    said = f"; the {called} so far: {name_of(best.recipe)}, {speed_text(best.time_ratio)}" if best is not None else ""
+    done = "1 trial; what it" if count == 1 else f"{count} trials; what they"
+    return f"Interrupted after {done} showed is kept{said}. {to_go_on}"

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from fairlead._version import __version__
+from fairlead.app.search_luck import prior_for
 from fairlead.app.search_measure import Meter, first_broken, is_slower, shortfall
 from fairlead.app.search_setup import ONNX_ENGINE, Setup
 from fairlead.app.search_voice import SearchVoice
@@ -26,6 +27,7 @@ from fairlead.core.lineage import Step
 from fairlead.core.paired import Comparison, Outcome
 from fairlead.core.pass_use import PassUse
 from fairlead.core.plan import Candidate
+from fairlead.core.requirement import Requirement
 from fairlead.core.search import PointStatus, SearchPoint
 from fairlead.engines.tensor_file import read_tensors
 from fairlead.errors import FairleadError
@@ -35,7 +37,7 @@ from fairlead.optimize.search.space import Recipe
 from fairlead.optimize.search.strategy import Strategy
 from fairlead.security.digests import digest_file
 from fairlead.stores.document import load
-from fairlead.verify.keeping import Prior, prior_of
+from fairlead.verify.keeping import Prior
 
 _SHARE = 4  # of the budget that one trial may train for, at most
 _LEAST_S = 10.0
@@ -269,11 +271,10 @@ class Trials:
         values = judge.values(outputs)
         holds = judge.broken(values) is None
         moved = judge.moved(outputs)
-        chance = judge.chance(values, moved, self._prior(), outputs) if holds and is_lossy(recipe) else None
         found = self.meter.measure(candidate, model, is_timed=holds)
         every = {**values, **found.values}
         requirements = self.setup.trial.plan.requirements
-        ratio = found.against_baseline.ratio if found.against_baseline is not None else 1.0
+        ratio = self._ratio(found.against_baseline, found.about_ms)
         finding = Finding(
             recipe,
             holds,
@@ -283,7 +284,6 @@ class Trials:
             shortfall(every, requirements),
             is_slower=is_slower(found.against_baseline),
             loss=judge.loss(values),
-            chance=1.0 if chance is None else chance,
         )
         point = SearchPoint(
             candidate,
@@ -295,9 +295,12 @@ class Trials:
             self.meter.baseline_ms * ratio if holds else None,
             found.against_baseline,
             finding.loss,
-            chance=chance,
             moved=moved,
+            about_ms=found.about_ms,
         )
+        chance = judge.chance(values, moved, self._prior(point), outputs) if holds and is_lossy(recipe) else None
+        if chance is not None:
+            point, finding = replace(point, chance=chance), replace(finding, chance=chance)
         broken = first_broken(every, requirements)
         if broken:
             point = replace(point, status=PointStatus.REJECTED, reason=broken)
@@ -305,16 +308,21 @@ class Trials:
             point = replace(point, status=PointStatus.UNDONE, reason=_why_undone(found.against_baseline, self.setup.baseline))
         return point, finding
 
-    def _prior(self) -> Prior:
-        """What the models so far show of luck: each once, but for the one that nothing has touched."""
-        found = {point.digest: point.moved for point in self.points if point.moved is not None and is_lossy(point.candidate.uses)}
-        return prior_of([moved for moved in found.values() if moved is not None])
+    def _ratio(self, comparison: Comparison | None, about_ms: float | None) -> float:
+        """Its time over the baseline's, by pairs or by a quick look; 1 for the baseline itself."""
+        if comparison is not None:
+            return comparison.ratio
+        return 1.0 if about_ms is None else about_ms / self.meter.baseline_ms
+
+    def _prior(self, point: SearchPoint) -> Callable[[Requirement], Prior]:
+        """What the models so far show of luck."""
+        return prior_for(point, self.points, self.setup.judge, self.setup.objective)
 
     def _weigh_again(self) -> None:
         """Once all trials are known, so is how much of a good one is luck."""
-        judge, prior = self.setup.judge, self._prior()
+        judge = self.setup.judge
         for place, point in enumerate(self.points):
-            chance = judge.chance(point.values, point.moved, prior) if point.chance is not None else None
+            chance = judge.chance(point.values, point.moved, self._prior(point)) if point.chance is not None else None
             if chance is not None and point.chance is not None:
                 has_more = any(one.is_loss_bound and one.metric not in COUNTED for one in judge.requirements)
                 self.points[place] = replace(point, chance=min(chance, point.chance) if has_more else chance)
@@ -342,7 +350,7 @@ class Trials:
             recipe,
             point.latency_ms is not None,
             point.size_bytes,
-            comparison.ratio if comparison is not None else 1.0,
+            self._ratio(comparison, point.about_ms),
             round(point.values.get("memory_mb", 0.0) * 1e6),
             shortfall(point.values, requirements),
             is_slower=is_slower(comparison),

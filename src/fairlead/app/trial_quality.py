@@ -5,7 +5,7 @@ Takes outputs of both and the requirements; gives values by Requirement.name. Ra
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -13,8 +13,8 @@ import numpy as np
 from fairlead.app.custom_metrics import CustomMetric
 from fairlead.core.dataset import Dataset
 from fairlead.core.interface import Array, Interface, Tensors, decide
-from fairlead.core.requirement import METRICS, Direction, MetricKind, Requirement
-from fairlead.verify.keeping import Prior, chance_of_count, chance_of_loss, chance_of_metric, moved_rows
+from fairlead.core.requirement import METRICS, Direction, MetricKind, Requirement, loss
+from fairlead.verify.keeping import JEFFREYS, Prior, chance_of_count, chance_of_loss, chance_of_metric, moved_rows
 from fairlead.verify.quality import QualityJob, measure_quality, wanted_metrics
 
 COUNTED = ("accuracy", "decision_flips")  # metrics that are counts of rows: how sure they are follows from the counts alone
@@ -49,28 +49,67 @@ class Judge:
         return moved_rows(self._job("accuracy", outputs))
 
     def chance(
-        self, values: Mapping[str, float], moved: tuple[int, int] | None, prior: Prior, outputs: Tensors | None = None
+        self,
+        values: Mapping[str, float],
+        moved: tuple[int, int] | None,
+        prior: Callable[[Requirement], Prior] = lambda _: JEFFREYS,
+        outputs: Tensors | None = None,
     ) -> float | None:
         """Return how likely every requirement on what may be lost holds on rows that nobody has seen; None where nothing can be told.
-        Without `outputs`, only what follows from counts of rows is told.
+        `prior` says what other models show of a counted one. Without `outputs`, only what follows from counts of rows is told.
         """
         found = [
             self._chance(item, values, moved, prior, outputs) for item in self.requirements if item.is_loss_bound and item.name in values
         ]
         return min((one for one in found if one is not None), default=None)
 
-    def _chance(
-        self, item: Requirement, values: Mapping[str, float], moved: tuple[int, int] | None, prior: Prior, outputs: Tensors | None
-    ) -> float | None:
-        unseen, count = self.unseen or self.rows.rows, self.rows.rows
+    def counts(self, item: Requirement, values: Mapping[str, float], moved: tuple[int, int] | None) -> tuple[int, int] | None:
+        """Return the rows that speak against and for a requirement: lost and won against the original, or bad and good; None where it is
+        not about a count of rows.
+        """
+        if item.name not in values:
+            return None
         if item.metric == "decision_flips":
             flips = round(values[item.name])
-            return chance_of_count(flips, max(count, flips), allowed=item.bound / unseen, unseen=unseen)
-        if item.metric == "accuracy" and self.rows.target is not None:
-            count = self.rows.target.size
-            if item.is_relative and moved is not None:
-                return chance_of_loss(*moved, count, allowed=item.bound, unseen=unseen, prior=prior)
-            return chance_of_count(round(count * (1 - values[item.name])), count, allowed=1 - item.bound, unseen=unseen)
+            return flips, max(self.rows.rows - flips, 0)
+        if item.metric != "accuracy" or self.rows.target is None:
+            return None
+        if item.is_relative:
+            return moved
+        wrong = round(self.rows.target.size * (1 - values[item.name]))
+        return wrong, self.rows.target.size - wrong
+
+    def chance_of_counts(self, item: Requirement, counts: tuple[int, int], prior: Prior) -> float:
+        """Return how likely a requirement about a count of rows holds on rows that nobody has seen."""
+        unseen = self.unseen or self.rows.rows
+        if item.is_relative:
+            return chance_of_loss(*counts, self.decision_count, allowed=item.bound, unseen=unseen, prior=prior)
+        allowed = item.bound / unseen if item.metric == "decision_flips" else 1 - item.bound
+        return chance_of_count(counts[0], sum(counts), allowed=allowed, unseen=unseen, prior=prior)
+
+    def holds_counts(self, item: Requirement, counts: tuple[int, int]) -> bool:
+        """Whether a requirement about a count of rows is kept by such counts."""
+        if item.metric == "decision_flips":
+            return item.is_met(counts[0])
+        share = counts[0] / max(self.decision_count, 1)
+        return item.is_met(loss(share, counts[1] / max(self.decision_count, 1), is_rise=False) if item.is_relative else 1 - share)
+
+    @property
+    def decision_count(self) -> int:
+        """Rows, or decisions where a row has several."""
+        return self.rows.rows if self.rows.target is None else self.rows.target.size
+
+    def _chance(
+        self,
+        item: Requirement,
+        values: Mapping[str, float],
+        moved: tuple[int, int] | None,
+        prior: Callable[[Requirement], Prior],
+        outputs: Tensors | None,
+    ) -> float | None:
+        unseen, counts = self.unseen or self.rows.rows, self.counts(item, values, moved)
+        if counts is not None:
+            return self.chance_of_counts(item, counts, prior(item))
         if item.kind is not MetricKind.QUALITY or item.is_custom or outputs is None:
             return None
         return chance_of_metric(item, self._job(item.metric, outputs), unseen)
@@ -99,7 +138,7 @@ class Judge:
         found: dict[str, float] = {}
         for quality in measure_quality(job):
             is_minimum = quality.metric not in METRICS or METRICS[quality.metric].better is Direction.HIGHER
-            lost = quality.original - quality.candidate if is_minimum else quality.candidate - quality.original
+            lost = loss(quality.original, quality.candidate, is_rise=not is_minimum)
             found[f"{quality.metric}{'_drop' if is_minimum else '_rise'}"] = lost
             found[quality.metric] = quality.candidate
         for item in self.requirements:  # a user's own metric may be better when it is smaller

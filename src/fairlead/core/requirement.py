@@ -110,6 +110,8 @@ _SPECS = (
     MetricSpec("cores", MetricKind.HARDWARE, Direction.LOWER, "cores", sentence="CPU cores that one replica may use"),
 )
 METRICS = {spec.name: spec for spec in _SPECS}
+_DIGITS = 14  # that a difference of two numbers keeps
+_COUNTED = ("decision_flips", "cores")
 _ALIASES = {"throughput": "throughput_rps", "roc_auc": "auc", "f1_score": "f1", "rps": "throughput_rps"}
 _GRAMMAR = re.compile(
     r"^\s*(?P<metric>[A-Za-z_][\w.]*(?::[A-Za-z_]\w*)?)\s*(?:@\s*(?P<batch>[0-9]{1,9}))?\s*(?P<op><=|>=|==|=|<|>)\s*(?P<value>\S+)\s*$"
@@ -159,6 +161,11 @@ class Requirement:
             return ""
         return "_rise" if self.is_rise else "_drop"
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether every model keeps it: its bound is the metric's own end."""
+        return not self.is_custom and self.bound == (METRICS[self.metric].low if self.is_minimum else METRICS[self.metric].high)
+
     def is_met(self, measured: float) -> bool:
         """Whether `measured` keeps the bound; NaN never does."""
         return measured >= self.bound if self.is_minimum else measured <= self.bound
@@ -166,6 +173,18 @@ class Requirement:
     def __str__(self) -> str:
         short = f"{self.bound:.15g}"
         return f"{self.name}{'>=' if self.is_minimum else '<='}{short if float(short) == self.bound else repr(self.bound)}"
+
+
+def loss(original: float, candidate: float, *, is_rise: bool) -> float:
+    """Return how much worse the candidate is, in the metric's unit, without the noise of a subtraction: 0.98 less 0.975 is 0.005.
+
+    `is_rise`: a larger value is worse.
+    """
+    difference = candidate - original if is_rise else original - candidate
+    scale = max(abs(original), abs(candidate))
+    if not (math.isfinite(difference) and scale):
+        return difference
+    return round(difference, _DIGITS - math.ceil(math.log10(scale)))
 
 
 def parse_requirement(text: str) -> Requirement:
@@ -259,14 +278,20 @@ def _check_meaning(requirement: Requirement, text: str, *, has_batch: bool) -> N
         raise RequirementError(
             f"'{text}' asks for a bad {spec.name} ({spec.sentence}).", hint=f"Use {spec.name}{right}{requirement.bound:g}."
         )
-    if not spec.low <= requirement.bound <= spec.high:
+    _check_range(requirement, text, spec)
+
+
+def _check_range(requirement: Requirement, text: str, spec: MetricSpec) -> None:
+    """Refuse bounds outside of what the metric can be, those that nothing keeps, and those that everything keeps."""
+    bound = requirement.bound
+    if not spec.low <= bound <= spec.high:
         raise RequirementError(
             f"'{text}': {spec.name} lies between {spec.low:g} and {spec.high:g}.", hint="Percentages are written 95% or 0.95."
         )
-    if (
-        not requirement.is_relative
-        and requirement.bound == spec.low
-        and spec.better is Direction.LOWER
-        and spec.kind not in (MetricKind.PARITY, MetricKind.QUALITY)
-    ):
+    if spec.name in _COUNTED and not bound.is_integer():
+        raise RequirementError(f"'{text}': {spec.unit} are counted.", hint=f"Give a whole number: {spec.name}<={math.ceil(bound)}.")
+    if requirement.is_idle:
+        raise RequirementError(f"'{text}' bounds nothing: every model keeps it.", hint="Say what has to hold, or leave it out.")
+    is_measured = spec.kind not in (MetricKind.PARITY, MetricKind.QUALITY)
+    if not requirement.is_relative and bound == spec.low and spec.better is Direction.LOWER and is_measured:
         raise RequirementError(f"'{text}': nothing runs in zero {spec.unit}.", hint="Give a positive bound.")

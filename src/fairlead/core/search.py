@@ -40,7 +40,7 @@ class SearchPoint:
     where it was timed, `against_baseline` the paired comparison with the fastest model that no pass has touched. `loss` is what the point
     lost in the metric that the floor is about, 0 for the baseline. `chance` is how likely what may be lost keeps its bounds on rows that
     nobody has seen, where that can be told from these; `moved` how many rows the original decides rightly and this one does not, and the
-    other way round.
+    other way round. `about_ms` is a median of few calls, of a point that broke a floor and was not timed further.
     """
 
     candidate: Candidate
@@ -57,6 +57,7 @@ class SearchPoint:
     is_cached: bool = False
     chance: float | None = None
     moved: tuple[int, int] | None = None
+    about_ms: float | None = None
 
 
 @dataclass(frozen=True)

@@ -76,6 +76,12 @@ def measure_ceilings(time_s: float = 1.5, *, clock: Clock = time.perf_counter) -
     )
 
 
+def measure_call_ms(time_s: float = 0.1, *, clock: Clock = time.perf_counter) -> float:
+    """Return the milliseconds of a call that computes nothing: no model answers faster here."""
+    with tempfile.TemporaryDirectory(prefix="fairlead-ceilings-") as folder:
+        return _fastest_ms(_chain_task(1), 1, Path(folder) / "model.onnx", time_s, clock)
+
+
 def cache_sizes(root: Path = Path("/")) -> dict[str, int]:
     """Return the bytes of the first core's caches by level, as the system tells; the instruction cache is left out."""
     found = {}

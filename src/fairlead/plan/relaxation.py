@@ -57,12 +57,14 @@ def is_complete(item: Measured, requirements: Sequence[Requirement]) -> bool:
 
 
 def need_of(item: Measured, requirements: Sequence[Requirement]) -> Need | None:
-    """Return what is known that `item` needs, or None where nothing helps: it failed, or a value is no number that a bound can reach."""
+    """Return what is known that `item` needs, or None where nothing helps: it failed, or a value is no number that a bound can reach and
+    still bound something.
+    """
     if item.failure:
         return None
     known = [(place, item.values[one.name]) for place, one in enumerate(requirements) if one.name in item.values]
     broken = [(place, value) for place, value in known if not requirements[place].is_met(value)]
-    if not all(math.isfinite(value) for _, value in broken):
+    if not all(math.isfinite(value) and not replace(requirements[place], bound=value).is_idle for place, value in broken):
         return None
     gaps = [(abs(value - requirements[place].bound), abs(requirements[place].bound)) for place, value in broken]
     from_zero = [gap for gap, bound in gaps if not bound]
@@ -113,7 +115,8 @@ def safe_bound(requirement: Requirement, value: float) -> float:
     gap = abs(value - requirement.bound)
     for digits in range(1, _DIGITS):
         rounded = float(exact.quantize(Decimal(1).scaleb(exact.adjusted() - digits + 1), rounding=rounding))
-        if abs(rounded - value) <= _OVERSHOOT_RATIO * gap and replace(requirement, bound=rounded).is_met(value):
+        bounded = replace(requirement, bound=rounded)
+        if abs(rounded - value) <= _OVERSHOOT_RATIO * gap and bounded.is_met(value) and not bounded.is_idle:
             return rounded
     return value
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fairlead.core.calibration import GAP_LIMIT
-from fairlead.core.requirement import MetricKind, Requirement
+from fairlead.core.requirement import MetricKind, Requirement, loss
 from fairlead.core.verdict import Calibration, Check, ExplanationParity, Quality, Speed
 from fairlead.errors import RequirementError
 from fairlead.verify.parity import Comparison
@@ -106,5 +106,5 @@ def _quality(requirement: Requirement, found: Measurements) -> tuple[float, str]
     low, high = quality.candidate_interval
     if not requirement.is_relative:
         return quality.candidate, f"95 % interval {low:.6g} to {high:.6g}, {quality.row_count} rows; original {quality.original:.6g}"
-    lost = quality.candidate - quality.original if requirement.is_rise else quality.original - quality.candidate
+    lost = loss(quality.original, quality.candidate, is_rise=requirement.is_rise)
     return lost, f"original {quality.original:.6g}, candidate {quality.candidate:.6g}, {quality.row_count} rows"

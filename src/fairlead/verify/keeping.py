@@ -3,12 +3,16 @@
 Takes counts of rows, or a QualityJob and a requirement; gives a probability. Pure, seeded. Whoever takes the best of many models by what
 some rows show takes a lucky one: a model whose loss lies right at the bound keeps it on other rows only every other time.
 
-- Rows that are right or wrong, or decided otherwise: what new rows show is drawn from the counts so far and a prior. That is half a row of
-  each kind (Jeffreys), or, for the share of lost rows among those that moved, what other models of the same search show (`prior_of`): of
-  many models, the one that seems to lose nothing has mostly been lucky. The number of rows lost less the number won among m new ones is a
-  sum of two beta-binomials then, and is added up exactly (J. Aitchison and I. R. Dunsmore, Statistical Prediction Analysis, Cambridge
-  1975, chapter 2; Jeffreys' prior: L. D. Brown, T. T. Cai and A. DasGupta, Statistical Science 16, 2001, doi 10.1214/ss/1009213286; priors
-  from other cases: H. Robbins, Third Berkeley Symposium on Mathematical Statistics and Probability, 1956).
+- Rows that are right or wrong, or decided otherwise: what new rows show is drawn from the counts so far and a prior. The number of rows
+  lost less the number won among m new ones is a sum of two beta-binomials then, and is added up exactly (J. Aitchison and I. R. Dunsmore,
+  Statistical Prediction Analysis, Cambridge 1975, chapter 2). The prior is half a row of each kind (Jeffreys; L. D. Brown, T. T. Cai and
+  A. DasGupta, Statistical Science 16, 2001, doi 10.1214/ss/1009213286), or, for the share of lost rows among those that moved, what other
+  models of the search show that are about as fast or as small (`priors_of`): of many models, the one that seems to lose less than its like
+  has mostly been lucky (priors from other cases: H. Robbins, Third Berkeley Symposium on Mathematical Statistics and Probability, 1956).
+- Whoever chooses by such chances takes one that is too high, since what was learned is uncertain, too (A. P. Dawid, Selection paradoxes of
+  Bayesian inference, IMS Lecture Notes 24, 1994). How much too high shows where the choice is made again among models like those found, on
+  rows that are drawn (`drawn_again`; the parametric bootstrap of B. Efron and R. Tibshirani, An Introduction to the Bootstrap, 1993,
+  chapter 17).
 - Other metrics: the rows are weighed by the Bayesian bootstrap (D. B. Rubin, Annals of Statistics 9, 1981, doi 10.1214/aos/1176345338),
   m new ones drawn, and the metric measured on them, again and again.
 """
@@ -17,37 +21,101 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from fairlead.core.interface import Array
-from fairlead.core.requirement import METRICS, Direction, Requirement
+from fairlead.core.requirement import Requirement, loss
 from fairlead.verify.quality import QualityJob, measures_of
 
 _DRAWS = 400
 _ROWS_LIMIT = 4000  # of new rows: with more, what is not known of the model itself outweighs the draw of the rows
 _PRIOR = 0.5
-_FEW_MODELS, _FEW_ROWS = 5, 20  # from fewer, nothing is learned
-_WEIGHTS = (2.0, 4.0, 8.0, 16.0, 32.0, 64.0)  # in rows, of what the other models show
+_FEW_MODELS, _FEW_ROWS = 5, 5  # from fewer, nothing is learned
+_NEAR = 3.0  # places in the order of strength: the next two or three on each side count most
+_WEIGHTS = tuple(2.0**power for power in range(1, 9))  # in rows, of what the other models show
 Prior = tuple[float, float]
+Counts = tuple[int, int]
 JEFFREYS: Prior = (_PRIOR, _PRIOR)
 _TAIL = 1e-9  # numbers of rows that are less likely than that, compared with the likeliest, count as impossible
 
 
-def prior_of(moved: Sequence[tuple[int, int]]) -> Prior:
-    """Return the beta distribution from which the models' shares of lost rows among moved ones seem to come, by (lost, won) of each: its
-    mean is theirs, its weight the likeliest of a few. Jeffreys' where there is little to learn from.
+@dataclass(frozen=True)
+class Shown:
+    """What a model of a search showed: rows `lost` and `won` against the original, or bad and good ones. `strength` puts models in the
+    order of what the search looks for, a time or a size. Models of one `kin` come from the same network or trees, and mostly err in the
+    same rows.
     """
-    lost, won = (sum(counts) for counts in zip(*moved, strict=True)) if moved else (0, 0)
-    if len(moved) < _FEW_MODELS or lost + won < _FEW_ROWS:
-        return JEFFREYS
-    mean = (lost + 1) / (lost + won + 2)
-    return max(((weight * mean, weight * (1 - mean)) for weight in _WEIGHTS), key=lambda prior: _log_likelihood(moved, prior))
+
+    kin: str
+    strength: float
+    lost: float
+    won: float
 
 
-def _log_likelihood(moved: Sequence[tuple[int, int]], prior: Prior) -> float:
+def priors_of(models: Sequence[Shown]) -> list[Prior]:
+    """Return for each model the beta distribution from which the shares of lost rows among these and those won seem to come, of models
+    about as strong and of another kin: its mean is theirs, its weight the one with which such means foretell best what each kin shows.
+    Jeffreys' where there is little to learn from.
+    """
+    known = _by_kin(models)
+    if len(known) <= _FEW_MODELS:
+        return [JEFFREYS] * len(models)
+    lost, won = (np.array(counts) for counts in zip(*((one.lost, one.won) for one in known), strict=True))
+    places = np.arange(len(known))
+    nearness = np.exp(-0.5 * ((np.abs(places[:, None] - places[None, :]) - 0.5) / _NEAR) ** 2)
+    np.fill_diagonal(nearness, 0.0)
+    means = (nearness @ lost + 1) / (nearness @ (lost + won) + 2)
+    is_enough = nearness @ (lost + won) >= _FEW_ROWS
+
+    def beta(mean: float, weight: float) -> Prior:
+        return weight * mean, weight * (1 - mean)
+
+    def likelihood(weight: float) -> float:
+        return math.fsum(_log_likelihood(one, beta(mean, weight)) for one, mean in zip(known, means.tolist(), strict=True))
+
+    best = max(_WEIGHTS, key=likelihood)
+    learned = [beta(mean, best) if enough else JEFFREYS for mean, enough in zip(means.tolist(), is_enough, strict=True)]
+    by_kin = {one.kin: prior for one, prior in zip(known, learned, strict=True)}
+    return [by_kin[one.kin] for one in models]
+
+
+def drawn_again(models: Sequence[Shown], rows: int, generator: np.random.Generator) -> tuple[list[Counts], list[Counts]]:
+    """Return what models like these might show on `rows` rows, and then on as many others: (lost, won) of each. Their true shares are drawn
+    from what is known of them; models of one kin lose and win the same rows, but for what they differed in.
+    """
+    first: dict[str, tuple[float, float]] = {}
+    then: dict[str, tuple[float, float]] = {}
+    for one, prior in zip(known := _by_kin(models), priors_of(known), strict=True):
+        moved = one.lost + one.won
+        share = generator.beta(one.lost + prior[0], one.won + prior[1])
+        rate = 1.0 if moved >= rows else generator.beta(moved + _PRIOR, rows - moved + _PRIOR)
+        for found in (first, then):
+            count = generator.binomial(rows, rate)
+            lost = generator.binomial(count, share)
+            found[one.kin] = lost - one.lost, count - lost - one.won  # beside what the kin showed in the mean
+    return tuple(  # type: ignore[return-value] # of two
+        [(max(round(one.lost + found[one.kin][0]), 0), max(round(one.won + found[one.kin][1]), 0)) for one in models]
+        for found in (first, then)
+    )
+
+
+def _by_kin(models: Sequence[Shown]) -> list[Shown]:
+    """Return one for each kin, with the means of what its models showed, in the order of their strength."""
+    kins: dict[str, list[Shown]] = {}
+    for one in models:
+        kins.setdefault(one.kin, []).append(one)
+    means = [
+        Shown(kin, *(math.fsum(values) / len(found) for values in zip(*((one.strength, one.lost, one.won) for one in found), strict=True)))
+        for kin, found in kins.items()
+    ]
+    return sorted(means, key=lambda one: one.strength)
+
+
+def _log_likelihood(one: Shown, prior: Prior) -> float:
     alpha, beta = prior
-    return sum(_log_beta(lost + alpha, won + beta) - _log_beta(alpha, beta) for lost, won in moved)
+    return _log_beta(one.lost + alpha, one.won + beta) - _log_beta(alpha, beta)
 
 
 def _log_beta(alpha: float, beta: float) -> float:
@@ -67,10 +135,12 @@ def chance_of_loss(lost: int, won: int, rows: int, *, allowed: float, unseen: in
     return min(float(weights @ np.where(is_kept, shares, 0.0).sum(axis=1)), 1.0)
 
 
-def chance_of_count(count: int, rows: int, *, allowed: float, unseen: int) -> float:
-    """Return the probability that at most the share `allowed` of `unseen` new rows is of a kind that `count` of `rows` are of."""
+def chance_of_count(count: int, rows: int, *, allowed: float, unseen: int, prior: Prior = JEFFREYS) -> float:
+    """Return the probability that at most the share `allowed` of `unseen` new rows is of a kind that `count` of `rows` are of. `prior` is
+    of the share of such rows.
+    """
     unseen = min(unseen, _ROWS_LIMIT)
-    numbers, weights = _likely(unseen, count + _PRIOR, rows - count + _PRIOR)
+    numbers, weights = _likely(unseen, count + prior[0], rows - count + prior[1])
     return min(float(weights[numbers <= math.floor(allowed * unseen + 1e-9)].sum()), 1.0)
 
 
@@ -85,14 +155,12 @@ def chance_of_metric(requirement: Requirement, job: QualityJob, unseen: int) -> 
     before, after = measures_of(job, requirement.metric)
     generator = np.random.default_rng(job.seed)
     rows, unseen = before.row_count, min(unseen, _ROWS_LIMIT)
-    is_higher_better = METRICS[requirement.metric].better is Direction.HIGHER
     kept = 0
     for _ in range(_DRAWS):
         weights = generator.multinomial(unseen, generator.dirichlet(np.ones(rows))).astype(np.float64)
         value = after.measure(weights)
         if requirement.is_relative:
-            original = before.measure(weights)
-            value = original - value if is_higher_better else value - original
+            value = loss(before.measure(weights), value, is_rise=requirement.is_rise)
         kept += requirement.is_met(value)
     return kept / _DRAWS
 

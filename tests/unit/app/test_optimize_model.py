@@ -10,11 +10,13 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import search_models
 
-from fairlead.app import search_trials
+from fairlead.app import search_measure, search_model, search_setup, search_trials, trial_process
 from fairlead.cli.main import run
+from fairlead.core.paired import Comparison, Outcome
 from fairlead.core.search import PointStatus, SearchResult
 from fairlead.security.digests import digest_file
 from fairlead.stores.document import load
@@ -29,14 +31,17 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     search_models.rows(folder / "data.npz", model)
     search_models.rows(folder / "one.npz", model, labels="one")
     search_models.rows(folder / "few.npz", model, count=60)
+    search_models.rows(folder / "train.npz", model, count=200, seed=2)
+    search_models.rows(folder / "train-one.npz", model, count=200, seed=2, labels="one")
+    with np.load(folder / "train.npz") as train:
+        np.savez(folder / "narrow.npz", x=train["x"][:, :5], y=train["y"])
     return folder
 
 
 @pytest.fixture(autouse=True)
-def short_comparisons(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Here it does not matter which of two tiny models is faster."""
-    monkeypatch.setenv("FAIRLEAD_SEARCH_PAIR_TIME_S", "0.1")
-    monkeypatch.setenv("FAIRLEAD_VERIFY_TIME_S", "0.1")
+def equally_fast(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No model is faster than another, so that the smaller one is better: which of two tiny ones is, depends on the machine."""
+    monkeypatch.setattr(search_measure, "decide_faster", lambda *_: Comparison(1.0, 0.99, 1.01, Outcome.EQUAL, 12))
 
 
 def optimize(files: Path, out: Path, *more: str, data: str = "data.npz") -> int:
@@ -188,14 +193,21 @@ def test_few_rows_choose_and_judge_and_it_is_said(files: Path, tmp_path: Path) -
         (["--budget", "10x"], "data.npz", 2, "Write it like 90s"),
         (["--budget", "0.1s", "--passes", CHEAP], "data.npz", 2, "too short for one trial"),
         ([], "one.npz", 3, "are of one class"),
-        (["--train", "DATA"], "data.npz", 3, "are also among the training rows"),
+        (["--train", "data.npz"], "data.npz", 3, "are also among the training rows"),
+        (["--train", "train-one.npz"], "data.npz", 3, "All 200 training rows are of one class, 0"),
+        (["--train", "narrow.npz"], "data.npz", 3, "narrow.npz"),
+        (["--train", "absent.npz"], "data.npz", 3, "absent.npz"),
+        ([], "narrow.npz", 3, "narrow.npz"),
         (["--require", "accuracy>=2"], "data.npz", 2, "lies between"),
+        (["--require", "accuracy_drop<=1"], "data.npz", 2, "every model keeps it"),
+        (["--require", "size_mb<=1", "--require", "size_mb<=2"], "data.npz", 2, "bound the same thing twice"),
+        (["--require", "accuracy>=0.9"], "", 2, "needs rows with right answers"),
     ],
 )
 def test_bad_input_is_refused_with_what_to_do(
     files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], more: list[str], data: str, status: int, said: str
 ) -> None:
-    given = [str(files / "data.npz") if word == "DATA" else word for word in more]
+    given = [str(files / word) if word.endswith(".npz") else word for word in more]
 
     assert optimize(files, tmp_path / "out", *given, data=data) == status
 
@@ -208,3 +220,58 @@ def test_a_folder_that_holds_something_is_not_written_into(files: Path, tmp_path
 
     assert optimize(files, tmp_path) == 2
     assert "not an empty folder" in capsys.readouterr().err
+
+
+def test_a_folder_that_cannot_be_made_is_said_before_the_search(files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").write_text("no folder")
+    assert optimize(files, tmp_path / "file" / "out") == 2
+    assert "Not a directory" in capsys.readouterr().err
+    assert optimize(files, Path("/proc/out")) == 2
+    assert "Nothing can be written to '/proc/out'" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_pass_that_crashes_the_runtime_is_a_failed_trial_and_the_others_go_on(
+    files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crash = (
+        "import os, signal, sys; sys.path.append(sys.argv[1]); from fairlead.optimize import stage; real = stage.optimize;"
+        "stage.optimize = lambda one, *more: os.kill(os.getpid(), signal.SIGSEGV) if 'fp16' in one.name else real(one, *more);"
+        "from fairlead.app.trial_child import main; main()"
+    )
+    monkeypatch.setattr(trial_process, "_BOOT", crash)
+
+    assert optimize(files, tmp_path / "out", "--passes", "store_fp16,store_int8", "--require", "accuracy_drop<=0.05") == 0
+
+    found = result(tmp_path / "out")
+    assert found.best == "store_int8"
+    crashed = found.point("store_fp16")
+    assert crashed is not None
+    assert (crashed.status, crashed.reason) == (PointStatus.FAILED, "it crashed (segmentation fault)")
+    assert "store_fp16: failed: it crashed" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_who_interrupts_the_verdict_is_told_what_is_kept(
+    files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(search_model, "prove", interrupted)
+
+    assert optimize(files, tmp_path / "out", "--passes", "store_int8") == 130
+
+    said = capsys.readouterr().err
+    assert "Interrupted after 1 trial; what it showed is kept; the best so far: store_int8" in said
+    assert "--resume" in said
+
+
+def test_a_pass_whose_extra_is_not_installed_is_said_with_the_command_that_brings_it(
+    files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search_setup, "find_spec", lambda name: None if name == "torch" else object())
+
+    assert optimize(files, tmp_path / "out", "--train", str(files / "train.npz"), "--passes", "prune_structured") == 8
+
+    assert "pip install 'fairlead[torch]'" in capsys.readouterr().err

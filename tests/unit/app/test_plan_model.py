@@ -142,8 +142,11 @@ def test_rows_to_train_on_are_looked_at_and_none_of_those_that_prove_it(house: H
     assert "prune-structured" in [one.name for one in found.plan.candidates]
     assert any("60 rows" in note for note in found.notes)
     np.savez(tmp_path / "blind.npz", x=rows)
-    with pytest.raises(DataError, match="no right answers"):
-        planned(house, files, "accuracy_drop<=0.1", training=tmp_path / "blind.npz", is_measured=False)
+    blind = planned(house, files, "accuracy_drop<=0.1", training=tmp_path / "blind.npz", is_measured=False)
+    assert any("learn from the original's alone" in note for note in blind.notes)
+    np.savez(tmp_path / "one.npz", x=rows, y=np.ones(60, dtype=np.int64))
+    with pytest.raises(DataError, match="All 60 training rows are of one class, 1"):
+        planned(house, files, "accuracy_drop<=0.1", training=tmp_path / "one.npz", is_measured=False)
 
 
 def test_a_need_for_the_edge_takes_a_device_on_site(house: House, files: Intake) -> None:

@@ -14,7 +14,7 @@ from fairlead.core.dtype import DType
 from fairlead.core.interface import Decision, DecisionKind, Interface, Task, TensorSpec
 from fairlead.core.paired import Comparison, Outcome
 from fairlead.core.requirement import parse_requirements
-from fairlead.verify.keeping import JEFFREYS, chance_of_count, chance_of_loss
+from fairlead.verify.keeping import chance_of_count, chance_of_loss
 
 CLASSES = Interface(
     (TensorSpec("x", DType.FP32, (None, 1)),),
@@ -120,17 +120,25 @@ def test_how_likely_a_floor_holds_elsewhere_follows_from_lost_and_won_rows() -> 
     worse = scores([0, 1, 1, 1])
     values, moved = asked.values(worse), asked.moved(worse)
     assert moved == (1, 0)
-    assert asked.chance(values, moved, JEFFREYS) == chance_of_loss(1, 0, 4, allowed=0.3, unseen=4)
-    assert asked.chance(values, moved, (8.0, 1.0)) == chance_of_loss(1, 0, 4, allowed=0.3, unseen=4, prior=(8.0, 1.0))
+    assert asked.chance(values, moved) == chance_of_loss(1, 0, 4, allowed=0.3, unseen=4)
+    assert asked.chance(values, moved, lambda _: (8.0, 1.0)) == chance_of_loss(1, 0, 4, allowed=0.3, unseen=4, prior=(8.0, 1.0))
+
+
+def test_rows_for_and_against_a_floor_are_counted_where_it_is_about_rows() -> None:
+    asked = judge("accuracy_drop<=0.3", "accuracy>=0.5", "decision_flips<=1", "f1>=0.5", target=[0, 1, 0, 1])
+    worse = scores([0, 1, 1, 1])
+    values, moved = asked.values(worse), asked.moved(worse)
+    assert [asked.counts(item, values, moved) for item in asked.requirements] == [(1, 0), (1, 3), (1, 3), None]
+    assert asked.counts(asked.requirements[0], {}, moved) is None
 
 
 def test_of_several_floors_the_least_sure_counts_and_those_that_need_answers_are_left_out_without_them() -> None:
     asked = judge("accuracy>=0.5", "decision_flips<=1", "f1_drop<=0.5", target=[0, 1, 0, 1])
     worse = scores([0, 1, 1, 1])
     values = asked.values(worse)
-    counted = asked.chance(values, asked.moved(worse), JEFFREYS)
+    counted = asked.chance(values, asked.moved(worse))
     assert counted == min(chance_of_count(1, 4, allowed=0.5, unseen=4), chance_of_count(1, 4, allowed=0.25, unseen=4))
-    drawn = asked.chance(values, asked.moved(worse), JEFFREYS, worse)
+    drawn = asked.chance(values, asked.moved(worse), outputs=worse)
     assert drawn is not None
     assert drawn <= counted
 
@@ -139,4 +147,4 @@ def test_without_right_answers_nothing_is_lost_or_won() -> None:
     asked = judge("max_abs_diff<=2")
     outputs = scores([0, 1, 1, 1])
     assert asked.moved(outputs) is None
-    assert asked.chance(asked.values(outputs), None, JEFFREYS, outputs) is None
+    assert asked.chance(asked.values(outputs), None, outputs=outputs) is None

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fairlead.core.requirement import METRICS, Direction, MetricKind, Requirement, parse_requirement, parse_requirements
+from fairlead.core.requirement import METRICS, Direction, MetricKind, Requirement, loss, parse_requirement, parse_requirements
 from fairlead.errors import RequirementError
 
 QUALITY = [name for name, spec in METRICS.items() if spec.kind is MetricKind.QUALITY]
@@ -22,7 +22,9 @@ def sound_requirements(draw: st.DrawFn) -> Requirement:
     spec = METRICS.get(name)
     is_relative = draw(st.booleans()) if spec is None or spec.kind is MetricKind.QUALITY else False
     high = spec.high if spec is not None and math.isfinite(spec.high) else 1e12
-    bound = draw(st.floats(min_value=1e-9, max_value=high))
+    exclude_max = spec is not None and spec.high == high  # everything keeps it
+    whole = st.integers(1, 10**9).map(float)
+    bound = draw(whole if name in ("decision_flips", "cores") else st.floats(min_value=1e-9, max_value=high, exclude_max=exclude_max))
     batch = draw(st.integers(1, 65536)) if name in BATCHED else 1
     is_rise = is_relative and (draw(st.booleans()) if spec is None else spec.better is Direction.LOWER)
     is_minimum = not is_relative and (draw(st.booleans()) if spec is None else spec.better is Direction.HIGHER)
@@ -100,6 +102,13 @@ def test_the_grammar_means_what_the_manual_says(text: str, expected: Requirement
         ("p99_ms@0<=1", "Write it like"),
         ("p99_ms@99999<=1", "Write it like"),
         ("p99_ms<=0", "positive bound"),
+        ("cores<=0", "positive bound"),
+        ("cores<=1.5", "cores<=2"),
+        ("decision_flips<=0.01", "decision_flips<=1"),
+        ("accuracy>=0", "leave it out"),
+        ("throughput>=0", "leave it out"),
+        ("accuracy_drop<=100%", "leave it out"),
+        ("ece<=1", "leave it out"),
         ("p99_ms@" + "9" * 5000 + "<=1", "Write it like"),
     ],
 )
@@ -130,3 +139,19 @@ def test_every_metric_of_quality_can_be_bounded_against_the_original(name: str) 
     requirement = parse_requirement(f"{name}{suffix}<=0.5")
     assert requirement.is_relative
     assert requirement.name == f"{name}{suffix}"
+
+
+def test_two_rows_of_four_hundred_are_no_more_than_half_a_percent() -> None:
+    assert 0.98 - 0.975 > 0.005
+    assert loss(0.98, 0.975, is_rise=False) == 0.005
+    assert loss(2.7, 2.8, is_rise=True) == 0.1
+    assert loss(0.0, 0.0, is_rise=True) == 0.0
+    assert loss(1e9, 1e9 - 0.25, is_rise=False) == 0.25
+    assert math.isnan(loss(math.nan, 0.5, is_rise=False))
+    assert loss(0.5, math.inf, is_rise=True) == math.inf
+
+
+@given(st.integers(1, 10_000), st.integers(0, 10_000), st.integers(0, 10_000))
+def test_a_loss_of_counted_rows_is_the_share_that_one_would_write(rows: int, before: int, after: int) -> None:
+    before, after = min(before, rows), min(after, rows)
+    assert loss(before / rows, after / rows, is_rise=False) == pytest.approx((before - after) / rows, abs=1e-13)

@@ -58,7 +58,7 @@ def test_a_form_whose_weights_alone_are_too_large_is_ruled_out_with_the_number()
     refused = dict(planned("size_mb<=0.4", "accuracy_drop<=0.01").refused)
     assert refused["store-fp16"] == "'size_mb<=0.4' is out of its reach: 0.5 of the weights are 0.694 MB"
     unknown = plan(
-        {"parameter_count": 347_146}, ArtifactForm.LAYER_GRAPH, parse_requirements(["size_mb<=0.4", "f1>=0"]), Target(), Means(ALL)
+        {"parameter_count": 347_146}, ArtifactForm.LAYER_GRAPH, parse_requirements(["size_mb<=0.4", "f1>=0.01"]), Target(), Means(ALL)
     )
     assert "store-fp16" not in dict(unknown.refused)  # a file's count of parameters is no proof
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from fairlead.core.dtype import DType
 from fairlead.core.interface import Decision, DecisionKind, Interface, Task, TensorSpec
 from fairlead.core.requirement import parse_requirements
-from fairlead.verify.keeping import JEFFREYS, chance_of_count, chance_of_loss, chance_of_metric, moved_rows, prior_of
+from fairlead.verify.keeping import JEFFREYS, Shown, chance_of_count, chance_of_loss, chance_of_metric, drawn_again, moved_rows, priors_of
 from fairlead.verify.quality import QualityJob
 
 CLASSES = Interface(
@@ -95,23 +95,65 @@ def test_moved_rows_are_counted_both_ways_and_other_metrics_are_drawn() -> None:
     assert 0.6 < chance_of_metric(f1, job, 200) <= 1
 
 
+def shown(*moved: tuple[int, int]) -> list[Shown]:
+    """Models of networks of their own, each stronger than the one before."""
+    return [Shown(f"net{place}", float(place), lost, won) for place, (lost, won) in enumerate(moved)]
+
+
+LOSING = ((12, 4), (20, 7), (9, 3), (15, 6), (30, 8))
+
+
+def prior_beside(others: list[Shown], strength: float) -> tuple[float, float]:
+    """Of a model that itself says nothing."""
+    return priors_of([*others, Shown("mine", strength, 0, 0)])[-1]
+
+
 def test_a_model_that_seems_to_lose_nothing_among_many_that_lose_has_been_lucky() -> None:
-    others = [(12, 4), (20, 7), (9, 3), (15, 6), (30, 8)]
-    prior = prior_of(others)
+    prior = prior_beside(shown(*LOSING), 2.5)
     assert prior[0] > 2 * prior[1]
     alone, among = (chance_of_loss(5, 6, 500, allowed=0.005, unseen=500, prior=one) for one in (JEFFREYS, prior))
     assert among < alone - 0.1
 
 
+def test_it_is_weighed_beside_models_about_as_strong_whatever_others_lose() -> None:
+    weak, strong = [(2, 2)] * 20, [(30, 10)] * 20
+    among_weak, among_strong = (prior_beside(shown(*weak, *strong), at) for at in (5.0, 35.0))
+    assert among_weak[0] / sum(among_weak) == pytest.approx(0.5, abs=0.05)
+    assert among_strong[0] / sum(among_strong) == pytest.approx(0.75, abs=0.05)
+
+
+def test_models_of_its_own_network_say_nothing_about_its_luck_and_many_of_another_count_as_one() -> None:
+    others = shown(*LOSING)
+    lucky = [Shown("mine", 2.5, 0, 90) for _ in range(9)]
+    with_kindred, without = (one[0] / sum(one) for one in (priors_of([*others, *lucky])[-1], prior_beside(others, 2.5)))
+    assert with_kindred == pytest.approx(without)
+    again = [Shown("net2", 2.0, 9, 3) for _ in range(9)]
+    assert prior_beside([*others, *again], 2.5) == prior_beside(others, 2.5)
+
+
 def test_a_few_models_or_rows_teach_nothing() -> None:
-    assert prior_of([]) == JEFFREYS
-    assert prior_of([(9, 1)] * 4) == JEFFREYS
-    assert prior_of([(1, 0)] * 9) == JEFFREYS
+    assert priors_of([]) == []
+    assert priors_of(shown(*[(9, 1)] * 5)) == [JEFFREYS] * 5
+    assert priors_of(shown(*[(0, 0)] * 9)) == [JEFFREYS] * 9
 
 
 def test_models_that_differ_much_teach_less_than_models_that_agree() -> None:
-    agreeing, differing = prior_of([(60, 20)] * 8), prior_of([(80, 0), (20, 60)] * 4)
+    agreeing, differing = (priors_of(shown(*moved))[4] for moved in ([(60, 20)] * 8, [(80, 0), (20, 60)] * 4))
     assert sum(agreeing) > sum(differing)
+
+
+def test_models_are_drawn_again_as_they_are_and_kindred_lose_the_same_rows() -> None:
+    models = [*shown(*[(20, 20)] * 8), Shown("net0", 0.5, 22, 20)]
+    generator = np.random.default_rng(0)
+    many = [drawn_again(models, 500, generator) for _ in range(200)]
+    for place, lost in ((0, 20), (8, 22)):
+        assert np.mean([seen[place][0] for seen, _ in many]) == pytest.approx(lost, abs=2)
+    assert all(seen[8][0] - seen[0][0] in (1, 2, 3) or seen[0][0] == 0 for seen, _ in many)
+    spread = np.std([seen[3][0] for seen, _ in many])
+    assert 4 < spread < 9  # of a count of about 20 rows, whose rate is not known either
+    assert any(seen[3] != new[3] for seen, new in many)
+    everything = drawn_again([Shown("a", 1.0, 30, 470)], 500, generator)
+    assert all(sum(found[0]) == 500 for found in everything)
 
 
 def test_numbers_are_drawn_again_and_the_same_seed_says_the_same() -> None:

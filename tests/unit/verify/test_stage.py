@@ -193,7 +193,7 @@ class FakeEngine:
 
 
 def test_calibration_is_measured_before_and_after_and_can_be_required(make_job: MakeJob) -> None:
-    sharp = make_job("ece<=1", "ece_rise<=0.001", reference=FakeEngine(softmax(WEIGHTS)), candidate=FakeEngine(softmax(3 * WEIGHTS)))
+    sharp = make_job("ece<=0.99", "ece_rise<=0.001", reference=FakeEngine(softmax(WEIGHTS)), candidate=FakeEngine(softmax(3 * WEIGHTS)))
     verdict = verify(dataclasses.replace(sharp, tolerance=10.0))
     assert verdict.calibration is not None
     assert verdict.calibration.row_count == 200
@@ -234,7 +234,7 @@ def test_a_candidate_that_takes_missing_values_otherwise_is_red_and_its_verdict_
     assert verify(dataclasses.replace(job, candidate=FakeEngine(original))).is_green
     otherwise = verify(dataclasses.replace(job, candidate=FakeEngine(skips)))
     assert "parity" in {check.name for check in otherwise.failures}
-    required = parse_requirements(["ece<=1"])
+    required = parse_requirements(["ece<=0.99"])
     passes_on = verify(dataclasses.replace(job, candidate=FakeEngine(filled), requirements=required))
     failed = {check.name: check.measured for check in passes_on.failures}
     assert failed["parity"] == failed["probabilities"] == np.inf
@@ -252,14 +252,14 @@ def test_what_a_compressed_model_may_lose_is_said_by_a_requirement(make_job: Mak
     gates = {check.name for check in verify(job).failures}
     assert {"parity", "decisions"} <= gates
     assert {check.name for check in verify(dataclasses.replace(job, is_lossy=True)).failures} == gates
-    held = verify(dataclasses.replace(job, is_lossy=True, requirements=parse_requirements(["accuracy_drop<=1", "p99_ms<=1e4"])))
+    held = verify(dataclasses.replace(job, is_lossy=True, requirements=parse_requirements(["accuracy_drop<=0.99", "p99_ms<=1e4"])))
     told = {check.name: check for check in held.checks if not check.is_gate}
     assert held.is_green
     assert set(told) == {"parity", "decisions"}
     assert told["decisions"].measured == held.parity.decision_flip_count != 0
-    exact = verify(dataclasses.replace(job, requirements=parse_requirements(["accuracy_drop<=1"])))
+    exact = verify(dataclasses.replace(job, requirements=parse_requirements(["accuracy_drop<=0.99"])))
     assert {check.name for check in exact.failures} == gates
-    bounded = verify(dataclasses.replace(job, is_lossy=True, requirements=parse_requirements(["accuracy_drop<=1", "decision_flips<=0"])))
+    bounded = verify(dataclasses.replace(job, is_lossy=True, requirements=parse_requirements(["accuracy_drop<=0.99", "decision_flips<=0"])))
     assert [check.name for check in bounded.failures] == ["decision_flips"]
 
 
@@ -269,7 +269,7 @@ def test_a_compressed_model_that_answers_nan_is_red_whatever_it_may_lose(make_jo
         scores[given[:, 0] == ROWS[2, 0]] = np.nan
         return scores
 
-    job = make_job("accuracy_drop<=1", candidate=FakeEngine(broken))
+    job = make_job("accuracy_drop<=0.99", candidate=FakeEngine(broken))
     verdict = verify(dataclasses.replace(job, is_lossy=True))
     assert "parity" in {check.name for check in verdict.failures}
 
@@ -278,7 +278,7 @@ def test_joining_requests_is_judged_by_what_the_original_allows_not_by_what_a_pa
     def of_the_whole_batch(given: Array) -> Array:
         return softmax(WEIGHTS)(given) + np.float32(1e-3) * np.float32(len(given) % 2)
 
-    job = make_job("accuracy_drop<=1", candidate=FakeEngine(of_the_whole_batch))
+    job = make_job("accuracy_drop<=0.99", candidate=FakeEngine(of_the_whole_batch))
     job = dataclasses.replace(job, is_lossy=True, tolerance=0.1, exact_tolerance=1e-5)
     verdict = verify(job)
     assert all(check.is_met for check in verdict.checks if check.name == "batch invariance")
