@@ -97,13 +97,14 @@ class Strategy:
 
     def _stored(self) -> Iterator[Recipe]:
         """The best structures with what does not train and gained something behind them: seconds each, and a bound on size may need it."""
-        shaped = [one for one in self._best() if len(one.recipe) == 1 and place_of(one.recipe[0].name).room is Room.STRUCTURE]
         quick = [use for use in self._gaining() if use.name not in self.space.trains and place_of(use.name).room > Room.STRUCTURE]
-        for base in shaped[:_BASES]:
-            for use in quick:
-                longer = self.space.joined(base.recipe, use)
-                if longer is not None:
-                    yield longer
+        yield from self._joined(self._structures()[:_BASES], quick)
+
+    def _joined(self, bases: Sequence[Finding], uses: Sequence[PassUse]) -> Iterator[Recipe]:
+        for base, use in itertools.product(bases, uses):
+            longer = self.space.joined(base.recipe, use)
+            if longer is not None:
+                yield longer
 
     def _grown(self) -> Iterator[Recipe]:
         """The best recipes, the front and the next best structures, which may hold where the best does not, each with one pass more: as it
@@ -111,19 +112,13 @@ class Strategy:
         """
         bases = list(self._best()[:_BASES])
         bases += [one for one in pareto(self.findings)[:_FRONT] if one not in bases]
-        shaped = [one for one in self._best() if len(one.recipe) == 1 and place_of(one.recipe[0].name).room is Room.STRUCTURE]
-        bases += [one for one in shaped if one not in bases][:_SAFER]
+        bases += [one for one in self._structures() if one not in bases][:_SAFER]
         singles = self._gaining()
         holding = {str(one.recipe[0]) for one in self.findings if len(one.recipe) == 1 and one.holds_floor}
         plain = [self.space.first(use.name) for use in singles]
         singles += [use for use in plain if use not in singles and str(use) in holding]
         singles.sort(key=lambda use: use.name in self.space.trains)
-        for base in bases:
-            if base.recipe:
-                for use in singles:
-                    longer = self.space.joined(base.recipe, use)
-                    if longer is not None:
-                        yield longer
+        yield from self._joined([one for one in bases if one.recipe], singles)
 
     def _refined(self) -> Iterator[Recipe]:
         """The best recipes with one setting changed: numbers by bisection, everything else value by value."""
@@ -158,6 +153,10 @@ class Strategy:
 
     def _best(self) -> tuple[Finding, ...]:
         return ranked(self.findings, self.objective)
+
+    def _structures(self) -> list[Finding]:
+        """Passes that change the structure, alone, as far as they hold the floor; the best first."""
+        return [one for one in self._best() if len(one.recipe) == 1 and place_of(one.recipe[0].name).room is Room.STRUCTURE]
 
     def _left(self) -> Iterator[Recipe]:
         """Every other recipe but those with a pass that could not be applied alone, or broke the floor alone."""

@@ -16,7 +16,7 @@ from onnx import numpy_helper
 
 from fairlead.core.interface import Array
 from fairlead.optimize.graph_edit import drop_unused_weights, free_name, taken_names
-from fairlead.optimize.training.windows import POINTWISE, attribute, is_plain, numbers, set_window
+from fairlead.optimize.training.windows import attribute, convolution_before, is_plain, numbers, set_window
 
 _EPSILON = 1e-5  # of BatchNormalization, where it names none
 _GROWTH = 2  # times as many weights as before, at most: deep networks would see all of the picture at once
@@ -50,29 +50,13 @@ def _chains(graph: onnx.GraphProto) -> list[list[_Link]]:
     chains: list[list[_Link]] = []
     for node in graph.node:
         if node.op_type == "Conv" and set(node.input[1:]) <= stored and is_plain(node) and attribute(node, "group", 1) == 1:
-            before = _before(graph, node)
+            before = convolution_before(graph, node.input[0])
             chain = next((chain for chain in chains if before and chain[-1].convolution.output[0] == before[0].output[0]), None)
             if chain is None:
                 chains.append([_Link(node)])
             else:
                 chain.append(_Link(node, before))
     return chains
-
-
-def _before(graph: onnx.GraphProto, node: onnx.NodeProto) -> tuple[onnx.NodeProto, ...]:
-    """Return the convolution before `node` and the operators up to it; () where there is none."""
-    makers = {name: maker for maker in graph.node for name in maker.output}
-    outputs = {value.name for value in graph.output}
-    name = node.input[0]
-    passed: list[onnx.NodeProto] = []
-    while name in makers and name not in outputs and sum(list(one.input).count(name) for one in graph.node) == 1:
-        passed.insert(0, makers[name])
-        if makers[name].op_type == "Conv":
-            return tuple(passed)
-        if makers[name].op_type not in POINTWISE or len(makers[name].output) > 1:
-            return ()
-        name = makers[name].input[0]
-    return ()
 
 
 def _is_small(graph: onnx.GraphProto, link: _Link) -> bool:

@@ -15,7 +15,7 @@ from onnx import numpy_helper
 
 from fairlead.core.interface import Array
 from fairlead.optimize.graph_edit import drop_unused_weights, free_name, taken_names
-from fairlead.optimize.training.windows import POINTWISE, attribute, is_plain, numbers, set_window
+from fairlead.optimize.training.windows import attribute, convolution_before, is_plain, numbers, set_window
 
 _POOLS = frozenset({"MaxPool", "AveragePool"})
 
@@ -27,12 +27,12 @@ def strided(model: onnx.ModelProto) -> tuple[onnx.ModelProto, int]:
     graph = result.graph
     taken, count = taken_names(graph), 0
     for pool in [node for node in graph.node if node.op_type in _POOLS]:
-        found = _convolution_before(graph, pool)
-        if found is None:
+        before = _before(graph, pool)
+        if not before:
             continue
-        convolution, last = found
+        convolution = before[0]
         _join(graph, convolution, pool, free_name(f"{convolution.input[1]}_strided", taken))
-        last.output[0] = pool.output[0]
+        before[-1].output[0] = pool.output[0]
         graph.node.remove(pool)
         count += 1
     drop_unused_weights(graph)
@@ -40,23 +40,13 @@ def strided(model: onnx.ModelProto) -> tuple[onnx.ModelProto, int]:
     return result, count
 
 
-def _convolution_before(graph: onnx.GraphProto, pool: onnx.NodeProto) -> tuple[onnx.NodeProto, onnx.NodeProto] | None:
-    """Return the convolution whose values `pool` takes, one by one or changed one by one, and the operator that gives them."""
+def _before(graph: onnx.GraphProto, pool: onnx.NodeProto) -> tuple[onnx.NodeProto, ...]:
+    """Return the convolution that can take over `pool`, and the operators between them; () where none can."""
     if not is_plain(pool) or len(pool.output) > 1 or attribute(pool, "ceil_mode", 0):
-        return None
-    makers = {name: node for node in graph.node for name in node.output}
-    outputs = {value.name for value in graph.output}
-    name, last = pool.input[0], None
-    while name in makers and name not in outputs and sum(list(node.input).count(name) for node in graph.node) == 1:
-        node = makers[name]
-        last = node if last is None else last
-        if node.op_type == "Conv":
-            stored = {tensor.name for tensor in graph.initializer}
-            return (node, last) if is_plain(node) and node.input[1] in stored else None
-        if node.op_type not in POINTWISE or len(node.output) > 1:
-            return None
-        name = node.input[0]
-    return None
+        return ()
+    found = convolution_before(graph, pool.input[0])
+    stored = {tensor.name for tensor in graph.initializer}
+    return found if found and is_plain(found[0]) and found[0].input[1] in stored else ()
 
 
 def _join(graph: onnx.GraphProto, convolution: onnx.NodeProto, pool: onnx.NodeProto, name: str) -> None:

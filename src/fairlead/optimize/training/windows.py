@@ -1,4 +1,4 @@
-"""Windows of convolutions and poolings as their ONNX attributes say them. Pure."""
+"""Convolutions and poolings in an ONNX graph: their windows, as attributes say them, and which convolution stands before what. Pure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import onnx
 from onnx import helper
 
 # Operators that change values one by one, or channel by channel.
-POINTWISE = frozenset(
+_POINTWISE = frozenset(
     {"Relu", "LeakyRelu", "PRelu", "Clip", "Sigmoid", "Tanh", "Elu", "Selu", "HardSwish", "HardSigmoid", "Softplus", "Gelu", "Identity"}
     | {"Dropout", "BatchNormalization"}
 )
@@ -30,6 +30,24 @@ def is_plain(node: onnx.NodeProto) -> bool:
     """Whether its window has no gaps and its padding stands in numbers."""
     mode = attribute(node, "auto_pad", b"NOTSET")
     return mode in (b"NOTSET", b"VALID") and all(step == 1 for step in attribute(node, "dilations", ()))
+
+
+def convolution_before(graph: onnx.GraphProto, name: str) -> tuple[onnx.NodeProto, ...]:
+    """Return the convolution that `name` comes from and the operators up to it, in their order: nothing else reads what they give, and
+    all but the first change values one by one, or channel by channel. () where there is no such convolution.
+    """
+    makers = {output: node for node in graph.node for output in node.output}
+    outputs = {value.name for value in graph.output}
+    passed: list[onnx.NodeProto] = []
+    while name in makers and name not in outputs and sum(list(node.input).count(name) for node in graph.node) == 1:
+        node = makers[name]
+        passed.insert(0, node)
+        if node.op_type == "Conv":
+            return tuple(passed)
+        if node.op_type not in _POINTWISE or len(node.output) > 1:
+            return ()
+        name = node.input[0]
+    return ()
 
 
 def set_window(node: onnx.NodeProto, kernel: Sequence[int], strides: Sequence[int], pads: Sequence[int]) -> None:
