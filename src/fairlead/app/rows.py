@@ -51,6 +51,10 @@ def raw_rows(rows: Rows) -> Raw:
         return _raw_columns(rows)
     if not isinstance(rows, np.ndarray) and hasattr(rows, "to_dict") and hasattr(rows, "columns"):  # a pandas or polars data frame
         return _raw_columns({str(name): np.asarray(rows[name]) for name in rows.columns})
+    if not hasattr(rows, "__len__"):
+        raise DataError(
+            f"The rows are of the type {type(rows).__name__}.", hint="Give an array, nested lists, records, columns or a data frame."
+        )
     if not isinstance(rows, np.ndarray) and len(rows) and all(isinstance(row, Mapping) for row in rows):
         names = list(rows[0])
         if any(set(row) != set(names) for row in rows):

@@ -114,7 +114,7 @@ def read_text(path: Path) -> bytes:
         with path.open("rb") as file:
             data = file.read(SIZE_LIMIT_BYTES + 1)
     except OSError as error:
-        raise SpecError(f"Cannot read '{path}': {error.strerror}.", hint="Give the path of a fairlead.yaml.") from error
+        raise SpecError(f"Cannot read '{path}': {error.strerror}.", hint="Give the path of a YAML file that you may read.") from error
     if len(data) > SIZE_LIMIT_BYTES:
         raise SpecError(f"'{path}' is larger than 1 MiB.", hint="A fairlead.yaml has a few dozen lines.")
     return data

@@ -163,9 +163,10 @@ def _take_all(columns: dict[str, Array], spec: TensorSpec, said: list[str], *, a
     width = math.prod(size for size in spec.shape[1:] if size is not None)
     has_free = None in spec.shape[1:]
     if (not has_free and len(columns) != width) or (has_free and len(spec.shape) != 2):
+        left = "1 column is" if len(columns) == 1 else f"{len(columns)} columns are"
         raise DataError(
-            f"The table has {len(columns)} columns beside the target; the model takes {spec.describe()}.",
-            hint="Name the target with --target, and drop what is not an input.",
+            f"{left} left for the model's input, which is {spec.describe()}.",
+            hint="Drop what is not an input, and name the target where there is one.",
         )
     said.append("columns in the file's order, since the model does not name them")
     stacked = _stack(columns, spec, said, allow_missing=allow_missing)
@@ -224,7 +225,7 @@ def _check_rows(inputs: Mapping[str, Array]) -> None:
     if len(set(counts.values())) != 1:
         raise DataError(f"The inputs have different numbers of rows: {', '.join(f'{name} {count}' for name, count in counts.items())}.")
     if not all(counts.values()):
-        raise DataError("The data has no rows.", hint="Give at least one; a few hundred make the figures mean something.")
+        raise DataError("The data has no rows.", hint="Give at least one; of a deployment, a few hundred make the figures mean something.")
 
 
 def _where(spec: TensorSpec, raw: Raw) -> str:

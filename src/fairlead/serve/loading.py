@@ -33,7 +33,7 @@ _LOAD_COUNT = 4  # loads at once; one that hangs holds one of them until its tim
 _TURN_S = 2.0  # under a memory budget loads take turns, so that each can be measured; a load that takes longer is not waited for
 _USUAL_FACTOR = 2  # ONNX Runtime holds weights as read and as it computes with them
 _MEMORY_COUNT = 5
-_HINT = "Raise the memory budget (FAIRLEAD_MEMORY_BUDGET_BYTES), or serve less."
+_HINT = "Raise the memory budget (--memory, FAIRLEAD_MEMORY_BUDGET_BYTES), or serve less."
 
 
 class _LateError(Exception):

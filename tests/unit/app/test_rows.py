@@ -60,3 +60,9 @@ def test_a_value_between_texts_that_is_no_text_is_not_made_one(odd: object, matc
     interface = Interface((TensorSpec("city", DType.BYTES, (None, 1)),), (TensorSpec("y", DType.FP32, (None,)),))
     with pytest.raises(DataError, match=match):
         bind_pair([{"city": "berlin"}, {"city": odd}], None, interface)
+
+
+@pytest.mark.parametrize("rows", [None, 5, (row for row in ([1.0, 2.0],))])
+def test_what_holds_no_rows_is_refused_by_its_type(rows) -> None:
+    with pytest.raises(DataError, match="The rows are of the type"):
+        raw_rows(rows)
