@@ -17,6 +17,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 import urllib.request
 from contextlib import ExitStack
 from pathlib import Path
@@ -95,7 +96,11 @@ def main() -> None:
                     print(f"| {connections} | {name} | {' | '.join(f'{value:,.0f}' for value in values)} |")
                 ratios = [one / two for one, two in zip(medians["kept"], medians["not kept"], strict=True)]
                 print(f"| {connections} | ratio | {' | '.join(f'{ratio:.3f}' for ratio in ratios)} |", flush=True)
-            counts = became(_PORTS["kept"])
+            until = time.monotonic() + 60
+            while (counts := became(_PORTS["kept"]))["written"] < counts["observed"] - counts["dropped"] - counts["failed"]:
+                if time.monotonic() > until:
+                    raise SystemExit(f"Not all was written within a minute: {counts}.")
+                time.sleep(0.5)
             print(f"\nWhat became of the requests: {', '.join(f'{name} {count:,}' for name, count in counts.items())}.")
             if counts.get("dropped") or counts.get("failed"):
                 raise SystemExit("Not every request was kept: the figures are too good.")

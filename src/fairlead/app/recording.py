@@ -25,11 +25,11 @@ from fairlead.app.wiring import House
 from fairlead.core.observation_log import ObservationLog, ObservedRows, RecordCounts, RecordReading, RowLabel
 from fairlead.core.traffic_event import Joining, LateLabel
 from fairlead.errors import FairleadError
-from fairlead.serve.record import AnswerBuffer, Entry
-from fairlead.serve.record_rows import Batch, Joined, batches
+from fairlead.serve.record import AnswerBuffer, Columns, Entry
+from fairlead.serve.record_rows import Batch, Joined, batch_of, batches
 from fairlead.serve.traffic_witness import TrafficCounter
 
-_PIECE = 256  # answers that become columns at once: a third of a millisecond
+_PIECE = 256  # answers that become columns at once: a tenth of a millisecond, or half of one where shapes are free
 _TICK_S = 0.02
 _BREATH_S = 0.0002  # long enough for another thread to take its turn
 _ROWS_LIMIT = 65_536  # of a file
@@ -40,6 +40,7 @@ _LABEL_S = 1.0
 _REVIEW_S = 3.0
 _PRUNE_S = 300.0
 _CLOSE_S = 5.0
+_LAST_S = 1.0  # how long what was not handed over is waited for at the end
 
 
 def breathe() -> None:
@@ -126,35 +127,46 @@ class Recording:
     # The first thread: answers to columns.
 
     def _collect(self) -> None:
-        idle_since = time.monotonic()
+        idle_since = ended_at = time.monotonic()
         while True:
             is_last = self._is_closing  # asked before the buffer is emptied: what came until then is not forgotten
-            entries = self.buffer.drain(_PIECE)
+            taken, entries = self.buffer.drain(_PIECE)
             now = time.monotonic()
-            if entries:
-                idle_since = now
-                if not self._guarded("Observing requests failed.", partial(self._gather, entries, now)):
-                    self._dropped.update(observation.model for observation, _, _ in entries)
-            self._ripen(now, is_all=is_last and not entries)
-            if is_last and not entries:
+            if taken or entries:
+                idle_since = ended_at = now
+                self._take_in(taken, entries, now)
+            has_all = is_last and (not self.buffer.waiting_count or now - ended_at > _LAST_S)
+            self._ripen(now, is_all=has_all)
+            if has_all:
                 return
-            if len(entries) == _PIECE:
+            if taken or entries:
                 breathe()
-            elif now - idle_since < 1.0 or self._growing:
+                continue
+            self.buffer.collect()
+            if is_last or now - idle_since < 1.0 or self._growing:
                 time.sleep(_TICK_S)
             else:
                 self.buffer.wait(60.0)
 
-    def _gather(self, entries: Sequence[Entry], now: float) -> None:
-        for batch in batches(entries):
+    def _take_in(self, taken: Sequence[Columns], entries: Sequence[Entry], now: float) -> None:
+        what = "Observing requests failed."
+        for columns in taken:
+            if not self._guarded(what, lambda columns=columns: self._gather([batch_of(columns)], now)):
+                self._dropped[columns.version.name] += len(columns.ids)
+        if entries and not self._guarded(what, lambda: self._gather(batches(entries), now)):
+            self._dropped.update(observation.model for observation, _, _ in entries)
+
+    def _gather(self, found: Sequence[Batch], now: float) -> None:
+        for batch in found:
             name, size_bytes = batch.version.name, batch.size_bytes
             if self._bytes_taken - self._bytes_let_go + size_bytes > _HELD_BYTES:
                 self._dropped[name] += batch.request_count
                 continue
-            key = (name, batch.version.number, tuple(batch.outputs), self._rulebook.share_of(name))
+            share = self._rulebook.share_of(name)
+            key = (name, batch.version.number, tuple(batch.outputs), share)
             parcel = self._growing.get(key)
             if parcel is None:
-                parcel = self._growing[key] = Parcel(now, self._rulebook.share_of(name))
+                parcel = self._growing[key] = Parcel(now, share)
             parcel.add(batch, size_bytes)
             self._bytes_taken += size_bytes
 

@@ -66,6 +66,7 @@ class Redactor:
         self._specs = {INPUT: {spec.name: spec for spec in interface.inputs}, OUTPUT: {spec.name: spec for spec in interface.outputs}}
         self._rules, self._known = rules, known
         self._memos: dict[str, dict[str, str]] = {}
+        self._found: dict[tuple[str, ...], Rule | None] = {}
 
     def columns(self, inputs: Mapping[str, Joined], outputs: Mapping[str, Joined]) -> Columns:
         """Return what may be kept of both."""
@@ -81,12 +82,17 @@ class Redactor:
         names, width = columns_of(spec, side), row_width(spec)
         if isinstance(tensor, list) or width is None or len(names) != width or tensor.size != len(tensor) * width:
             return self._no_table(spec, side, tensor)
-        rules = [self._rules.find(name, side + spec.name) for name in names]
+        rules = [self._rule(name, side + spec.name) for name in names]
         if is_text(spec):
             flat = tensor.reshape(len(tensor), width)
             return _merged(starmap(self._text, zip(names, rules, flat.T, strict=True)))
         table = np.ascontiguousarray(tensor.reshape(len(tensor), width).T)
         return _merged(starmap(self._number, zip(names, rules, table, strict=True)))
+
+    def _rule(self, *names: str) -> Rule | None:
+        if names not in self._found:
+            self._found[names] = self._rules.find(*names)
+        return self._found[names]
 
     # Numbers of tables.
 
@@ -142,7 +148,7 @@ class Redactor:
 
     def _no_table(self, spec: TensorSpec, side: str, tensor: Joined) -> Columns:
         name = side + spec.name
-        rule = self._rules.find(name)
+        rule = self._rule(name)
         treatment = rule.treatment if rule is not None else Treatment.HASH if is_text(spec) else Treatment.SUMMARY
         rows = [row for part in tensor for row in part] if isinstance(tensor, list) else tensor
         if treatment is Treatment.DROP:

@@ -1,7 +1,7 @@
 """Answered requests, to columns: the tensors of many requests joined, and what is known of each request repeated for its rows.
 
-Takes what an AnswerBuffer holds, of any models and versions; gives one Batch for those of the same version that were asked for the same
-outputs. It copies, so that bodies and batches that tensors are views of can go. Raises nothing: what has no rows, a refusal, is left out.
+Takes what an AnswerBuffer held, of any models and versions; gives Batches, each of one version and the same outputs. What it was given by
+reference it copies, so that bodies and batches that tensors are views of can go. Raises nothing; what has no rows, a refusal, is left out.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from fairlead.core.observation import Observation
 from fairlead.core.observation_log import is_text, row_width
 from fairlead.core.version import Version
 from fairlead.serve.data_plane import Asked
-from fairlead.serve.record import Entry
+from fairlead.serve.record import Columns, Entry
 
 _PLACES = {name: place for place, name in enumerate(Observation._fields)}
 _OK = "ok"
@@ -58,8 +58,36 @@ class Batch:
         )
 
 
+def batch_of(columns: Columns) -> Batch:
+    """Return what was copied already as a batch."""
+    spent = np.array(columns.spent_ms) / _MS
+    facts = {
+        "at": np.array(columns.at) - spent,
+        "latency_s": spent,
+        "request_id": _texts(columns.ids),
+        "own_id": _texts(columns.own_ids),
+        "arm": _texts(columns.arms),
+        "route": _texts(columns.routes),
+        "status": _texts([_OK] * len(columns.ids)),
+    }
+    facts = _by_row(facts, np.array(columns.rows))
+    interface, row_count = columns.interface, len(facts["at"])
+    return Batch(
+        columns.version,
+        interface,
+        len(columns.ids),
+        facts,
+        {spec.name: _unpacked(spec, columns.inputs[spec.name], row_count) for spec in interface.inputs},
+        {spec.name: _unpacked(spec, columns.outputs[spec.name], row_count) for spec in interface.outputs},
+    )
+
+
+def _unpacked(spec: TensorSpec, content: bytearray, row_count: int) -> Array:
+    return np.frombuffer(content, spec.dtype.numpy).reshape(row_count, *(size or 0 for size in spec.shape[1:]))
+
+
 def batches(entries: Iterable[Entry]) -> list[Batch]:
-    """Return the answers as batches, in the order in which the first of each came."""
+    """Return answers that are held by reference as batches, in the order in which the first of each came."""
     groups: dict[tuple[int, tuple[str, ...]], list[tuple[Observation, Asked, Tensors]]] = {}
     for observation, asked, _ in entries:
         outputs = _outputs(observation, asked)
@@ -114,9 +142,13 @@ def _facts(group: Sequence[tuple[Observation, Asked, Tensors]]) -> dict[str, Arr
         "route": _texts([transport or "local" for transport in columns[_PLACES["transport"]]]),
         "status": _texts([code or _OK for code in columns[_PLACES["error_code"]]]),
     }
-    counts = np.array(columns[_PLACES["rows"]], np.int32)
+    return _by_row(facts, np.array(columns[_PLACES["rows"]]))
+
+
+def _by_row(facts: dict[str, Array], counts: Array) -> dict[str, Array]:
+    """Return what is known of requests for each of their rows, with the row's place in its request."""
     total = int(counts.sum())
-    if total == len(group):
+    if total == len(counts):
         return facts | {"row": np.zeros(total, np.int32)}
     first = np.repeat(np.cumsum(counts) - counts, counts)
     return {name: np.repeat(column, counts) for name, column in facts.items()} | {"row": (np.arange(total) - first).astype(np.int32)}

@@ -96,6 +96,7 @@ def answer(recorder, version, tmp_path):
             request = InferRequest("m", {"x": np.ones((rows, 2), np.float32)}, request_id=f"r{place}")
             asked = Asked(None, request, served, None, rows=rows, outputs={"y": np.zeros((rows, 2), np.float32)})
             recorder.buffer.take(Observation(f"r{place}", "m", 1, time.time(), rows, 0.1, 0.2, "", "http"), asked)
+        recorder.buffer.hand_over()  # there is no loop that would do it soon
 
     return hand
 

@@ -14,7 +14,7 @@ from fairlead.errors import RequestError
 from fairlead.serve.data_plane import DataPlane, InferRequest
 from fairlead.serve.model_table import ModelTable
 from fairlead.serve.record import AnswerBuffer
-from fairlead.serve.record_rows import batches, join
+from fairlead.serve.record_rows import batch_of, batches, join
 from fairlead.serve.response_cache import ResponseCache
 
 
@@ -34,6 +34,13 @@ def everything(_name: str) -> float:
     return 1.0
 
 
+def drained(buffer) -> list:
+    """Everything that waits, as batches."""
+    buffer.hand_over()
+    taken, entries = buffer.drain(1000)
+    return [*map(batch_of, taken), *batches(entries)]
+
+
 async def ask(plane, *rows, **more) -> None:
     for place, row in enumerate(rows):
         await plane.infer(InferRequest("m", {"x": np.float32(row)}, request_id=f"r{place}", transport="http", **more))
@@ -42,7 +49,7 @@ async def ask(plane, *rows, **more) -> None:
 async def test_answers_become_columns_with_what_is_known_of_their_requests(plane_of) -> None:
     buffer = AnswerBuffer(everything)
     await ask(plane_of(buffer), [[1, 2]], [[3, 4], [5, 6]], own_id="mine")
-    (batch,) = batches(buffer.drain(10))
+    (batch,) = drained(buffer)
     assert (batch.version.label, batch.request_count, batch.row_count) == ("m:7", 2, 3)
     assert batch.inputs["x"].tolist() == [[1, 2], [3, 4], [5, 6]]
     assert batch.outputs["y"].tolist() == [[3, 6], [9, 12], [15, 18]]
@@ -64,7 +71,7 @@ async def test_a_request_that_failed_is_kept_without_an_answer_and_a_refused_one
     for rows in (np.ones((1, 2), np.float32), np.ones((1, 5), np.float32)):
         with pytest.raises(RequestError):
             await plane.infer(InferRequest("m", {"x": rows}))
-    (batch,) = batches(buffer.drain(10))
+    (batch,) = drained(buffer)
     assert batch.facts["status"].tolist() == ["bad_request"]
     assert batch.outputs == {}
     assert batch.row_count == 1
@@ -77,7 +84,7 @@ async def test_an_answer_from_the_cache_is_kept_like_any_other(plane_of) -> None
     for served in plane.table.models["m"].versions.values():
         served.is_deterministic = True
     await ask(plane, [[1, 2]], [[1, 2]])
-    (batch,) = batches(buffer.drain(10))
+    (batch,) = drained(buffer)
     assert batch.outputs["y"].tolist() == [[3, 6], [3, 6]]
 
 
@@ -87,7 +94,7 @@ async def test_what_is_not_drawn_is_left_before_anything_is_looked_at(plane_of) 
     await ask(plane_of(buffer), *[[[1, 2]]] * 4)
     lane = buffer.lanes()["m"]
     assert (lane.observed, lane.unsampled, lane.dropped) == (4, 2, 0)
-    assert len(buffer.drain(10)) == 2
+    assert sum(batch.request_count for batch in drained(buffer)) == 2
 
 
 async def test_what_finds_no_room_is_dropped_and_counted_and_the_request_is_answered(plane_of) -> None:
@@ -96,7 +103,7 @@ async def test_what_finds_no_room_is_dropped_and_counted_and_the_request_is_answ
         await ask(plane_of(buffer), *[[[1, 2]]] * 5)
         lane = buffer.lanes()["m"]
         assert (lane.observed, lane.dropped, buffer.waiting_bytes) == (5, 2, 48)
-        assert len(buffer.drain(10)) == 3
+        assert sum(batch.request_count for batch in drained(buffer)) == 3
         assert buffer.waiting_bytes == 0
 
 
@@ -108,7 +115,7 @@ async def test_the_share_is_asked_for_anew_when_it_changes(plane_of) -> None:
     shares["m"] = 1.0
     buffer.refresh()
     await ask(plane, [[1, 2]])
-    assert len(buffer.drain(10)) == 1
+    assert sum(batch.request_count for batch in drained(buffer)) == 1
 
 
 async def test_texts_count_by_their_length(plane_of, fakes) -> None:
@@ -146,7 +153,54 @@ async def test_requests_for_other_outputs_are_batches_of_their_own(plane_of, fak
     plane = plane_of(buffer, fakes.Engine(interface=interface))
     await ask(plane, [[1, 2]])
     await ask(plane, [[1, 2]], outputs=("z",))
-    assert [tuple(batch.outputs) for batch in batches(buffer.drain(10))] == [("y", "z"), ("z",)]
+    assert [tuple(batch.outputs) for batch in drained(buffer)] == [("y", "z"), ("z",)]
+
+
+async def test_answers_are_handed_over_in_pieces_and_the_rest_when_it_is_asked_for(plane_of) -> None:
+    buffer = AnswerBuffer(everything)
+    await ask(plane_of(buffer), *[[[1, 2]]] * 300)
+    taken, entries = buffer.drain(1000)
+    assert ([len(columns.ids) for columns in taken], entries, buffer.waiting_count) == ([256], [], 44)
+    await asyncio.to_thread(buffer.collect)
+    await asyncio.sleep(0.01)
+    taken, _ = buffer.drain(1000)
+    assert ([len(columns.ids) for columns in taken], buffer.waiting_count, buffer.waiting_bytes) == ([44], 0, 0)
+
+
+def test_what_was_not_handed_over_when_the_loop_ended_is_not_lost(plane_of) -> None:
+    buffer = AnswerBuffer(everything)
+    with asyncio.Runner() as runner:
+        runner.run(ask(plane_of(buffer), [[1, 2]]))
+    buffer.collect()
+    assert [len(columns.ids) for columns in buffer.drain(10)[0]] == [1]
+
+
+@pytest.mark.parametrize(
+    "odd", [lambda x: x.astype(np.float64), lambda x: np.asfortranarray(np.repeat(x, 2, 0))[:, ::1], lambda x: x[:, :1]]
+)
+async def test_an_answer_that_is_not_as_the_interface_says_is_kept_as_it_is(plane_of, fakes, odd) -> None:
+    class Odd(fakes.Engine):
+        def run(self, inputs, outputs=()):
+            return {"y": odd(inputs["x"])}
+
+    buffer = AnswerBuffer(everything)
+    await ask(plane_of(buffer, Odd()), [[1, 2]], [[3, 4]])
+    found = drained(buffer)
+    kept = np.concatenate([batch.outputs["y"] for batch in found])
+    assert np.array_equal(kept, np.concatenate([odd(np.float32([[1, 2]])), odd(np.float32([[3, 4]]))]))
+
+
+async def test_a_tensor_in_several_pieces_of_memory_takes_nothing_half(plane_of, fakes) -> None:
+    class Turning(fakes.Engine):
+        def run(self, inputs, outputs=()):
+            return {"y": np.asfortranarray(np.concatenate([inputs["x"]] * 2))[: len(inputs["x"])]}
+
+    buffer = AnswerBuffer(everything)
+    plane = plane_of(buffer, Turning())
+    await ask(plane, [[1, 2], [3, 4]], [[5, 6], [7, 8]])
+    found = drained(buffer)
+    assert sorted(np.concatenate([batch.inputs["x"] for batch in found])[:, 0].tolist()) == [1, 3, 5, 7]
+    assert all(np.array_equal(batch.inputs["x"], batch.outputs["y"]) for batch in found)
 
 
 def test_rows_of_one_shape_are_joined_however_they_lie_in_memory() -> None:
