@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import socket
 import struct
 import threading
@@ -17,7 +18,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fairlead.serve.grpc import frames as h2
+from fairlead.serve.grpc.connection import Connection
 from fairlead.serve.grpc.limits import GrpcLimits
+from fairlead.serve.grpc.outbound import Outbound
+from fairlead.serve.grpc.session import Session
 
 TIMES = {"header_deadline_s": 0.5, "body_deadline_s": 0.5, "write_deadline_s": 0.5, "idle_s": 1.0, "linger_s": 0.5}
 HASTY = GrpcLimits(**TIMES, **SIZES, ping_after_s=0.5, ping_deadline_s=0.5)
@@ -33,6 +37,27 @@ def tight():
 def hasty():
     with http2_peer.server(grpc_limits=HASTY) as running:
         yield running.server
+
+
+def test_connections_that_ended_leave_nothing_to_the_collector_of_garbage(tight):
+    gc.collect()
+    gc.disable()
+    try:
+        for begun in (b"", h2.PREFACE[:10], h2.PREFACE + h2.settings({1: 1}), h2.PREFACE + b"nonsense that is no frame at all"):
+            for _ in range(4):
+                with connect(tight, is_polite=False) as peer:
+                    peer.send(begun)
+        for _ in range(4):
+            with connect(tight) as peer:
+                peer.send(peer.head(1))
+        until = time.monotonic() + 10
+        while tight._grpc.connection_count and time.monotonic() < until:
+            time.sleep(0.01)
+        time.sleep(0.05)  # the loop itself still refers to the last one for a moment
+        left = [item for item in gc.get_objects() if isinstance(item, Connection | Session | Outbound)]
+    finally:
+        gc.enable()
+    assert len(left) <= 3  # as many as one connection has
 
 
 # R13: slow and silent peers

@@ -64,7 +64,7 @@ class Connection(asyncio.Protocol):
         """Nobody waits for what is under way."""
         del exc
         self._transport = None
-        self._session.cancel_all()
+        self._session.close()
         self._gate.forget(self)
 
     def data_received(self, data: bytes) -> None:

@@ -36,6 +36,10 @@ _DATA_HEAD = struct.Struct(">BHBBIBI")  # a frame's head, and the prefix of the 
 _LAST = END_HEADERS | END_STREAM
 
 
+def _tell_nobody(stream: Stream) -> None:
+    del stream
+
+
 class Outbound:
     """`on_done` is called with each stream whose last frame has been written, `on_taken` (set by the session) with one that was held until
     its peer took what was sent. `write_s` is the time that a peer has for reading.
@@ -53,6 +57,10 @@ class Outbound:
         self._waiting: dict[int, Stream] = {}
         self._is_paused = False
         self.on_taken: Callable[[Stream], None] = on_done
+
+    def close(self) -> None:
+        """The connection is lost: tell nobody any more, so that nothing refers back to who was told."""
+        self._on_done = self.on_taken = _tell_nobody
 
     def send(self, data: bytes) -> None:
         """Write frames that no window holds back."""

@@ -92,6 +92,14 @@ class Session:
         for stream in tuple(self.streams.values()):
             self.forget(stream)
 
+    def close(self) -> None:
+        """The connection is lost: cancel everything, and let go of what refers back to this, else each connection leaves a cycle to the
+        collector of garbage. No frame may come afterwards.
+        """
+        self.cancel_all()
+        self._out.close()
+        del self._exchange, self._on_ack, self._on_change
+
     # Frames of streams.
 
     def _on_data(self, flags: int, stream_id: int, payload: bytes) -> None:
