@@ -184,7 +184,7 @@ class _Looking:
             sketch, reference = self._changed.get(name, self._whole[name]), self._references.get(name)
             moved[name] = movement(self._features[name], sketch, shuffled_change=change, reference=reference)
         first_at = self._log.size(LogWindow(self._version.name, (self._version.number,))).first_at
-        scene = Scene(self._version.name, self._version.number, since, until, is_from_the_start=first_at >= since)
+        scene = Scene(self._version.name, self._version.number, since, until, first_at=first_at if first_at >= since else -math.inf)
         joint = self._joint.distance
         return DriftReport(
             model=self._version.name,

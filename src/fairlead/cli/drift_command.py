@@ -96,9 +96,10 @@ def _summary(found: DriftReport) -> list[str]:
     options = found.options
     against = "the same hours of the seasons before, else " if found.season is not None else ""
     granted = f"{options.alarms_per_month:g} false alarm{'' if options.alarms_per_month == 1 else 's'}"
+    windows = f"{found.windows} window{'' if found.windows == 1 else 's'}"
     budget = f"budget: {granted} a month, all features together"
     lines = [
-        f"{found.rows:,} rows in {found.windows} windows of {_span(options.window_s)}, against {against}{found.reference}",
+        f"{found.rows:,} rows in {windows} of {_span(options.window_s)}, against {against}{found.reference}",
         f"{budget}; smallest change that counts: {options.effect:.0%} of the rows",
     ]
     if not math.isnan(found.joint):

@@ -32,7 +32,7 @@ class Scene:
     version: int
     since: float
     until: float
-    is_from_the_start: bool = False
+    first_at: float = -math.inf
 
 
 def findings_of(
@@ -109,7 +109,7 @@ class _Told:
 
     def _advice(self, alarm: Alarm, *, is_answer: bool) -> tuple[Advice, ...]:
         name = alarm.feature
-        from_start = self.scene.is_from_the_start and alarm.since <= self.scene.since
+        from_start = alarm.since <= self.scene.first_at
         if alarm.aspect in (Aspect.MISSING, Aspect.OUTSIDE, Aspect.UNSEEN, Aspect.FRACTIONS) and not is_answer:
             return (Advice(AdviceKind.CHECK_SOURCE, f"Find out where '{name}' comes from and what changed there at {_when(alarm.since)}."),)
         if is_answer and not self.moved_inputs:

@@ -265,7 +265,7 @@ class TestFindings:
         assert finding.advice[0].kind is AdviceKind.CHECK_SOURCE
 
     def test_what_never_looked_like_the_release_points_at_preparation(self) -> None:
-        scene = replace(self.SCENE, is_from_the_start=True)
+        scene = replace(self.SCENE, first_at=600.0)
         [finding] = self.found(self.alarm("age", Aspect.SHAPE, 0.0), scene=scene)
         assert finding.advice[0].kind is AdviceKind.CHECK_SOURCE
         [finding] = self.found(self.alarm("decision", Aspect.SHAPE, 0.0), scene=scene)
