@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,7 +25,10 @@ from fairlead.core.tree_ensemble import TreeEnsemble
 from fairlead.explain.tree_paths import Paths, as_columns, divisors, paths_of, pieces
 
 _CELLS = 2**20  # leaves times rows at once: fits the caches
-_TABLE = 2**22  # codes of a path that are counted in a table; where there are more, they are sorted
+_WIDEST = 40  # features of a path whose codes can be counted in a table
+_TABLE = 2**22  # codes of all paths that are counted so whatever the rows, and for each row and path; where there are more, they are sorted
+_PER_CELL = 16
+_MANY = 1024  # pairs of patterns of a path, on average, beyond which they are looked at path by path
 _PAIRS = 2**22  # pairs of patterns at once
 _ROWS = 1024
 
@@ -81,19 +84,32 @@ def _background_patterns(paths: Paths, misses: Array) -> _Patterns:
 
 def _distinct(paths: Paths, misses: Array) -> tuple[Array, Array, Array]:
     """Return the distinct codes of each path: their paths (in order), the codes, and the place of each of `misses` among them."""
-    width = int(paths.counts.max(initial=0))
-    owner = np.arange(paths.count, dtype=np.int64)
-    if paths.count << width <= max(_TABLE, 64 * misses.size):
-        keys = (owner << width).astype(np.int32 if paths.count << width < 2**31 else np.int64)[:, np.newaxis] + misses
-        present = np.zeros(paths.count << width, dtype=np.bool_)
+    starts = np.concatenate([[0], np.cumsum(np.int64(1) << paths.counts)]) if int(paths.counts.max(initial=0)) < _WIDEST else None
+    if starts is not None and starts[-1] <= max(_TABLE, _PER_CELL * misses.size):
+        kind = np.int32 if starts[-1] < 2**31 else np.int64
+        keys = starts[:-1, np.newaxis].astype(kind) + misses.astype(kind)
+        present = np.zeros(starts[-1], dtype=np.bool_)
         present[keys] = True
         found = np.flatnonzero(present)
-        place_of = np.empty(paths.count << width, dtype=np.intp)
+        place_of = np.empty(starts[-1], dtype=np.intp)
         place_of[found] = np.arange(len(found))
-        return found >> width, found & ((1 << width) - 1), place_of[keys]
-    keys = (owner << width)[:, np.newaxis] | misses.astype(np.int64)
-    found, places = np.unique(keys, return_inverse=True)
-    return found >> width, found & ((1 << width) - 1), places.reshape(misses.shape)
+        owners = np.searchsorted(starts, found, side="right") - 1
+        return owners, found - starts[owners], place_of[keys]
+    width = int(paths.counts.max(initial=0))
+    if paths.count << width < 2**63:
+        keys = (np.arange(paths.count, dtype=np.int64) << width)[:, np.newaxis] | misses.astype(np.int64)
+        found, places = np.unique(keys, return_inverse=True)
+        return found >> width, found & ((1 << width) - 1), places.reshape(misses.shape)
+    return _distinct_one_by_one(misses)
+
+
+def _distinct_one_by_one(misses: Array) -> tuple[Array, Array, Array]:
+    """Likewise where path and code together have more bits than a number."""
+    found = [np.unique(row, return_inverse=True) for row in misses.astype(np.int64)]
+    sizes = [len(codes) for codes, _ in found]
+    starts = np.cumsum([0, *sizes[:-1]])
+    places = np.stack([start + own for start, (_, own) in zip(starts, found, strict=True)])
+    return np.repeat(np.arange(len(sizes)), sizes), np.concatenate([codes for codes, _ in found]), places
 
 
 def _add(paths: Paths, misses: Array, background: _Patterns, weights: Array) -> None:
@@ -114,26 +130,58 @@ def _add(paths: Paths, misses: Array, background: _Patterns, weights: Array) -> 
 def _table(owners: Array, codes: Array, background: _Patterns, width: int) -> Array:
     """Return (bits, patterns): what each feature of its path adds for rows of each pattern, the leaf's value being 1."""
     table = np.zeros((width, len(owners)))
-    counts = np.diff(background.starts)[owners]
     gain, loss = _factors(width)
-    start = 0
-    while start < len(owners):
-        total = np.cumsum(counts[start:])
-        stop = start + max(int(np.searchsorted(total, _PAIRS, side="right")), 1)
-        mine = np.repeat(np.arange(start, stop), counts[start:stop])
-        offset = np.arange(len(mine)) - np.repeat(total[: stop - start] - counts[start:stop], counts[start:stop])
-        theirs = background.starts[owners[mine]] + offset
-        fits = (codes[mine] & background.codes[theirs]) == 0
-        mine, theirs = mine[fits], theirs[fits]
+    for start, stop, mine, theirs in _fitting(owners, codes, background):
         own, other, share = codes[mine], background.codes[theirs], background.shares[theirs]
         for_row, against = np.bitwise_count(other), np.bitwise_count(own)
         pluses, minuses = share * gain[for_row, against], share * loss[for_row, against]
         lost = np.bincount(mine - start, minuses, stop - start)
         for bit in range(width):
             won = np.bincount(mine - start, pluses * ((other >> bit) & 1), stop - start)
-            table[bit, start:stop] = won - lost * ((codes[start:stop] >> bit) & 1)
-        start = stop
+            table[bit, start:stop] += won - lost * ((codes[start:stop] >> bit) & 1)
     return table
+
+
+def _fitting(owners: Array, codes: Array, background: _Patterns) -> Iterator[tuple[int, int, Array, Array]]:
+    """Yield the pairs of a pattern and a background pattern of the same path that no feature keeps off together: runs of patterns, all of
+    whose pairs come at once, and the places of both sides of each pair.
+    """
+    counts = np.diff(background.starts)[owners]
+    total = int(counts.sum())
+    if total > _MANY * len(background.starts):
+        yield from _fitting_by_path(owners, codes, background)
+        return
+    start = 0
+    while start < len(owners):
+        sums = np.cumsum(counts[start:])
+        stop = start + max(int(np.searchsorted(sums, _PAIRS, side="right")), 1)
+        mine = np.repeat(np.arange(start, stop), counts[start:stop])
+        offset = np.arange(len(mine)) - np.repeat(sums[: stop - start] - counts[start:stop], counts[start:stop])
+        theirs = background.starts[owners[mine]] + offset
+        fits = (codes[mine] & background.codes[theirs]) == 0
+        yield start, stop, mine[fits], theirs[fits]
+        start = stop
+
+
+def _fitting_by_path(owners: Array, codes: Array, background: _Patterns) -> Iterator[tuple[int, int, Array, Array]]:
+    """Likewise, path by path: long paths have many patterns, few of which fit, so that most pairs are never written down."""
+    starts = np.searchsorted(owners, np.arange(len(background.starts)))
+    held: list[tuple[Array, Array]] = []
+    first = size = 0
+    for path in range(len(background.starts) - 1):
+        own, other = slice(starts[path], starts[path + 1]), slice(background.starts[path], background.starts[path + 1])
+        mine, theirs = np.nonzero((codes[own, np.newaxis] & background.codes[other]) == 0)
+        held.append((mine + own.start, theirs + other.start))
+        size += len(mine)
+        if size > _PAIRS:
+            yield first, int(own.stop), *_joined(held)
+            held, first, size = [], int(own.stop), 0
+    if held:
+        yield first, len(owners), *_joined(held)
+
+
+def _joined(pairs: list[tuple[Array, Array]]) -> tuple[Array, Array]:
+    return np.concatenate([mine for mine, _ in pairs]), np.concatenate([theirs for _, theirs in pairs])
 
 
 def _factors(width: int) -> tuple[Array, Array]:

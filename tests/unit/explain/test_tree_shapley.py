@@ -43,22 +43,26 @@ def test_many_rows_in_small_pieces_are_explained_as_one_by_one(monkeypatch: pyte
     whole = tree_shapley(trees, rows, background).weights
     alone = np.concatenate([tree_shapley(trees, rows[place : place + 1], background).weights for place in range(len(rows))])
     assert np.abs(whole - alone).max() < 1e-12
-    for name, limit in (("_CELLS", 256), ("_PAIRS", 64), ("_ROWS", 8), ("_TABLE", 0)):
+    monkeypatch.setattr(module, "_MANY", 0)
+    assert np.abs(tree_shapley(trees, rows, background).weights - whole).max() < 1e-12
+    for name, limit in (("_CELLS", 256), ("_PAIRS", 64), ("_ROWS", 8), ("_TABLE", 0), ("_PER_CELL", 0)):
         monkeypatch.setattr(module, name, limit)
     assert np.abs(tree_shapley(trees, rows, background).weights - whole).max() < 1e-12
 
 
-def test_codes_that_are_too_many_for_a_table_are_sorted() -> None:
+@pytest.mark.parametrize("features", [3, 45, 62])
+def test_codes_are_told_apart_however_many_there_could_be(features: int) -> None:
     random = np.random.default_rng(2)
-    misses = random.integers(0, 8, (5, 9)).astype(np.uint32)
+    misses = random.integers(0, 8, (5, 9)).astype(np.uint64) << np.uint64(max(features - 3, 0))
 
     class Wide:
         count = 5
-        counts = np.full(5, 40)
+        counts = np.full(5, features)
 
     owners, codes, places = module._distinct(Wide(), misses)  # type: ignore[arg-type]
-    assert np.array_equal(codes[places], misses)
+    assert np.array_equal(codes[places].astype(np.uint64), misses)
     assert np.array_equal(owners[places], np.repeat(np.arange(5), 9).reshape(5, 9))
+    assert len(codes) == sum(len(np.unique(row)) for row in misses)
 
 
 def test_an_ensemble_without_trees_explains_nothing() -> None:
