@@ -127,7 +127,7 @@ def main() -> int:
         found, is_good = measure(title, engine, arguments.rows)
         lines += found
         holds &= is_good
-    said = f"{arguments.rows:,} rows, {FEATURES} features, {BACKGROUND} background rows; error and bound in per cent of the answers' range."
+    said = f"{arguments.rows:,} rows, {FEATURES} features, {BACKGROUND} background rows; error and bound in per cent of the answers' range; processor time."
     text = "\n".join([*lines, "", said])
     print(text)
     if arguments.write:
