@@ -127,7 +127,8 @@ def main() -> int:
         found, is_good = measure(title, engine, arguments.rows)
         lines += found
         holds &= is_good
-    said = f"{arguments.rows:,} rows, {FEATURES} features, {BACKGROUND} background rows; error and bound in per cent of the answers' range; processor time."
+    sizes = f"{arguments.rows:,} rows, {FEATURES} features, {BACKGROUND} background rows"
+    said = f"{sizes}; error and bound in per cent of the answers' range; processor time."
     text = "\n".join([*lines, "", said])
     print(text)
     if arguments.write:

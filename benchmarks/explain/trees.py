@@ -4,8 +4,8 @@
 
 Models are trained on scikit-learn's digits (even or odd, 64 pixels); 100 background rows. The reference is `shap` with the same definition
 (interventional). Beside it stand the times of its faster, other definition (by training counts, without background rows) and of the
-boosting library's own contributions: processor seconds of one thread, the best of three, in turns. Exits with 1 where values differ by more than 1e-6 or ours
-take longer. With --write, puts the table between the marks `<!-- trees -->`. Needs xgboost, lightgbm, scikit-learn and shap.
+boosting library's own contributions: processor seconds of one thread, the best of three, in turns. Exits with 1 where values differ by more
+than 1e-6 or ours take longer. With --write, puts the table between the marks `<!-- trees -->`. Needs xgboost, lightgbm, scikit-learn, shap.
 """
 
 from __future__ import annotations
