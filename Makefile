@@ -6,8 +6,8 @@
 # docs   refresh the tables in docs/ that scripts print
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-# One process of tests per core; a file's tests stay together, since they share what is dear to build.
-PYTEST_FLAGS := -n auto --maxprocesses 4 --dist loadfile $(if $(FAST),-m "not slow",)
+# One process of tests per core; a file's tests stay together, since they share what is dear to build; what takes long comes first.
+PYTEST_FLAGS := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(if $(FAST),-m "not slow",)
 
 .PHONY: help demo test test-everywhere check soak fmt docs clean
 
@@ -42,6 +42,7 @@ soak:
 	.venv/bin/python benchmarks/reliability/storm.py --threads 32 --operations 1024
 	.venv/bin/python benchmarks/reliability/memory.py --cycles 5000
 	FAIRLEAD_FUZZ_EXAMPLES=20000 .venv/bin/python -m pytest -q tests/hostile/test_http_fuzz.py
+	FAIRLEAD_EXAMPLES=1000 .venv/bin/python -m pytest -q -m hypothesis $(PYTEST_FLAGS)
 
 fmt:
 	@scripts/environment.sh .venv test

@@ -7,6 +7,7 @@ from __future__ import annotations
 import gc
 import os
 import sys
+from collections import Counter
 from pathlib import Path
 
 import hypothesis
@@ -29,17 +30,38 @@ os.environ.update(QUICK)  # for what is built once per module or session, before
 # percent of what it asks for (of 100, where it asks for no number). `make soak` tries many more.
 EXAMPLES = int(os.environ.get("FAIRLEAD_EXAMPLES", "25"))
 FEWEST = 10
+# FAIRLEAD_CASES: so many cases of each test that has parameters, at most; 0: all. For a second interpreter, which changes no data.
+CASES = int(os.environ.get("FAIRLEAD_CASES", "0"))
+TESTS = Path(__file__).parent
+ROOMS = {"end_to_end": 0, "clients": 1, "hostile": 2, "contract": 3, "architecture": 4, "unit": 5}  # what takes long, first
 hypothesis.settings.register_profile("fairlead", deadline=None)
 hypothesis.settings.load_profile("fairlead")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give each property its share of examples."""
-    for item in items:
-        asked = getattr(getattr(item, "obj", None), "_hypothesis_internal_use_settings", None)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Give each property its share of examples; leave out cases of tests with many where few are wanted; begin with what takes long where
+    several processes test, so that none is left alone with it in the end.
+    """
+    for test in dict.fromkeys(getattr(item, "function", None) for item in items):
+        asked = getattr(test, "_hypothesis_internal_use_settings", None)
         if asked is not None:
             count = max(asked.max_examples * EXAMPLES // 100, min(asked.max_examples, FEWEST))
-            item.obj._hypothesis_internal_use_settings = hypothesis.settings(asked, max_examples=count)
+            test._hypothesis_internal_use_settings = hypothesis.settings(asked, max_examples=count)
+    if CASES:
+        chosen = few_of_each(items)
+        config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
+        items[:] = [item for item in items if item in chosen]
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
+        items.sort(key=lambda item: (ROOMS.get(item.path.relative_to(TESTS).parts[0], 0), -slow[item.path], str(item.path)))
+
+
+def few_of_each(items: list[pytest.Item]) -> set[pytest.Item]:
+    """CASES of each test function, evenly chosen, the first among them."""
+    cases: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        cases.setdefault(item.nodeid.partition("[")[0], []).append(item)
+    return {found[place * len(found) // CASES] for found in cases.values() for place in range(CASES)}
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

@@ -326,7 +326,8 @@ class RecordStoreMachine(RuleBasedStateMachine):
 @pytest.mark.parametrize("kind", ["sqlite", "postgres"])
 def test_any_sequence_of_calls_leaves_what_the_plain_words_say(kind, request):
     machine = type("Machine", (RecordStoreMachine,), {"kind": kind, "request": request})
-    run_state_machine_as_test(machine, settings=settings(max_examples=15, stateful_step_count=20, deadline=None))
+    count = 24 * int(os.environ.get("FAIRLEAD_EXAMPLES", "25")) // 100
+    run_state_machine_as_test(machine, settings=settings(max_examples=max(count, 2), stateful_step_count=20, deadline=None))
 
 
 entries = st.dictionaries(

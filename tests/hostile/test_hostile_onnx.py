@@ -158,7 +158,7 @@ def test_a_tensor_that_passes_has_exactly_the_data_of_its_shape(kind, dims, chos
 @pytest.mark.slow
 @settings(max_examples=2000, suppress_health_check=[HealthCheck.too_slow])
 @given(*DRAWN)
-def test_of_2000_tensors_what_passes_has_exactly_the_data_of_its_shape(kind, dims, chosen, data):
+def test_of_many_more_tensors_what_passes_has_exactly_the_data_of_its_shape(kind, dims, chosen, data):
     has_exactly_the_data_of_its_shape(kind, dims, chosen, data)
 
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
-from controls import fired
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tensorflow_corpus import folder, harmless, hostile_cases
@@ -52,17 +50,6 @@ def test_what_is_unsafe_is_named_by_inspect_and_at_the_door(tmp_path, sandbox):
     with pytest.raises(InputError, match="WriteFile"):
         ingest(path, tmp_path / "work", sandbox=sandbox)
     assert not (tmp_path / "canary").exists()
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(importlib.util.find_spec("tensorflow") is None, reason="TensorFlow is not installed: no attack can be shown to be real")
-def test_tensorflow_itself_fires_the_canaries_of_the_same_folders(tmp_path):
-    wanted = {case.label for case in CASES if case.control}
-    assert fired(CASES, tmp_path) == wanted, "an attack is not real: it proves nothing"
-
-
-def test_every_case_has_a_control_or_says_why_not():
-    assert [case.label for case in CASES if not case.control and not case.why_not] == []
 
 
 def saved_model_bytes():

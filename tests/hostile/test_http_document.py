@@ -18,7 +18,7 @@ from raw_http import OneModel, ask, connect, post, read_reply
 
 from fairlead.serve.server import ServeJob, ServerThread
 
-EXAMPLES = int(os.environ.get("FAIRLEAD_FUZZ_EXAMPLES", "500"))
+EXAMPLES = int(os.environ.get("FAIRLEAD_FUZZ_EXAMPLES", "250"))
 VALUES = st.sampled_from(["1", "v1", "9", "live", "candidate", "-", "0", "x" * 200])
 NAMES = st.just("m") | st.sampled_from(["1", "production", "nobody", "..", "m:1", "%00"]) | st.text(min_size=1, max_size=9)
 

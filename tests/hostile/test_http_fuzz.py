@@ -15,7 +15,7 @@ from raw_http import BODY, OneModel, ask, connect, post, read_reply
 
 from fairlead.serve.server import ServeJob, ServerThread
 
-EXAMPLES = int(os.environ.get("FAIRLEAD_FUZZ_EXAMPLES", "4000"))
+EXAMPLES = int(os.environ.get("FAIRLEAD_FUZZ_EXAMPLES", "1500"))
 VERBS = ("GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS", "TRACE")
 NAMES = ("m", "nobody", "m m", "..", "%00", "a" * 300, "größe", "m:1", "")
 NUMBERS = ("1", "v1", "0", "-1", "99999999999999999999", "x", "1.0")

@@ -12,7 +12,7 @@ from fairlead.engines.ceilings import cache_sizes, measure_ceilings
 
 def test_every_ceiling_is_measured_for_one_thread_and_for_all_cores(monkeypatch):
     monkeypatch.setattr("fairlead.engines.ceilings.usable_cores", lambda: 2)
-    found = measure_ceilings(0.05)
+    found = measure_ceilings(0.01)
     assert {(item.dtype, item.thread_count) for item in found.arithmetic} == {(d, n) for d in ("FP32", "INT8", "TREES") for n in (1, 2)}
     assert {item.thread_count for item in found.memory} == {1, 2}
     assert len({item.block_bytes for item in found.memory}) == 4
@@ -28,7 +28,7 @@ def test_a_clock_that_stands_for_the_machine_gives_the_figures_that_follow(monke
     """Every call takes exactly one tick of 1 ms: 2 x 512^3 operations in a millisecond."""
     monkeypatch.setattr("fairlead.engines.ceilings.usable_cores", lambda: 1)
     ticks = iter(range(10**9))
-    found = measure_ceilings(0.1, clock=lambda: next(ticks) * 1e-3)
+    found = measure_ceilings(0.02, clock=lambda: next(ticks) * 1e-3)
     assert found.flops_per_s("FP32", 1) == pytest.approx(2 * 512**3 * 1e3)
     assert found.call_ms == pytest.approx(1.0)
     assert found.operator_ms == pytest.approx(0.0)
