@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from registered import wait_until
 from traffic_house import STREAM, House, Peer, Registry, ask, canary, clients, framed, request
 
 from fairlead.core.traffic import Arm, Shadow, TrafficPlan
@@ -93,9 +94,10 @@ def test_a_candidate_whose_processes_die_gives_its_share_to_live(tmp_path) -> No
         house.wait_for(registry.put(1, canary(1, 2, 0.5)))
         candidate = house.running.server.table.models["m"].versions[2]
         with clients(house, 1) as working:
-            time.sleep(0.2)
+            wait_until(lambda: any(version == 2 for client in working for _, version, _, _ in client.seen), 60.0)
             house.running._loop.call_soon_threadsafe(candidate.executor.close)  # as if its processes would not stay alive
-            time.sleep(0.5)
+            met = [len(client.seen) for client in working]
+            wait_until(lambda: all(len(client.seen) >= count + 60 for client, count in zip(working, met, strict=True)), 60.0)
     late = [version for client in working for _, version, _, _ in client.seen[-20:]]
     assert set(late) == {1}
     assert all(answer[0] in {503, 14} for client in working for answer in client.wrong)  # what it was computing when it died
