@@ -9,18 +9,16 @@ from __future__ import annotations
 
 import functools
 import math
-from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
-
+from fairlead.app.drift_windows import Sight, Source, StrangeRow, sights, strangest
 from fairlead.app.observing_rules import observing_of
 from fairlead.app.profiling import PROFILE
 from fairlead.app.wiring import House
 from fairlead.core.finding import Finding
-from fairlead.core.interface import Array, Interface
+from fairlead.core.interface import Interface
 from fairlead.core.observation_log import LogWindow, ObservationLog
 from fairlead.core.ports import Progress
 from fairlead.core.profile import Profile
@@ -30,24 +28,19 @@ from fairlead.core.version import Version, parse_reference
 from fairlead.errors import NotFoundError, SpecError
 from fairlead.monitor.drift.alarm import Alarm
 from fairlead.monitor.drift.budget import WatchOptions, divide, log_threshold
-from fairlead.monitor.drift.features import log_columns, observed_features
+from fairlead.monitor.drift.features import log_columns
 from fairlead.monitor.drift.findings import Scene, findings_of
 from fairlead.monitor.drift.joint import JointWatch
 from fairlead.monitor.drift.movement import Movement, movement
-from fairlead.monitor.drift.outliers import find_outliers
 from fairlead.monitor.drift.seasons import Season, SeasonalReference
 from fairlead.monitor.drift.watch import DriftWatch
-from fairlead.monitor.sketch.update import empty, merge, update
+from fairlead.monitor.sketch.update import empty, merge
 from fairlead.register.resolve import resolve
 from fairlead.stores.document import load
 from fairlead.stores.version_files import read_file
 
-_BESIDE = ("at", "request_id", "row")
 _ALTERING = frozenset({Treatment.BUCKET.value, Treatment.HASH.value})
-_SHOWN_OUTLIERS = 10
 _SEASONS_BACK = 4
-_THREADS = 2
-_MANY_ROWS, _BLOCK_ROWS = 2**14, 2**16
 _KEPT_WINDOWS = 24  # whose sketches are at hand when a change is proven that began in one of them
 
 
@@ -60,16 +53,6 @@ class DriftRequest:
     until: float | None = None
     options: WatchOptions = field(default_factory=WatchOptions)
     season: Season | None = None
-
-
-@dataclass(frozen=True)
-class StrangeRow:
-    """A row unlike everything in the reference: its request, its place in it, and which features are strange."""
-
-    request_id: str
-    row: int
-    at: float
-    features: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -169,11 +152,14 @@ class _Looking:
         progress.step(f"read: {count} windows")
         there = self._log.columns(LogWindow(self._version.name, (self._version.number,), first, until)).keys() - self._altered
         self._columns = tuple(name for name in log_columns(self._profile, self._interface) if name in there)
-        for number in range(count):
-            start = first + number * window_s
-            end = min(start + window_s, until)
-            self._window(start, end, is_judged=start >= since)
-            progress.tell(f"{number + 1} of {count} windows, {self.rows:,} rows")
+        source = Source(self._log, self._version, self._profile, self._interface, self._columns)
+        for sight in sights(source, first, until, window_s):
+            if sight.start >= since:
+                self._judge(sight)
+            if self._seasonal is not None:
+                for name, sketch in sight.sketches.items():
+                    self._seasonal.learn(sight.start, name, sketch.by_request)
+            progress.tell(f"{math.ceil((sight.end - first) / window_s)} of {count} windows, {self.rows:,} rows")
         progress.done(f"{self.rows:,} rows in {self.windows} of {count} windows")
 
     def conclude(self, since: float, until: float) -> DriftReport:
@@ -205,43 +191,20 @@ class _Looking:
             findings=findings_of(self._alarms, moved, self._profile, scene, self._request.options, joint_distance=joint),
         )
 
-    def _window(self, start: float, end: float, *, is_judged: bool) -> None:
-        sketches: dict[str, FeatureSketch] = {}
-        for piece in in_blocks(self._pieces(start, end)):
-            weights = request_weights(piece)
-            columns = observed_features(self._profile, self._interface, piece)
-            for name in columns.keys() - sketches.keys():
-                sketches[name] = empty(self._features[name])
-            sketches |= self._updated(sketches, columns, weights)
-            if is_judged:
-                self.rows += len(piece["at"])
-                self._judge_rows(piece, columns, weights)
-        if not sketches:
-            return
-        if is_judged:
-            self._judge(start, end, sketches)
-        if self._seasonal is not None:
-            for name, sketch in sketches.items():
-                self._seasonal.learn(start, name, sketch.by_request)
-
-    def _updated(
-        self, sketches: Mapping[str, FeatureSketch], columns: Mapping[str, Array], weights: Array | None
-    ) -> dict[str, FeatureSketch]:
-        """Return the sketches with more rows. Sorting is most of the work for many, and lets other threads run meanwhile."""
-        asked = [(sketches[name], self._features[name], values, weights) for name, values in columns.items()]
-        if not asked or len(asked[0][2]) < _MANY_ROWS:
-            return {name: update(*one) for name, one in zip(columns, asked, strict=True)}
-        with ThreadPoolExecutor(_THREADS) as pool:
-            return dict(zip(columns, pool.map(lambda one: update(*one), asked), strict=True))
-
-    def _judge(self, start: float, end: float, sketches: Mapping[str, FeatureSketch]) -> None:
+    def _judge(self, sight: Sight) -> None:
+        sketches = sight.sketches
         self.windows += 1
-        references = {} if self._seasonal is None else {name: self._seasonal.reference(start, name) for name in sketches}
+        self.rows += sight.rows
+        self.strange_rows += sight.strange_rows
+        self._strange = strangest([*self._strange, *sight.strange])
+        references = {} if self._seasonal is None else {name: self._seasonal.reference(sight.start, name) for name in sketches}
         known = {name: tally for name, tally in references.items() if tally is not None}
-        alarms = self._watch.step(start, end, sketches, known)
-        joint = self._joint.finish(start, end)
+        alarms = self._watch.step(sight.start, sight.end, sketches, known)
+        for columns, weights in sight.together:
+            self._joint.add(columns, weights)
+        joint = self._joint.finish(sight.start, sight.end)
         self._alarms += [*alarms, *([joint] if joint is not None else [])]
-        self._latest.append((start, sketches))
+        self._latest.append((sight.start, sketches))
         self._follow_changes(alarms, sketches)
         for name, sketch in sketches.items():
             self._whole[name] = merge(self._whole[name], sketch)
@@ -258,53 +221,6 @@ class _Looking:
             if alarm.feature not in self._changed:
                 since = [held[alarm.feature] for start, held in self._latest if start >= alarm.since and alarm.feature in held]
                 self._changed[alarm.feature] = functools.reduce(merge, since)
-
-    def _judge_rows(self, piece: Mapping[str, Array], columns: Mapping[str, Array], weights: Array | None) -> None:
-        embedding = self._profile.embedding
-        if embedding is not None and all(name in columns for name in embedding.features):
-            self._joint.add(columns, weights)
-        found = find_outliers(self._profile.features, columns)
-        if not len(found.counts):
-            return
-        self.strange_rows += int((found.counts > 0).sum())
-        for place in np.argsort(-found.counts, kind="stable")[:_SHOWN_OUTLIERS].tolist():
-            if found.counts[place]:
-                names = tuple(name for name, is_strange in found.by_feature.items() if is_strange[place])
-                row = StrangeRow(str(piece["request_id"][place]), int(piece["row"][place]), float(piece["at"][place]), names)
-                self._strange.append(row)
-        self._strange = sorted(self._strange, key=lambda row: (-len(row.features), -row.at))[:_SHOWN_OUTLIERS]
-
-    def _pieces(self, start: float, end: float) -> Iterator[Mapping[str, Array]]:
-        window = LogWindow(self._version.name, (self._version.number,), start, end)
-        yield from self._log.scan(window, (*_BESIDE, *self._columns))
-
-
-def request_weights(piece: Mapping[str, Array]) -> Array | None:
-    """Return what each row counts for so that the rows of a request are one together; None where every request has one row."""
-    if not len(piece["row"]) or not np.any(piece["row"]):
-        return None
-    ids = piece["request_id"].tolist()
-    sizes = Counter(ids)
-    return np.array([1.0 / sizes[request] for request in ids])
-
-
-def in_blocks(pieces: Iterable[Mapping[str, Array]]) -> Iterator[Mapping[str, Array]]:
-    """Yield the rows of `pieces` in larger ones: what a sketch costs beside the sorting is paid once for each."""
-    held: list[Mapping[str, Array]] = []
-    for piece in pieces:
-        if held and any(held[0][name].ndim != column.ndim for name, column in piece.items()):  # lists of one length, and of several
-            yield _joined(held)
-            held = []
-        held.append(piece)
-        if sum(len(one["at"]) for one in held) >= _BLOCK_ROWS:
-            yield _joined(held)
-            held = []
-    if held:
-        yield _joined(held)
-
-
-def _joined(pieces: Sequence[Mapping[str, Array]]) -> Mapping[str, Array]:
-    return pieces[0] if len(pieces) == 1 else {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
 
 
 def _plus(before: Tally | None, reference: Tally, rows: float) -> Tally:

@@ -10,7 +10,8 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from fairlead.app.drift_report import DriftRequest, report, request_weights
+from fairlead.app.drift_report import DriftRequest, report
+from fairlead.app.drift_windows import in_blocks, request_weights
 from fairlead.app.observations import open_log
 from fairlead.app.observing_rules import ObservingChange, change_observing
 from fairlead.app.wiring import House
@@ -188,6 +189,13 @@ def test_rows_of_a_request_weigh_as_one() -> None:
     piece = {"row": np.array([0, 1, 0]), "request_id": np.array(["a", "a", "b"], object)}
     assert request_weights(piece).tolist() == [0.5, 0.5, 1.0]
     assert request_weights({"row": np.zeros(2), "request_id": np.array(["a", "b"], object)}) is None
+
+
+def test_small_pieces_are_joined_and_lists_of_other_lengths_are_not() -> None:
+    even = {"at": np.arange(3.0), "x": np.zeros((3, 2))}
+    ragged = {"at": np.arange(2.0), "x": np.array([np.zeros(1), np.zeros(4)], object)}
+    blocks = list(in_blocks([even, even, ragged]))
+    assert [len(block["at"]) for block in blocks] == [6, 2]
 
 
 def test_the_command_prints_text_and_json(watched: House, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
