@@ -27,11 +27,13 @@ from fairlead.monitor.drift.features import answer_features, input_features
 from fairlead.monitor.drift.joint import embed
 from fairlead.monitor.drift.reference import profile_column
 from fairlead.stores.document import dump
-from fairlead.verify.run_rows import run_in_pieces
+from fairlead.verify.run_rows import count_rows, run_in_pieces
 
 PROFILE = "profile.json"
 _USE_ROWS = 512  # rows whose answers are compared
-_USE_TIME_S = 10.0
+_ANSWERED_ROWS = 20_000  # rows whose answers are looked at
+_FEWEST_ROWS = 32
+_TIME_S = 10.0  # for the answers, and again for what they hang on
 _EMBEDDED_ROWS = 20_000
 Run = Callable[[Tensors], Mapping[str, Array]]
 
@@ -60,10 +62,10 @@ def write_profile(evidence: Evidence, folder: Path, house: House, progress: Prog
     return {PROFILE: path}
 
 
-def profile_of(rows: Dataset, engine: Engine, *, seed: int, time_s: float = _USE_TIME_S) -> Profile:
+def profile_of(rows: Dataset, engine: Engine, *, seed: int, time_s: float = _TIME_S) -> Profile:
     """Return the profile of `rows` and of what `engine` answers to them."""
     interface = engine.interface
-    outputs = run_in_pieces(engine, rows.inputs)
+    outputs = run_in_pieces(engine, spread(rows.inputs, affordable_rows(engine, rows.inputs, time_s)))
     answers = answer_features(interface, outputs)
     inputs = input_features(interface, rows.inputs)
     features = tuple(profile_column(name, one.values, input_name=one.input, part=one.part, kind=one.kind) for name, one in inputs.items())
@@ -81,8 +83,26 @@ def profile_of(rows: Dataset, engine: Engine, *, seed: int, time_s: float = _USE
     )
 
 
+def affordable_rows(engine: Engine, inputs: Tensors, time_s: float) -> int:
+    """Return how many rows the engine answers in that time, as far as a few of them tell: from 32 to 20,000."""
+    few = {name: tensor[:_FEWEST_ROWS] for name, tensor in inputs.items()}
+    started = time.perf_counter()
+    run_in_pieces(engine, few)
+    row_s = (time.perf_counter() - started) / count_rows(few)
+    return int(min(max(time_s / max(row_s, 1e-9), _FEWEST_ROWS), _ANSWERED_ROWS))
+
+
+def spread(inputs: Tensors, count: int) -> Tensors:
+    """Return `count` rows from all over the data, or all of them: a file may be in an order."""
+    rows = count_rows(inputs)
+    if rows <= count:
+        return inputs
+    places = np.linspace(0, rows - 1, count).astype(np.int64)
+    return {name: tensor[places] for name, tensor in inputs.items()}
+
+
 def measure_use(
-    features: tuple[FeatureProfile, ...], inputs: Tensors, engine: Engine, *, seed: int, time_s: float = _USE_TIME_S
+    features: tuple[FeatureProfile, ...], inputs: Tensors, engine: Engine, *, seed: int, time_s: float = _TIME_S
 ) -> tuple[dict[str, float], float | None]:
     """Return how much of the answers hangs on each feature that is a column, and how much answers change when whole rows are shuffled.
 
@@ -91,13 +111,12 @@ def measure_use(
     labels: Breiman, "Random forests", Machine Learning 45 (2001); Fisher, Rudin, Dominici, "All models are wrong, but many are useful",
     JMLR 20 (2019). Features that the time does not reach are left out; so are summaries: nobody can change an image's sharpness alone.
     """
-    generator = np.random.default_rng(seed)
-    count = len(next(iter(inputs.values())))
-    order = generator.permutation(count)[:_USE_ROWS]
-    rows = {name: tensor[order] for name, tensor in inputs.items()}
+    order = np.random.default_rng(seed).permutation(count_rows(inputs))
     if len(order) < 2:
         return {}, None
     try:
+        order = order[: min(affordable_rows(engine, inputs, time_s / (len(features) + 2)), _USE_ROWS)]
+        rows = {name: tensor[order] for name, tensor in inputs.items()}
         before = run_in_pieces(engine, rows)
         whole = answer_change(engine.interface, before, {name: np.roll(tensor, 1, axis=0) for name, tensor in before.items()})
         if not whole > 0:

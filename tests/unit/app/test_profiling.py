@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import registered
 
-from fairlead.app.profiling import answer_change, describe, measure_use, profile_of
+from fairlead.app.profiling import affordable_rows, answer_change, describe, measure_use, profile_of, spread
 from fairlead.core.dataset import Dataset
 from fairlead.core.dtype import DType
 from fairlead.core.interface import Array, Decision, DecisionKind, Interface, Tensors, TensorSpec
@@ -85,9 +85,19 @@ def test_what_the_time_does_not_reach_counts_as_used() -> None:
 
 
 def test_a_model_that_does_not_take_mixed_rows_leaves_its_use_unknown() -> None:
-    found = profile_of(rows(), Formula(fails_after=2), seed=1)
+    found = profile_of(rows(), Formula(fails_after=3), seed=1)
     assert [feature.use for feature in found.features] == [None, None, None]
     assert found.shuffled_change is None
+
+
+def test_a_slow_model_is_asked_for_fewer_rows_from_all_over_the_data() -> None:
+    inputs = {"x": np.arange(3000.0, dtype="f4").reshape(1000, 3)}
+    assert affordable_rows(Formula(), inputs, 0.0) == 32
+    assert affordable_rows(Formula(), inputs, 1e9) == 20_000
+    taken = spread(inputs, 32)["x"][:, 0]
+    assert len(taken) == 32
+    assert (taken[0], taken[-1]) == (0.0, 2997.0)
+    assert spread(inputs, 5000) is inputs
 
 
 def test_a_constant_answer_uses_nothing_that_can_be_measured() -> None:
