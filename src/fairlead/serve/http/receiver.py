@@ -103,19 +103,15 @@ class Receiver:
         given = headers.get(b"x-request-id")
         return given.decode("ascii") if given is not None and _REQUEST_ID.fullmatch(given) else self._gate.next_request_id()
 
-    def release(self, size: int) -> None:
-        """Give back room that was reserved."""
-        self.buffered -= size
-        self._gate.release(size)
-
     def drop(self) -> None:
         """Let go of everything that is held."""
-        self.release(self.buffered)
+        self._gate.release(self.buffered)
+        self.buffered = 0
         self.request = HttpRequest(b"", b"", {})
 
     def close(self) -> None:
-        """Let go of everything, also of parser and owner, which hold this: else every connection would leave a cycle, and some kilobytes, to
-        the collector of garbage. Nothing may be fed afterwards.
+        """Let go of everything, also of parser and owner, which hold this: else every connection would leave a cycle, and some kilobytes,
+        to the collector of garbage. Nothing may be fed afterwards.
         """
         self.drop()
         del self._parser, self._owner
