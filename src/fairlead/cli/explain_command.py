@@ -26,7 +26,7 @@ _MOST_ROWS = 20  # on a page
 @click.option("--counterfactual", "what", flag_value="counterfactual", help="What would have to change for another decision.")
 @click.option("--rule", "what", flag_value="rule", help="Conditions under which the decision stays the same.")
 @click.option("--global", "what", flag_value="global", help="What the model goes by on the whole.")
-@click.option("--method", type=click.Choice([*Method]), help="How, instead of the most exact one that the time allows.")
+@click.option("--method", type=click.Choice([one.value for one in Method]), help="How, instead of the most exact one that the time allows.")
 @click.option("--of", metavar="CLASS", help="Explain the score of this class (or this number) instead of the decision's.")
 @click.option("--to", metavar="CLASS", help="With --counterfactual: the decision that is wanted, or for a number '>=200'.")
 @click.option("--keep", multiple=True, metavar="FEATURE", help="With --counterfactual: this must not change. Repeat for more.")

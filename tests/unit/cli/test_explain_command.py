@@ -38,6 +38,13 @@ def test_a_row_is_explained_as_text_and_as_json(asked: list[str], tmp_path: Path
     assert found["explanations"][0]["features"] == ["c0", "c1", "c2", "c3"]
 
 
+def test_a_method_can_be_asked_for(asked: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([*asked, "--input", str(tmp_path / "row.csv"), "--method", "occlusion", "--of", "owl"]) == 0
+    text = capsys.readouterr().out
+    assert "The score of class 'owl' is" in text
+    assert "do not add up" in text
+
+
 def test_the_page_is_written_and_opened(
     asked: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
