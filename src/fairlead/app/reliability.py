@@ -71,7 +71,7 @@ def reliability_from(interface: Interface, rows: Dataset, outputs: Tensors, *, s
     flat = flat_inputs(interface, rows.inputs)
     support = learn_support(flat, seed=seed) if flat is not None else None
     nothing = np.zeros(rows.rows)
-    return learn(LabelledRows(nothing, nothing.astype(np.int64), said, right, ~np.isnan(right), confidence), support)
+    return learn(LabelledRows(nothing, nothing.astype(np.int64), said, right, ~np.isnan(right), confidence), support, flat)
 
 
 def _right(interface: Interface, target: Array, reader: LabelReader) -> Array:

@@ -66,7 +66,8 @@ class Reliability:
 
     `edges` part the confidences into bins, one fewer than bins; by bin there are `rows`, of them `right`, and `mean`, their mean
     confidence. `class_rows` and `class_right` are the same by class that was said (its number as a text). `support` says what the rows
-    looked like.
+    looked like; `sample` are some of them: the class that was said, the confidence, 1 for right, and where the row lies along the
+    support's first axes.
     """
 
     edges: tuple[float, ...]
@@ -76,6 +77,7 @@ class Reliability:
     class_rows: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     class_right: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     support: Support | None = None
+    sample: tuple[tuple[float, ...], ...] = ()
 
     @property
     def row_count(self) -> int:

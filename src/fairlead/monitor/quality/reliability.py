@@ -18,34 +18,40 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from fairlead.core.betting import rate_interval
 from fairlead.core.interface import Array
 from fairlead.core.outcome import EstimatedQuality, LabelledRows, Measured, Reliability, Support
-from fairlead.monitor.quality.support import distances
+from fairlead.monitor.quality.support import coordinates, distances
 
 ROWS_MIN = 100  # fewer labelled rows at release say nothing about bins
 _BIN_ROWS, _BIN_LIMIT = 40, 20
 _CLASS_ROWS = 40  # a class with fewer rows is like all others
 _WEIGHT = 40.0  # rows that a bin needs to bend the curve half way, and a class's bin again
 _PULL = 1.0
+SAMPLE_AXES, _SAMPLE_ROWS, _TRUSTED_ROWS = 8, 2000, 100.0
 _Z = 1.959963984540054  # 97.5 % quantile of the normal distribution
-_NOVEL_LIMIT = 0.1  # share of live rows beyond what one in a hundred of the release's own reached
+_NOVEL_LIMIT = 0.05  # share of live rows beyond what one in a hundred of the release's own reached
 _BEYOND_LIMIT = 0.05  # mean distance of confidences beyond those of the release's outermost bins
+_OVERLAP_LIMIT = 0.5  # share of live rows that lie where those of the release lay
 _CONTRADICTED = 0.01  # how often labels contradict a sound estimate, whenever one looks
 
 
-def learn(rows: LabelledRows, support: Support | None = None) -> Reliability | None:
-    """Return how often answers of which confidence were right; None where there are too few labelled rows with a confidence."""
+def learn(rows: LabelledRows, support: Support | None = None, inputs: Array | None = None) -> Reliability | None:
+    """Return how often answers of which confidence were right; None where there are too few labelled rows with a confidence. `inputs` are
+    the rows' flat inputs, which `support` was learned from.
+    """
     known = rows.is_labelled & ~np.isnan(rows.confidence)
     count = int(known.sum())
     if rows.is_number or count < ROWS_MIN:
         return None
     confidence, is_right = rows.confidence[known], rows.right[known] == rows.said[known]
     bins = max(min(count // _BIN_ROWS, _BIN_LIMIT), 2)
-    edges = np.unique(np.quantile(confidence, np.arange(1, bins) / bins))
+    edges = np.unique(np.quantile(confidence, np.arange(1, bins) / bins, method="inverted_cdf"))
+    edges = edges[edges < confidence.max()]  # no bin is empty
     places, size = np.searchsorted(edges, confidence, side="left"), len(edges) + 1
     totals = np.bincount(places, minlength=size)
     means = np.bincount(places, confidence, size) / np.maximum(totals, 1)
@@ -57,7 +63,12 @@ def learn(rows: LabelledRows, support: Support | None = None) -> Reliability | N
             class_rows[key] = _whole(np.bincount(places[of_class], minlength=size))
             class_right[key] = _whole(np.bincount(places[of_class], is_right[of_class], size))
     right = _whole(np.bincount(places, is_right, size))
-    return Reliability(tuple(edges.tolist()), _whole(totals), right, tuple(means.tolist()), class_rows, class_right, support)
+    sample: tuple[tuple[float, ...], ...] = ()
+    if support is not None and inputs is not None:
+        beside = np.stack([rows.said[known], confidence, is_right], axis=1)
+        table = np.concatenate([beside, coordinates(support, inputs[known], SAMPLE_AXES)], axis=1)[:_SAMPLE_ROWS]
+        sample = tuple(tuple(float(f"{value:.5g}") for value in row) for row in table.tolist())
+    return Reliability(tuple(edges.tolist()), _whole(totals), right, tuple(means.tolist()), class_rows, class_right, support, sample)
 
 
 def estimate(reliability: Reliability, rows: LabelledRows, inputs: Array | None = None, doubts: Sequence[str] = ()) -> EstimatedQuality:
@@ -73,6 +84,11 @@ def estimate(reliability: Reliability, rows: LabelledRows, inputs: Array | None 
     accuracy, spread = float(found.mean()), _spread(reliability, places, found, variances)
     beyond = _beyond(reliability, confidence)
     reasons = list(doubts)
+    moved = _Moved(0.0, 0.0, 1.0)
+    if reliability.sample and reliability.support is not None and inputs is not None and len(inputs) >= ROWS_MIN:
+        moved = _moved(reliability, reliability.support, inputs)
+        if moved.overlap < _OVERLAP_LIMIT:
+            reasons.append(f"the rows hardly lie where those of the release lay ({moved.overlap:.0%} of them could)")
     if beyond > _BEYOND_LIMIT:
         reasons.append(f"confidences lie {beyond:.2f} beyond those of the release, on average")
     novel = math.nan
@@ -82,7 +98,8 @@ def estimate(reliability: Reliability, rows: LabelledRows, inputs: Array | None 
             expected = 1.0 - reliability.support.quantile
             reasons.append(f"{novel:.0%} of the rows are unlike those of the release (there it was {expected:.0%})")
     reasons += _contradictions(rows, reliability)
-    half = _Z * spread + beyond
+    accuracy = min(max(accuracy + moved.by, 0.0), 1.0)
+    half = _Z * math.hypot(spread, moved.spread) + beyond
     interval = Measured(accuracy, max(accuracy - half, 0.0), min(accuracy + half, 1.0), len(confidence))
     return EstimatedQuality(interval, reliability.accuracy, tuple(reasons), novel)
 
@@ -91,6 +108,52 @@ def chances(reliability: Reliability, confidence: Array, said: Array) -> Array:
     """Return how likely each answer is right, (rows,); NaN where it has no confidence."""
     found, _ = _chances(reliability, np.nan_to_num(confidence), said)
     return np.where(np.isnan(confidence), np.nan, found)
+
+
+class _Moved(NamedTuple):
+    """By how much an estimate moves, the standard deviation of that, and the share of live rows that lie where the release's did."""
+
+    by: float
+    spread: float
+    overlap: float
+
+
+def _moved(reliability: Reliability, support: Support, inputs: Array) -> _Moved:
+    """Return by how much the release's answers were right more often than their confidences say where live rows lie: rows of the release
+    weigh as much as live rows are more frequent at their place.
+
+    Weights are the odds of a logistic classifier between the two (Bickel, Bruckner, Scheffer, "Discriminative learning under covariate
+    shift", JMLR 10, 2009); adding what they say to the estimate by confidence makes it right where either of them is (Robins, Rotnitzky,
+    Zhao, JASA 89, 1994).
+    """
+    sample = np.asarray(reliability.sample, dtype=np.float64)
+    count = sample.shape[1] - 3
+    before, now = sample[:, 3:], coordinates(support, inputs[:_SAMPLE_ROWS], count)
+    weights = _odds(before, now)
+    excess = sample[:, 2] - _chances(reliability, sample[:, 1], sample[:, 0])[0]
+    total, level = float(weights.sum()), float(excess.mean())
+    effective = total**2 / float((weights**2).sum())
+    trust = effective / (effective + _TRUSTED_ROWS)
+    found = float((weights * excess).sum()) / total
+    deviation = math.sqrt(float(((weights * (excess - found)) ** 2).sum())) / total
+    overlap = min(total / len(sample) * len(before) / len(now), 1.0)
+    return _Moved(level + trust * (found - level), trust * deviation, overlap)
+
+
+def _odds(before: Array, now: Array) -> Array:
+    """Return how much more frequent rows are now at each place of before, at most 20 times."""
+    table = np.concatenate([before, now])
+    table = np.concatenate([np.ones((len(table), 1)), table, np.minimum(table**2, 9.0)], axis=1)
+    is_now = np.r_[np.zeros(len(before)), np.ones(len(now))]
+    weights = np.zeros(table.shape[1])
+    for _ in range(15):  # Newton's steps with a pull toward no difference
+        shares = 1.0 / (1.0 + np.exp(-np.clip(table @ weights, -30.0, 30.0)))
+        bend = (table * (shares * (1.0 - shares))[:, None]).T @ table + 5.0 * np.eye(len(weights))
+        move = np.linalg.solve(bend, table.T @ (is_now - shares) - 5.0 * weights)
+        weights = weights + np.clip(move, -2.0, 2.0)
+        if float(np.abs(move).max()) < 1e-6:
+            break
+    return np.asarray(np.exp(np.clip(table[: len(before)] @ weights, -3.0, 3.0)))
 
 
 def _whole(counts: Array) -> tuple[int, ...]:
@@ -108,13 +171,13 @@ def _chances(reliability: Reliability, confidence: Array, said: Array) -> tuple[
     bend = (right - rows * shares) / (rows + _WEIGHT)
     shares = np.clip(shares + bend, 0.0, 1.0)
     places = np.searchsorted(np.asarray(reliability.edges), confidence, side="left")
-    found = _logistic(curve, confidence) + np.interp(confidence, means, bend)
+    found = _logistic(curve, confidence) + np.interp(_log_odds(confidence), _log_odds(means), bend)
     variances = ((shares * (1.0 - shares) + 0.25 / (rows + 1.0)) / (rows + _WEIGHT))[places]
     for key, class_rows in reliability.class_rows.items():
         own, good = np.asarray(class_rows, dtype=np.float64), np.asarray(reliability.class_right[key], dtype=np.float64)
         own_bend = (good - own * shares) / (own + _WEIGHT)
         of_class = said == float(key)
-        found[of_class] += np.interp(confidence[of_class], means, own_bend)
+        found[of_class] += np.interp(_log_odds(confidence[of_class]), _log_odds(means), own_bend)
         spread = (shares * (1.0 - shares) + 0.25 / (own + 1.0)) / (own + _WEIGHT)
         variances[of_class] = np.maximum(variances[of_class], spread[places[of_class]] * own.sum() / max(rows.sum(), 1.0))
     return np.clip(found, 0.0, 1.0), variances
@@ -141,7 +204,7 @@ def _logistic(curve: tuple[float, float], confidence: Array) -> Array:
 
 
 def _log_odds(confidence: Array) -> Array:
-    kept = np.clip(confidence, 1e-4, 1.0 - 1e-4)
+    kept = np.clip(confidence, 1e-9, 1.0 - 1e-9)
     return np.asarray(np.log(kept / (1.0 - kept)))
 
 

@@ -21,6 +21,7 @@ AXIS_LIMIT = 16
 _ROWS_MIN, _ROWS_MOST = 100, 5_000
 _EXPLAINED = 0.95
 QUANTILE = 0.99
+_FAR = 8.0  # in units of a number's own scale
 
 
 def support_columns(interface: Interface) -> tuple[str, ...]:
@@ -64,7 +65,7 @@ def learn_support(rows: Array, *, seed: int = 0) -> Support | None:
     learned, held = rows[order[: len(order) // 2]], rows[order[len(order) // 2 :]]
     centre, scale = learned.mean(axis=0), learned.std(axis=0)
     scale = np.where(scale > 1e-9 * (1.0 + np.abs(centre)), scale, _least(scale, centre))
-    around = (learned - centre) / scale
+    around = np.clip((learned - centre) / scale, -_FAR, _FAR)
     _, lengths, axes = np.linalg.svd(around, full_matrices=False)
     power = lengths**2 / max(float((lengths**2).sum()), 1e-300)
     needed = int(np.searchsorted(np.cumsum(power), _EXPLAINED)) + 1
@@ -83,14 +84,25 @@ def distances(support: Support, rows: Array) -> Array:
     return along + rest / support.rest
 
 
+def coordinates(support: Support, rows: Array, count: int) -> Array:
+    """Return where rows lie along the first `count` axes, (rows, axes), in units of how far the release's rows usually do."""
+    along, _ = _projected(support, rows)
+    return np.asarray((along / np.asarray(support.spread))[:, :count])
+
+
 def _parts(support: Support, rows: Array) -> tuple[Array, Array]:
-    centre = np.asarray(support.centre)
-    around = (np.where(np.isfinite(rows), rows, centre) - centre) / np.asarray(support.scale)  # what is missing is as usual
-    axes = np.asarray(support.axes)
-    places = around @ axes.T
+    places, around = _projected(support, rows)
     along = ((places / np.asarray(support.spread)) ** 2).mean(axis=1)
     left = np.maximum((around**2).sum(axis=1) - (places**2).sum(axis=1), 0.0)
     return along, left / around.shape[1]
+
+
+def _projected(support: Support, rows: Array) -> tuple[Array, Array]:
+    """Return the rows along the axes, and as they lie around the centre; single numbers far out count as far, not as infinitely far."""
+    centre = np.asarray(support.centre)
+    around = (np.where(np.isfinite(rows), rows, centre) - centre) / np.asarray(support.scale)  # what is missing is as usual
+    around = np.clip(around, -_FAR, _FAR)
+    return around @ np.asarray(support.axes).T, around
 
 
 def _least(scale: Array, centre: Array) -> Array:

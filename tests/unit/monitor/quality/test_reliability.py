@@ -79,6 +79,35 @@ def test_rows_unlike_those_of_the_release_break_its_assumption() -> None:
     assert strange.novel > 0.5
 
 
+def test_where_live_rows_lie_corrects_what_confidence_cannot_know() -> None:
+    random = np.random.default_rng(11)
+
+    def draw(count: int, shift: float) -> tuple[np.ndarray, LabelledRows]:
+        rows = random.normal(size=(count, 3)) + np.array([shift, 0.0, 0.0])
+        is_right = random.random(count) < 1.0 / (1.0 + np.exp(-1.5 - rows[:, 0]))  # the confidence says nothing of it
+        said = random.integers(0, 3, count)
+        return rows, labelled(np.where(is_right, said, (said + 1) % 3), said, confidence=random.uniform(0.6, 0.9, count))
+
+    known, answered = draw(2000, 0.0)
+    learned = learn(answered, learn_support(known), known)
+    assert learned is not None
+    live, rows = draw(2000, -0.7)
+    plain, moved = estimate(learned, unlabelled(rows)), estimate(learned, unlabelled(rows), live)
+    assert plain.accuracy.value - true_accuracy(rows) > 0.05
+    assert abs(moved.accuracy.value - true_accuracy(rows)) < 0.03
+    assert moved.is_sound
+    elsewhere = estimate(learned, unlabelled(rows), live - [3.0, 0.0, 0.0])
+    assert any("hardly lie" in doubt for doubt in elsewhere.doubts)
+
+
+def test_confidences_that_are_all_alike_are_no_error() -> None:
+    random = np.random.default_rng(12)
+    rows = labelled(random.integers(0, 2, 500), np.zeros(500), confidence=np.ones(500))
+    learned = learn(rows)
+    assert learned is not None
+    assert estimate(learned, unlabelled(rows)).accuracy.value == pytest.approx(true_accuracy(rows), abs=0.02)
+
+
 def test_a_value_that_never_varied_and_does_now_is_strange() -> None:
     random = np.random.default_rng(7)
     known = np.c_[random.normal(size=(1000, 3)), np.zeros(1000)]
