@@ -7,6 +7,7 @@ answers are dropped and counted, the log of the server says so once, and writing
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 import traceback
@@ -32,8 +33,8 @@ from fairlead.serve.traffic_witness import TrafficCounter
 _PIECE = 256  # answers that become columns at once: a tenth of a millisecond, or half of one where shapes are free
 _TICK_S = 0.02
 _BREATH_S = 0.0002  # long enough for another thread to take its turn
-_ROWS_LIMIT = 65_536  # of a file
-_BYTES_LIMIT = 32 * 2**20
+_ROWS_LIMIT = 32_768  # of a file
+_BYTES_LIMIT = 16 * 2**20
 _HELD_BYTES = 128 * 2**20  # columns that wait to be written, of all models
 _LABEL_LIMIT = 1_000_000  # labels that wait to be written
 _LABEL_S = 1.0
@@ -151,13 +152,13 @@ class Recording:
     def _take_in(self, taken: Sequence[Columns], entries: Sequence[Entry], now: float) -> None:
         what = "Observing requests failed."
         for columns in taken:
-            if not self._guarded(what, lambda columns=columns: self._gather([batch_of(columns)], now)):
+            if not self._guarded(what, partial(self._gather, [columns], (), now)):
                 self._dropped[columns.version.name] += len(columns.ids)
-        if entries and not self._guarded(what, lambda: self._gather(batches(entries), now)):
+        if entries and not self._guarded(what, partial(self._gather, (), entries, now)):
             self._dropped.update(observation.model for observation, _, _ in entries)
 
-    def _gather(self, found: Sequence[Batch], now: float) -> None:
-        for batch in found:
+    def _gather(self, taken: Sequence[Columns], entries: Sequence[Entry], now: float) -> None:
+        for batch in (*map(batch_of, taken), *batches(entries)):
             name, size_bytes = batch.version.name, batch.size_bytes
             if self._bytes_taken - self._bytes_let_go + size_bytes > _HELD_BYTES:
                 self._dropped[name] += batch.request_count
@@ -184,6 +185,7 @@ class Recording:
 
     @cached_property
     def _log(self) -> ObservationLog:
+        os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")  # Arrow's own pool keeps what a file took: 15 MB, for the next one
         return self._open_log(self._house)
 
     def _write(self) -> None:

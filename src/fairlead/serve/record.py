@@ -76,9 +76,9 @@ class Columns:
         inputs, answers = self._parts
         try:
             for name, part in inputs:
-                part.extend(given[name])  # type: ignore[arg-type]  # an array is a buffer; its type says so from Python 3.12 on
+                part.extend(given[name])
             for name, part in answers:
-                part.extend(outputs[name])  # type: ignore[arg-type]  # as above
+                part.extend(outputs[name])
         except (BufferError, KeyError, TypeError, ValueError):
             self._take_back()
             return False

@@ -24,7 +24,7 @@ _TYPES = {
     "list": pa.list_(pa.float64()),
     "label": pa.string(),
 }
-_CLOSED = {
+_CLOSED: dict[str, str | bool | int | float | list[str]] = {
     "enable_external_access": "false",
     "autoinstall_known_extensions": "false",
     "autoload_known_extensions": "false",
