@@ -124,3 +124,16 @@ def test_a_search_that_nobody_asked_for_never_hides_why_the_verdict_is_red(
     assert "none can be looked for: The budget of 0.1 s is too short for one trial." in said
     assert "The verdict is red: size_mb" in said
     assert "nothing was registered" in said.lower()
+
+
+def test_a_plan_to_release_with_care_is_said_by_deploy_and_done_by_promote(net_here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert deploy("--budget", "0") == 0
+    assert deploy("--budget", "0", "--scenario", "logistics", "--no-release") == 0
+    assert "fairlead promote net:2 --as-planned" in capsys.readouterr().out
+    assert run(["promote", "net:2", "--as-planned", "--detach"]) == 0
+    release = run(["release", "net", "--json"]), capsys.readouterr().out
+    assert release[0] == 0
+    assert '"5%"' in release[1] or "0.05" in release[1]
+    assert run(["release", "net", "stop"]) == 0
+    assert deploy("--budget", "0", "--scenario", "logistics") == 0
+    assert "planned was" in capsys.readouterr().out

@@ -18,6 +18,7 @@ from fairlead.app.evidence import Evidence, write_evidence
 from fairlead.app.intake import Intake, check_quality_has_data, take_in, take_training, to_onnx
 from fairlead.app.lineup import Trial
 from fairlead.app.mlflow_source import is_mlflow_uri, suggested_name
+from fairlead.app.planned_release import PlannedRelease, planned_release
 from fairlead.app.profiling import write_profile
 from fairlead.app.public_names import naming_for
 from fairlead.app.release import release_new
@@ -89,7 +90,7 @@ class DeployRequest:
 @dataclass(frozen=True)
 class Deployed:
     """A version in production (`alias` "": registered only): its verdict, the version number that the alias pointed at before (0: none),
-    and what a search tried.
+    what a search tried, and how its plan wanted it released, where it has one.
     """
 
     version: Version
@@ -97,6 +98,7 @@ class Deployed:
     alias: str
     previous: int
     search: SearchResult | None = None
+    planned: PlannedRelease | None = None
 
 
 def deploy(request: DeployRequest, house: House, progress: Progress) -> Deployed:
@@ -131,9 +133,10 @@ def deploy(request: DeployRequest, house: House, progress: Progress) -> Deployed
         files |= write_reliability(evidence, folder / "evidence", house)
         version = _register(evidence, files, house, progress)
     # 6. Point the alias at it, unless somebody else moved it meanwhile, or nothing is to be moved.
+    planned = planned_release(version.label, house, alias=request.alias or PRODUCTION)
     if request.alias:
         _release(request, version, expected, house, progress)
-    return Deployed(version, proof.verdict, request.alias, expected, chosen.search)
+    return Deployed(version, proof.verdict, request.alias, expected, chosen.search, planned)
 
 
 def rejection(verdict: Verdict, ledger: Ledger | None = None, *, outcome: str = "Nothing was registered.") -> RejectedError:

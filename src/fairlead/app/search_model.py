@@ -202,7 +202,8 @@ def _run(trials: Trials, options: SearchOptions, cache: TrialCache, progress: Pr
         )
     progress.step("search")
     again = f"; {reasons.repeated_count} more failed for reasons that were said" if reasons.repeated_count else ""
-    progress.done(f"{stopped}; {len(trials.points) - first - 1} trials{again}")
+    count = len(trials.points) - first - 1
+    progress.done(f"{stopped}; {count} {'trial' if count == 1 else 'trials'}{again}")
     return stopped
 
 

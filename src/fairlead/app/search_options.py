@@ -10,8 +10,10 @@ from __future__ import annotations
 import difflib
 from dataclasses import dataclass, field, replace
 
+import numpy as np
+
 from fairlead.core.dataset import Dataset
-from fairlead.core.interface import DecisionKind, Interface, shorten
+from fairlead.core.interface import Array, DecisionKind, Interface, shorten
 from fairlead.core.pass_use import PassUse
 from fairlead.core.requirement import MetricKind, Requirement
 from fairlead.core.search import Objective
@@ -22,6 +24,7 @@ from fairlead.optimize.catalog import PASSES, complete_settings
 ENOUGH_ROWS = 400  # with fewer, half of them says too little
 SELECTION_ROWS = 4000
 CALIBRATION_ROWS = 512
+_FAR = 10.0  # times as wide
 _OBJECTIVES = {
     MetricKind.LATENCY: Objective.LATENCY,
     MetricKind.THROUGHPUT: Objective.LATENCY,
@@ -72,6 +75,7 @@ def divide_rows(given: Dataset, training: Dataset | None, interface: Interface, 
         notes += check_apart(given, training)
         if training.target is None:
             notes.append("training rows have no right answers: passes learn from the original's alone")
+        notes += _unlike(given, training)
     selection, verdict = given, given
     if given.is_synthetic:
         notes.append("rows were drawn: passes that lose something are not tried, since nothing would tell what they lose")
@@ -91,6 +95,28 @@ def divide_rows(given: Dataset, training: Dataset | None, interface: Interface, 
         whose = "training" if training is not None else "selection"
         notes.append(f"ranges are measured on {calibration.rows} of the {whose} rows")
     return Rows(replace(selection, columns=given.columns), verdict, calibration, training, tuple(notes))
+
+
+def _unlike(given: Dataset, training: Dataset) -> list[str]:
+    """Name the inputs that spread far wider, or far less wide, in the training rows: one of the files may not be prepared as the model's
+    own rows were, and then training says nothing, or diverges.
+    """
+    notes = []
+    for name, tensor in given.inputs.items():
+        if tensor.dtype.kind != "f" or given.is_synthetic:
+            continue
+        spreads = [_spread(values) for values in (tensor, training.inputs[name])]
+        if min(spreads) > 0 and max(spreads) > _FAR * min(spreads):
+            notes.append(
+                f"'{shorten(name)}' spreads {spreads[1]:.3g} in the training rows and {spreads[0]:.3g} in the rows to prove with: "
+                "are both prepared as the model was trained?"
+            )
+    return notes
+
+
+def _spread(values: Array) -> float:
+    known = values[np.isfinite(values)].astype(np.float64)
+    return float(known.std()) if known.size else 0.0
 
 
 def _check_classes(rows: Dataset, interface: Interface, called: str) -> None:

@@ -43,7 +43,8 @@ def baseline_text(setup: Setup, meter: Meter, promise: Sequence[PromiseOutlook])
     lines = [f"{setup.baseline} ({entrant.engine.description}): {meter.baseline_ms:.3g} ms at batch {setup.batch}"]
     lines += [f"{one.requirement}: {one.sentence}" for one in promise if one.is_kept is False]
     lines += [f"without {name}: {reason}" for name, reason in setup.choice.absent]
-    lines.append(f"{len(setup.space.values)} passes can be tried: {', '.join(setup.space.values) or 'none'}")
+    names = list(setup.space.values)
+    lines.append(f"{len(names)} {'pass' if len(names) == 1 else 'passes'} can be tried: {', '.join(names) or 'none'}")
     lines += [f"{name} would be tried with: pip install 'fairlead[{extra}]'" for name, extra in setup.space.missing]
     return "\n".join(lines)
 

@@ -19,6 +19,8 @@ from fairlead.core.strategy import Need, Scenario
 from fairlead.core.verdict import Verdict
 from fairlead.errors import SpecError
 
+_BY_STEPS = 'fairlead promote {label} --canary "1%,10%,50%"'
+
 
 @click.command()
 @click.argument("model", required=False, type=click.Path(path_type=Path))
@@ -86,7 +88,8 @@ def deploy(*, stays: bool, home: str | None, as_json: bool, **flags: object) -> 
 
 
 def _describe(deployed: Deployed) -> str:
-    label, name = deployed.version.label, deployed.version.name
+    label, name, planned = deployed.version.label, deployed.version.name, deployed.planned
+    options = "" if planned is None else planned.options
     look = ("look at it", f"fairlead report {label} --open")
     if deployed.alias:
         said = f"{label} is in @{deployed.alias}."
@@ -96,8 +99,12 @@ def _describe(deployed: Deployed) -> str:
         commands = [
             look,
             ("take it live", f"fairlead promote {label}"),
-            ("step by step", f'fairlead promote {label} --canary "1%,10%,50%"'),
+            ("as planned", f"fairlead promote {label} --as-planned") if options else ("step by step", _BY_STEPS.format(label=label)),
         ]
+    if options and deployed.alias:
+        commands.append(
+            ("planned was", f"{options}; this went at once. Next time --no-release, then fairlead promote {name}:N --as-planned")
+        )
     lines = [f"  {what + ':':<14} {command}" for what, command in commands]
     return "\n".join(["", checks_table(deployed.verdict), "", click.style(said, bold=True), *lines])
 

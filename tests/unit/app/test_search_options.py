@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -57,6 +59,18 @@ def test_training_rows_calibrate_where_there_are_any() -> None:
     assert rows.calibration is not None
     assert keys(rows.calibration) <= keys(training)
     assert rows.training is training
+
+
+def test_training_rows_that_are_prepared_otherwise_or_have_no_answers_are_said() -> None:
+    training = dataset(700, seed=1)
+    raw = replace(training, inputs={"x": training.inputs["x"] * 255}, target=None)
+
+    notes = divide_rows(dataset(500), raw, INTERFACE, 0).notes
+
+    assert any("are both prepared as the model was trained?" in note for note in notes)
+    assert any("have no right answers" in note for note in notes)
+    alike = divide_rows(dataset(500), training, INTERFACE, 0).notes
+    assert not any("prepared" in note or "no right answers" in note for note in alike)
 
 
 def test_drawn_rows_calibrate_nothing() -> None:

@@ -179,7 +179,7 @@ class _Run:
                     best.offer(last, self._network)
                 if time.monotonic() - reported >= _REPORT_S:
                     reported = time.monotonic()
-                    self._report(f"epoch {epoch} of {-(-self._total // self._per_epoch)}: loss on held-out rows {last:.4f}")
+                    self._report(f"epoch {epoch} of {-(-self._total // self._per_epoch)}: loss on held-out rows {last:.4g}")
         except _DivergedError:
             if best.loss >= first:
                 raise
