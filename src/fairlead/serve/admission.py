@@ -11,7 +11,7 @@ import math
 from fairlead.errors import DeadlineError, OverloadedError
 
 DEFAULT_LEVEL = 1 << 32  # priorities of the V2 protocol: 1 is the highest, 0 the default, which comes after every other one
-LOWEST_PRIORITY = DEFAULT_LEVEL + 1  # behind everybody, and no client can ask for it: requests that are run again to be compared
+LOWEST_PRIORITY = DEFAULT_LEVEL + 1  # behind everybody, and no client can ask for it: what is run to compare, or to explain
 _RETRY_LIMIT_S = 60
 
 
@@ -53,8 +53,3 @@ def check_deadline(deadline: float, now: float, wait_s: float) -> None:
 def passed() -> DeadlineError:
     """Return the error for a request whose time is over."""
     return DeadlineError("The time for the answer has passed.", hint="Allow more time, or send fewer rows at once.")
-
-
-def no_room() -> OverloadedError:
-    """Return the error for a request that was to be run again, when nobody was in the way, and never could."""
-    return OverloadedError("No call was free for it in time.", hint="It is asked for again with another request.")

@@ -2,9 +2,9 @@
 
 Takes a text of limits; gives a CallLimit for each model, which the schedulers of its versions share: one takes a place before each call and
 gives it back when the call has ended. Raises SpecError for a text that makes no sense. Laws: never more places are taken than there are;
-schedulers that find none are served in the order in which they came, so that no version starves another one. A request that is run again
-to be compared takes none: the place would be missing to a caller until the call has ended. There is one such call at a time, beside the
-others. It belongs to the event loop's thread and takes no lock.
+schedulers that find none are served in the order in which they came, so that no version starves another one. What is run to compare or
+to explain takes none: the place would be missing to a caller until the call has ended. It belongs to the event loop's thread and takes no
+lock.
 """
 
 from __future__ import annotations

@@ -163,21 +163,19 @@ def _undivided(_: ServedModel) -> None:
 
 
 class ModelTable:
-    """`dispose` is called with each version that nobody needs any more; `wake` loads one that sleeps again, by a deadline."""
+    """`models` is every model by name. `dispose` is called with each version that nobody needs any more; `wake` loads one that sleeps
+    again, by a deadline.
+    """
 
     def __init__(self, dispose: Callable[[ServedVersion], None] = ServedVersion.close) -> None:
         self._models: dict[str, ServedModel] = {}
+        self.models: Mapping[str, ServedModel] = self._models  # a property would take time with every request
         self._draining: list[ServedVersion] = []
         self._dispose = dispose
         self._use_count = 0
         self.wake: Wake = _nobody_wakes
         self.on_freed: Callable[[], None] = _nothing  # called in the event loop when memory was freed
         self.divide: Callable[[ServedModel], Split | None] = _undivided  # gives the split by a model's plan and what is loaded of it
-
-    @property
-    def models(self) -> Mapping[str, ServedModel]:
-        """Every model by name."""
-        return self._models
 
     def states(self) -> tuple[VersionState, ...]:
         """Return the state of every version that is loaded, loading, unloading or failed to load; by name, then number."""

@@ -19,7 +19,7 @@ _DOUBTFUL_MS = 4.0
 _HELD_MS = 4.0  # how long one batch of shorter calls may hold the loop: it takes less than they would one by one
 _SMOOTHING = 0.2  # weight of the newest in a running mean
 _EXPLORE_EVERY = 32  # calls between two tries of a larger batch than has proved useful
-_MANY_ELEMENTS = 2**13  # a request with more is counted by what calls of its size take
+MANY_ELEMENTS = 2**13  # a request with more is counted by what calls of its size take
 
 
 class Pace:
@@ -70,11 +70,9 @@ class Pace:
         self.element_ms += (_SMOOTHING if self.element_ms else 1.0) * (call_ms / elements - self.element_ms)
 
     def weight(self, elements: int) -> int:
-        """Return how many elements a request counts for those who wait: those of a large one take less time than those of small ones. How
+        """Return how many elements a large request counts for those who wait: its elements take less time than those of small ones. How
         much less is not known before the first, and nobody is refused for want of knowledge.
         """
-        if elements <= _MANY_ELEMENTS:
-            return elements
         expected = self._beside.at_least_ms(elements)
         return elements if expected is None or not self.element_ms else min(elements, int(expected / self.element_ms) + 1)
 

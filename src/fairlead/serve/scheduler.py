@@ -4,8 +4,9 @@ Takes tensors that were checked; gives Tickets. Raises OverloadedError and Deadl
 with DeadlineError at its deadline, and with what the engine raises. Requests that arrive in the same round of the event loop are looked at
 together at its end, so that an idle version begins at once and a busy one batches by itself. Laws: `created_count` is `released_count` plus
 what waits and runs; a batch that an engine refuses runs again one by one, so that a bad request fails nobody else; nobody gets another
-one's row; a request that is run again to be compared (LOWEST_PRIORITY) costs no other one anything: not its place among the calls that a
-model may make at once, not its company in a batch, not the last of several slots. It belongs to the event loop's thread and takes no lock.
+one's row; what is run beside callers' requests (LOWEST_PRIORITY: to compare, to explain) costs none of them anything: not its place among
+the calls that a model may make at once, not its company in a batch, not the last of several slots. It belongs to the event loop's thread
+and takes no lock.
 """
 
 from __future__ import annotations
@@ -21,13 +22,13 @@ from typing import NamedTuple
 from fairlead.core.interface import Array, Tensors
 from fairlead.core.ports import Clock
 from fairlead.errors import FairleadError, UnavailableError
-from fairlead.serve.admission import DEFAULT_LEVEL, check_deadline, expected_wait_s, level_of, no_room, passed
+from fairlead.serve.admission import DEFAULT_LEVEL, check_deadline, expected_wait_s, level_of, passed
 from fairlead.serve.alarm import Alarm
 from fairlead.serve.batching import BatchPolicy
 from fairlead.serve.call_limit import CallLimit
 from fairlead.serve.executor import Executor
 from fairlead.serve.joining import join, key_of, part
-from fairlead.serve.pace import INLINE_MS, Pace
+from fairlead.serve.pace import INLINE_MS, MANY_ELEMENTS, Pace
 from fairlead.serve.ticket import Release, Ticket
 
 # After so many looks that found one arrival the next ones are not put off, but for two in a row of twice as many: if the first of the two
@@ -91,6 +92,10 @@ class Scheduler:
         """How many calls are under way beside the event loop."""
         return len(self._running)
 
+    def is_running(self, ticket: Ticket) -> bool:
+        """Whether a call that has begun beside the event loop, and has not ended, is for `ticket`, settled or not."""
+        return any(ticket in batch for batch in self._running.values())
+
     def expect(self, elements: int, call_ms: float) -> None:
         """Learn from a call that was made elsewhere: warm-up."""
         self._pace.expect(elements, call_ms)
@@ -134,7 +139,8 @@ class Scheduler:
         elements = 0
         for tensor in inputs.values():
             elements += tensor.size
-        weight, level = self._pace.weight(elements), DEFAULT_LEVEL
+        weight = elements if elements <= MANY_ELEMENTS else self._pace.weight(elements)
+        level = DEFAULT_LEVEL
         loop = asyncio.get_running_loop()
         key = None if self._is_plain and not (outputs or parameters) else key_of(inputs, outputs, parameters)
         if priority:
@@ -318,7 +324,7 @@ class Scheduler:
         late = [ticket for ticket in self._waiting if ticket.deadline <= now]
         late += [ticket for batch in self._running.values() for ticket in batch if ticket.deadline <= now and not ticket.is_settled]
         for ticket in late:
-            ticket.fail(no_room() if ticket.is_waiting and ticket.level > DEFAULT_LEVEL else passed())
+            ticket.fail(passed())
         self._earliest = min((ticket.deadline for ticket in self._waiting), default=math.inf)
 
     def _watch(self, hold: float) -> None:

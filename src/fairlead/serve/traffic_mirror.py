@@ -19,7 +19,7 @@ from fairlead.core.answer_pair import is_flip, largest_difference
 from fairlead.core.interface import Array, Tensors
 from fairlead.core.ports import Clock, TrafficWitness
 from fairlead.core.traffic_event import Compared, ComparisonKind, Gap, Missed
-from fairlead.errors import FairleadError, OverloadedError
+from fairlead.errors import DeadlineError, FairleadError, OverloadedError
 from fairlead.serve.admission import LOWEST_PRIORITY
 from fairlead.serve.model_table import ModelTable, ServedVersion
 from fairlead.serve.twin import Twin
@@ -138,9 +138,14 @@ class Mirror:
             self._table.end_request(target)
 
     async def _run_shadow(self, job: Job) -> tuple[dict[str, Array], int]:
-        ticket = job.target.scheduler.submit(job.inputs, job.outputs, job.rows, priority=LOWEST_PRIORITY, timeout_s=_LATE_S)
+        scheduler = job.target.scheduler
+        ticket = scheduler.submit(job.inputs, job.outputs, job.rows, priority=LOWEST_PRIORITY, timeout_s=_LATE_S)
         try:
             outputs = await ticket
+        except DeadlineError as error:
+            if scheduler.is_running(ticket):
+                raise
+            raise OverloadedError("No call was free for it in time.") from error
         finally:
             ticket.cancel()
         return outputs, int(ticket.compute_ms * 1e6)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from tests.unit.serve.scheduling import Bench, FakeExecutor
 
-from fairlead.errors import OverloadedError
+from fairlead.errors import DeadlineError
 from fairlead.serve.admission import LOWEST_PRIORITY
 from fairlead.serve.batching import BatchPolicy
 from fairlead.serve.call_limit import CallLimit
@@ -102,12 +102,14 @@ async def test_a_shadow_makes_nobodys_wait_look_longer(fakes) -> None:
     assert bench.is_balanced()
 
 
-async def test_a_shadow_that_never_came_to_run_has_not_failed(fakes) -> None:
+async def test_a_shadow_that_never_came_to_run_is_told_from_one_that_ran_too_long(fakes) -> None:
     scheduler, executor = version(fakes, None, slot_count=1)
     running = ask(scheduler, 0)
     await rounds()
-    with pytest.raises(OverloadedError, match="No call was free"):
-        await shadow(scheduler, 9, timeout_s=0.02)
+    again = shadow(scheduler, 9, timeout_s=0.02)
+    with pytest.raises(DeadlineError):
+        await again
+    assert (scheduler.is_running(again), scheduler.is_running(running)) == (False, True)
     executor.gate.set()
     await running
     assert executor.calls == [[0]]

@@ -210,7 +210,9 @@ class Connection(asyncio.Protocol):
         self._going = None
         if self._transport is None:
             return
-        self._receiver.release(len(request.body))
+        size = len(request.body)
+        self._receiver.buffered -= size
+        self._gate.release(size)
         is_last = not request.is_keep_alive or (self._is_closing and not (self._queue or self._receiver.is_in_message))
         self._send(reply, request, is_last=is_last)
         if self._queue and not self._is_pumping:
