@@ -183,4 +183,6 @@ def require_experiment(name: str, house: House) -> None:
     """Raise ConflictError unless the release that runs, or ran last, is an experiment."""
     kept = promotion.current(name, records=house.records)
     if kept is not None and kept.release.kind is not ReleaseKind.EXPERIMENT:
-        raise ConflictError(f"{promotion.describe(kept.release)} is no experiment.", hint=f"See: fairlead release {name}.")
+        what = promotion.describe(kept.release)
+        last = f"{what} runs." if kept.release.is_active else f"The last release was {what[0].lower()}{what[1:]}."
+        raise ConflictError(f"No experiment of {name} runs. {last}", hint=f"See: fairlead release {name}.")

@@ -219,7 +219,8 @@ def apply_file(file: Path, home: str | None, *, dry_run: bool, again: bool, is_f
         return
     done = apply(request, house, is_forced=again, wait_s=wait_s, tell=_teller(as_json=as_json))
     if done.ended is not None and not as_json:
-        click.echo("\n".join(followed_lines(done.ended)))
+        followed = followed_lines(done.ended) if done.outcome is None else []  # a promotion says it for both
+        click.echo("\n".join([found.to_do[0].replace("end", "ended", 1), *followed]))
     if is_followed and done.begun is not None:
         follow_release(found.name, house, as_json=as_json, wait_s=wait_s)
     elif as_json:

@@ -10,7 +10,7 @@ import registered
 from release_pets import Server, live, request, servers, three_pets
 
 from fairlead.app import release_view
-from fairlead.app.release import promote, rollback
+from fairlead.app.release import promote, release_new, rollback
 from fairlead.app.release_begin import ReleaseRequest, begin
 from fairlead.app.release_outlook import EVIDENCE, evidence_of
 from fairlead.app.wiring import House
@@ -120,6 +120,25 @@ def test_a_protected_model_needs_an_approval_in_every_way(pets):
             act()
     approve(published, records=pets.records, clock=pets.clock, approver="bob")
     assert promote("pets:2", pets).number == 2
+
+
+def test_what_was_registered_and_cannot_become_live_is_said_to_be_registered_with_what_is_left_to_do(pets):
+    version = pets.records.version("pets", 2)
+    begin(request("pets:3"), pets)
+    with pytest.raises(ConflictError, match=r"pets:2 is registered, but @production stays: A canary of pets:3 .* is running"):
+        release_new(version, "production", pets, expected=1)
+    release_view.say("pets", "stop", pets)
+    with pytest.raises(ConflictError, match="pets:2 is registered, but another deployment moved @production meanwhile"):
+        release_new(version, "production", pets, expected=0)
+    pets.records.add_traits("pets", 2, {"publisher": "ann"})
+    protect("pets", records=pets.records, clock=pets.clock, author="ann")
+    with pytest.raises(ApprovalError, match="Registered as pets:2, not live yet: pets is protected") as refused:
+        release_new(version, "production", pets, expected=1)
+    assert refused.value.hint.endswith("fairlead approve pets:2. Then: fairlead promote pets:2")
+    assert live(pets) == 1
+    approve(version, records=pets.records, clock=pets.clock, approver="bob")
+    move = release_new(version, "production", pets, expected=1)
+    assert (move.number, move.reason, move.author) == (2, "deploy", "ann")
 
 
 # Canary.

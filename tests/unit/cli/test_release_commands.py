@@ -114,6 +114,14 @@ def test_promoting_at_once_what_was_planned_to_go_by_steps_is_done_and_said(fair
     assert fairlead("rollback", "pets", "--further")[0] == 0
 
 
+def test_what_is_no_experiment_is_not_ended_as_one(fairlead):
+    fairlead("promote", "pets:2", "--canary", "10%", "--detach")
+    status, _, err = fairlead("experiment", "pets", "--stop")
+    assert (status, "No experiment of pets runs. A canary of pets:2" in err) == (6, True)
+    assert fairlead("release", "pets", "stop")[0] == 0
+    assert "The last release was a canary of pets:2" in fairlead("experiment", "pets", "--choose", "B")[2]
+
+
 def test_a_plan_that_goes_at_once_does(fairlead):
     status, out, err = fairlead("promote", "pets:5", "--as-planned")
     assert (status, err.splitlines()[0]) == (0, "as planned: at once")
@@ -154,6 +162,12 @@ def test_a_file_is_shown_applied_and_then_there_is_nothing_to_do(fairlead, tmp_p
     assert "running, step 1 of 2 (1%)" in fairlead("apply", str(file))[1]
     assert "nothing: it is so already" in fairlead("apply", str(file))[1]
     assert json.loads(fairlead("apply", str(file), "--dry-run", "--json")[1])["to_do"] == []
+    file.write_text("model: pets\nversion: 1\n")
+    assert fairlead("apply", str(file))[1].splitlines()[4:] == [
+        "ended the canary of pets:3",
+        "@production is pets:1",
+        "No server runs: the next one that starts serves it.",
+    ]
 
 
 def test_at_once_and_back_without_a_server(fairlead):
