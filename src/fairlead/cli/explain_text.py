@@ -7,7 +7,7 @@ import click
 from fairlead.cli.printing import sections, table
 from fairlead.core.explanation import Counterfactual, Explanation, Method, Overview, Rule
 from fairlead.core.interface import shorten
-from fairlead.explain.page import how, number
+from fairlead.explain.page import beside, how, number
 
 _LISTED = 15
 _BAR = 16
@@ -30,8 +30,7 @@ def explanation_text(found: Explanation) -> str:
         for place in shown
     ]
     decided = "" if found.decision is None else f": decided {shorten(str(found.decision))}"
-    mean = f"; on average {number(found.base)}" if found.method.is_additive else ""
-    lines = [f"{found.subject.says[:1].upper()}{found.subject.says[1:]} is {number(found.output)}{mean}."]
+    lines = [f"{found.subject.says[:1].upper()}{found.subject.says[1:]} is {number(found.output)}{beside(found)}."]
     if rows:
         lines += table(rows, ["feature", "value", "weight", *(["bound"] if is_bounded else []), ""]).splitlines()
     else:

@@ -70,9 +70,20 @@ def make_environment() -> jinja2.Environment:
         "short": lambda value: shorten(str(value)),
         "sentence": _sentence,
         "how": how,
+        "beside": beside,
     }
     environment.filters |= filters
     return environment
+
+
+def beside(found: Explanation) -> str:
+    """Return what the answer is held against, to stand behind it; "" where weights do not add up to the difference."""
+    if not found.method.is_additive:
+        return ""
+    rows = f"{found.background_count} background {'row' if found.background_count == 1 else 'rows'}"
+    if found.method is Method.GRADIENTS:
+        return f"; for the mean of {rows} it is {number(found.base)}"
+    return f"; over {rows} it is {number(found.base)} on average"
 
 
 def how(found: Explanation) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from fairlead.core.explanation import Curve, Explanation, Importance, Method, Overview, Subject
-from fairlead.explain.page import Page, how, render_page
+from fairlead.explain.page import Page, beside, how, render_page
 from fairlead.explain.picture import WIDTH, draw_bars, draw_curve, draw_forces, draw_importance, draw_patches, picture_address
 
 FOUND = Explanation(
@@ -134,3 +134,13 @@ def test_no_name_becomes_markup() -> None:
 )
 def test_every_method_says_how_sure_it_is(method: Method, said: str) -> None:
     assert said in how(replace(FOUND, method=method))
+
+
+@pytest.mark.parametrize(
+    ("method", "said"),
+    [(Method.SAMPLED, "over 100 background rows"), (Method.GRADIENTS, "for the mean of 100 background rows"), (Method.OCCLUSION, "")],
+)
+def test_it_says_what_the_answer_is_held_against(method: Method, said: str) -> None:
+    text = beside(replace(FOUND, method=method))
+    assert said in text
+    assert bool(text) == bool(said)
