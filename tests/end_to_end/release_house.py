@@ -147,9 +147,14 @@ class Load:
         """How many of what was asked since then were answered with which status by which version."""
         return Counter((status, version) for at, status, version, _ in tuple(self.seen) if at >= since)
 
+    def counts_after(self, since: float, count: int = 40) -> Counter[tuple[int, str]]:
+        """The same once there are `count` of them."""
+        registered.wait_until(lambda: self.counts(since).total() >= count, timeout_s=60.0)
+        return self.counts(since)
+
     def _run(self, port: int, seed: int) -> None:
         draw = random.Random(seed)
-        link = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+        link = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
         while not self._until.is_set():
             row = [draw.gauss(0.0, 1.0) for _ in range(4)]
             at = time.monotonic()

@@ -102,9 +102,7 @@ def test_a_bad_version_is_taken_back_by_the_gate_with_its_numbers(field, capsys,
     counts = field.load.counts(began)
     asked, met = sum(counts.values()), sum(1 for at, *_, arm in field.load.seen if at >= began and arm == "candidate")
     assert met <= 0.4 * asked + 4 * (0.24 * asked) ** 0.5
-    over = time.monotonic()
-    time.sleep(0.5)
-    assert {version for _, version in field.load.counts(over)} <= {str(before), ""}
+    assert {version for _, version in field.load.counts_after(time.monotonic())} <= {str(before), ""}
 
 
 def test_blue_green_switches_when_all_have_it_and_back_at_once(field, capsys):
@@ -118,24 +116,21 @@ def test_blue_green_switches_when_all_have_it_and_back_at_once(field, capsys):
         2,
         [],
     )
-    time.sleep(0.3)
-    assert set(field.load.counts(over)) == {(200, str(number))}
+    assert set(field.load.counts_after(over)) == {(200, str(number))}
     assert run(["rollback", NAME, "--home", str(field.house.settings.home)]) == 0
     over = time.monotonic()
     assert f"@production -> {NAME}:{before}" in capsys.readouterr().out
-    time.sleep(0.3)
-    assert set(field.load.counts(over)) == {(200, str(before))}
+    assert set(field.load.counts_after(over)) == {(200, str(before))}
 
 
 def test_rolling_back_ends_a_canary_and_leaves_the_alias(field, capsys):
     before, number = field.live, field.add(good_again)
     assert field.promote(number, "--canary", "30%", "--gate", GATE, "--detach") == 0
-    release_house.registered.wait_until(lambda: any(arm == "candidate" for *_, arm in field.load.seen[-50:]), 30.0)
+    release_house.registered.wait_until(lambda: any(arm == "candidate" for *_, arm in field.load.seen[-50:]), 60.0)
     assert run(["rollback", NAME, "--home", str(field.house.settings.home)]) == 0
     over = time.monotonic()
     assert "was rolled back" in capsys.readouterr().out
-    time.sleep(0.3)
-    assert set(field.load.counts(over)) == {(200, str(before))}
+    assert set(field.load.counts_after(over)) == {(200, str(before))}
     assert field.live == before
 
 
@@ -143,7 +138,7 @@ def test_an_experiment_splits_says_what_it_saw_and_ends_with_an_arm(field, capsy
     before, number = field.live, field.add(good_again)
     home = ["--home", str(field.house.settings.home)]
     assert run(["experiment", NAME, "--split", f"A={before}:50", f"B={number}:50", "--sticky", "user_id", *home]) == 0
-    release_house.registered.wait_until(lambda: {arm for *_, arm in field.load.seen[-60:]} == {"A", "B"}, 30.0)
+    release_house.registered.wait_until(lambda: {arm for *_, arm in field.load.seen[-60:]} == {"A", "B"}, 60.0)
     time.sleep(1.5)  # counts are told once a second
     capsys.readouterr()
     assert run(["experiment", NAME, *home]) == 0
