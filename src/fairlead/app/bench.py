@@ -122,6 +122,7 @@ def _sliced(tensors: Tensors, size: int) -> tuple[Tensors, ...]:
 def own_server(name: str, home: Path, *, needs_grpc: bool) -> Iterator[tuple[str, str]]:
     """Run `fairlead serve NAME` on free ports until it is ready; give its URL and, where needed, its gRPC address."""
     command = [sys.executable, "-m", "fairlead", "serve", name, "--port", "0", "--home", str(home)]
+    command += ["--no-observe"]  # drawn rows are nobody's requests: watching the model, they would look like drift
     command += ["--grpc-port", "0" if needs_grpc else "none"]
     # A group of its own: Ctrl-C is for the measurement, which then still needs the server.
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True, env=os.environ | {"NO_COLOR": "1"})
