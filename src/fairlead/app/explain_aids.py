@@ -26,6 +26,8 @@ from fairlead.explain.explain_job import Gradient
 from fairlead.stores.document import load
 from fairlead.stores.version_files import materialize
 
+_LARGEST_GRAPH = 256 * 2**20  # bytes of a graph that is read to see whether it is trees
+
 
 @dataclass(frozen=True)
 class Aids:
@@ -47,7 +49,7 @@ def read_aids(version: Version, interface: Interface, house: House) -> Aids:
 def _trees(files: Mapping[str, Path], form: RuntimeForm, interface: Interface) -> TreeEnsemble | None:
     if form is RuntimeForm.TREES:
         return read_tree_ensemble(files[MAIN_FILE[form]])
-    if form is not RuntimeForm.ONNX:
+    if form is not RuntimeForm.ONNX or files[MAIN_FILE[form]].stat().st_size > _LARGEST_GRAPH:
         return None
     try:
         return read_ensemble(files[MAIN_FILE[form]], interface)

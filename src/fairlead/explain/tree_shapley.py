@@ -31,6 +31,7 @@ _PER_CELL = 16
 _MANY = 1024  # pairs of patterns of a path, on average, beyond which they are looked at path by path
 _PAIRS = 2**22  # pairs of patterns at once
 _ROWS = 1024
+_FEWEST = 32  # rows that a piece is made for at least, so that whoever looks at the time is asked often
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ def tree_shapley(trees: TreeEnsemble, rows: Array, background: Array, *, check: 
     blocks = [as_columns(trees, rows[start : start + _ROWS]) for start in range(0, len(rows), _ROWS)]
     shape = (trees.feature_count, trees.output_count, len(rows))
     weights, sums, base = np.zeros(shape), np.zeros((trees.output_count, len(rows))), np.zeros(trees.output_count)
-    for first, last in pieces(trees, max(_CELLS // min(max(len(rows), 1), _ROWS), 1)):
+    for first, last in pieces(trees, max(_CELLS // min(max(len(rows), _FEWEST), _ROWS), 1)):
         paths = paths_of(trees, first, last)
         patterns = _background_patterns(paths, paths.misses(others))
         base += patterns.reached @ paths.values
