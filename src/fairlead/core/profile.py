@@ -7,7 +7,6 @@ belong to `categories` in order and `rest` to all others. Missing values (NaN, N
 from __future__ import annotations
 
 import enum
-import itertools
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -18,8 +17,6 @@ BIN_COUNT = 64
 CATEGORY_LIMIT = 256
 COARSE_COUNT = 16  # bins of the tests and of PSI: what a reference of a thousand rows can bear
 UNUSED = 0.01  # a feature with less than this share in the answers is not used
-UNSEEN = "(unseen)"
-REST = "(rest)"
 
 
 class FeatureKind(enum.StrEnum):
@@ -77,16 +74,6 @@ class FeatureProfile:
     def cells(self) -> Array:
         """Counts of every bin, or of every category, the rest of them, and the unseen ones: of these there are none."""
         return np.asarray(self.counts if self.kind.is_number else (*self.counts, self.rest, 0), dtype=np.float64)
-
-    @property
-    def cell_names(self) -> tuple[str, ...]:
-        """What a person calls them."""
-        if not self.kind.is_number:
-            return (*self.categories, REST, UNSEEN)
-        if not self.edges:
-            return ("all",)
-        texts = [f"{edge:.4g}" for edge in self.edges]
-        return (f"<= {texts[0]}", *(f"{a} to {b}" for a, b in itertools.pairwise(texts)), f"> {texts[-1]}")
 
 
 @dataclass(frozen=True)

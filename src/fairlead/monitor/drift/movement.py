@@ -16,9 +16,11 @@ from fairlead.core.sketch import FeatureSketch, Tally
 from fairlead.monitor.drift import measures
 from fairlead.monitor.drift.events import partition
 from fairlead.monitor.drift.reference import points_of, reference_tally
+from fairlead.monitor.sketch.distinct import estimate
 from fairlead.monitor.sketch.quantiles import quantile
 
 _POINTS = 256
+_REST, _UNSEEN = "(all others)", "(unseen)"
 _DOUBT = 0.05  # the interval of `moved` has a confidence of 95 %
 
 
@@ -27,8 +29,9 @@ class Movement:
     """A feature against its reference, over `rows` rows. Shares are from 0 to 1, NaN where nothing can be said.
 
     `moved` is the share of rows that have another value than they would have had: the total variation distance on coarse cells, less what
-    chance alone would show, with its `interval`. `wasserstein` is in standard deviations of the reference. `gained` says in words which
-    values became more. `cost` is the share of answers that may be other ones (see `docs/reference/drift.md`).
+    chance alone would show, with its `interval`. `wasserstein` is in standard deviations of the reference. `distinct` is about how many
+    different values there were; `gained` says in words which values became more. `cost` is the share of answers that may be other ones
+    (see `docs/reference/drift.md`).
     """
 
     feature: str
@@ -37,6 +40,7 @@ class Movement:
     moved: float
     interval: tuple[float, float]
     kolmogorov_smirnov: float
+    kolmogorov_smirnov_p: float
     chi_square: float
     chi_square_p: float
     population_stability: float
@@ -47,6 +51,7 @@ class Movement:
     outside: float
     unseen: float
     fractions: float
+    distinct: float
     gained: str
     cost: float | None
 
@@ -64,13 +69,15 @@ def movement(
     ordered = feature.kind.is_number
     is_used = feature.is_used
     known = feature.use is not None and shuffled_change is not None and not math.isnan(moved)
+    distance = measures.kolmogorov_smirnov(before.cells, live.cells) if ordered else math.nan
     return Movement(
         feature=feature.name,
         use=feature.use,
         rows=int(live.rows),
         moved=moved,
         interval=interval,
-        kolmogorov_smirnov=measures.kolmogorov_smirnov(before.cells, live.cells) if ordered else math.nan,
+        kolmogorov_smirnov=distance,
+        kolmogorov_smirnov_p=measures.kolmogorov_smirnov_p(distance, before.rows - before.missing, present),
         chi_square=statistic,
         chi_square_p=chance,
         population_stability=measures.population_stability(*coarse),
@@ -81,6 +88,7 @@ def movement(
         outside=_share(live.outside, present),
         unseen=math.nan if ordered else _share(float(live.cells[-1]), present),
         fractions=_share(live.fractions, present) if feature.is_whole else math.nan,
+        distinct=estimate(sketch.hashes),
         gained=_gained(feature, sketch, before),
         cost=(moved * (feature.use or 0.0) * (shuffled_change or 0.0) if is_used else 0.0) if known else None,
     )
@@ -123,9 +131,9 @@ def _gained(feature: FeatureProfile, sketch: FeatureSketch, before: Tally) -> st
         return f"median {old:.4g} -> {float(quantile(sketch.quantiles, [0.5])[0]):.4g}"
     shares = measures.shares(before.cells), measures.shares(sketch.by_row.cells)
     most = int(np.argmax(shares[1] - shares[0]))
-    name = feature.cell_names[most]
+    name = (*feature.categories, _REST, _UNSEEN)[most]
     strange = [str(key) for key in sketch.frequent.keys if str(key) not in set(feature.categories)]
-    if most == len(feature.cell_names) - 1 and strange:
+    if name == _UNSEEN and strange:
         name = strange[0]
     return f"'{name}' {shares[0][most]:.0%} -> {shares[1][most]:.0%}"
 
