@@ -31,13 +31,14 @@ _NO_BACKSLASH = re.compile(rb"[^\\]")
 
 def check_json(text: bytes | bytearray, depth_limit: int, body_limit: int) -> None:
     """Raise RequestError for JSON that is too deep, TooLargeError for JSON that grows to more than GROWTH times `body_limit`."""
-    at_once(check_json_in_steps(text, depth_limit, body_limit))
+    if not _is_harmless(text, depth_limit, body_limit):
+        at_once(check_json_in_steps(text, depth_limit, body_limit))
 
 
 def check_json_in_steps(text: bytes | bytearray, depth_limit: int, body_limit: int) -> Steps[None]:
     """Do what `check_json` does."""
     size_limit = GROWTH * body_limit
-    if len(text) * _DEAREST <= size_limit and _has_few_brackets(text, depth_limit):
+    if _is_harmless(text, depth_limit, body_limit):
         return
     depth, size = yield from measure(text, depth_limit, size_limit)
     if depth > depth_limit:
@@ -81,6 +82,11 @@ def measure(text: bytes | bytearray, depth_limit: int, size_limit: int) -> Steps
             break
         yield
     return depth, size
+
+
+def _is_harmless(text: bytes | bytearray, depth_limit: int, body_limit: int) -> bool:
+    """Whether a glance tells that JSON is neither too deep nor too large."""
+    return len(text) * _DEAREST <= GROWTH * body_limit and _has_few_brackets(text, depth_limit)
 
 
 def _has_few_brackets(text: bytes | bytearray, limit: int) -> bool:
