@@ -17,6 +17,7 @@ TIE = 1.03
 _SLOWER, _SHORT = 100.0, 10.0  # what a model slower than the baseline, or one beyond a bound, is worse by: more than any ratio in use
 _SECOND = 0.05  # weight of the other measure, in logarithms: it decides between equals
 _BREACH = math.log(4)  # a promise broken on other rows weighs as much as being four times slower
+_SURE = 0.9  # a chance of so much is as good as certain: other rows judge before anything is taken
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,12 @@ class Finding:
     @property
     def weighed_time(self) -> float:
         """Its time over the baseline's, and what is to be expected where it does not hold on other rows."""
-        return self.time_ratio * math.exp(_BREACH * (1 - self.chance))
+        return self.time_ratio * math.exp(self.risk)
+
+    @property
+    def risk(self) -> float:
+        """What it costs that it may break a bound on other rows, in logarithms of time."""
+        return _BREACH * max(_SURE - self.chance, 0.0) / _SURE
 
 
 def cost(finding: Finding, objective: Objective) -> float:
@@ -53,19 +59,18 @@ def cost(finding: Finding, objective: Objective) -> float:
     time, size = math.log(max(finding.time_ratio, 1e-9)), math.log(max(finding.size_bytes, 1))
     first = {Objective.LATENCY: time, Objective.SIZE: size, Objective.MEMORY: math.log(max(finding.memory_bytes, 1))}[objective]
     second = time if objective is Objective.SIZE else size
-    risk = _BREACH * (1 - finding.chance)
-    return _SHORT * finding.shortfall + _SLOWER * finding.is_slower + first + _SECOND * second + risk
+    return _SHORT * finding.shortfall + _SLOWER * finding.is_slower + first + _SECOND * second + finding.risk
 
 
 def ranked(findings: Sequence[Finding], objective: Objective) -> tuple[Finding, ...]:
     """Return the findings that hold the floor, best first; what cannot be told apart by time is ordered by size."""
-    holding = sorted((one for one in findings if one.holds_floor), key=lambda one: (cost(one, objective), *_plainness(one)))
+    holding = sorted((one for one in findings if one.holds_floor), key=lambda one: (cost(one, objective), -one.chance, *_plainness(one)))
     if objective is not Objective.LATENCY or len(holding) < 2:
         return tuple(holding)
     first = holding[0]
     level = (first.shortfall, first.is_slower)
     near = [one for one in holding if (one.shortfall, one.is_slower) == level and one.weighed_time <= _fastest(holding, level) * TIE]
-    near.sort(key=lambda one: (one.size_bytes, one.weighed_time, *_plainness(one)))
+    near.sort(key=lambda one: (one.size_bytes, one.weighed_time, -one.chance, *_plainness(one)))
     return (*near, *(one for one in holding if one not in near))
 
 

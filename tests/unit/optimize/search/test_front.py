@@ -82,6 +82,11 @@ def test_of_equals_the_smaller_is_taken_only_where_it_is_as_sure() -> None:
     assert names(ranked([finding("a", time=0.5), finding("b", time=0.5, size=10, chance=0.98)], Objective.LATENCY)) == ["b", "a"]
 
 
+def test_a_smaller_model_that_is_as_good_as_certain_is_taken_before_one_that_loses_nothing() -> None:
+    assert names(ranked([finding("as-converted"), finding("stored", size=10, chance=0.92)], Objective.LATENCY))[0] == "stored"
+    assert names(ranked([finding("as-converted"), finding("stored", size=10, chance=0.8)], Objective.LATENCY))[0] == "as-converted"
+
+
 @given(st.floats(0.1, 2), st.floats(0, 1), st.floats(0, 1))
 def test_being_surer_never_makes_a_model_worse(time: float, chance: float, other: float) -> None:
     low, high = sorted((chance, other))
