@@ -107,7 +107,7 @@ def sweep_messages(url: str) -> dict[str, object]:
                 happened += is_killed and left == after
                 if left not in (before, after) or (left != after and not is_killed):
                     problems.append(f"{operation}, message {position}: {left}")
-    problems += opening_problems(url)
+    problems += opening_problems(url) + migration_problems(url)
     close(records)
     return {"tried": turn, "happened": happened, "problems": problems}
 
@@ -123,6 +123,28 @@ def opening_problems(url: str) -> list[str]:
         records.add_version("digits", manifest("a"), 1.0)
         if records.names() != ("digits",):
             problems.append(f"opening, message {position}")
+        close(records)
+    return problems
+
+
+def migration_problems(url: str) -> list[str]:
+    """Kill whoever brings tables of format 2 to the newest format, at each message: whoever comes next can, and nothing is lost."""
+    from fairlead.stores import postgres_schema  # of the extra
+
+    problems, position, is_killed, newest = [], 0, True, postgres_schema.MIGRATIONS
+    while is_killed:
+        position += 1
+        place = f"{url}_old{position}"
+        postgres_schema.MIGRATIONS = {2: newest[2]}
+        records = opened(place)
+        records.add_version("digits", manifest("a"), 1.0)
+        close(records)
+        postgres_schema.MIGRATIONS = newest
+        is_killed = killed_at(lambda place=place: opened(place), position, is_after=position % 2 == 0)
+        records = opened(place)
+        moved = records.move_alias("digits", "production", 1, expected=0, moved_at=1.0, reason="deploy", author="ann")
+        if (records.version("digits", 1).digest, moved.author) != (manifest("a").digest, "ann"):
+            problems.append(f"migration, message {position}")
         close(records)
     return problems
 
