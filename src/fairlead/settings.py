@@ -76,6 +76,7 @@ class Settings:
         "", "What hashes of texts are made with, where several servers write one log; empty: a key of this home.", is_secret=True
     )
     observations: str = _setting("", "Where the observation log is: s3://bucket/prefix, or a folder; empty: in the home folder.")
+    explain_rows: int = _setting(100, "Rows of the data that `deploy` keeps with a version, for answers to be explained against; 0: none.")
     explain_concurrency: int = _setting(1, "Explanations that `serve` works on at once, each in a thread; more are refused with 503.")
     explain_budget_s: float = _setting(2.0, "Longest time that `serve` spends on explaining one request.")
     otlp_endpoint: str = _setting("", "URL of an OpenTelemetry collector (OTLP over HTTP) for traces; empty: no traces.")

@@ -125,7 +125,7 @@ def deploy(request: DeployRequest, house: House, progress: Progress) -> Deployed
         evidence = Evidence(
             request.name, artifact, conversion, rows, chosen.plan, proof, chosen.search, chosen.ledger, strategy, chosen.compressed
         )
-        files = write_evidence(evidence, folder / "evidence")
+        files = write_evidence(evidence, folder / "evidence", background_rows=house.settings.explain_rows)
         _copy_report(files["report.html"], request.report)
         if not proof.verdict.is_green:
             raise rejection(proof.verdict, chosen.ledger)

@@ -87,8 +87,8 @@ def _models(evidence: Evidence, folder: Path) -> dict[str, Path]:
     return copies
 
 
-def write_evidence(evidence: Evidence, folder: Path) -> dict[str, Path]:
-    """Write every file of the version into `folder`."""
+def write_evidence(evidence: Evidence, folder: Path, *, background_rows: int) -> dict[str, Path]:
+    """Write every file of the version into `folder`; at most `background_rows` of the data go with it, to be explained against."""
     folder.mkdir(mode=0o700)
     proof = evidence.proof
     files = {name: folder / name for name in ("golden.npz", "report.html", "card.md")} | _models(evidence, folder)
@@ -105,7 +105,7 @@ def write_evidence(evidence: Evidence, folder: Path) -> dict[str, Path]:
         files[name] = folder / name
         files[name].write_bytes(dump(value))
     write_golden(files["golden.npz"], proof.golden)
-    background = draw_background(evidence.rows)
+    background = draw_background(evidence.rows, background_rows)
     if background:
         files[BACKGROUND_FILE] = folder / BACKGROUND_FILE
         write_background(files[BACKGROUND_FILE], background)

@@ -95,13 +95,26 @@ def test_a_server_explains_what_it_serves_and_reads_its_files_once(stocked, monk
 
 def test_background_rows_are_few_drawn_once_and_small() -> None:
     rows = Dataset({"x": np.arange(4000.0).reshape(1000, 4), "s": np.arange(1000)})
-    drawn = draw_background(rows)
+    drawn = draw_background(rows, 100)
     assert len(drawn["x"]) == len(drawn["s"]) == 100
     assert np.array_equal(drawn["x"][:, 0] / 4, drawn["s"])
-    assert np.array_equal(drawn["s"], draw_background(rows)["s"])
-    assert len(draw_background(Dataset({"x": np.zeros((50, 512, 512), np.float32)}))["x"]) == 4
-    assert len(draw_background(Dataset({"x": np.zeros((3, 2))}))["x"]) == 3
-    assert draw_background(Dataset({"x": np.zeros((3, 2))}, is_synthetic=True)) == {}
+    assert np.array_equal(drawn["s"], draw_background(rows, 100)["s"])
+    assert len(draw_background(Dataset({"x": np.zeros((50, 512, 512), np.float32)}), 100)["x"]) == 4
+    assert len(draw_background(Dataset({"x": np.zeros((3, 2))}), 100)["x"]) == 3
+    assert draw_background(Dataset({"x": np.zeros((3, 2))}, is_synthetic=True), 100) == {}
+    assert draw_background(rows, 0) == {}
+
+
+def test_a_file_that_unpacks_to_too_much_is_refused_unread(tmp_path: Path) -> None:
+    _, interface = registered.scaler(tmp_path / "scale.onnx")
+    files = {BACKGROUND_FILE: tmp_path / BACKGROUND_FILE}
+    write_background(files[BACKGROUND_FILE], {"x": np.zeros((5_000_000, 4), np.float32)})
+    assert files[BACKGROUND_FILE].stat().st_size < 2**20
+    with pytest.raises(CorruptError, match="would unpack to 80,000"):
+        read_background(files, interface)
+    files[BACKGROUND_FILE].write_bytes(b"no archive")
+    with pytest.raises(CorruptError, match="does not hold tensors"):
+        read_background(files, interface)
 
 
 def test_background_rows_come_back_and_have_to_fit(tmp_path: Path) -> None:
