@@ -31,7 +31,7 @@ from fairlead.serve.record_rows import Batch, Joined, batch_of, batches
 from fairlead.serve.traffic_witness import TrafficCounter
 
 _PIECE = 256  # answers that become columns at once: a tenth of a millisecond, or half of one where shapes are free
-_TICK_S = 0.02
+_TICK_S = 0.05
 _BREATH_S = 0.0002  # long enough for another thread to take its turn
 _ROWS_LIMIT = 32_768  # of a file
 _BYTES_LIMIT = 16 * 2**20
@@ -136,7 +136,7 @@ class Recording:
             if taken or entries:
                 idle_since = ended_at = now
                 self._take_in(taken, entries, now)
-            has_all = is_last and (not self.buffer.waiting_count or now - ended_at > _LAST_S)
+            has_all = is_last and (not self.buffer.has_any or now - ended_at > _LAST_S)
             self._ripen(now, is_all=has_all)
             if has_all:
                 return
@@ -153,7 +153,7 @@ class Recording:
         what = "Observing requests failed."
         for columns in taken:
             if not self._guarded(what, partial(self._gather, [columns], (), now)):
-                self._dropped[columns.version.name] += len(columns.ids)
+                self._dropped[columns.version.name] += len(columns.observations)
         if entries and not self._guarded(what, partial(self._gather, (), entries, now)):
             self._dropped.update(observation.model for observation, _, _ in entries)
 

@@ -10,9 +10,8 @@ from __future__ import annotations
 import asyncio
 import random
 import threading
-from array import array
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -25,7 +24,9 @@ if TYPE_CHECKING:
     from fairlead.serve.data_plane import Asked
     from fairlead.serve.model_table import ServedVersion
 
-_PIECE = 256  # answers that are handed over together
+_PIECE = 256  # rows that are handed over together
+_PIECE_BYTES = 2**20
+_SMALL_BYTES = 2**16  # what is larger is not copied in the loop
 _VERSION_LIMIT = 64
 _TEXT_BYTES = 56  # what a text takes beside its characters
 Entry: TypeAlias = "tuple[Observation, Asked, int]"  # an answer by reference, and the bytes that it counts for
@@ -34,78 +35,65 @@ Entry: TypeAlias = "tuple[Observation, Asked, int]"  # an answer by reference, a
 class Lane:
     """The answers of one model: the share of them that is kept, and what became of them so far."""
 
-    __slots__ = ("dropped", "observed", "share", "unsampled")
+    __slots__ = ("dropped", "kept", "share", "unsampled")
 
     def __init__(self, share: float) -> None:
         self.share = share
-        self.observed = self.unsampled = self.dropped = 0
+        self.kept = self.unsampled = self.dropped = 0
+
+    @property
+    def observed(self) -> int:
+        """How many there were, as far as they were handed over."""
+        return self.kept + self.unsampled + self.dropped
 
 
 class Columns:
-    """Answers of one version whose tensors all have fixed shapes, column by column: bytes of tensors by name, and what is known of each
-    request. `spent_ms` is what a request waited and computed. A version that `is_free` has tensors of free shapes, or texts: it has none.
+    """Small answers of one version whose tensors all have fixed shapes: bytes of each request's tensors by name, and its observation.
+
+    `named` are the id in the body and the arm, by place, of requests that have one. At most `small_rows` rows of a request are copied; none
+    of a version whose tensors have free shapes, or hold texts.
     """
 
     __slots__ = (
-        *("_parts", "arms", "at", "ids", "inputs", "interface", "is_free", "outputs", "own_ids", "routes", "row_bytes", "rows"),
-        *("size_bytes", "spent_ms", "version"),
+        "inputs",
+        "interface",
+        "lane",
+        "named",
+        "observations",
+        "outputs",
+        "row_bytes",
+        "row_count",
+        "row_limit",
+        "small_rows",
+        "version",
     )
 
-    def __init__(self, version: Version, interface: Interface, *, is_free: bool | None = None) -> None:
-        self.version, self.interface = version, interface
+    def __init__(self, version: Version, interface: Interface, lane: Lane, *, is_free: bool = False) -> None:
+        self.version, self.interface, self.lane = version, interface, lane
         specs = (*interface.inputs, *interface.outputs)
-        self.is_free = any(row_width(spec) is None or is_text(spec) for spec in specs) if is_free is None else is_free
-        self.row_bytes = sum(map(spec_bytes, specs))
-        self.inputs = {spec.name: bytearray() for spec in interface.inputs}
-        self.outputs = {spec.name: bytearray() for spec in interface.outputs}
-        self._parts = (tuple(self.inputs.items()), tuple(self.outputs.items()))
-        self.at, self.spent_ms, self.rows = array("d"), array("d"), array("q")
-        self.ids: list[str] = []
-        self.own_ids: list[str] = []
-        self.arms: list[str] = []
-        self.routes: list[str] = []
-        self.size_bytes = 0
+        self.row_bytes = max(sum(map(spec_bytes, specs)), 1)
+        is_fixed = not is_free and all(row_width(spec) is not None and not is_text(spec) for spec in specs)
+        self.small_rows = _SMALL_BYTES // self.row_bytes if is_fixed else 0
+        self.row_limit = max(min(_PIECE, _PIECE_BYTES // self.row_bytes), 1)
+        self.inputs: tuple[tuple[str, list[bytes]], ...] = tuple((spec.name, []) for spec in interface.inputs)
+        self.outputs: tuple[tuple[str, list[bytes]], ...] = tuple((spec.name, []) for spec in interface.outputs)
+        self.observations: list[Observation] = []
+        self.named: dict[int, tuple[str, str]] = {}
+        self.row_count = 0
 
-    def add(self, observation: Observation, asked: Asked, outputs: Tensors) -> bool:
-        """Take an answer; returns False, and nothing is taken, where a tensor is not as the interface says, or not in one piece."""
-        if not self.rows and not _are_as_said(self.interface.outputs, outputs):  # an engine gives the same types every time
-            self.is_free = True
-            return False
-        request = asked.request
-        given = request.inputs
-        inputs, answers = self._parts
-        try:
-            for name, part in inputs:
-                part.extend(given[name])
-            for name, part in answers:
-                part.extend(outputs[name])
-        except (BufferError, KeyError, TypeError, ValueError):
-            self._take_back()
-            return False
-        draw, rows = asked.draw, observation.rows
-        self.at.append(observation.at)
-        self.spent_ms.append(observation.queue_ms + observation.compute_ms + observation.cache_ms)
-        self.rows.append(rows)
-        self.ids.append(observation.request_id)
-        self.own_ids.append(request.own_id)
-        self.arms.append("" if draw is None else draw.name)
-        self.routes.append(observation.transport)
-        self.size_bytes += rows * self.row_bytes
+    def pack(self) -> None:
+        """Join what was copied, while it is in the caches."""
+        for _, parts in (*self.inputs, *self.outputs):
+            parts[:] = [b"".join(parts)]
+
+    def fits(self, outputs: Tensors) -> bool:
+        """Whether answers have the types and shapes of the interface; where not, nothing of the version is copied any more."""
+        for spec in self.interface.outputs:
+            tensor = outputs.get(spec.name)
+            if tensor is None or tensor.dtype != spec.dtype.numpy or tensor.shape[1:] != spec.shape[1:]:
+                self.small_rows = 0
+                return False
         return True
-
-    def _take_back(self) -> None:
-        total = sum(self.rows)
-        for specs, parts in ((self.interface.inputs, self.inputs), (self.interface.outputs, self.outputs)):
-            for spec in specs:
-                del parts[spec.name][total * spec_bytes(spec) :]
-
-
-def _are_as_said(specs: Sequence[TensorSpec], tensors: Tensors) -> bool:
-    """Whether answers have the types and shapes of the interface."""
-    return all(
-        (tensor := tensors.get(spec.name)) is not None and tensor.dtype == spec.dtype.numpy and tensor.shape[1:] == spec.shape[1:]
-        for spec in specs
-    )
 
 
 class AnswerBuffer:
@@ -140,35 +128,56 @@ class AnswerBuffer:
         return self._added - self._removed
 
     @property
-    def waiting_count(self) -> int:
-        """How many answers wait."""
-        return self._count - self._drained
+    def has_any(self) -> bool:
+        """Whether answers wait, handed over or not."""
+        return self._count > self._drained or any(columns.observations for columns in list(self._growing.values()))
 
     def take(self, observation: Observation, asked: Asked) -> None:
         """Take one answer, or leave it."""
-        lane = self._lanes.get(observation.model) or self._open(observation.model)
-        lane.observed += 1
+        served, rows, ticket = asked.served, asked.rows, asked.ticket
+        columns = self._growing.get(id(served.version)) or self._begin(served)
+        lane = columns.lane
         if lane.share < 1.0 and self._draw() >= lane.share:
             lane.unsampled += 1
             return
-        rows, served, ticket = observation.rows, asked.served, asked.ticket
-        if not rows:  # it was refused
-            return
-        columns = self._growing.get(id(served.version)) or self._begin(served)
         outputs = asked.outputs if ticket is None else ticket.results
-        is_plain = not (columns.is_free or outputs is None or observation.error_code or asked.request.outputs)
-        size = rows * columns.row_bytes if is_plain else _size_bytes(asked)
-        if self._count - self._drained >= self._count_limit or self._added - self._removed + size > self._bytes_limit:
-            lane.dropped += 1
+        request = asked.request
+        if outputs is None or rows > columns.small_rows or request.outputs or not (columns.observations or columns.fits(outputs)):
+            self._refer(observation, asked, lane)
             return
-        if not is_plain or outputs is None or not columns.add(observation, asked, outputs):
-            self._entries.append((observation, asked, size))
-        elif len(columns.rows) >= _PIECE:
+        given = request.inputs
+        for name, parts in columns.inputs:
+            parts.append(given[name].tobytes())
+        for name, parts in columns.outputs:
+            parts.append(outputs[name].tobytes())
+        if request.own_id or asked.draw is not None:
+            columns.named[len(columns.observations)] = request.own_id, "" if asked.draw is None else asked.draw.name
+        columns.observations.append(observation)
+        columns.row_count += rows
+        if columns.row_count >= columns.row_limit:
             self._hand_over(columns)
-        self._added += size
-        self._count += 1
         if not self._is_watched:
             self._came.set()
+
+    def _refer(self, observation: Observation, asked: Asked, lane: Lane) -> None:
+        """Take an answer by reference; what was refused has no rows, and is left."""
+        if not observation.rows:
+            return
+        size = _size_bytes(asked)
+        if self._has_room(lane, 1, size):
+            self._entries.append((observation, asked, size))
+        if not self._is_watched:
+            self._came.set()
+
+    def _has_room(self, lane: Lane, count: int, size_bytes: int) -> bool:
+        """Count answers as kept, or as dropped where there is no room for them."""
+        if self._count - self._drained + count > self._count_limit or self._added - self._removed + size_bytes > self._bytes_limit:
+            lane.dropped += count
+            return False
+        lane.kept += count
+        self._added += size_bytes
+        self._count += count
+        return True
 
     def _begin(self, served: ServedVersion) -> Columns:
         """Begin with a version."""
@@ -177,15 +186,19 @@ class AnswerBuffer:
         if len(self._growing) >= _VERSION_LIMIT:
             self.hand_over()
             self._growing.clear()
-        columns = self._growing[id(served.version)] = Columns(
-            served.version, served.interface
-        )  # it holds the version: the id stays its own
+        version = served.version  # it is held, so its id stays its own
+        lane = self._lanes.get(version.name) or self._open(version.name)
+        columns = self._growing[id(version)] = Columns(version, served.interface, lane)
         return columns
 
     def _hand_over(self, columns: Columns) -> None:
-        if columns.rows:
-            self._ready.append(columns)
-            self._growing[id(columns.version)] = Columns(columns.version, columns.interface, is_free=columns.is_free)
+        count = len(columns.observations)
+        if count:
+            is_free = not columns.small_rows
+            self._growing[id(columns.version)] = Columns(columns.version, columns.interface, columns.lane, is_free=is_free)
+            if self._has_room(columns.lane, count, columns.row_count * columns.row_bytes):
+                columns.pack()
+                self._ready.append(columns)
 
     def hand_over(self) -> None:
         """Let the other thread have what is not a whole piece, too. Called by the thread that takes."""
@@ -197,16 +210,16 @@ class AnswerBuffer:
     def drain(self, limit: int) -> tuple[list[Columns], list[Entry]]:
         """Return the oldest answers that were handed over, `limit` at most and one piece at least, and ask for the rest to be."""
         taken: list[Columns] = []
-        while self._ready and sum(len(columns.rows) for columns in taken) < limit:
+        while self._ready and sum(len(columns.observations) for columns in taken) < limit:
             taken.append(self._ready.popleft())
         entries = [self._entries.popleft() for _ in range(min(len(self._entries), limit))]
-        self._removed += sum([entry[2] for entry in entries]) + sum([columns.size_bytes for columns in taken])
-        self._drained += len(entries) + sum([len(columns.rows) for columns in taken])
+        self._removed += sum([entry[2] for entry in entries]) + sum([columns.row_count * columns.row_bytes for columns in taken])
+        self._drained += len(entries) + sum([len(columns.observations) for columns in taken])
         return taken, entries
 
     def collect(self) -> None:
         """Have what is not a whole piece handed over, too: soon, or at once where the loop has ended."""
-        if self._loop is None or self._count == self._drained:
+        if self._loop is None or not any(columns.observations for columns in list(self._growing.values())):
             return
         if self._loop.is_closed():
             self.hand_over()
@@ -218,7 +231,7 @@ class AnswerBuffer:
         """Return when an answer is there, or after the time. Until then nobody looks every few milliseconds."""
         self._came.clear()
         self._is_watched = False
-        if self._count == self._drained and not self._has_ended:  # what came before the line above did not say so
+        if not (self.has_any or self._has_ended):  # what came before the line above did not say so
             self._came.wait(timeout_s)
         self._is_watched = True
 

@@ -60,30 +60,22 @@ class Batch:
 
 def batch_of(columns: Columns) -> Batch:
     """Return what was copied already as a batch."""
-    spent = np.array(columns.spent_ms) / _MS
-    facts = {
-        "at": np.array(columns.at) - spent,
-        "latency_s": spent,
-        "request_id": _texts(columns.ids),
-        "own_id": _texts(columns.own_ids),
-        "arm": _texts(columns.arms),
-        "route": _texts(columns.routes),
-        "status": _texts([_OK] * len(columns.ids)),
-    }
-    facts = _by_row(facts, np.array(columns.rows))
+    count = len(columns.observations)
+    own_ids, arms = [""] * count, [""] * count
+    for place, (own_id, arm) in columns.named.items():
+        own_ids[place], arms[place] = own_id, arm
+    facts = _facts(columns.observations, own_ids, arms)
     interface, row_count = columns.interface, len(facts["at"])
-    return Batch(
-        columns.version,
-        interface,
-        len(columns.ids),
-        facts,
-        {spec.name: _unpacked(spec, columns.inputs[spec.name], row_count) for spec in interface.inputs},
-        {spec.name: _unpacked(spec, columns.outputs[spec.name], row_count) for spec in interface.outputs},
+    specs = {spec.name: spec for spec in interface.inputs}, {spec.name: spec for spec in interface.outputs}
+    inputs, outputs = (
+        {name: _unpacked(known[name], parts, row_count) for name, parts in side}
+        for known, side in zip(specs, (columns.inputs, columns.outputs), strict=True)
     )
+    return Batch(columns.version, interface, count, facts, inputs, outputs)
 
 
-def _unpacked(spec: TensorSpec, content: bytearray, row_count: int) -> Array:
-    return np.frombuffer(content, spec.dtype.numpy).reshape(row_count, *(size or 0 for size in spec.shape[1:]))
+def _unpacked(spec: TensorSpec, parts: list[bytes], row_count: int) -> Array:
+    return np.frombuffer(b"".join(parts), spec.dtype.numpy).reshape(row_count, *(size or 0 for size in spec.shape[1:]))
 
 
 def batches(entries: Iterable[Entry]) -> list[Batch]:
@@ -114,7 +106,9 @@ def _outputs(observation: Observation, asked: Asked) -> Tensors:
 
 
 def _batch(group: Sequence[tuple[Observation, Asked, Tensors]]) -> Batch:
-    served, facts = group[0][1].served, _facts(group)
+    own_ids = [asked.request.own_id for _, asked, _ in group]
+    arms = ["" if asked.draw is None else asked.draw.name for _, asked, _ in group]
+    served, facts = group[0][1].served, _facts([observation for observation, _, _ in group], own_ids, arms)
     interface, row_count = served.interface, len(facts["at"])
     return Batch(
         served.version,
@@ -126,8 +120,8 @@ def _batch(group: Sequence[tuple[Observation, Asked, Tensors]]) -> Batch:
     )
 
 
-def _facts(group: Sequence[tuple[Observation, Asked, Tensors]]) -> dict[str, Array]:
-    columns = tuple(zip(*[observation for observation, _, _ in group], strict=True))
+def _facts(observations: Sequence[Observation], own_ids: Sequence[str], arms: Sequence[str]) -> dict[str, Array]:
+    columns = tuple(zip(*observations, strict=True))
 
     def numbers(name: str) -> Array:
         return np.array(columns[_PLACES[name]], np.float64)
@@ -137,8 +131,8 @@ def _facts(group: Sequence[tuple[Observation, Asked, Tensors]]) -> dict[str, Arr
         "at": numbers("at") - spent,
         "latency_s": spent,
         "request_id": _texts(columns[_PLACES["request_id"]]),
-        "own_id": _texts([asked.request.own_id for _, asked, _ in group]),
-        "arm": _texts(["" if asked.draw is None else asked.draw.name for _, asked, _ in group]),
+        "own_id": _texts(own_ids),
+        "arm": _texts(arms),
         "route": _texts([transport or "local" for transport in columns[_PLACES["transport"]]]),
         "status": _texts([code or _OK for code in columns[_PLACES["error_code"]]]),
     }
