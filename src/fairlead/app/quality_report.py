@@ -131,7 +131,7 @@ def quality(request: QualityRequest, house: House) -> QualityView:
     estimated, doubt = _estimated(case, rows)
     replayed = Replayed(None)
     if request.is_replayed:
-        replayed = replay(case.version, case.interface, case.log, case.window, house, case.reliability)
+        replayed = replay(case.version, case.interface, case.log, case.window, house)
     facts = server_facts(case.version, house)
     seen, times = _seen(case, rows, replayed.loss, facts, house.settings.seed)
     promises = read_promises(case.version.name, case.version.number, case.requirements, case.verdict, seen)

@@ -15,14 +15,12 @@ from fairlead.app.model import open_version
 from fairlead.app.wiring import House
 from fairlead.core.interface import Array, DecisionKind, Interface, Tensors, decide
 from fairlead.core.observation_log import INPUT, LABEL, OUTPUT, LogWindow, ObservationLog, columns_of, is_text, row_width
-from fairlead.core.outcome import CompressionLoss, LossBasis, Reliability
+from fairlead.core.outcome import CompressionLoss
 from fairlead.core.ports import Engine
 from fairlead.core.version import Version
 from fairlead.errors import DataError, FairleadError
-from fairlead.monitor.quality.compression import believed_loss, measured_loss
-from fairlead.monitor.quality.confidence import confidence_of
+from fairlead.monitor.quality.compression import measured_loss
 from fairlead.monitor.quality.labels import Gathered, LabelReader, deciding_outputs, gather, tensor_of, wanted_columns
-from fairlead.monitor.quality.reliability import chances
 from fairlead.monitor.quality.support import support_columns
 
 ROW_LIMIT = 5_000_000  # rows of a window that are held at once: some 50 bytes each
@@ -103,9 +101,7 @@ class Replayed:
     problem: str = ""
 
 
-def replay(
-    version: Version, interface: Interface, log: ObservationLog, window: LogWindow, house: House, reliability: Reliability | None
-) -> Replayed:
+def replay(version: Version, interface: Interface, log: ObservationLog, window: LogWindow, house: House) -> Replayed:
     """Let the version's uncompressed original answer what was recorded, and compare: at most 20,000 rows."""
     columns = [name for spec in interface.inputs for name in columns_of(spec, INPUT)]
     known = log.columns(window)
@@ -121,7 +117,7 @@ def replay(
             return Replayed(None, NOT_COMPRESSED)
         twin = loaded.open_twin()
         try:
-            return Replayed(_compare(twin, interface, log, window, reliability))
+            return Replayed(_compare(twin, interface, log, window))
         except FairleadError as error:
             return Replayed(None, f"its original cannot answer what was recorded: {error.message}")
         finally:
@@ -132,9 +128,7 @@ def replay(
             loaded.release()
 
 
-def _compare(
-    twin: Engine, interface: Interface, log: ObservationLog, window: LogWindow, reliability: Reliability | None
-) -> CompressionLoss:
+def _compare(twin: Engine, interface: Interface, log: ObservationLog, window: LogWindow) -> CompressionLoss:
     pairs = _Pairs(interface)
     wanted = wanted_columns(interface)
     columns = (*wanted, *(name for spec in interface.inputs for name in columns_of(spec, INPUT)))
@@ -147,7 +141,7 @@ def _compare(
             pairs.add({name: column[start : start + _BATCH] for name, column in rows.items()}, answers)
         if pairs.count >= _REPLAYED:
             break
-    return pairs.loss(reliability)
+    return pairs.loss()
 
 
 class _Pairs:
@@ -164,18 +158,15 @@ class _Pairs:
         said = {spec.name: tensor_of(rows, spec, OUTPUT) for spec in deciding_outputs(interface)}
         right = np.asarray([reader.read(label) for label in rows[LABEL].tolist()], dtype=np.float64)
         ours, theirs = (reader.number_of(decide(interface, outputs).reshape(len(right))) for outputs in (said, answers))
-        self._parts.append((ours, theirs, right, confidence_of(interface, said), confidence_of(interface, answers)))
+        self._parts.append((ours, theirs, right))
         self.count += len(right)
 
-    def loss(self, reliability: Reliability | None) -> CompressionLoss:
-        """Return the loss: counted on labels where those of enough differing rows are there, else expected from confidences."""
+    def loss(self) -> CompressionLoss:
+        """Return the loss."""
         if not self._parts:
             return measured_loss(np.zeros(0), np.zeros(0), np.zeros(0))
-        ours, theirs, right, sure, twin_sure = (np.concatenate(column) for column in zip(*self._parts, strict=True))
-        found = measured_loss(ours, theirs, right)
-        if found.basis is LossBasis.LABELS or reliability is None:
-            return found
-        return believed_loss(ours, theirs, chances(reliability, sure, ours), chances(reliability, twin_sure, theirs))
+        ours, theirs, right = (np.concatenate(column) for column in zip(*self._parts, strict=True))
+        return measured_loss(ours, theirs, right)
 
 
 def _bounded(pieces: Iterator[Mapping[str, Array]]) -> Iterator[Mapping[str, Array]]:

@@ -21,11 +21,6 @@ _KEEPING = {
     Keeping.UNCLEAR: ("?", "yellow"),
     Keeping.UNMEASURED: ("·", "white"),
 }
-_BASIS = {
-    LossBasis.LABELS: "counted on labels",
-    LossBasis.CONFIDENCE: "expected from confidences",
-    LossBasis.FLIPS: "bounded by differing answers",
-}
 
 
 def quality_text(view: QualityView, *, by: str = "", unit: str = "") -> str:
@@ -118,7 +113,7 @@ def _loss(one: CompressionLoss) -> list[str]:
     if one.basis is LossBasis.FLIPS:
         return [f"at most {max(abs(one.loss.low), one.loss.high) * 100:.2f} points of accuracy, either way", said]
     ends = f"{one.loss.low * 100:+.2f} to {one.loss.high * 100:+.2f}"
-    return [f"{one.loss.value * 100:+.2f} points of accuracy ({ends}), {_BASIS[one.basis]}", said]
+    return [f"{one.loss.value * 100:+.2f} points of accuracy ({ends}), by labels of {one.labelled:,} such rows", said]
 
 
 def _windows(windows: Sequence[WindowQuality], unit: str, *, first: str) -> list[str]:

@@ -127,7 +127,6 @@ class LossBasis(enum.StrEnum):
     """What a loss by compression was found from."""
 
     LABELS = "labels"  # of the rows on which both decided differently
-    CONFIDENCE = "confidence"  # of both in such rows, no labels being there
     FLIPS = "flips"  # how many rows were decided differently bounds it
 
 

@@ -6,8 +6,8 @@ rows.
 
 Intervals of 95 %: with labels for all differing rows, Newcombe's for a difference of paired shares (Statistics in Medicine 17, 1998,
 "improved methods for intervals for differences between proportions based on paired data", method 8 without correction); where some are
-missing, that of the labelled ones times the share that differs, both ends taken at worst; without labels, the confidences' chances, or no
-more than the bound that the number of differing rows gives.
+missing, that of the labelled ones times the share that differs, both ends taken at worst; without labels, no more than the bound that the
+number of differing rows gives. Confidences are not asked: where the two differ, neither's means what it means elsewhere.
 """
 
 from __future__ import annotations
@@ -43,25 +43,6 @@ def measured_loss(compressed: Array, original: Array, right: Array) -> Compressi
     part = _paired(lost, won, 0, labelled)
     ends = [end * size for end in (part.low, part.high) for size in (low_share, high_share)]
     return CompressionLoss(Measured(part.value * share, min(ends), max(ends), count), LossBasis.LABELS, count, flips, labelled)
-
-
-def believed_loss(compressed: Array, original: Array, chance: Array, original_chance: Array) -> CompressionLoss:
-    """Return the loss that the chances to be right (see `reliability.chances`) of both answers in differing rows let expect."""
-    count = len(compressed)
-    differs = compressed != original
-    flips = int(differs.sum())
-    known = differs & ~np.isnan(chance) & ~np.isnan(original_chance)
-    if not count or not flips or not known.all(where=differs):
-        return bounded_loss(count, flips)
-    # One of the two may be right, or neither: chances that add up to more than one are brought down to one.
-    total = np.maximum(chance[differs] + original_chance[differs], 1.0)
-    gains, either = (original_chance[differs] - chance[differs]) / total, np.minimum(chance[differs] + original_chance[differs], 1.0)
-    spread = math.sqrt(float((either - gains**2).sum()) + flips * float(gains.mean()) ** 2)
-    value, half = float(gains.sum()) / count, _Z * spread / count
-    bound = wilson(flips / count, count)[1]
-    return CompressionLoss(
-        Measured(value, max(value - half, -bound), min(value + half, bound), count), LossBasis.CONFIDENCE, count, flips, 0
-    )
 
 
 def bounded_loss(pairs: int, flips: int) -> CompressionLoss:

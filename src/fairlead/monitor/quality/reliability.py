@@ -36,7 +36,7 @@ SAMPLE_AXES, _SAMPLE_ROWS, _TRUSTED_ROWS = 8, 2000, 100.0
 _Z = 1.959963984540054  # 97.5 % quantile of the normal distribution
 _NOVEL_LIMIT = 0.05  # share of live rows beyond what one in a hundred of the release's own reached
 _BEYOND_LIMIT = 0.05  # mean distance of confidences beyond those of the release's outermost bins
-_OVERLAP_LIMIT = 0.5  # share of live rows that lie where those of the release lay
+_OVERLAP_LIMIT = 0.7  # share of live rows that lie where those of the release lay
 _CONTRADICTED = 0.01  # how often labels contradict a sound estimate, whenever one looks
 
 
@@ -102,12 +102,6 @@ def estimate(reliability: Reliability, rows: LabelledRows, inputs: Array | None 
     half = _Z * math.hypot(spread, moved.spread) + beyond
     interval = Measured(accuracy, max(accuracy - half, 0.0), min(accuracy + half, 1.0), len(confidence))
     return EstimatedQuality(interval, reliability.accuracy, tuple(reasons), novel)
-
-
-def chances(reliability: Reliability, confidence: Array, said: Array) -> Array:
-    """Return how likely each answer is right, (rows,); NaN where it has no confidence."""
-    found, _ = _chances(reliability, np.nan_to_num(confidence), said)
-    return np.where(np.isnan(confidence), np.nan, found)
 
 
 class _Moved(NamedTuple):

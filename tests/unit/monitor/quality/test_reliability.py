@@ -6,8 +6,8 @@ from live import labelled
 from numpy.random import Generator
 
 from fairlead.core.outcome import LabelledRows, LossBasis, Reliability
-from fairlead.monitor.quality.compression import believed_loss, bounded_loss, measured_loss
-from fairlead.monitor.quality.reliability import chances, estimate, learn
+from fairlead.monitor.quality.compression import bounded_loss, measured_loss
+from fairlead.monitor.quality.reliability import estimate, learn
 from fairlead.monitor.quality.support import distances, learn_support
 
 
@@ -145,10 +145,9 @@ def test_a_class_that_is_worse_than_the_others_is_known_as_such() -> None:
     is_right = random.random(6000) < np.where(said == 0, 0.95, 0.55)
     learned = learn(labelled(np.where(is_right, said, 1 - said), said, confidence=confidence))
     assert learned is not None
-    found = chances(learned, np.array([0.7, 0.7, np.nan]), np.array([0.0, 1.0, 0.0]))
-    assert found[0] > 0.9
-    assert found[1] < 0.65
-    assert np.isnan(found[2])
+    for said, accuracy in ((0.0, 0.95), (1.0, 0.55)):
+        rows = labelled(np.zeros(500), np.full(500, said), confidence=random.uniform(0.5, 1.0, 500))
+        assert estimate(learned, unlabelled(rows)).accuracy.value == pytest.approx(accuracy, abs=0.06)
 
 
 def pair(random: Generator, count: int, lost: float, won: float, labels: float = 1.0) -> tuple[np.ndarray, ...]:
@@ -187,12 +186,3 @@ def test_equal_answers_lose_nothing_labels_or_none() -> None:
     found = measured_loss(said, said, np.full(500, np.nan))
     assert (found.loss.value, found.flips) == (0.0, 0)
     assert found.loss.high < 0.02
-
-
-def test_confidences_say_which_of_two_is_rather_right() -> None:
-    compressed, original = np.zeros(1000), np.r_[np.ones(100), np.zeros(900)]
-    found = believed_loss(compressed, original, np.full(1000, 0.2), np.full(1000, 0.8))
-    assert found.basis is LossBasis.CONFIDENCE
-    assert found.loss.value == pytest.approx(0.06)
-    assert found.loss.low < 0.06 < found.loss.high <= 0.13
-    assert believed_loss(compressed, original, np.full(1000, np.nan), np.full(1000, 0.8)).basis is LossBasis.FLIPS
