@@ -8,6 +8,7 @@ import gc
 import os
 import sys
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
@@ -65,14 +66,25 @@ def few_of_each(items: list[pytest.Item]) -> set[pytest.Item]:
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Take what was imported and collected out of the garbage collector's sight: some tests have it look at everything, again and again.
-    Tell the other processes that run tests what this one has collected.
-    """
-    gc.collect()
-    gc.freeze()
+    """Tell the other processes that run tests what this one has collected."""
+    forget()
     if worker := os.environ.get("PYTEST_XDIST_WORKER"):
         names = [str(hash("a seed of its own")), *(item.nodeid for item in session.items)]
         (Path(session.config.option.basetemp).parent / f"collected-{worker}").write_text("\n".join(names))
+
+
+def forget() -> None:
+    """Take what is there out of the garbage collector's sight. Timing a model and unloading one have it look at everything, which takes
+    half a second where the modules of all tests and a few frameworks are in the process.
+    """
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _forget_what_a_file_imported() -> Iterator[None]:
+    yield
+    forget()
 
 
 @pytest.fixture(scope="session")
