@@ -153,7 +153,7 @@ class Recording:
         what = "Observing requests failed."
         for columns in taken:
             if not self._guarded(what, partial(self._gather, [columns], (), now)):
-                self._dropped[columns.version.name] += len(columns.observations)
+                self._dropped[columns.version.name] += columns.count
         if entries and not self._guarded(what, partial(self._gather, (), entries, now)):
             self._dropped.update(observation.model for observation, _, _ in entries)
 

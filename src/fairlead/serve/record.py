@@ -19,6 +19,7 @@ from fairlead.core.interface import Array, Interface, Tensors, TensorSpec
 from fairlead.core.observation import Observation
 from fairlead.core.observation_log import is_text, row_width
 from fairlead.core.version import Version
+from fairlead.serve.record_facts import facts_of
 
 if TYPE_CHECKING:
     from fairlead.serve.data_plane import Asked
@@ -50,22 +51,14 @@ class Lane:
 class Columns:
     """Small answers of one version whose tensors all have fixed shapes: bytes of each request's tensors by name, and its observation.
 
-    `named` are the id in the body and the arm, by place, of requests that have one. At most `small_rows` rows of a request are copied; none
+    `named` are the id in the body and the arm, by place, of requests that have one. Packed, there are `count` of them, and `facts` instead
+    of observations. At most `small_rows` rows of a request are copied; none
     of a version whose tensors have free shapes, or hold texts.
     """
 
     __slots__ = (
-        "inputs",
-        "interface",
-        "lane",
-        "named",
-        "observations",
-        "outputs",
-        "row_bytes",
-        "row_count",
-        "row_limit",
-        "small_rows",
-        "version",
+        *("count", "facts", "inputs", "interface", "lane", "named", "observations", "outputs", "row_bytes", "row_count", "row_limit"),
+        *("small_rows", "version"),
     )
 
     def __init__(self, version: Version, interface: Interface, lane: Lane, *, is_free: bool = False) -> None:
@@ -79,12 +72,18 @@ class Columns:
         self.outputs: tuple[tuple[str, list[bytes]], ...] = tuple((spec.name, []) for spec in interface.outputs)
         self.observations: list[Observation] = []
         self.named: dict[int, tuple[str, str]] = {}
-        self.row_count = 0
+        self.facts: dict[str, Array] = {}
+        self.row_count = self.count = 0
 
     def pack(self) -> None:
-        """Join what was copied, while it is in the caches."""
+        """Make columns of what was copied and observed, while it is in the caches."""
         for _, parts in (*self.inputs, *self.outputs):
             parts[:] = [b"".join(parts)]
+        own_ids, arms = [""] * self.count, [""] * self.count
+        for place, (own_id, arm) in self.named.items():
+            own_ids[place], arms[place] = own_id, arm
+        self.facts = facts_of(self.observations, own_ids, arms)
+        self.observations = []
 
     def fits(self, outputs: Tensors) -> bool:
         """Whether answers have the types and shapes of the interface; where not, nothing of the version is copied any more."""
@@ -196,6 +195,7 @@ class AnswerBuffer:
         if count:
             is_free = not columns.small_rows
             self._growing[id(columns.version)] = Columns(columns.version, columns.interface, columns.lane, is_free=is_free)
+            columns.count = count
             if self._has_room(columns.lane, count, columns.row_count * columns.row_bytes):
                 columns.pack()
                 self._ready.append(columns)
@@ -210,11 +210,11 @@ class AnswerBuffer:
     def drain(self, limit: int) -> tuple[list[Columns], list[Entry]]:
         """Return the oldest answers that were handed over, `limit` at most and one piece at least, and ask for the rest to be."""
         taken: list[Columns] = []
-        while self._ready and sum(len(columns.observations) for columns in taken) < limit:
+        while self._ready and sum(columns.count for columns in taken) < limit:
             taken.append(self._ready.popleft())
         entries = [self._entries.popleft() for _ in range(min(len(self._entries), limit))]
         self._removed += sum([entry[2] for entry in entries]) + sum([columns.row_count * columns.row_bytes for columns in taken])
-        self._drained += len(entries) + sum([len(columns.observations) for columns in taken])
+        self._drained += len(entries) + sum([columns.count for columns in taken])
         return taken, entries
 
     def collect(self) -> None:

@@ -18,12 +18,10 @@ from fairlead.core.observation_log import is_text, row_width
 from fairlead.core.version import Version
 from fairlead.serve.data_plane import Asked
 from fairlead.serve.record import Columns, Entry
+from fairlead.serve.record_facts import facts_of
 
-_PLACES = {name: place for place, name in enumerate(Observation._fields)}
-_OK = "ok"
 _FACT_BYTES = 160  # what is known of a request beside its tensors
 _TEXT_BYTES = 56  # what a text takes beside its characters
-_MS = 1e3  # milliseconds per second
 Joined: TypeAlias = Array | list[Array]
 
 
@@ -60,18 +58,14 @@ class Batch:
 
 def batch_of(columns: Columns) -> Batch:
     """Return what was copied already as a batch."""
-    count = len(columns.observations)
-    own_ids, arms = [""] * count, [""] * count
-    for place, (own_id, arm) in columns.named.items():
-        own_ids[place], arms[place] = own_id, arm
-    facts = _facts(columns.observations, own_ids, arms)
-    interface, row_count = columns.interface, len(facts["at"])
+    interface, facts = columns.interface, columns.facts
+    row_count = len(facts["at"])
     specs = {spec.name: spec for spec in interface.inputs}, {spec.name: spec for spec in interface.outputs}
     inputs, outputs = (
         {name: _unpacked(known[name], parts, row_count) for name, parts in side}
         for known, side in zip(specs, (columns.inputs, columns.outputs), strict=True)
     )
-    return Batch(columns.version, interface, count, facts, inputs, outputs)
+    return Batch(columns.version, interface, columns.count, facts, inputs, outputs)
 
 
 def _unpacked(spec: TensorSpec, parts: list[bytes], row_count: int) -> Array:
@@ -108,7 +102,7 @@ def _outputs(observation: Observation, asked: Asked) -> Tensors:
 def _batch(group: Sequence[tuple[Observation, Asked, Tensors]]) -> Batch:
     own_ids = [asked.request.own_id for _, asked, _ in group]
     arms = ["" if asked.draw is None else asked.draw.name for _, asked, _ in group]
-    served, facts = group[0][1].served, _facts([observation for observation, _, _ in group], own_ids, arms)
+    served, facts = group[0][1].served, facts_of([observation for observation, _, _ in group], own_ids, arms)
     interface, row_count = served.interface, len(facts["at"])
     return Batch(
         served.version,
@@ -118,40 +112,6 @@ def _batch(group: Sequence[tuple[Observation, Asked, Tensors]]) -> Batch:
         _joined([asked.request.inputs for _, asked, _ in group], row_count, interface.inputs),
         _joined([outputs for _, _, outputs in group], row_count, interface.outputs),
     )
-
-
-def _facts(observations: Sequence[Observation], own_ids: Sequence[str], arms: Sequence[str]) -> dict[str, Array]:
-    columns = tuple(zip(*observations, strict=True))
-
-    def numbers(name: str) -> Array:
-        return np.array(columns[_PLACES[name]], np.float64)
-
-    spent = (numbers("queue_ms") + numbers("compute_ms") + numbers("cache_ms")) / _MS
-    facts = {
-        "at": numbers("at") - spent,
-        "latency_s": spent,
-        "request_id": _texts(columns[_PLACES["request_id"]]),
-        "own_id": _texts(own_ids),
-        "arm": _texts(arms),
-        "route": _texts([transport or "local" for transport in columns[_PLACES["transport"]]]),
-        "status": _texts([code or _OK for code in columns[_PLACES["error_code"]]]),
-    }
-    return _by_row(facts, np.array(columns[_PLACES["rows"]]))
-
-
-def _by_row(facts: dict[str, Array], counts: Array) -> dict[str, Array]:
-    """Return what is known of requests for each of their rows, with the row's place in its request."""
-    total = int(counts.sum())
-    if total == len(counts):
-        return facts | {"row": np.zeros(total, np.int32)}
-    first = np.repeat(np.cumsum(counts) - counts, counts)
-    return {name: np.repeat(column, counts) for name, column in facts.items()} | {"row": (np.arange(total) - first).astype(np.int32)}
-
-
-def _texts(values: Sequence[str]) -> Array:
-    texts = np.empty(len(values), object)
-    texts[:] = values
-    return texts
 
 
 def _joined(tensors: Sequence[Tensors], row_count: int, specs: Sequence[TensorSpec]) -> dict[str, Joined]:

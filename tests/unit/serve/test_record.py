@@ -174,11 +174,11 @@ async def test_answers_are_handed_over_in_pieces_and_the_rest_when_it_is_asked_f
     buffer = AnswerBuffer(everything)
     await ask(plane_of(buffer), *[[[1, 2]]] * 300)
     taken, entries = buffer.drain(1000)
-    assert ([len(columns.observations) for columns in taken], entries, buffer.has_any) == ([256], [], True)
+    assert ([columns.count for columns in taken], entries, buffer.has_any) == ([256], [], True)
     await asyncio.to_thread(buffer.collect)
     await asyncio.sleep(0.01)
     taken, _ = buffer.drain(1000)
-    assert ([len(columns.observations) for columns in taken], buffer.has_any, buffer.waiting_bytes) == ([44], False, 0)
+    assert ([columns.count for columns in taken], buffer.has_any, buffer.waiting_bytes) == ([44], False, 0)
 
 
 def test_what_was_not_handed_over_when_the_loop_ended_is_not_lost(plane_of) -> None:
@@ -186,7 +186,7 @@ def test_what_was_not_handed_over_when_the_loop_ended_is_not_lost(plane_of) -> N
     with asyncio.Runner() as runner:
         runner.run(ask(plane_of(buffer), [[1, 2]]))
     buffer.collect()
-    assert [len(columns.observations) for columns in buffer.drain(10)[0]] == [1]
+    assert [columns.count for columns in buffer.drain(10)[0]] == [1]
 
 
 @pytest.mark.parametrize("odd", [lambda x: x.astype(np.float64), lambda x: np.repeat(x, 2, 1)[:, ::2], lambda x: x[:, :1]])
