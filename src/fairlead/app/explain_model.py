@@ -85,7 +85,7 @@ class Explainer:
             clock=self.clock,
             piece_rows=self.piece_rows,
         )
-        return tuple(replace(found, notes=(*found.notes, *self.notes)) for found in explain(job))
+        return tuple(replace(found, notes=(*found.notes, *self.notes)) if found.background_count else found for found in explain(job))
 
     def counterfactuals(self, rows: Tensors, wish: Wish) -> tuple[Counterfactual | None, ...]:
         """Return, for each row, the smallest change that was found to be decided otherwise; None where none was."""

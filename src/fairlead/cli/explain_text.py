@@ -7,7 +7,7 @@ import click
 from fairlead.cli.printing import sections, table
 from fairlead.core.explanation import Counterfactual, Explanation, Method, Overview, Rule
 from fairlead.core.interface import shorten
-from fairlead.explain.page import beside, how, number
+from fairlead.explain.page import beside, decision, how, number
 
 _LISTED = 15
 _BAR = 16
@@ -29,7 +29,7 @@ def explanation_text(found: Explanation) -> str:
         ]
         for place in shown
     ]
-    decided = "" if found.decision is None else f": decided {shorten(str(found.decision))}"
+    decided = "" if found.decision is None else f": decided {decision(found.decision)}"
     lines = [f"{found.subject.says[:1].upper()}{found.subject.says[1:]} is {number(found.output)}{beside(found)}."]
     if rows:
         lines += table(rows, ["feature", "value", "weight", *(["bound"] if is_bounded else []), ""]).splitlines()
@@ -38,7 +38,7 @@ def explanation_text(found: Explanation) -> str:
     hidden = len(found.weights) - len(shown)
     if hidden:
         rest = sum(found.weights) - sum(found.weights[place] for place in shown)
-        lines.append(click.style(f"and {hidden} others, together {rest:+.4g}", dim=True))
+        lines.append(click.style(f"and {hidden} {'other' if hidden == 1 else 'others'}, together {rest:+.4g}", dim=True))
     lines += [click.style(text, dim=True) for text in (how(found), *found.notes)]
     return sections([(f"Row {found.row}{decided}", lines)])
 
@@ -49,10 +49,10 @@ def counterfactual_text(row: int, found: Counterfactual | None) -> str:
         said = "No change was found with which the model decides as wanted, among the values that background rows have."
         return sections([(f"Row {row}", [said])])
     lines = table([[one.feature, one.before, one.after] for one in found.changes], ["feature", "is", "would be"]).splitlines()
-    lines.append(f"Then it would be decided {shorten(str(found.other))}.")
+    lines.append(f"Then it would be decided {decision(found.other)}.")
     share = "no" if found.nearest_share == 0 else f"{found.nearest_share:.0%} of"
     lines.append(click.style(f"{share} background rows are at least as unusual ({found.asked_rows:,} rows asked).", dim=True))
-    return sections([(f"Row {found.row}: decided {shorten(str(found.decision))}", lines)])
+    return sections([(f"Row {found.row}: decided {decision(found.decision)}", lines)])
 
 
 def rule_text(found: Rule) -> str:
@@ -60,7 +60,7 @@ def rule_text(found: Rule) -> str:
     low, high = found.interval
     lines = [f"where {' and '.join(found.conditions)}" if found.conditions else "nearly everywhere: it needs no condition"]
     lines.append(f"in {found.precision:.1%} of rows ({low:.1%} to {high:.1%}); it speaks about {found.coverage:.0%} of the background rows")
-    return sections([(f"Row {found.row}: decided {shorten(str(found.decision))}", lines)])
+    return sections([(f"Row {found.row}: decided {decision(found.decision)}", lines)])
 
 
 def overview_text(found: Overview) -> str:

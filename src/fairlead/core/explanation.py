@@ -50,7 +50,8 @@ class Explanation:
     """Why one row has its answer. Everything per feature is in one order, that of `features`.
 
     `given` is what the row has there, as text; `weights` are on the scale of `subject`; `bounds` are half the width of an interval each,
-    which hold together for 95 % of rows. `base` is the mean answer over `background_count` rows. `gap` is what is missing to `output`.
+    which hold together for 95 % of rows. `base` is the mean answer over `background_count` rows; 0 of
+    them where it is that for a text without its words. `gap` is what is missing to `output`.
     `asked_rows` are those that the model was asked for. `grid` is how many patches high and wide, where the features are those of an image.
     """
 

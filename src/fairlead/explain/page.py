@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import jinja2
 
 from fairlead.core.explanation import Explanation, Method, Overview
-from fairlead.core.interface import Array, Tensors, shorten
+from fairlead.core.interface import Array, Label, Tensors, shorten
 from fairlead.explain.picture import Bars, Forces, Patches, draw_bars, draw_curve, draw_forces, draw_importance, draw_patches
 
 _METHODS: Mapping[Method, str] = {
@@ -67,7 +67,7 @@ def make_environment() -> jinja2.Environment:
     )
     filters: dict[str, Callable[..., str]] = {
         "number": number,
-        "short": lambda value: shorten(str(value)),
+        "decision": decision,
         "sentence": _sentence,
         "how": how,
         "beside": beside,
@@ -76,10 +76,17 @@ def make_environment() -> jinja2.Environment:
     return environment
 
 
+def decision(value: Label | None) -> str:
+    """Return what was decided as a person reads it."""
+    return number(value) if isinstance(value, float) else shorten(str(value))
+
+
 def beside(found: Explanation) -> str:
     """Return what the answer is held against, to stand behind it; "" where weights do not add up to the difference."""
     if not found.method.is_additive:
         return ""
+    if found.background_count == 0:
+        return f"; without any word it is {number(found.base)}"
     rows = f"{found.background_count} background {'row' if found.background_count == 1 else 'rows'}"
     if found.method is Method.GRADIENTS:
         return f"; for the mean of {rows} it is {number(found.base)}"

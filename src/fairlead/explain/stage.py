@@ -20,7 +20,7 @@ from fairlead.errors import DeadlineError, RequestError, UnsupportedError
 from fairlead.explain.explain_job import ExplainJob
 from fairlead.explain.game import Game
 from fairlead.explain.gradients import PIXEL_SIDE, integrated_gradients
-from fairlead.explain.hiding import TensorHiding, hiding_of, layout_of, text_input
+from fairlead.explain.hiding import TensorHiding, TextHiding, hiding_of, layout_of, text_input
 from fairlead.explain.occlusion import occlude
 from fairlead.explain.shapley import Budget, Shapley, can_enumerate, enumerate_shapley, sample_shapley, too_short
 from fairlead.explain.subject import subjects
@@ -120,7 +120,7 @@ def _told(game: Game, method: Method, found: Shapley) -> Explanation:
         bounds=tuple(found.bounds.tolist()),
         base=found.base,
         output=found.output,
-        background_count=hiding.background_count,
+        background_count=0 if isinstance(hiding, TextHiding) else hiding.background_count,
         asked_rows=game.asked_rows,
         seconds=0.0,
         grid=hiding.grid,

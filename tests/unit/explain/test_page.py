@@ -144,3 +144,7 @@ def test_it_says_what_the_answer_is_held_against(method: Method, said: str) -> N
     text = beside(replace(FOUND, method=method))
     assert said in text
     assert bool(text) == bool(said)
+
+
+def test_words_are_held_against_no_word() -> None:
+    assert "without any word it is 0.3" in beside(replace(FOUND, background_count=0))

@@ -167,3 +167,24 @@ def clean(count: int, seed: int) -> dict[str, Array]:
 
 def one_loan() -> dict[str, Array]:
     return {"x": np.array([[25, 40, 0]], np.float32), "job": np.array([["cook"]], object)}
+
+
+def test_words_of_a_text_are_weighed_against_the_text_without_them() -> None:
+    interface = Interface(
+        (TensorSpec("t", DType.BYTES, (None,)),),
+        (TensorSpec("p", DType.FP64, (None, 2)),),
+        Task.CLASSIFICATION,
+        Decision(DecisionKind.ARGMAX, "p", "p"),
+        ("bad", "good"),
+    )
+
+    def answer(inputs: Tensors) -> dict[str, Array]:
+        good = np.array([0.5 + 0.2 * text.split().count("fine") - 0.1 * text.split().count("dull") for text in inputs["t"]])
+        return {"p": np.stack([1 - good, good], axis=1)}
+
+    text = {"t": np.array(["a fine but dull film"], object)}
+    (found,) = explain(ExplainJob(FunctionEngine(interface, answer), text, text))
+    assert found.decision == "good"
+    assert dict(zip(found.given, found.weights, strict=True)) == pytest.approx({"a": 0, "fine": 0.2, "but": 0, "dull": -0.1, "film": 0})
+    assert found.base == pytest.approx(0.5)
+    assert found.background_count == 0
