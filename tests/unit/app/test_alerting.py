@@ -279,3 +279,27 @@ def test_a_password_is_kept_apart_and_gone_with_its_receiver(scene, tmp_path) ->
     assert [report.key for report in scene.house.records.reports("alert-secret")] == [added.id]
     alert_admin.remove(added.id, scene.house)
     assert not scene.house.records.reports("alert-secret")
+
+
+@pytest.mark.slow
+def test_what_training_writes_is_proven_registered_and_waits_or_takes_over(scene, tmp_path) -> None:
+    fresh, interface = classifier(tmp_path / "fresh.onnx", seed=9)
+    plain = replace(interface, inputs=(replace(interface.inputs[0], columns=()),), labels=())
+    live = scene.version = add_proven(scene.house, "pets", (classifier(tmp_path / "live.onnx", seed=8)[0], plain))
+    script = tmp_path / "train.py"
+    script.write_text(
+        "import json, os, shutil\n"
+        "alert = json.load(open(os.environ['FAIRLEAD_ALERT']))\n"
+        "assert alert['labels']['model'] == os.environ['FAIRLEAD_MODEL'] == 'pets'\n"
+        f"shutil.copy({str(fresh)!r}, os.environ['FAIRLEAD_OUTPUT'])\n"
+    )
+    add_policy(
+        Policy("", PolicyAction.RETRAIN, parse_matchers(["model=pets"]), "", 0.0, command=f"{sys.executable} {script}", steps="10%,50%"),
+        scene.house,
+    )
+    scene.found = (scene.finding(),)
+    (acted,) = scene.look(10.0).acted
+    assert acted.outcome == "Trained pets:3 in place of pets:2. It takes over by 10%,50%.", acted.problem
+    assert scene.house.records.aliases("pets")["production"] == live.number
+    body = json.loads(scene.house.records.facts("release")[0].body)
+    assert (body["kind"], body["candidate"]) == ("canary", 3)
