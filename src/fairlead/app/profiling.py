@@ -145,6 +145,7 @@ def _uses(
     return found
 
 
+@np.errstate(over="ignore", invalid="ignore")  # sums of numbers near the largest double are infinite, and told so
 def answer_change(interface: Interface, before: Tensors, after: Tensors) -> float:
     """Return the mean change of an answer, in a unit of its own: of the scores or the number that decides, or the share of other labels."""
     rule = interface.decision

@@ -56,6 +56,7 @@ class Movement:
     cost: float | None
 
 
+@np.errstate(over="ignore", invalid="ignore")  # sums of numbers near the largest double are infinite, and told so
 def movement(
     feature: FeatureProfile, sketch: FeatureSketch, *, shuffled_change: float | None = None, reference: Tally | None = None
 ) -> Movement:
@@ -112,7 +113,7 @@ def moved_share(reference: Array, live: Array) -> tuple[float, tuple[float, floa
 
 
 def _wasserstein(feature: FeatureProfile, sketch: FeatureSketch) -> float:
-    if not sketch.quantiles.seen or not feature.present or feature.std <= 0.0:
+    if not sketch.quantiles.seen or not feature.present or not 0.0 < feature.std < math.inf:
         return math.nan
     live = quantile(sketch.quantiles, (np.arange(_POINTS) + 0.5) / _POINTS)
     points, weights = points_of(feature)

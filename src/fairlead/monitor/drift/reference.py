@@ -19,6 +19,7 @@ from fairlead.monitor.sketch.columns import as_numbers, count_categories
 _REPEATED = 2.0  # texts that occur less often than this on average are not categories: nearly every one is a new one
 
 
+@np.errstate(over="ignore", invalid="ignore")  # sums of numbers near the largest double are infinite, and told so
 def profile_column(name: str, values: Array, *, input_name: str, part: str = "", kind: FeatureKind | None = None) -> FeatureProfile:
     """Return the profile of a column of `values` (rows,)."""
     found = kind or kind_of(values)
@@ -50,7 +51,7 @@ def reference_tally(profile: FeatureProfile) -> Tally:
 def points_of(profile: FeatureProfile) -> tuple[Array, Array]:
     """Return points and weights that stand for a number's values: the middle of each bin, whose outer ends are the lowest and highest."""
     edges = np.concatenate([[profile.low], np.asarray(profile.edges, dtype=np.float64), [profile.high]])
-    return (edges[:-1] + edges[1:]) / 2.0, np.asarray(profile.counts, dtype=np.float64)
+    return edges[:-1] / 2.0 + edges[1:] / 2.0, np.asarray(profile.counts, dtype=np.float64)
 
 
 def _number(blank: FeatureProfile, values: Array) -> FeatureProfile:

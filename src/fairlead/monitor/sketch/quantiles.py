@@ -23,6 +23,7 @@ _DECAY = 2 / 3  # capacities shrink towards the light levels by the paper's rate
 _MASK = 2**64 - 1
 
 
+@np.errstate(over="ignore", invalid="ignore")  # sums of numbers near the largest double are infinite, and told so
 def insert(quantiles: Quantiles, ordered: Array) -> Quantiles:
     """Return the sketch with more values: `ordered` is sorted and holds finite numbers."""
     levels, variance, seed = list(quantiles.levels), quantiles.variance, quantiles.seed

@@ -26,6 +26,7 @@ def empty(profile: FeatureProfile) -> FeatureSketch:
     return FeatureSketch(profile.name, profile.kind, nothing, nothing)
 
 
+@np.errstate(over="ignore", invalid="ignore")  # sums of numbers near the largest double are infinite, and told so
 def update(sketch: FeatureSketch, profile: FeatureProfile, values: Array, weights: Array | None = None) -> FeatureSketch:
     """Return the sketch with a piece of a column. `weights` (rows,) are what each row counts for in `by_request`; None for 1 each."""
     if not profile.kind.is_number:

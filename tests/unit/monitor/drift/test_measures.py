@@ -14,7 +14,7 @@ from fairlead.monitor.drift import measures
 COUNTS = st.lists(st.tuples(st.integers(0, 500), st.integers(0, 500)), min_size=2, max_size=20)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(pairs=COUNTS)
 def test_chi_square_is_scipys(pairs: list[tuple[int, int]]) -> None:
     stats = pytest.importorskip("scipy.stats", reason="SciPy is the reference")
@@ -29,7 +29,7 @@ def test_chi_square_is_scipys(pairs: list[tuple[int, int]]) -> None:
     assert chance == pytest.approx(expected.pvalue, rel=1e-8, abs=1e-300)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(pairs=COUNTS)
 def test_jensen_shannon_is_scipys(pairs: list[tuple[int, int]]) -> None:
     distance = pytest.importorskip("scipy.spatial.distance", reason="SciPy is the reference")
@@ -38,7 +38,7 @@ def test_jensen_shannon_is_scipys(pairs: list[tuple[int, int]]) -> None:
         assert measures.jensen_shannon(reference, live) == pytest.approx(distance.jensenshannon(reference, live, base=2), abs=1e-7)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 10**6), size=st.integers(1, 80))
 def test_wasserstein_and_kolmogorov_smirnov_are_scipys(seed: int, size: int) -> None:
     stats = pytest.importorskip("scipy.stats", reason="SciPy is the reference")
