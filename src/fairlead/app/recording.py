@@ -31,7 +31,7 @@ from fairlead.serve.record_rows import Batch, Joined, batch_of, batches
 from fairlead.serve.traffic_witness import TrafficCounter
 
 _PIECE = 256  # answers that become columns at once: a tenth of a millisecond, or half of one where shapes are free
-_TICK_S = 0.05
+_TICK_S = 0.25  # a look costs as much as leaving a hundred answers
 _BREATH_S = 0.0002  # long enough for another thread to take its turn
 _ROWS_LIMIT = 32_768  # of a file
 _BYTES_LIMIT = 16 * 2**20
@@ -145,7 +145,7 @@ class Recording:
                 continue
             self.buffer.collect()
             if is_last or now - idle_since < 1.0 or self._growing:
-                time.sleep(_TICK_S)
+                self.buffer.pause(_TICK_S)
             else:
                 self.buffer.wait(60.0)
 

@@ -98,7 +98,7 @@ class Columns:
 class AnswerBuffer:
     """`share_of` says which share of a model's requests is kept; at most `count_limit` answers and `bytes_limit` bytes of tensors wait.
 
-    `take` is called by one thread, in an event loop; `drain` and `wait` by another one; everything else by any.
+    `take` is called by one thread, in an event loop; `drain`, `pause` and `wait` by another one; everything else by any.
     """
 
     def __init__(
@@ -176,6 +176,8 @@ class AnswerBuffer:
         lane.kept += count
         self._added += size_bytes
         self._count += count
+        if self._added - self._removed > self._bytes_limit // 8:
+            self._came.set()
         return True
 
     def _begin(self, served: ServedVersion) -> Columns:
@@ -234,6 +236,11 @@ class AnswerBuffer:
         if not (self.has_any or self._has_ended):  # what came before the line above did not say so
             self._came.wait(timeout_s)
         self._is_watched = True
+
+    def pause(self, timeout_s: float) -> None:
+        """Return after the time, or when much waits."""
+        self._came.clear()
+        self._came.wait(timeout_s)
 
     def end(self) -> None:
         """Nothing more comes: nobody waits any more."""

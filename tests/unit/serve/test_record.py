@@ -159,6 +159,19 @@ async def test_a_wait_ends_when_an_answer_comes_or_nothing_more_does(plane_of) -
     buffer.wait(60.0)  # nothing more comes, so nobody waits
 
 
+async def test_a_pause_ends_early_when_much_waits(plane_of) -> None:
+    buffer = AnswerBuffer(everything, bytes_limit=800)
+    plane = plane_of(buffer)
+    waiting = threading.Thread(target=buffer.pause, args=(60.0,))
+    waiting.start()
+    while waiting.is_alive():
+        await ask(plane, *[[[1, 2]]] * 10)
+        buffer.hand_over()
+        buffer.drain(100)
+        await asyncio.sleep(0.01)
+    waiting.join()
+
+
 async def test_requests_for_other_outputs_are_batches_of_their_own(plane_of, fakes) -> None:
     interface = Interface(
         (TensorSpec("x", DType.FP32, (None, 2)),), (TensorSpec("y", DType.FP32, (None, 2)), TensorSpec("z", DType.FP32, (None, 2)))
