@@ -105,3 +105,12 @@ def test_scenario_needs_and_load_of_the_file_make_a_strategy_and_flags_win(folde
     strategy = build_request(Flags(spec=spec, need=("edge",), rate=9.0, scenario="logistics")).wish.decide(())
     assert strategy is not None
     assert (strategy.scenario, Need.EDGE in strategy.needs) == (Scenario.LOGISTICS, True)
+
+
+def test_names_of_tensors_are_said_by_flags_or_by_the_file(tmp_path):
+    file = tmp_path / "fairlead.yaml"
+    file.write_text("model: model.h5\nsource: {rename: {dense_3: scores}}\n")
+    assert build_request(Flags(spec=file)).names == {"dense_3": "scores"}
+    assert build_request(Flags(spec=file, rename=("dense_3=dense_1", "input_2=x"))).names == {"dense_3": "dense_1", "input_2": "x"}
+    with pytest.raises(SpecError, match="--rename dense_3=scores"):
+        build_request(Flags(spec=file, rename=("dense_3",)))
