@@ -148,6 +148,9 @@ class _Looking:
         """Take every window from `since` to `until`, and of a season those before that it is held against."""
         window_s = self._request.options.window_s
         first = since - _SEASONS_BACK * self._request.season.length_s if self._request.season is not None else since
+        kept_at = self._log.size(LogWindow(self._version.name, (self._version.number,), first, until)).first_at
+        if kept_at > first:  # nothing is looked for where nothing can be
+            first += math.floor((kept_at - first) / window_s) * window_s
         count = math.ceil((until - first) / window_s)
         progress.step(f"read: {count} windows")
         there = self._log.columns(LogWindow(self._version.name, (self._version.number,), first, until)).keys() - self._altered

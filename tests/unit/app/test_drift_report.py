@@ -185,6 +185,12 @@ def test_no_time_is_nothing_to_look_at(watched: House) -> None:
         look(watched, 0)
 
 
+def test_a_span_longer_than_the_log_takes_no_longer(watched: House) -> None:
+    observe(watched, 3, np.random.default_rng(1).normal(size=300))
+    request = DriftRequest("tab:1", span_s=1e6 * HOUR, until=START + 4 * HOUR)
+    assert report(request, open_log(watched), watched, Silent()).rows == 300
+
+
 def test_rows_of_a_request_weigh_as_one() -> None:
     piece = {"row": np.array([0, 1, 0]), "request_id": np.array(["a", "a", "b"], object)}
     assert request_weights(piece).tolist() == [0.5, 0.5, 1.0]
