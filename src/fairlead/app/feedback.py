@@ -31,7 +31,7 @@ from fairlead.stores.version_files import read_file
 if TYPE_CHECKING:
     from fairlead.core.observation_log import ObservationLog
 
-_PIECE_ROWS = 100_000
+_PIECE_ROWS = 250_000  # each piece is matched with all labels that were there before
 _ID_LIMIT = 128
 _COUNTS = ("joined", "unknown", "ambiguous", "duplicate", "contradicting")
 

@@ -19,9 +19,17 @@ def be_humble() -> None:
 
 @contextlib.contextmanager
 def until_told() -> Iterator[Callable[[float], bool]]:
-    """Give a function that waits some seconds and says whether SIGINT or SIGTERM has come."""
+    """Give a function that waits some seconds and says whether SIGINT or SIGTERM has come. What is being done then is finished; a second
+    signal ends it.
+    """
     stopped = threading.Event()
-    before = {number: signal.signal(number, lambda *_: stopped.set()) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def stop(*_: object) -> None:
+        if stopped.is_set():
+            raise KeyboardInterrupt
+        stopped.set()
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield stopped.wait
     finally:
