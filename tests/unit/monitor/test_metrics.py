@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fairlead.core.observation_log import RecordCounts, RecordReading
 from fairlead.core.server_reading import CacheReading, ServerReading, VersionReading
 from fairlead.core.traffic_event import TrafficReading
 from fairlead.monitor.exposition import write
@@ -34,11 +35,13 @@ READING = ServerReading(
         labels={("m", "joined"): 4},
     ),
 )
+RECORDED = RecordReading({"m": RecordCounts(observed=9, written=8, dropped=1)}, 100, 2000.0)
 SINKS = {"log": SimpleNamespace(sent_count=5, dropped_count=1)}
 
 
 def page(watcher, reading=READING, *, is_open_metrics=False, now=100.0) -> str:
     metrics = Metrics(MetricsJob(watcher, "1.2.3", SINKS, clock=lambda: now))
+    metrics.recording = lambda: RECORDED
     return b"".join(metrics(reading, is_open_metrics=is_open_metrics)).decode()
 
 
@@ -98,6 +101,12 @@ def test_what_a_release_does_is_shown(monitor, is_open) -> None:
     assert value(found, "fairlead_comparison_largest_difference", **shadow) == math.inf
     assert value(found, "fairlead_comparisons_dropped_total", **shadow, reason="busy") == 3
     assert value(found, "fairlead_late_labels_total", model="m", result="joined") == 4
+
+
+def test_what_became_of_observations_is_shown(monitor) -> None:
+    found = samples(page(monitor.watcher))
+    assert value(found, "fairlead_observations_total", model="m", result="written") == 8
+    assert value(found, "fairlead_observations_log_bytes") == 2000
 
 
 def test_a_version_that_nobody_has_asked_is_shown_with_zeros(monitor) -> None:
