@@ -13,7 +13,6 @@ from pathlib import Path
 
 from fairlead.app.background import Background, read_background
 from fairlead.app.wiring import House
-from fairlead.convert.onnx_to_trees import read_ensemble
 from fairlead.core.conversion import MAIN_FILE, RuntimeForm
 from fairlead.core.explanation import Subject
 from fairlead.core.interface import Array, Interface, Tensors
@@ -51,6 +50,8 @@ def _trees(files: Mapping[str, Path], form: RuntimeForm, interface: Interface) -
         return read_tree_ensemble(files[MAIN_FILE[form]])
     if form is not RuntimeForm.ONNX or files[MAIN_FILE[form]].stat().st_size > _LARGEST_GRAPH:
         return None
+    from fairlead.convert.onnx_to_trees import read_ensemble  # noqa: PLC0415 - it brings onnx, which a server needs for nothing else
+
     try:
         return read_ensemble(files[MAIN_FILE[form]], interface)
     except UnsupportedError:  # it is another model, or more than trees: explained by asking it
