@@ -76,6 +76,7 @@ def few_of_each(items: list[pytest.Item]) -> set[pytest.Item]:
     return {found[place * len(found) // CASES] for found in cases.values() for place in range(CASES)}
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist hears of it: no test begins before all have told
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Tell the other processes that run tests what this one has collected."""
     forget()
