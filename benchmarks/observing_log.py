@@ -60,6 +60,16 @@ def became(port: int) -> dict[str, int]:
     return {name: int(count) for name, count in re.findall(r'fairlead_observations_total\{.*result="(\w+)"\} (\d+)', page)}
 
 
+def all_written(port: int) -> dict[str, int]:
+    """Return what became of the requests, once nothing waits to be written."""
+    until = time.monotonic() + 60
+    while (counts := became(port))["written"] < counts["observed"] - counts["dropped"] - counts["failed"]:
+        if time.monotonic() > until:
+            raise SystemExit(f"Not all was written within a minute: {counts}.")
+        time.sleep(0.5)
+    return counts
+
+
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -89,18 +99,16 @@ def main() -> None:
                 for turn in range(arguments.rounds + 1):
                     for name in sorted(pids, reverse=turn % 2 == 0):
                         found = ask(pids[name], _PORTS[name], body, connections, arguments.seconds)
-                        if turn:  # the first round warms
+                        if turn:  # the first round warms, up to the first file
                             rounds[name].append(found)
+                    if not turn:
+                        all_written(_PORTS["kept"])
                 medians = {name: [statistics.median(values) for values in zip(*found, strict=True)] for name, found in rounds.items()}
                 for name, values in medians.items():
                     print(f"| {connections} | {name} | {' | '.join(f'{value:,.0f}' for value in values)} |")
                 ratios = [one / two for one, two in zip(medians["kept"], medians["not kept"], strict=True)]
                 print(f"| {connections} | ratio | {' | '.join(f'{ratio:.3f}' for ratio in ratios)} |", flush=True)
-            until = time.monotonic() + 60
-            while (counts := became(_PORTS["kept"]))["written"] < counts["observed"] - counts["dropped"] - counts["failed"]:
-                if time.monotonic() > until:
-                    raise SystemExit(f"Not all was written within a minute: {counts}.")
-                time.sleep(0.5)
+            counts = all_written(_PORTS["kept"])
             print(f"\nWhat became of the requests: {', '.join(f'{name} {count:,}' for name, count in counts.items())}.")
             if counts.get("dropped") or counts.get("failed"):
                 raise SystemExit("Not every request was kept: the figures are too good.")

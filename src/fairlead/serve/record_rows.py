@@ -68,7 +68,7 @@ def batch_of(columns: Columns) -> Batch:
     return Batch(columns.version, interface, columns.count, facts, inputs, outputs)
 
 
-def _unpacked(spec: TensorSpec, parts: list[bytes], row_count: int) -> Array:
+def _unpacked(spec: TensorSpec, parts: list[bytes], row_count: int) -> Joined:
     return np.frombuffer(b"".join(parts), spec.dtype.numpy).reshape(row_count, *(size or 0 for size in spec.shape[1:]))
 
 
