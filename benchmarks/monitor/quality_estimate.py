@@ -141,9 +141,7 @@ def one(case: Case, seed: int) -> dict[str, tuple[float, float, bool, bool, bool
 
 
 def table() -> None:
-    print(
-        "| data and model | shift | accuracy | error: mean, worst | within 2 points | in its interval | unsound | wrong, not said |"
-    )
+    print("| data and model | shift | accuracy | error: mean, worst | within 2 points | in its interval | unsound | wrong, not said |")
     print("|---|---|---|---|---|---|---|---|")
     sums = np.zeros((2, 4), int)  # covariate shift, broken: count, within 2 points, wrong and not said, called unsound
     for case in CASES:

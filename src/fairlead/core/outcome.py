@@ -14,6 +14,7 @@ from fairlead.core.interface import Array
 
 RELIABILITY = "reliability.json"  # a version's file that holds its Reliability
 
+
 @dataclass(frozen=True)
 class Measured:
     """A number of `rows` rows with the interval that holds the true one; NaN for what cannot be said."""
