@@ -73,6 +73,16 @@ def read(log, window, *columns) -> dict[str, list]:
     return found
 
 
+def test_the_files_of_a_window_are_told_with_their_times(log) -> None:
+    log.append(rows(3, NOON))
+    log.append(rows(1, NOON + DAY))
+    log.append(rows(1, NOON, version=2))
+    found = log.sources(LogWindow("m", (1,), NOON - 60, NOON + 60))
+    assert list(found.values()) == [(NOON, NOON + 2)]
+    assert len(log.sources(LogWindow("m"))) == 3
+    assert log.sources(LogWindow("other")) == {}
+
+
 def test_an_empty_log_has_nothing_and_is_no_error(log) -> None:
     window = LogWindow("m")
     assert (log.models(), dict(log.columns(window)), read(log, window)) == ((), {}, {})

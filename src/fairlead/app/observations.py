@@ -61,7 +61,7 @@ def open_log(house: House) -> ObservationLog:
     """Return the observation log that the settings name; nothing is made before something is written. Raises SpecError."""
     from fairlead.stores.prediction_log import PredictionLog  # noqa: PLC0415 - Arrow takes 30 MB, and a server may write nothing
 
-    return PredictionLog(_files(house.settings))
+    return PredictionLog(log_files(house.settings))
 
 
 def check_log(house: House) -> None:
@@ -76,7 +76,8 @@ def may_hold_any(house: House) -> bool:
     return folder is None or (folder.is_dir() and any(folder.iterdir()))
 
 
-def _files(settings: Settings) -> LogFiles:
+def log_files(settings: Settings) -> LogFiles:
+    """Return the place of the log's files, and of what is made of them. Raises SpecError."""
     from fairlead.stores.prediction_log_folder import LogFolder  # noqa: PLC0415 - as above
 
     folder = _folder(settings)

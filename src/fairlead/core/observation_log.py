@@ -150,6 +150,10 @@ class ObservationLog(Protocol):
         """
         ...
 
+    def sources(self, window: LogWindow) -> Mapping[str, tuple[float, float]]:
+        """Return the files in which rows of the window can be: name -> first and last time of receipt. A file never changes; opens none."""
+        ...
+
     def size(self, window: LogWindow) -> LogSize:
         """Return how much there is; rows are counted in the files that touch the window, whole."""
         ...

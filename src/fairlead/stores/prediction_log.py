@@ -104,6 +104,10 @@ class PredictionLog:
                     piece[LABEL] = labels.join(piece)
                 yield {name: piece[name] if name in piece else _missing(kinds.get(name, "number"), count) for name in wanted}
 
+    def sources(self, window: LogWindow) -> Mapping[str, tuple[float, float]]:
+        """Return the files in which rows of the window can be, with their first and last times."""
+        return {file.path: (file.first_at, file.last_at) for file in self._rows_of(window)}
+
     def size(self, window: LogWindow) -> LogSize:
         """Return how much there is in the files that touch the window."""
         files, strange = self._listed(window.model)
