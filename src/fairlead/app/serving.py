@@ -75,7 +75,7 @@ def serve(request: ServeRequest, house: House, *, on_listening: Callable[[str], 
         resolve(reference, records=house.records)
     if request.default is not None:
         require_name(check_name(request.default), records=house.records)
-    _check_exposure(request.host or house.settings.host, is_exposed=request.is_exposed)
+    check_exposure(request.host or house.settings.host, is_exposed=request.is_exposed)
     with (
         observing(house.settings, lambda name, number: promises(name, number, house)) as observers,
         _recording(request, house, observers) as recorder,
@@ -140,7 +140,7 @@ def _job(
         call_limit_s=settings.call_limit_s,
         thread_count=usable_cores(),
         concurrency=parse_limits(settings.max_concurrency),
-        limits=_limits(settings),
+        limits=http_limits(settings),
         grpc_limits=GrpcLimits(
             message_bytes=settings.body_limit_bytes,
             header_deadline_s=settings.header_deadline_s,
@@ -186,8 +186,8 @@ def _check_workers(count: int) -> None:
         raise SpecError("Worker processes need Linux.", hint="Without --workers, models run in the server's own process.")
 
 
-def _check_exposure(host: str, *, is_exposed: bool) -> None:
-    """Refuse an address that others reach, unless the user said that this is meant: nobody is asked for a key yet."""
+def check_exposure(host: str, *, is_exposed: bool, what: str = "ask the models") -> None:
+    """Refuse an address that others reach, who could do `what`, unless the user said that this is meant: nobody is asked for a key yet."""
     if is_exposed or host == "localhost":
         return
     try:
@@ -196,12 +196,13 @@ def _check_exposure(host: str, *, is_exposed: bool) -> None:
         is_loopback = False
     if not is_loopback:
         raise SpecError(
-            f"On {host}, everybody who reaches this machine could ask the models: there is no authentication yet.",
+            f"On {host}, everybody who reaches this machine could {what}: there is no authentication yet.",
             hint="Put a proxy that asks for a key in front of 127.0.0.1, or say that it is meant: --unsafe-expose.",
         )
 
 
-def _limits(settings: Settings) -> HttpLimits:
+def http_limits(settings: Settings) -> HttpLimits:
+    """Return the limits of the HTTP port that the settings say."""
     return HttpLimits(
         body_bytes=settings.body_limit_bytes,
         header_deadline_s=settings.header_deadline_s,

@@ -22,15 +22,14 @@ from fairlead.core.version import Version
 from fairlead.serve.record_facts import facts_of
 
 if TYPE_CHECKING:
-    from fairlead.serve.data_plane import Asked
-    from fairlead.serve.model_table import ServedVersion
+    from fairlead.serve.record_answer import Answer, Answerer
 
 _PIECE = 256  # rows that are handed over together
 _PIECE_BYTES = 2**20
 _SMALL_BYTES = 2**16  # what is larger is not copied in the loop
 _VERSION_LIMIT = 64
 _TEXT_BYTES = 56  # what a text takes beside its characters
-Entry: TypeAlias = "tuple[Observation, Asked, int]"  # an answer by reference, and the bytes that it counts for
+Entry: TypeAlias = "tuple[Observation, Answer, int]"  # an answer by reference, and the bytes that it counts for
 
 
 class Lane:
@@ -131,7 +130,7 @@ class AnswerBuffer:
         """Whether answers wait, handed over or not."""
         return self._count > self._drained or any(columns.observations for columns in list(self._growing.values()))
 
-    def take(self, observation: Observation, asked: Asked) -> None:
+    def take(self, observation: Observation, asked: Answer) -> None:
         """Take one answer, or leave it."""
         served, rows, ticket = asked.served, asked.rows, asked.ticket
         columns = self._growing.get(id(served.version)) or self._begin(served)
@@ -158,7 +157,7 @@ class AnswerBuffer:
         if not self._is_watched:
             self._came.set()
 
-    def _refer(self, observation: Observation, asked: Asked, lane: Lane) -> None:
+    def _refer(self, observation: Observation, asked: Answer, lane: Lane) -> None:
         """Take an answer by reference; what was refused has no rows, and is left."""
         if not observation.rows:
             return
@@ -180,7 +179,7 @@ class AnswerBuffer:
             self._came.set()
         return True
 
-    def _begin(self, served: ServedVersion) -> Columns:
+    def _begin(self, served: Answerer) -> Columns:
         """Begin with a version."""
         with suppress(RuntimeError):  # without a loop, whoever takes hands over
             self._loop = asyncio.get_running_loop()
@@ -268,7 +267,7 @@ def spec_bytes(spec: TensorSpec) -> int:
     return (row_width(spec) or 0) * spec.dtype.numpy.itemsize
 
 
-def _size_bytes(asked: Asked) -> int:
+def _size_bytes(asked: Answer) -> int:
     outputs = asked.outputs if asked.ticket is None else asked.ticket.results
     return _tensor_bytes(asked.request.inputs) + (0 if outputs is None else _tensor_bytes(outputs))
 

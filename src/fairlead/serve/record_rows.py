@@ -16,8 +16,8 @@ from fairlead.core.interface import Array, Interface, Tensors, TensorSpec
 from fairlead.core.observation import Observation
 from fairlead.core.observation_log import is_text, row_width
 from fairlead.core.version import Version
-from fairlead.serve.data_plane import Asked
 from fairlead.serve.record import Columns, Entry
+from fairlead.serve.record_answer import Answer
 from fairlead.serve.record_facts import facts_of
 
 _FACT_BYTES = 160  # what is known of a request beside its tensors
@@ -74,7 +74,7 @@ def _unpacked(spec: TensorSpec, parts: list[bytes], row_count: int) -> Joined:
 
 def batches(entries: Iterable[Entry]) -> list[Batch]:
     """Return answers that are held by reference as batches, in the order in which the first of each came."""
-    groups: dict[tuple[int, tuple[str, ...]], list[tuple[Observation, Asked, Tensors]]] = {}
+    groups: dict[tuple[int, tuple[str, ...]], list[tuple[Observation, Answer, Tensors]]] = {}
     for observation, asked, _ in entries:
         outputs = _outputs(observation, asked)
         if not observation.rows:
@@ -91,7 +91,7 @@ def batches(entries: Iterable[Entry]) -> list[Batch]:
 _NOTHING: Tensors = {}
 
 
-def _outputs(observation: Observation, asked: Asked) -> Tensors:
+def _outputs(observation: Observation, asked: Answer) -> Tensors:
     """Return what a request was answered; nothing where it failed."""
     if observation.error_code:
         return _NOTHING
@@ -99,7 +99,7 @@ def _outputs(observation: Observation, asked: Asked) -> Tensors:
     return _NOTHING if found is None else found
 
 
-def _batch(group: Sequence[tuple[Observation, Asked, Tensors]]) -> Batch:
+def _batch(group: Sequence[tuple[Observation, Answer, Tensors]]) -> Batch:
     own_ids = [asked.request.own_id for _, asked, _ in group]
     arms = ["" if asked.draw is None else asked.draw.name for _, asked, _ in group]
     served, facts = group[0][1].served, facts_of([observation for observation, _, _ in group], own_ids, arms)

@@ -153,7 +153,7 @@ class Server:
             self._listener = await loop.create_server(gate.connect, self._job.host, self._job.port, backlog=_BACKLOG)
         except OSError as error:
             gate.close()
-            raise _address_error(error, self._job.host, self._job.port) from error
+            raise address_error(error, self._job.host, self._job.port) from error
         host, port = self._listener.sockets[0].getsockname()[:2]
         self.url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
         if self._grpc is not None and self._job.grpc_port is not None:
@@ -162,7 +162,7 @@ class Server:
             except OSError as error:
                 self._listener.close()
                 gate.close()
-                raise _address_error(error, self._job.host, self._job.grpc_port, "--grpc-port") from error
+                raise address_error(error, self._job.host, self._job.grpc_port, "--grpc-port") from error
         await self.follower.poll()
         self._following = loop.create_task(self.follower.follow(self._job.follow_interval_s))
         self._job.on_listening(self.url)
@@ -218,7 +218,8 @@ async def _first(timeout_s: float, *waits: Coroutine[Any, Any, object]) -> None:
         task.cancel()
 
 
-def _address_error(error: OSError, host: str, port: int, option: str = "--port") -> EnvironmentalError:
+def address_error(error: OSError, host: str, port: int, option: str = "--port") -> EnvironmentalError:
+    """Return what an address that cannot be listened on means to a person."""
     if error.errno == errno.EADDRINUSE:
         return PortInUseError(f"Port {port} on {host} is in use.", hint=f"Stop what listens there, or choose another with {option}.")
     if error.errno == errno.EACCES:
