@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -46,6 +47,8 @@ def sync_nothing(file: int | IO[Any]) -> None:
 
 
 os.fsync = sync_nothing
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell starts what it runs in the background so, and programs hand it on
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 hypothesis.settings.register_profile("fairlead", deadline=None)
 hypothesis.settings.load_profile("fairlead")
 
