@@ -47,6 +47,8 @@ cat <<END
   fairlead show digits                         # the promise, the evidence, the history
   fairlead serve digits                        # then: curl -s localhost:8080/predict -d @$folder/one.json
   fairlead predict digits --input $folder/digits.npz
+  fairlead explain digits --input $folder/one.json   # which patches of the picture decided
+  fairlead drift digits                        # what the requests above look like, against the rows it was proven on
   fairlead plan $folder/model.h5 --data $folder/digits.npz --require "p99_ms<=5" --rate 200
   fairlead optimize $folder/model.h5 --data $folder/digits.npz --train $folder/train.npz --out small   # pip install '.[torch]' lets it train
   fairlead deploy YOUR_MODEL.h5 --data YOUR_ROWS.npz --require "accuracy>=0.9"
