@@ -16,9 +16,10 @@ import numpy as np
 from fairlead.app.load import Model, open_model
 from fairlead.app.registry_tags import split_tags
 from fairlead.app.wiring import House
+from fairlead.core.answers import align
 from fairlead.core.comparison import AnswerChange, MetricChange, VersionDiff, compare_labels, compare_numbers
 from fairlead.core.deciding import labelled
-from fairlead.core.interface import Array, DecisionKind, Interface, Tensors, decide
+from fairlead.core.interface import Array, DecisionKind, Interface, Tensors
 from fairlead.core.intervals import wilson
 from fairlead.core.lineage import Lineage
 from fairlead.core.plan import Candidate
@@ -194,8 +195,8 @@ def _right(interface: Interface, outputs: Tensors, truth: Array | None) -> Array
     """Return which rows are answered rightly, bool (rows,); None where that is not known, or no matter of right and wrong."""
     if truth is None or _is_number(interface):
         return None
-    decided = decide(interface, outputs)
-    right: Array = np.all(np.asarray(decided == truth).reshape(len(truth), -1), axis=1)
+    answers = align(interface, truth, outputs)
+    right: Array = np.all(np.asarray(answers.right == answers.said).reshape(len(truth), -1), axis=1)
     return right
 
 

@@ -24,6 +24,7 @@ from fairlead.register.resolve import resolve
 from fairlead.security.digests import chunks, digest_file
 from fairlead.stores.document import dump
 from fairlead.stores.durable_files import sync_folder, typed_errors
+from fairlead.stores.leases import hold
 from fairlead.stores.version_files import materialize
 
 _ZIP64_FROM_BYTES = 2**31 - 1
@@ -46,9 +47,10 @@ def export_file(reference: str, path: Path, house: House, *, may_replace: bool =
     version = resolve(parse_reference(reference), records=house.records)
     if path.exists() and not may_replace:
         raise SpecError(f"'{path}' is there already.", hint="Give another name, or --force to replace it.")
-    files = materialize(version, house.blobs, house.loaded)
     bundle = describe(version, house)
-    with typed_errors("the exported version", path.parent), ExitStack() as undo:
+    with ExitStack() as keep, typed_errors("the exported version", path.parent), ExitStack() as undo:
+        keep.callback(hold(version.digest, house.loaded))  # so that no server removes it as unused meanwhile
+        files = materialize(version, house.blobs, house.loaded)
         handle, name = tempfile.mkstemp(prefix=".", suffix=".part", dir=path.parent)
         undo.callback(_remove, Path(name))
         with os.fdopen(handle, "w+b") as file:

@@ -78,15 +78,14 @@ def collect(
     if not is_dry_run:
         listed = {version.digest for name in house.records.names() for version in house.records.versions(name)}
         prune(house.loaded, keep=listed)
-    sizes = {entry.digest: entry.size_bytes for version in going for entry in version.manifest.files}
+    left = {entry.digest for version in going for entry in version.manifest.files} & swept.unlisted
     removed = frozenset(swept.blobs)
-    kept = {entry.digest for fate in fates if fate.stays for entry in fate.version.manifest.files}
     return Collected(
         tuple(VersionFate(fate.version.label, fate.stays, fate.why, fate.version.manifest.size_bytes) for fate in fates),
         tuple(version.label for version in going),
         len(removed),
         swept.size_bytes,
-        len(set(sizes) - removed - kept),
+        len(left - removed),
         is_dry_run,
     )
 

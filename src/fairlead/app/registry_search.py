@@ -46,8 +46,8 @@ def _require_known(key: str, house: House) -> None:
     for term in (Term(key, ":", "*"), Term(key, ">=", -sys.float_info.max)):
         if house.records.find(Query((term,)), limit=1):
             return
-    known = sorted({key for hit in house.records.find(Query(), limit=_SAMPLE_COUNT) for key in hit.traits} | set(BUILT_IN))
-    if not known or TAG_PREFIX + key in known:
+    known = sorted({key for hit in house.records.find(Query(), limit=_SAMPLE_COUNT) for key in hit.traits} | BUILT_IN)
+    if house.records.find(Query((Term("tag", "=", key),)), limit=1):
         hint = f"It is a tag: write {TAG_PREFIX}{key}=..."
     else:
         near = difflib.get_close_matches(key, known, n=1, cutoff=0.6)

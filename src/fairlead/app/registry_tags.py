@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -48,8 +49,11 @@ class Note:
 def tag(reference: str, pairs: Iterable[str], house: House, *, remove: Iterable[str] = ()) -> Tagged:
     """Write `key=value` (or `key` alone) on the version, take `remove` away, and return what it has now."""
     version = resolve(parse_reference(reference), records=house.records)
-    wanted = dict(map(_pair, pairs))
-    gone = [_key(text) for text in remove]
+    written = [_pair(pair) for pair in pairs]
+    wanted, gone = dict(written), [_key(text) for text in remove]
+    twice = [key for key, count in Counter([*(key for key, _ in dict.fromkeys(written)), *dict.fromkeys(gone)]).items() if count > 1]
+    if twice:
+        raise SpecError(f"'{twice[0]}' is to be two things at once.", hint="Say each tag once: a value, or --remove.")
     known = tags_of(version, house)
     for key in gone:
         if key not in known:
@@ -124,7 +128,14 @@ def read_note(reference: str, house: House) -> Note:
 
 def spoken_tag(key: str, value: str | float) -> str:
     """Return the tag as a person writes it: `reviewed`, `team=vision`."""
-    return key if value == SET else f"{key}={value:g}" if isinstance(value, float) else f"{key}={value}"
+    return key if value == SET else f"{key}={spoken_value(value)}"
+
+
+def spoken_value(value: str | float) -> str:
+    """Return a tag's value with every digit: a build number of eight is none with five."""
+    if isinstance(value, str):
+        return value
+    return f"{value:.0f}" if value.is_integer() else repr(value)
 
 
 def _subject(reference: str, house: House) -> str:

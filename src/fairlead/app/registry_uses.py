@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from fairlead.app.registry_tags import PROTECTED, split_tags
 from fairlead.app.servers import Roll, last_heard
@@ -16,7 +16,7 @@ from fairlead.core.version import Version
 from fairlead.errors import ConflictError
 from fairlead.register.aliases import standing
 from fairlead.register.approval import APPROVAL
-from fairlead.register.promotion import describe, running
+from fairlead.register.promotion import describe, rejected, running
 from fairlead.stores.leases import is_held
 
 _EVERY = 1_000_000
@@ -30,7 +30,7 @@ class Uses:
         self._house = house
         self._roll = Roll(house.records, house.clock)
 
-    def of(self, name: str, versions: Iterable[Version]) -> Mapping[int, tuple[str, ...]]:
+    def of(self, name: str, versions: Sequence[Version]) -> Mapping[int, tuple[str, ...]]:
         """Return by number what uses each of the model's versions."""
         found: dict[int, dict[str, None]] = {}
         marked = self._house.records.find(Query((Term("name", "=", name),)), limit=_EVERY)
@@ -46,14 +46,12 @@ class Uses:
         if sentences := [*used, *_by_people(traits)]:
             raise ConflictError(f"{sentences[0]}.")
 
-    def _all(self, name: str, versions: Iterable[Version]) -> Iterator[tuple[int, str]]:
+    def _all(self, name: str, versions: Sequence[Version]) -> Iterator[tuple[int, str]]:
         """Yield by number what uses versions of the model, but for what people wrote on one."""
         records = self._house.records
         for alias, number in records.aliases(name).items():
             yield number, f"@{alias} points at it"
-            trail = standing(records.alias_history(name, alias))
-            if len(trail) > 1:
-                yield trail[-2], f"a rollback of @{alias} goes back to it"
+            yield from self._by_rollback(name, alias, versions)
         yield from self._by_releases(name)
         for label, sentence in self._by_servers():
             model, _, number_text = label.partition(":")
@@ -62,6 +60,15 @@ class Uses:
         yield from self._by_processes(versions)
         for fact in records.facts(APPROVAL, f"{name}:"):
             yield int(fact.key.partition(":")[2]), f"{fact.author} approved of it"
+
+    def _by_rollback(self, name: str, alias: str, versions: Iterable[Version]) -> Iterator[tuple[int, str]]:
+        """Yield the version before the present one, and where that was rejected by a gate, the one that a rollback goes back to instead."""
+        records, sentence = self._house.records, f"a rollback of @{alias} goes back to it"
+        before = standing(records.alias_history(name, alias))[-2::-1]
+        yield from ((number, sentence) for number in before[:1])
+        if {version.number for version in versions} & set(before[1:]):  # who was rejected is not looked up for nothing
+            gone = rejected(name, records=records) | {one.number for one in records.retired(name)}
+            yield from ((number, sentence) for number in [number for number in before if number not in gone][:1])
 
     def _by_releases(self, name: str) -> Iterator[tuple[int, str]]:
         for kept in running(self._house.records):

@@ -22,6 +22,7 @@ from fairlead.register.promotion import Kept
 from fairlead.register.release import stopped
 
 _BACK = frozenset({ReleaseStatus.ROLLED_BACK, ReleaseStatus.STOPPED})
+_DONE = frozenset({ReleaseStatus.FINISHED, ReleaseStatus.PROMOTED})
 
 
 @dataclass(frozen=True)
@@ -52,8 +53,10 @@ class Applied:
     outcome: Outcome | None = None
 
 
-def difference(request: ReleaseRequest, house: House) -> Difference:
-    """Compare; raises what keeps it from being done. Changes nothing."""
+def difference(request: ReleaseRequest, house: House, *, is_forced: bool = False) -> Difference:
+    """Compare; raises what keeps it from being done. Changes nothing. A shadow that has finished and an experiment that was decided are not
+    wanted once more, unless `is_forced`.
+    """
     wanted = plan(request, house)
     last = promotion.current(wanted.name, records=house.records)
     live = f"{wanted.name}:{wanted.live}" if wanted.live else "nothing"
@@ -66,22 +69,24 @@ def difference(request: ReleaseRequest, house: House) -> Difference:
         return about
     if wanted.candidate == wanted.live:
         return about if running is None else replace(about, to_do=(f"end {_spoken(running)}",), ends=running.id)
+    if last is not None and not is_forced and _is_done(last.release, wanted):
+        return replace(about, is_now=f"{is_now}; {_spoken(last.release)} has ended: {last.release.log[-1].sentence}")
     check_release(wanted)
     _check(wanted, request, house)
     to_do = (*((f"end {_spoken(running)}",) if running is not None else ()), f"begin {_spoken(wanted)}")
     why_not = "" if last is None or running is not None else _taken_back(last.release, wanted)
-    return replace(about, to_do=to_do, ends=running.id if running is not None else "", why_not=why_not)
+    return replace(about, to_do=to_do, ends=running.id if running is not None else "", why_not=why_not or _rolled_back(wanted, house))
 
 
 def apply(
     request: ReleaseRequest, house: House, *, is_forced: bool = False, wait_s: float = WAIT_S, tell: Callable[[str], None] = lambda _: None
 ) -> Applied:
     """Do what differs. `is_forced` does what was taken back once more."""
-    found = difference(request, house)
+    found = difference(request, house, is_forced=is_forced)
     if not found.to_do:
         return Applied(found)
     if found.why_not and not is_forced:
-        raise ConflictError(found.why_not, hint="Change the file, or say that it is meant: --again.")
+        raise ConflictError(found.why_not, hint="Name another version in the file, or say that it is meant: --again.")
     ended = _end(found, house, wait_s) if found.ends else None
     if request.kind is ReleaseKind.BLUE_GREEN:
         change = request.allow_interface_change
@@ -97,11 +102,8 @@ def _at_once(wanted: Release, running: Release | None, about: Difference, reques
     if wanted.candidate == wanted.live:
         return replace(about, to_do=ends, ends=running.id if running is not None and ends else "")
     _check(wanted, request, house)
-    move = promotion.live_move(wanted.name, wanted.alias, records=house.records)
-    is_back = move is not None and move.reason == ROLLBACK and move.previous == wanted.candidate
-    why_not = f"{wanted.name}:{wanted.candidate} was rolled back from {wanted.name}@{wanted.alias}." if is_back else ""
     to_do = (*ends, f"promote {wanted.name}:{wanted.candidate} at once")
-    return replace(about, to_do=to_do, ends=running.id if running is not None and ends else "", why_not=why_not)
+    return replace(about, to_do=to_do, ends=running.id if running is not None and ends else "", why_not=_rolled_back(wanted, house))
 
 
 def _check(wanted: Release, request: ReleaseRequest, house: House) -> None:
@@ -138,7 +140,22 @@ def _settings(release: Release) -> Release:
         step_started_at=0.0,
         log=(),
         candidate=0 if release.arms else release.candidate,
+        arms=tuple(sorted(release.arms, key=lambda arm: arm.name)),
     )
+
+
+def _is_done(last: Release, wanted: Release) -> bool:
+    """Whether the shadow or experiment that is wanted has been, and came to its own end; a canary that did has made its version live."""
+    return wanted.kind is not ReleaseKind.CANARY and last.status in _DONE and _settings(last) == _settings(wanted)
+
+
+def _rolled_back(wanted: Release, house: House) -> str:
+    """Return that the wanted version was live and left by a rollback, however far that went back; "" where it was not."""
+    moves = house.records.alias_history(wanted.name, wanted.alias)
+    left = next((move for move in reversed(moves) if move.previous == wanted.candidate), None)
+    if left is None or left.reason != ROLLBACK:
+        return ""
+    return f"{wanted.name}:{wanted.candidate} was rolled back from {wanted.name}@{wanted.alias}."
 
 
 def _taken_back(last: Release, wanted: Release) -> str:

@@ -25,7 +25,7 @@ from fairlead.core.evidence import ReleaseEvidence
 from fairlead.core.heartbeat import Applied, ServerBeat
 from fairlead.core.ports import TrafficWitness
 from fairlead.core.release import Release
-from fairlead.errors import FairleadError
+from fairlead.errors import CorruptError, FairleadError
 from fairlead.register.promotion import Kept, judge, running
 from fairlead.stores.document import dump
 
@@ -54,6 +54,7 @@ class ReleaseKeeper:
         self._roll = Roll(house.records, house.clock)
         self._courier = Courier(house, self._complain)
         self._told: dict[str, ReleaseEvidence] = {}
+        self._damage: dict[str, str] = {}
         self._lock = threading.Lock()
         self._wake, self._is_closed = threading.Event(), False
         self._thread = threading.Thread(target=self._run, name="fairlead-releases", daemon=True)
@@ -120,12 +121,12 @@ class ReleaseKeeper:
         self._records.put_report(BEAT, beat.id, dump(beat).decode(), self._clock())
 
     def _round(self) -> None:
-        active = running(self._records)
+        active = running(self._records, passes_over_damage=True)
         self._tell({kept.release.id for kept in active})
         self._assessor.forget(frozenset(kept.release.id for kept in active))
         for kept in active:
             if self._is_ours(kept.release):
-                self._decide(kept)
+                self._decide_or_say(kept)
         self._roll.call()
         self._roll.retire_silent()
 
@@ -142,6 +143,15 @@ class ReleaseKeeper:
     def _is_ours(self, release: Release) -> bool:
         return release.alias == self._beat.alias and release.name in self._beat.applied
 
+    def _decide_or_say(self, kept: Kept) -> None:
+        """Decide about one release; what is damaged about it is said once, and keeps no other release waiting."""
+        try:
+            self._decide(kept)
+        except CorruptError as error:
+            if self._damage.get(kept.release.id) != error.message:
+                self._damage[kept.release.id] = error.message
+                self._report(f"{kept.release.name}: {error}")
+
     def _decide(self, kept: Kept) -> None:
         outlook = self._assessor.assess(kept).outlook
         after = judge(kept, outlook, records=self._records, clock=self._clock, author=self._user)
@@ -150,6 +160,6 @@ class ReleaseKeeper:
             self._report(f"{kept.release.name}: {event.sentence}")
 
     def _leave(self) -> None:
-        self._tell({kept.release.id for kept in running(self._records)})
+        self._tell({kept.release.id for kept in running(self._records, passes_over_damage=True)})
         for kind in (BEAT, SILENT):
             self._records.drop_report(kind, self._beat.id)

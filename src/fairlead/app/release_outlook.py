@@ -90,7 +90,7 @@ class Assessor:
             version = self._records.version(release.name, release.candidate) if release.candidate else None
             if version is not None:
                 require_approval(version, release.alias, records=self._records)
-        except (ApprovalError, NotFoundError) as error:
+        except (ApprovalError, NotFoundError, CorruptError) as error:
             return str(error)
         return ""
 
@@ -128,7 +128,8 @@ def judgement(release: Release, evidence: ReleaseEvidence, step_age_s: float) ->
     decisions = []
     for arm in release.tried:
         facts = StepFacts(0, (shares[arm] / (shares[arm] + control),), step_age_s, release.min_step_s)
-        decisions.append(decide(gate, evidence, release.control, arm, facts))
+        decision = decide(gate, evidence, release.control, arm, facts)
+        decisions.append(replace(decision, sentence=f"{arm} against {release.control}: {decision.sentence}"))
     return next((decision for decision in decisions if decision.verdict is GateVerdict.ROLL_BACK), decisions[0])
 
 
@@ -136,4 +137,5 @@ def comparison_of(release: Release, evidence: ReleaseEvidence) -> ArmsComparison
     """Return an experiment's arms compared; None for anything else."""
     if release.kind is not ReleaseKind.EXPERIMENT:
         return None
-    return compare(evidence, {arm.name: arm.share for arm in release.arms}, _COMPARED, _ALPHA)
+    cluster = release.gate.cluster if release.gate is not None else 1.0
+    return compare(evidence, {arm.name: arm.share for arm in release.arms}, _COMPARED, _ALPHA, cluster=cluster)

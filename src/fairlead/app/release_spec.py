@@ -22,7 +22,7 @@ from fairlead.core.version import PRODUCTION, check_name
 from fairlead.errors import SpecError
 
 SCHEMA_ID = "urn:fairlead:schema:release-yaml:1"
-STEP_TIME_S = 300.0
+STEP_TIME_S, SHADOW_TIME_S = 300.0, 3600.0
 GATE = "error_rate, client_error_rate, p99_ms"
 
 _Share = Annotated[float, Meta(ge=0, le=1)] | Annotated[str, Meta(pattern=r"^[0-9]{1,3}([.][0-9]+)?%$")]
@@ -55,7 +55,7 @@ class ShadowSpec(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """A version whose answers are compared with the live ones and never given."""
 
     share: Annotated[_Share, Meta(description="Share of the requests that it answers, too.")]
-    time: Annotated[_Span, Meta(description="How long: 90s, 10m, 1h.")] = 3600.0
+    time: Annotated[_Span | None, Meta(description="How long a shadow alone runs: 90s, 10m, 1h; an hour unless given.")] = None
 
 
 class ReleaseSpec(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -93,11 +93,7 @@ class ReleaseSpec(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
             steps=self._steps(),
             arms=check_arms([Arm(name, arm.version, _share(arm.share)) for name, arm in (self.experiment or {}).items()]),
             gate=self._gate(kind),
-            min_step_s=_span(self.canary.step_time)
-            if self.canary is not None
-            else _span(self.shadow.time)
-            if self.shadow is not None
-            else 0.0,
+            min_step_s=self._min_step_s(),
             sticky=self.sticky or "",
             segments=tuple(Segment(item.header, tuple(item.values), item.arm) for item in self.segments),
             twin_share=_share(self.twin) if self.twin is not None else 0.0,
@@ -118,6 +114,15 @@ class ReleaseSpec(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
                 "A gate, segments and the like need a canary, a shadow or an experiment.", hint="canary: {steps: [1%, 10%, 50%]}"
             )
         return ReleaseKind.BLUE_GREEN
+
+    def _min_step_s(self) -> float:
+        if self.canary is not None:
+            if self.shadow is not None and self.shadow.time is not None:
+                raise SpecError("`shadow.time` is the time of a shadow alone.", hint="Beside a canary each step lasts `canary.step_time`.")
+            return _span(self.canary.step_time)
+        if self.shadow is None:
+            return 0.0
+        return SHADOW_TIME_S if self.shadow.time is None else _span(self.shadow.time)
 
     def _steps(self) -> tuple[ReleaseStep, ...]:
         shadow = (ReleaseStep(0.0, _share(self.shadow.share)),) if self.shadow is not None else ()

@@ -217,8 +217,10 @@ def _data(change: Change, house: House) -> dict[str, Any]:
     told: dict[str, Any] = {"sequence": change.sequence, "subject": change.subject, **change.detail}
     if change.kind != "fact.changed" or told.get("is_removed"):
         return told
-    kind, revision = str(told["kind"]), told["revision"]
-    body = next((fact.body for fact in house.records.fact_history(kind, str(told["key"])) if fact.revision == revision), None)
+    kind, key, revision = str(told["kind"]), str(told["key"]), told["revision"]
+    newest = house.records.fact(kind, key)
+    past = (newest,) if newest is not None and newest.revision == revision else house.records.fact_history(kind, key)
+    body = next((fact.body for fact in past if fact.revision == revision), None)
     value = json.loads(body) if body is not None else None
     if isinstance(value, dict):
         return told | {name: value[name] for name in _TOLD.get(kind, ()) if name in value}

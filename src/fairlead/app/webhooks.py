@@ -62,14 +62,19 @@ def add(url: str, events: str, house: House, *, secret_file: Path | None = None)
     destination = check_url(url)
     wanted = webhook.parse_events(events)
     secret = _read_secret(secret_file) if secret_file is not None else webhook.new_secret(secrets.token_bytes(32))
-    warning = ""
+    warnings = []
     try:
         resolve(destination, allow_private=house.settings.allow_private_webhooks, timeout_s=TIMEOUT_S)
     except (UnavailableError, DeadlineError) as error:
-        warning = f"{error.message} Events wait until it can be reached."
+        warnings.append(f"{error.message} Events wait until it can be reached.")
+    twin = next((one for one in all_hooks(house.records) if one.url == url and not one.disabled), None)
+    if twin is not None:
+        warnings.append(
+            f"{twin.id} goes to the same address: what both want is sent twice. To take that one away: webhook remove {twin.id}"
+        )
     hook = Webhook(secrets.token_hex(_ID_BYTES), url, wanted, house.settings.user, house.clock())
     put_hook(hook, secret, house.records)
-    return AddedWebhook(hook.id, shown_url(hook.url), hook.events, "" if secret_file is not None else secret, warning)
+    return AddedWebhook(hook.id, shown_url(hook.url), hook.events, "" if secret_file is not None else secret, " ".join(warnings))
 
 
 def listed(house: House) -> tuple[WebhookRow, ...]:

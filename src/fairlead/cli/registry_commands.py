@@ -11,6 +11,7 @@ from fairlead.app.registry_search import search as find
 from fairlead.app.wiring import build_house
 from fairlead.cli.printing import emit_json, home_option, json_option, table
 from fairlead.cli.registry_text import day, tags_text, version_text
+from fairlead.core.fact import TAG_PREFIX
 from fairlead.core.manifest import readable_size
 from fairlead.core.query import Hit
 
@@ -179,6 +180,8 @@ def _told(hit: Hit, key: str) -> str:
 def _cell(key: str, value: str | float) -> str:
     if isinstance(value, str):
         return _short("yes" if value == registry_tags.SET else value)
+    if key.startswith(TAG_PREFIX):
+        return registry_tags.spoken_value(value)
     return readable_size(int(value)) if key.endswith("_bytes") else f"{value:.4g}"
 
 

@@ -210,9 +210,9 @@ def apply_file(file: Path, home: str | None, *, dry_run: bool, again: bool, is_f
       gate: error_rate, p99_ms<=20
     """
     request, house = read_release(file).request(), build_house(home)
-    found = difference(request, house)
+    found = difference(request, house, is_forced=again)
     if not as_json:
-        click.echo(_difference_text(found))
+        click.echo(_difference_text(found, is_forced=again))
     if dry_run or not found.to_do:
         if as_json:
             emit_json(found)
@@ -272,6 +272,7 @@ def _show(told: release_view.Told, *, as_json: bool) -> None:
         click.echo("\n".join(followed_lines(told.followed)))
 
 
-def _difference_text(found: Difference) -> str:
+def _difference_text(found: Difference, *, is_forced: bool) -> str:
     to_do = "; ".join(found.to_do) or "nothing: it is so already"
-    return f"{found.name}@{found.alias}\n  is      {found.is_now}\n  wanted  {found.wanted}\n  to do   {to_do}"
+    but = f"\n  but     {found.why_not} It is done only with --again." if found.why_not and not is_forced else ""
+    return f"{found.name}@{found.alias}\n  is      {found.is_now}\n  wanted  {found.wanted}\n  to do   {to_do}{but}"

@@ -11,7 +11,7 @@ from click.core import ParameterSource
 
 from fairlead.app.planned_release import PlannedRelease, planned_release
 from fairlead.app.release_begin import ReleaseRequest
-from fairlead.app.release_spec import STEP_TIME_S, gate_of
+from fairlead.app.release_spec import SHADOW_TIME_S, STEP_TIME_S, gate_of
 from fairlead.app.servers import WAIT_S
 from fairlead.app.wiring import House
 from fairlead.cli.printing import Duration
@@ -21,7 +21,6 @@ from fairlead.core.release_text import parse_segment, parse_share, parse_steps
 from fairlead.errors import FairleadError, SpecError
 
 F = TypeVar("F", bound=Callable[..., Any])
-_SHADOW_TIME_S = 3600.0
 _FLAGS = {"shadow_time_s": "for", "step_time_s": "step-time", "segments": "segment", "is_held": "hold", "min_requests": "min-requests"}
 _GATE_HELP = (
     "What must not get worse, e.g. 'error_rate, p99_ms<=20, accuracy'. Where requests are batched, cluster=8 beside the metrics counts as "
@@ -58,7 +57,7 @@ def typed_request(version: str, alias: str, options: Mapping[str, Any]) -> Relea
     if options["shadow_time_s"] is not None and kind is ReleaseKind.CANARY:
         raise SpecError("--for is the time of a shadow alone.", hint="With --canary, each step lasts --step-time.")
     shadow_step = (ReleaseStep(0.0, _positive(shadow)),) if shadow is not None else ()
-    default_s = STEP_TIME_S if kind is ReleaseKind.CANARY else _SHADOW_TIME_S
+    default_s = STEP_TIME_S if kind is ReleaseKind.CANARY else SHADOW_TIME_S
     given_s = options["step_time_s"] if kind is ReleaseKind.CANARY else options["shadow_time_s"]
     return ReleaseRequest(
         kind,

@@ -64,8 +64,8 @@ def rollback(
     to: int | None = None,
     author: str = "",
 ) -> AliasMove:
-    """Point `alias` back at what it pointed at before its current version, and return the move: at the nearest one that was not
-    `rejected`, or at version `to`, which has to be one of those before.
+    """Point `alias` back at what it pointed at before its current version, and return the move: at the nearest one that is still there and
+    was not `rejected`, or at version `to`, which has to be one of those before.
 
     Done again it walks further back, never forward to what was rolled back. Raises ConflictError where the alias moves meanwhile: going
     back twice would be one step too many.
@@ -78,30 +78,36 @@ def rollback(
     if not trail:
         raise NotFoundError(f"{name} has no alias '{alias}'.", hint=f"Give it one: fairlead promote {name}:1 --to {alias}.")
     before = tuple(reversed(trail[:-1]))
-    target = _target(name, alias, trail[-1], before, rejected, to)
+    gone = {one.number for one in records.retired(name)}
+    target = _target(name, alias, trail[-1], before, rejected, gone) if to is None else _told(name, alias, trail[-1], before, to)
     return records.move_alias(name, alias, target, expected=trail[-1], moved_at=clock(), reason=ROLLBACK, author=author)
 
 
-def _target(name: str, alias: str, current: int, before: Sequence[int], rejected: Collection[int], to: int | None) -> int:
+def _told(name: str, alias: str, current: int, before: Sequence[int], to: int) -> int:
+    """Return where a person says that a rollback goes; `before` has what stands before the current version, newest first."""
+    if to in before:
+        return to
+    here = f"{name}:{current} on {name}@{alias}"
+    raise NotFoundError(
+        f"{name}:{to} does not stand before {here}.", hint=f"Before it: {_listed(name, before)}. Or: fairlead promote {name}:{to}."
+    )
+
+
+def _target(name: str, alias: str, current: int, before: Sequence[int], rejected: Collection[int], gone: Collection[int]) -> int:
     """Return where a rollback goes; `before` has what stands before the current version, newest first."""
     here = f"{name}:{current} on {name}@{alias}"
-    if to is not None:
-        if to in before:
-            return to
-        raise NotFoundError(
-            f"{name}:{to} does not stand before {here}.", hint=f"Before it: {_listed(name, before)}. Or: fairlead promote {name}:{to}."
-        )
-    target = next((number for number in before if number not in rejected), None)
+    left = [number for number in before if number not in gone]
+    target = next((number for number in left if number not in rejected), None)
     if target is not None:
         return target
-    if before:
+    if left:
         raise NotFoundError(
-            f"Everything before {here} was rejected by a gate: {_listed(name, before)}.",
-            hint=f"Go there all the same: fairlead rollback {name} --to {before[0]}.",
+            f"Everything before {here} was rejected by a gate: {_listed(name, left)}.",
+            hint=f"Go there all the same: fairlead rollback {name} --to {left[0]}.",
         )
+    why = f"what stood before {here} was retired: {_listed(name, before)}" if before else f"nothing stands before {here}"
     raise NotFoundError(
-        f"There is nothing to roll back to: nothing stands before {here}.",
-        hint=f"See what there is with fairlead show {name}, or promote another version.",
+        f"There is nothing to roll back to: {why}.", hint=f"See what there is with fairlead versions {name}, or promote another version."
     )
 
 

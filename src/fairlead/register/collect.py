@@ -19,12 +19,13 @@ GRACE_S = 86_400.0
 @dataclass(frozen=True)
 class Sweep:
     """`blobs` are the digests that were removed (or would be, in a dry run), `size_bytes` what they held, as far as the store tells;
-    `unfinished_count` counts remains of interrupted puts.
+    `unlisted` are these and the others that no version lists; `unfinished_count` counts remains of interrupted puts.
     """
 
     blobs: tuple[str, ...]
     unfinished_count: int
     size_bytes: int = field(default=0, compare=False)
+    unlisted: frozenset[str] = field(default=frozenset(), compare=False)
 
 
 def sweep_unfinished(blobs: BlobStore, *, grace_s: float = GRACE_S) -> int:
@@ -52,7 +53,8 @@ def sweep(
         if held_bytes is not None and (is_dry_run or blobs.discard(digest, older_than_s=grace_s)):
             removed.append(digest)
             size_bytes += held_bytes
-    return Sweep(tuple(removed), 0 if is_dry_run else sweep_unfinished(blobs, grace_s=grace_s), size_bytes)
+    unfinished_count = 0 if is_dry_run else sweep_unfinished(blobs, grace_s=grace_s)
+    return Sweep(tuple(removed), unfinished_count, size_bytes, frozenset(unlisted))
 
 
 def _size_if_old(digest: str, blobs: BlobStore, grace_s: float) -> int | None:

@@ -16,7 +16,7 @@ from fairlead.core.fact import Fact
 from fairlead.core.ports import Clock, RecordStore
 from fairlead.core.release import Release, ReleaseEvent, ReleaseKind, ReleaseStatus, check_release
 from fairlead.core.version import AliasMove
-from fairlead.errors import ConflictError, NotFoundError
+from fairlead.errors import ConflictError, CorruptError, NotFoundError
 from fairlead.register.release import GATE, Outlook, failed, next_state
 from fairlead.stores.document import dump, load
 
@@ -39,9 +39,20 @@ def current(name: str, *, records: RecordStore) -> Kept | None:
     return None if fact is None else _kept(fact)
 
 
-def running(records: RecordStore) -> tuple[Kept, ...]:
-    """Return every release that has not ended, by model name."""
-    return tuple(kept for kept in map(_kept, records.facts(FACT)) if kept.release.is_active)
+def running(records: RecordStore, *, passes_over_damage: bool = False) -> tuple[Kept, ...]:
+    """Return every release that has not ended, by model name. One that cannot be read is CorruptError, or is left out where that is said:
+    then it keeps nobody from looking after the others.
+    """
+    found = []
+    for fact in records.facts(FACT):
+        try:
+            kept = _kept(fact)
+        except CorruptError:
+            if not passes_over_damage:
+                raise
+            continue
+        found += [kept] * kept.release.is_active
+    return tuple(found)
 
 
 def events(name: str, *, records: RecordStore) -> tuple[tuple[Release, ReleaseEvent, int], ...]:
@@ -59,14 +70,19 @@ def events(name: str, *, records: RecordStore) -> tuple[tuple[Release, ReleaseEv
 
 
 def rejected(name: str, *, records: RecordStore) -> frozenset[int]:
-    """Return the versions of a model that a gate took back, and that nobody promoted since."""
-    found: dict[int, bool] = {}
-    for release, event, _ in events(name, records=records):
+    """Return the versions of a model that a gate took back, and that nobody brought back since: by a release, or by moving the alias."""
+    found: dict[int, tuple[int, str]] = {}
+    for release, event, sequence in events(name, records=records):
         if event.status is ReleaseStatus.ROLLED_BACK and event.author == GATE and release.kind is not ReleaseKind.BLUE_GREEN:
-            found[release.candidate] = True
+            found[release.candidate] = sequence, release.alias
         elif event.status is ReleaseStatus.PROMOTED:
-            found[release.candidate] = False
-    return frozenset(number for number, is_rejected in found.items() if is_rejected)
+            found.pop(release.candidate, None)
+    moved = {alias: records.alias_history(name, alias) for _, alias in found.values()}
+    return frozenset(
+        number
+        for number, (sequence, alias) in found.items()
+        if not any(move.number == number and move.sequence > sequence for move in moved[alias])
+    )
 
 
 def live_move(name: str, alias: str, *, records: RecordStore) -> AliasMove | None:

@@ -181,20 +181,17 @@ def _request(destination: Destination, body: bytes, headers: Mapping[str, str]) 
 
 
 def _connected(destination: Destination, places: tuple[Place, ...], deadline: float, tls: ssl.SSLContext | None) -> socket.socket:
-    """Connect to the first place that takes it; raises the last one's OSError."""
+    """Connect to the first place that takes it, each with its part of the time that is left; raises the last one's OSError."""
     last: OSError = OSError("no address")
-    for family, where in places:
+    for tried, (family, where) in enumerate(places):
         connection = socket.socket(family, socket.SOCK_STREAM)
         try:
-            connection.settimeout(_left(deadline))
+            connection.settimeout(_left(deadline) / (len(places) - tried))
             connection.connect(where)
             if destination.scheme == "http":
                 return connection
             connection.settimeout(_left(deadline))
             return (tls or ssl.create_default_context()).wrap_socket(connection, server_hostname=destination.host)
-        except TimeoutError:
-            connection.close()
-            raise
         except OSError as error:
             connection.close()
             last = error

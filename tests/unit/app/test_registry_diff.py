@@ -66,6 +66,13 @@ def test_right_answers_in_the_rows_say_which_is_right_more_often(house, tmp_path
     assert (answers.only_left, answers.only_right) == ((left & ~right).sum(), (right & ~left).sum())
 
 
+def test_a_row_without_a_decision_is_not_right_in_either(house, tmp_path):
+    values = np.full((4, 4), np.nan, dtype=np.float32)
+    np.savez(tmp_path / "rows.npz", x=values, y=np.zeros(4, dtype=np.int64))  # the first class is what NaN would seem to say
+    answers = diff("digits:1", "digits:2", house, data=tmp_path / "rows.npz").answers
+    assert (answers.left_right, answers.right_right) == (0, 0)
+
+
 def test_a_table_of_rows_is_read_by_its_columns(house, tmp_path):
     table = tmp_path / "rows.csv"
     table.write_text("other,c3,c2,c1,c0,truth\n" + "\n".join(f"z,{n},{n - 1},{-n},1,cat" for n in range(10)))

@@ -14,11 +14,12 @@ from fairlead.app.registry_gc import collect
 from fairlead.app.registry_tags import stage, tag
 from fairlead.app.wiring import House
 from fairlead.core.heartbeat import Applied, ServerBeat
-from fairlead.core.release import Release, ReleaseKind, ReleaseStep
+from fairlead.core.release import Release, ReleaseKind, ReleaseStatus, ReleaseStep
 from fairlead.core.traffic import Arm
 from fairlead.errors import NotFoundError
 from fairlead.register import aliases, promotion
 from fairlead.register.approval import approve
+from fairlead.register.release import GATE
 from fairlead.stores.document import dump
 from fairlead.stores.leases import hold
 from fairlead.stores.version_files import materialize
@@ -90,6 +91,15 @@ def test_young_files_wait_for_a_later_run(house):
     assert (later.retired, later.file_count) == ((), done.waiting_count)
 
 
+@pytest.mark.parametrize("is_dry_run", [True, False])
+def test_files_that_another_model_lists_too_do_not_wait_for_a_later_run(house, is_dry_run):
+    age_blobs(house, 0.0)
+    for version in house.records.versions("digits"):
+        house.records.add_version("copies", version.manifest, 1.0)
+    done = collect(house, ["digits"], keep_count=5, is_dry_run=is_dry_run)
+    assert (done.retired, done.file_count, done.waiting_count) == (("digits:1",), 0, 0)
+
+
 def test_only_what_is_old_enough_goes(house):
     assert collect(house, keep_count=1, min_age_s=3 * DAY_S, is_dry_run=True).retired == ()
     assert len(collect(house, keep_count=1, min_age_s=DAY_S, is_dry_run=True).retired) == 5
@@ -105,6 +115,18 @@ def test_the_versions_of_a_production_alias_and_its_way_back_stay(house):
         3: "@production points at it",
         6: "the newest",
     }
+
+
+def test_the_way_back_past_a_version_that_a_gate_rejected_stays_too(house):
+    for number in (1, 2, 3):
+        promote(house, number)
+    assert 1 not in staying(house)
+    release = Release("r", "digits", ReleaseKind.CANARY, 3, 2, steps=(ReleaseStep(0.1),), author="ann")
+    ended = release.with_event(1.0, "Worse.", GATE, status=ReleaseStatus.ROLLED_BACK)
+    house.records.put_fact("release", "digits", dump(ended).decode(), expected=0, at=1.0, author="ann")
+    assert staying(house)[1] == "a rollback of @production goes back to it"
+    assert collect(house, keep_count=1).retired == ("digits:4", "digits:5")
+    assert aliases.rollback("digits", records=house.records, clock=house.clock, rejected={2}).number == 1
 
 
 def test_what_a_release_needs_stays_until_it_has_ended(house):

@@ -127,6 +127,15 @@ def test_who_promotes_what_a_gate_rejected_takes_the_rejection_back(pets):
     assert promotion.rejected("pets", records=pets.records) == frozenset()
 
 
+def test_who_moves_the_alias_to_what_a_gate_rejected_takes_the_rejection_back_also_where_no_server_runs(pets):
+    reject(pets, 2)
+    promote("pets:2", pets, alias="staging")
+    assert promotion.rejected("pets", records=pets.records) == {2}  # it was rejected from production
+    for number in (2, 3):
+        promote(f"pets:{number}", pets)
+    assert rollback("pets", pets, is_further=True).number == 2
+
+
 def test_rolling_back_while_it_is_promoted_takes_the_alias_back(pets):
     kept = begin(request(), pets)
     promoting = kept.release.with_event(1.0, "Promoting.", "gate", status=ReleaseStatus.PROMOTING)

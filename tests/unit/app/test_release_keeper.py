@@ -14,7 +14,7 @@ from release_pets import live, request, three_pets
 from fairlead.app import webhooks
 from fairlead.app.release_begin import begin
 from fairlead.app.release_keeper import ReleaseKeeper, keeping
-from fairlead.app.release_outlook import EVIDENCE, evidence_of
+from fairlead.app.release_outlook import EVIDENCE, Assessor, evidence_of
 from fairlead.app.servers import BEAT, Roll
 from fairlead.app.wiring import House
 from fairlead.core.evidence import Outcome, ReleaseCounter, ReleaseEvidence
@@ -22,8 +22,10 @@ from fairlead.core.gate import parse_gate
 from fairlead.core.heartbeat import Applied
 from fairlead.core.release import ReleaseStatus
 from fairlead.core.release_text import parse_steps
-from fairlead.errors import StoreAwayError
+from fairlead.errors import CorruptError, StoreAwayError
 from fairlead.register import promotion
+from fairlead.register.approval import APPROVAL, Approval, protect
+from fairlead.stores.document import dump
 
 
 @pytest.fixture
@@ -146,6 +148,47 @@ def test_a_release_of_another_alias_is_no_matter_of_this_server(pets):
         wait(lambda: bool(pets.records.reports(EVIDENCE)))
         time.sleep(1.2)
         assert promotion.current("pets", records=pets.records).release.status is ReleaseStatus.RUNNING
+
+
+class Damaged:
+    """Records in which what became of one model's aliases is not what was written."""
+
+    def __init__(self, records) -> None:
+        self._records = records
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._records, name)
+
+    def alias_history(self, name: str, alias: str) -> object:
+        if name == "pets":
+            raise CorruptError("The moves of pets are damaged.")
+        return self._records.alias_history(name, alias)
+
+
+def test_what_is_damaged_about_one_model_is_said_once_and_keeps_no_other_waiting(pets, tmp_path):
+    for seed in range(2):
+        registered.add_version(
+            pets, "zebras", registered.classifier(tmp_path / f"z{seed}.onnx", seed=seed), alias="" if seed else "production"
+        )
+    begin(request(gate=None, min_step_s=3600.0), pets)
+    begin(request("zebras:2", gate=None, steps=parse_steps("10%,50%")), pets)
+    pets.records.put_fact("release", "owls", '{"id": 1}', expected=0, at=1.0, author="x")  # of a newer Fairlead, say
+    said: list[str] = []
+    made = keeper(dataclasses.replace(pets, records=Damaged(pets.records)), Witness(), said)
+    made.applied(10**6, {"pets": Applied(1, (1, 2)), "zebras": Applied(1, (1, 2))})
+    with keeping(made):
+        wait(lambda: promotion.current("zebras", records=pets.records).release.status is ReleaseStatus.PROMOTED)
+    assert [line for line in said if "damaged" in line] == ["pets: The moves of pets are damaged."]
+    assert promotion.current("pets", records=pets.records).release.is_active
+
+
+def test_an_approval_of_other_content_is_an_obstacle_and_is_said(pets):
+    kept = begin(request(gate=None), pets)
+    protect("pets", records=pets.records, clock=pets.clock, author="ann")
+    forged = dump(Approval("0" * 64, "bob", "ann", 1.0)).decode()
+    pets.records.put_fact(APPROVAL, "pets:2", forged, expected=0, at=1.0, author="bob")
+    outlook = Assessor(pets.records, pets.clock).assess(kept).outlook
+    assert "Somebody changed the registry" in outlook.obstacle
 
 
 def test_a_webhook_that_is_not_taken_is_said_in_the_servers_log(pets):

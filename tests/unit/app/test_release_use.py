@@ -12,7 +12,7 @@ from release_pets import Server, live, request, servers, three_pets
 from fairlead.app import release_view
 from fairlead.app.release import promote, release_new, rollback
 from fairlead.app.release_begin import ReleaseRequest, begin
-from fairlead.app.release_outlook import EVIDENCE, evidence_of
+from fairlead.app.release_outlook import EVIDENCE, comparison_of, evidence_of, judgement
 from fairlead.app.wiring import House
 from fairlead.core.evidence import Outcome, ReleaseCounter
 from fairlead.core.gate import GateVerdict, parse_gate
@@ -266,6 +266,33 @@ def test_the_counts_of_a_former_release_are_forgotten_when_the_next_begins(pets)
     rollback("pets", pets)
     begin(request("pets:3"), pets)
     assert pets.records.reports(EVIDENCE, f"{first.id}/") == ()
+
+
+def test_answers_that_share_a_batch_count_as_one_where_an_experiments_arms_are_compared(pets):
+    counter = ReleaseCounter("r")
+    for arm in ("A", "B"):
+        for number in range(800):
+            counter.arm(0, arm).answered(1_000_000 + number * 1000, Outcome.OK)
+    arms = parse_arms(["A=1:50", "B=2:50"])
+    widths = []
+    for gate in (None, parse_gate("error_rate, cluster=8")):
+        kept = begin(ReleaseRequest(ReleaseKind.EXPERIMENT, "pets", arms=arms, gate=gate), pets)
+        found = comparison_of(kept.release, counter.read())
+        widths += [one.high - one.low for one in found.estimates if one.metric == "error_rate"]
+        rollback("pets", pets)
+    assert widths[2] > 2 * widths[0]
+
+
+def test_which_arm_of_an_experiment_the_gate_takes_back_is_said(pets):
+    counter = ReleaseCounter("r")
+    for arm, outcome in (("A", Outcome.OK), ("B", Outcome.OK), ("C", Outcome.SERVER)):
+        for _ in range(200):
+            counter.arm(0, arm).answered(1_000_000, outcome)
+    arms = parse_arms(["A=1:40", "B=2:30", "C=3:30"])
+    kept = begin(ReleaseRequest(ReleaseKind.EXPERIMENT, "pets", arms=arms, gate=parse_gate("error_rate")), pets)
+    decision = judgement(kept.release, counter.read(), 10.0)
+    assert decision.verdict is GateVerdict.ROLL_BACK
+    assert decision.sentence.startswith("C against A: Roll back: error_rate: candidate 100 %, live 0 %")
 
 
 def test_an_experiment_is_viewed_with_intervals_and_ended_by_a_choice(pets):

@@ -315,6 +315,15 @@ def until(condition: Callable[[], bool]) -> None:
     registered.wait_until(condition, timeout_s=30.0)
 
 
+def test_a_second_webhook_to_the_same_address_is_added_with_a_warning(house, receiver):
+    one = receiver()
+    first = add(house, one)
+    assert f"{first} goes to the same address" in webhooks.add(one.url, "alias.moved", house).warning
+    for row in webhooks.listed(house):
+        webhooks.remove(row.id, house)
+    assert webhooks.add(one.url, "alias.moved", house).warning == ""
+
+
 def test_a_courier_delivers_beside_a_server_and_its_tick_waits_for_nobody(house, clock, receiver):
     slow, quick = receiver(), receiver()
     slow.hold.set()

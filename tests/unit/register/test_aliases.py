@@ -121,6 +121,21 @@ def test_repeated_rollbacks_walk_back_and_then_say_that_nothing_is_left(records,
     assert [move.reason for move in records.alias_history("digits", "production")] == ["promote"] * 3 + ["rollback"] * 2
 
 
+def test_a_rollback_passes_over_what_was_retired_and_says_where_nothing_is_left(records, tools):
+    for number in (1, 2, 3, 4):
+        promote("digits", number, **tools)
+    for number in (3, 2):
+        records.retire_version("digits", number, at=9.0, reason="old")
+    with pytest.raises(NotFoundError, match="digits:2 was retired"):
+        rollback("digits", to=2, **tools)
+    assert rollback("digits", **tools).number == 1
+    promote("digits", 4, **tools)
+    records.retire_version("digits", 1, at=9.0, reason="old")
+    with pytest.raises(NotFoundError, match="was retired: digits:1") as caught:
+        rollback("digits", **tools)
+    assert "fairlead versions digits" in caught.value.hint
+
+
 def test_a_promotion_after_a_rollback_goes_back_to_what_stood(records, tools):
     for number in (1, 2, 3):
         promote("digits", number, **tools)

@@ -220,6 +220,17 @@ def test_a_name_server_that_hangs_is_not_waited_for():
         done.set()
 
 
+def test_an_address_that_is_silent_leaves_time_for_the_next_one_of_the_name():
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as silent, peer(OK) as one, contextlib.ExitStack() as fill:
+        silent_place = silent.getsockname()
+        for _ in range(4):  # a full queue: who connects now hears nothing
+            waiting = fill.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(silent_place)
+        found = [(socket.AF_INET, silent_place), (socket.AF_INET, ("127.0.0.1", one.port))]
+        assert call("http://x.example/", timeout_s=1.0, look_up=lambda *_: found) == Answer(200)
+
+
 def test_nobody_there_is_said_in_words():
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
