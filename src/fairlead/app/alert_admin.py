@@ -16,6 +16,7 @@ from pathlib import Path
 from fairlead.app import alert_records
 from fairlead.app.alert_delivery import check_commands, postbox, send, split_command
 from fairlead.app.alert_policies import Acted, done
+from fairlead.app.alert_records import LastLook, last_looks
 from fairlead.app.alerting import example_alert
 from fairlead.app.mail import check_postbox
 from fairlead.app.webhooks import shown_url
@@ -85,13 +86,17 @@ class ReceiverRow:
 
 @dataclass(frozen=True)
 class Overview:
-    """Alerts (firing first), who is told, what is silenced, what policies there are and did."""
+    """Alerts (firing first), who is told, what is silenced, what policies there are and did. `looks` say when models were looked at last;
+    `unwatched` are those in production that nobody looks at.
+    """
 
     alerts: tuple[AlertRow, ...]
     receivers: tuple[ReceiverRow, ...]
     silences: tuple[Silence, ...]
     policies: tuple[Policy, ...]
     acted: tuple[Acted, ...]
+    looks: tuple[LastLook, ...] = ()
+    unwatched: tuple[str, ...] = ()
 
 
 def add_receiver(new: NewReceiver, house: House) -> Added:
@@ -138,6 +143,7 @@ def add_policy(policy: Policy, house: House) -> Added:
         policy.command,
         policy.steps,
         policy.data,
+        policy.target,
     )
     alert_records.keep(made, house.records, at=house.clock(), author=house.settings.user)
     return Added(made.id, f"{made.action.value} for {shown_matchers(made.matchers)}")
@@ -181,7 +187,15 @@ def overview(house: House) -> Overview:
     rows = tuple(AlertRow(one, hidden.id if (hidden := silenced(one, silences, now)) is not None else "") for one in alerts)
     receivers = tuple(_row(receiver, house) for receiver in alert_records.everything(Receiver, house.records))
     living = tuple(silence for silence in silences if silence.until > now)
-    return Overview(rows, receivers, living, alert_records.everything(Policy, house.records), done(house))
+    looks = tuple(last_looks(house.records).values())
+    return Overview(rows, receivers, living, alert_records.everything(Policy, house.records), done(house), looks, unwatched(house))
+
+
+def unwatched(house: House) -> tuple[str, ...]:
+    """Return the models in production whose alerts nobody looks for."""
+    looks, now = last_looks(house.records), house.clock()
+    live = [name for name in house.records.names() if PRODUCTION in house.records.aliases(name)]
+    return tuple(name for name in live if name not in looks or looks[name].is_overdue(now))
 
 
 def try_out(identity: str, house: House) -> str:

@@ -111,27 +111,30 @@ def _serve(receiver: Receiver, alerts: Sequence[Alert], silences: Sequence[Silen
         claimed = put_told(receiver, replace(before, next_at=now + _LEASE_S), revision, house.records, at=now)
         if claimed is None:
             continue
-        after, attempt = _attempt(receiver, notice, before, house, url)
+        after, attempt, has_hung = _attempt(receiver, notice, before, house, url)
         attempts.append(attempt)
         put_told(receiver, after, claimed, house.records, at=house.clock())
+        if has_hung:
+            break  # the rest would wait as long each; it is told the next time
     return attempts
 
 
-def _attempt(receiver: Receiver, notice: Notice, before: Told, house: House, url: str) -> tuple[Told, Attempt]:
+def _attempt(receiver: Receiver, notice: Notice, before: Told, house: House, url: str) -> tuple[Told, Attempt, bool]:
+    """Send one notice; return what the receiver was told then, the attempt, and whether the receiver hung."""
     fires = sum(alert.is_firing for alert in notice.alerts)
     attempt = Attempt(receiver.id, receiver.kind, fires, len(notice.alerts) - fires)
-    asked_s = 0.0
+    asked_s, has_hung = 0.0, False
     try:
         problem, asked_s = send(receiver, notice, house, url=url)
     except StorageError:
         raise
     except FairleadError as error:
-        problem = str(error)
+        problem, has_hung = str(error), isinstance(error, DeadlineError)
     now = house.clock()
     if not problem:
-        return succeeded(before, notice, now), attempt
+        return succeeded(before, notice, now), attempt, False
     after = failed(before, problem, now, asked_s=asked_s)
-    return after, replace(attempt, problem=problem, next_in_s=after.next_at - now)
+    return after, replace(attempt, problem=problem, next_in_s=after.next_at - now), has_hung
 
 
 def _start(receiver: Receiver, body: bytes, notice: Notice, house: House) -> None:

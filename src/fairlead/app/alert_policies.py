@@ -7,8 +7,10 @@ Raises StorageError where the registry is away.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import threading
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from fairlead.app.alert_records import ACTION, claim_action, everything
 from fairlead.app.release import rollback
@@ -22,6 +24,7 @@ from fairlead.errors import ConflictError, FairleadError, RejectedError, Storage
 from fairlead.monitor.alerts.machine import firing
 from fairlead.stores.document import dump, load
 
+SLOW = frozenset({PolicyAction.RETRAIN})  # takes hours
 _WAIT_S = 30.0
 
 
@@ -39,14 +42,16 @@ class Acted:
     problem: str = ""
 
 
-def act(alerts: Iterable[Alert], house: House) -> tuple[Acted, ...]:
-    """Do what policies say about the alerts that fire."""
-    policies = everything(Policy, house.records)
+def act(
+    alerts: Iterable[Alert], house: House, actions: Collection[PolicyAction] = tuple(PolicyAction), *, stop: threading.Event | None = None
+) -> tuple[Acted, ...]:
+    """Do what policies say about the alerts that fire, as far as it is one of `actions`; `stop` ends training."""
+    policies = [policy for policy in everything(Policy, house.records) if policy.action in actions]
     found = []
     for alert in firing(alerts):
         for policy in policies:
             if policy.wants(alert.labels) and alert.fired_at >= policy.created_at and alert.labels.get("model"):
-                acted = _once(policy, alert, house)
+                acted = _once(policy, alert, house, stop)
                 if acted is not None:
                     found.append(acted)
     return tuple(found)
@@ -58,7 +63,7 @@ def done(house: House) -> tuple[Acted, ...]:
     return tuple(sorted(facts, key=lambda one: -one.at))
 
 
-def _once(policy: Policy, alert: Alert, house: House) -> Acted | None:
+def _once(policy: Policy, alert: Alert, house: House, stop: threading.Event | None) -> Acted | None:
     """Act, unless it was done already, or not long ago."""
     model, now = alert.labels["model"], house.clock()
     key = f"{policy.id}/{model}"
@@ -73,17 +78,22 @@ def _once(policy: Policy, alert: Alert, house: House) -> Acted | None:
     claimed = claim_action(key, dump(begun).decode(), before, house.records, at=now, author=policy.author)
     if claimed is None:
         return None
-    ended = _do(policy, alert, begun, house)
+    ended = _do(policy, alert, begun, house, stop)
     claim_action(key, dump(ended).decode(), claimed, house.records, at=house.clock(), author=policy.author)
     return ended
 
 
-def _do(policy: Policy, alert: Alert, begun: Acted, house: House) -> Acted:
+def _do(policy: Policy, alert: Alert, begun: Acted, house: House, stop: threading.Event | None) -> Acted:
     def said(outcome: str = "", problem: str = "") -> Acted:
         return Acted(begun.policy, begun.action, begun.model, begun.version, begun.alert, begun.at, outcome, problem)
 
+    actions: Mapping[PolicyAction, Callable[[Policy, Alert, House], str]] = {
+        PolicyAction.ROLL_BACK: _roll_back,
+        PolicyAction.SHADOW: _shadow,
+        PolicyAction.RETRAIN: partial(retrain, stop=stop),
+    }
     try:
-        return said(outcome=_ACTIONS[policy.action](policy, alert, house))
+        return said(outcome=actions[policy.action](policy, alert, house))
     except StorageError:
         raise
     except FairleadError as error:
@@ -109,19 +119,8 @@ def _shadow(policy: Policy, alert: Alert, house: House) -> str:
     return f"{said} Version {version} answers unseen beside it."
 
 
-def _retrain(policy: Policy, alert: Alert, house: House) -> str:
-    return retrain(policy, alert, house)
-
-
 def _require_live(alert: Alert, house: House) -> None:
     name, version = alert.labels["model"], alert.labels.get("version", "")
     live = house.records.aliases(name).get(PRODUCTION, 0)
     if version != str(live):
         raise RejectedError(f"{name}:{version} is not live any more ({name}:{live} is), so there is nothing to take back.")
-
-
-_ACTIONS: Mapping[PolicyAction, Callable[[Policy, Alert, House], str]] = {
-    PolicyAction.ROLL_BACK: _roll_back,
-    PolicyAction.SHADOW: _shadow,
-    PolicyAction.RETRAIN: _retrain,
-}

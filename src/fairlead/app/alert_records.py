@@ -2,12 +2,14 @@
 
 An alert is a fact (kind "alert", key `model/fingerprint`) whose revisions are its history; receivers, silences and policies are facts, what
 a receiver was told is one for each of its groups (compare-and-set: of two who watch, one tells), secrets are reports, because facts keep
-their past. Takes a RecordStore; gives and keeps core values. Raises NotFoundError, SpecError for an id that is not one, ConflictError.
+their past, and so is when a model was last looked at. Takes a RecordStore; gives and keeps core values. Raises NotFoundError, SpecError for
+an id that is not one, ConflictError.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -18,7 +20,7 @@ from fairlead.errors import ConflictError, CorruptError, NotFoundError, SpecErro
 from fairlead.monitor.alerts.telling import Told
 from fairlead.stores.document import dump, load
 
-ALERT, RECEIVER, SILENCE, POLICY, TOLD, ACTION, SECRET = (
+ALERT, RECEIVER, SILENCE, POLICY, TOLD, ACTION, SECRET, LOOK = (
     "alert",
     "alert-receiver",
     "alert-silence",
@@ -26,7 +28,9 @@ ALERT, RECEIVER, SILENCE, POLICY, TOLD, ACTION, SECRET = (
     "alert-told",
     "alert-action",
     "alert-secret",
+    "alert-look",
 )
+_LATE_S, _LATE_ONCE_S = 900.0, 86_400.0
 Named = TypeVar("Named", Receiver, Silence, Policy)
 _NAMES: Mapping[type, tuple[str, str]] = {
     Receiver: (RECEIVER, "receiver"),
@@ -41,6 +45,33 @@ class KeptAlert:
 
     alert: Alert
     revision: int
+
+
+@dataclass(frozen=True)
+class LastLook:
+    """When somebody last looked for alerts of a model (Unix seconds), and every how many seconds that is done (0: nobody said)."""
+
+    model: str
+    at: float
+    every_s: float = 0.0
+
+    def is_overdue(self, now: float) -> bool:
+        """Whether the next look should have been long ago: nobody looks any more."""
+        return now - self.at > (max(3 * self.every_s, _LATE_S) if self.every_s else _LATE_ONCE_S)
+
+
+def put_look(look: LastLook, records: RecordStore) -> None:
+    """Keep that a model was looked at."""
+    records.put_report(LOOK, look.model, dump(look).decode(), look.at)
+
+
+def last_looks(records: RecordStore) -> dict[str, LastLook]:
+    """Return model -> when it was last looked at; what cannot be read is left out."""
+    found = {}
+    for report in records.reports(LOOK):
+        with suppress(CorruptError):
+            found[report.key] = load(report.body.encode(), LastLook)
+    return found
 
 
 def kept_alerts(records: RecordStore, model: str = "") -> dict[str, KeptAlert]:

@@ -1,22 +1,27 @@
 """Watch models and keep their alerts: findings of quality, promises and drift, the state that follows, who is told, what policies do.
 
-`evaluate` does one round and gives a Round; `keep_watch` does one after the other. Any number of processes may do so at once: the registry
-lets one of them win each change. What cannot be evaluated changes no alert and is said as a problem. Raises StorageError where the registry
-is away (`keep_watch` waits until it is back), NotFoundError for a model that is not registered.
+`evaluate` does one round and gives a Round; `keep_watch` does one after the other, and between them tells who did not take it at first.
+Any number of processes may do so at once: the registry lets one of them win each change. What cannot be evaluated changes no alert and is
+said as a problem. Raises StorageError where the registry is away (`keep_watch` waits until it is back), NotFoundError for a model that is
+not registered.
 """
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from typing import Self
 
 from fairlead.app.alert_delivery import Attempt, deliver
-from fairlead.app.alert_policies import Acted, act
-from fairlead.app.alert_records import KeptAlert, drop_alert, kept_alerts, put_alert, swap_alert
+from fairlead.app.alert_policies import SLOW, Acted, act
+from fairlead.app.alert_records import KeptAlert, LastLook, drop_alert, kept_alerts, put_alert, put_look, swap_alert
 from fairlead.app.finders import FINDERS, Finder
 from fairlead.app.wiring import House
-from fairlead.core.alert import Alert, AlertPhase, Signal
+from fairlead.core.alert import Alert, AlertPhase, PolicyAction, Signal
 from fairlead.core.finding import Finding
 from fairlead.core.version import PRODUCTION
 from fairlead.errors import FairleadError, NotFoundError, StorageError
@@ -25,6 +30,7 @@ from fairlead.monitor.alerts.rules import signals
 from fairlead.register.resolve import require_name
 
 SIGNAL_LIMIT = 1000  # of one model at once: the most severe count
+TELL_S = 5.0  # between two rounds, who is to be told is told so often
 
 
 @dataclass(frozen=True)
@@ -43,9 +49,17 @@ class Round:
 
 
 def evaluate(
-    house: House, names: Sequence[str] = (), *, finders: Sequence[Finder] = FINDERS, url: str = "", is_silent: bool = False
+    house: House,
+    names: Sequence[str] = (),
+    *,
+    finders: Sequence[Finder] = FINDERS,
+    url: str = "",
+    every_s: float = 0.0,
+    actions: Collection[PolicyAction] = tuple(PolicyAction),
 ) -> Round:
-    """Look at the models `names` (none: all in production) once, tell and act; with `is_silent`, nobody is told and nothing is done."""
+    """Look at the models `names` (none: all in production) once, tell, and act as policies say, as far as it is one of `actions`. That it
+    is done every `every_s` seconds (0: nobody knows) is kept.
+    """
     found: list[Finding] = []
     problems: list[str] = []
     moved: list[Alert] = []
@@ -54,10 +68,9 @@ def evaluate(
         found += looked.findings
         problems += looked.problems
         moved += _advance(name, looked, house)
+        put_look(LastLook(name, house.clock(), every_s), house.records)
     alerts = tuple(kept.alert for kept in kept_alerts(house.records).values())
-    if is_silent:
-        return Round(house.clock(), alerts, tuple(moved), tuple(found), problems=tuple(problems))
-    attempts, acted = deliver(alerts, house, url=url), act(alerts, house)
+    attempts, acted = deliver(alerts, house, url=url), act(alerts, house, actions)
     return Round(house.clock(), alerts, tuple(moved), tuple(found), attempts, acted, tuple(problems))
 
 
@@ -68,17 +81,66 @@ def keep_watch(
     tell: Callable[[Round], None],
     *,
     is_stopped: Callable[[float], bool],
+    finders: Sequence[Finder] = FINDERS,
     url: str = "",
 ) -> None:
-    """Do one round every `every_s` seconds until `is_stopped(seconds)`, which waits that long, says so."""
-    while True:
-        begun = time.monotonic()
+    """Do one round every `every_s` seconds until `is_stopped(seconds)`, which waits that long, says so. What takes hours is done beside
+    that: while a model is trained, alerts are looked at and told.
+    """
+    quick = tuple(action for action in PolicyAction if action not in SLOW)
+    with _Beside(house) as beside:
+        while True:
+            next_at = time.monotonic() + every_s
+            try:
+                tell(evaluate(house, names, finders=finders, url=url, every_s=every_s, actions=quick))
+            except StorageError as error:
+                tell(Round(house.clock(), problems=(f"The registry is away: {error.message}",)))
+            while True:
+                with suppress(StorageError):  # the next round says so
+                    _between(beside, house, tell, url)
+                left_s = next_at - time.monotonic()
+                if is_stopped(min(max(left_s, 0.0), TELL_S)):
+                    return
+                if left_s <= TELL_S:
+                    break
+
+
+def _between(beside: _Beside, house: House, tell: Callable[[Round], None], url: str) -> None:
+    """Tell what is due by now (who did not take it before, an Alertmanager that forgets, what was silenced until now), and go on with what
+    takes hours.
+    """
+    alerts = tuple(kept.alert for kept in kept_alerts(house.records).values())
+    attempts = deliver(alerts, house, url=url)
+    acted, problem = beside.go_on(alerts)
+    if attempts or acted or problem:
+        tell(Round(house.clock(), alerts, attempts=attempts, acted=acted, problems=(problem,) if problem else ()))
+
+
+class _Beside:
+    """Does what takes hours in a thread of its own, one thing after the other; use it as a context manager, whose end ends training."""
+
+    def __init__(self, house: House) -> None:
+        self._house, self._stop = house, threading.Event()
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="alerts-act")
+        self._doing: Future[tuple[Acted, ...]] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._pool.shutdown()
+
+    def go_on(self, alerts: Sequence[Alert]) -> tuple[tuple[Acted, ...], str]:
+        """Return what was done since, and what came in its way ("": nothing); begin what is to be done."""
+        doing = self._doing
+        if doing is not None and not doing.done():
+            return (), ""
+        self._doing = self._pool.submit(act, alerts, self._house, SLOW, stop=self._stop)
         try:
-            tell(evaluate(house, names, url=url))
+            return (doing.result() if doing is not None else ()), ""
         except StorageError as error:
-            tell(Round(house.clock(), problems=(f"The registry is away: {error.message}",)))
-        if is_stopped(max(every_s - (time.monotonic() - begun), 0.0)):
-            return
+            return (), f"What a policy did could not be kept: {error.message}"
 
 
 def watched(house: House, names: Sequence[str]) -> tuple[str, ...]:

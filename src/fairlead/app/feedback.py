@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 _PIECE_ROWS = 250_000  # each piece is matched with all labels that were there before
 _ID_LIMIT = 128
+_KNOWN_LIMIT = 10_000
 _COUNTS = ("joined", "unknown", "ambiguous", "duplicate", "contradicting")
 
 
@@ -102,6 +103,7 @@ class _Keeper:
         self._reader, self._interface = LabelReader(interface), interface
         self._is_number = rule.kind is DecisionKind.VALUE
         self._is_index = rule.kind in (DecisionKind.ARGMAX, DecisionKind.THRESHOLD)
+        self._known: dict[tuple[type, Label], Label] = {}  # most labels of a file are among a few
         self.empty, self.unfit, self.example, self.problem = 0, 0, "", ""
 
     def read(self, chunk: Chunk, columns: LabelColumns, *, has_row: bool, at: float) -> list[RowLabel]:
@@ -123,6 +125,16 @@ class _Keeper:
         return found
 
     def _fitting(self, label: Label) -> Label | None:
+        """Return the label in the model's own form; None for one that can be no answer."""
+        key = (type(label), label)
+        fitting = self._known.get(key)
+        if fitting is None:
+            fitting = self._formed(label)
+            if fitting is not None and len(self._known) < _KNOWN_LIMIT:
+                self._known[key] = fitting
+        return fitting
+
+    def _formed(self, label: Label) -> Label | None:
         problem = self._reader.problem(label)
         if problem:
             self.unfit += 1
@@ -160,6 +172,8 @@ def _kept(total: FedBack, name: str, labels: list[RowLabel], count: int, log: Ob
 
 
 def _row(value: object, place: int) -> int:
+    if type(value) is int and value >= 0:
+        return value
     text = plain_text(value)
     if not text.isdecimal():
         raise DataError(f"'{shorten(text)}' in row {place} is no row of a request.", hint="Rows of a request count from 0.")

@@ -29,7 +29,7 @@ class Finder:
 
 
 def _quality(name: str, house: House) -> tuple[Finding, ...]:
-    return quality(QualityRequest(name, since_s=QUALITY_SPAN_S, is_replayed=False), house).findings
+    return quality(QualityRequest(name, since_s=QUALITY_SPAN_S), house).findings
 
 
 def _drift(name: str, house: House) -> tuple[Finding, ...]:

@@ -1,4 +1,5 @@
-"""Sends one letter by SMTP: to a server that was checked and pinned as webhooks' are, within a bounded time, never a password in clear.
+"""Sends one letter by SMTP: to a server that was checked and pinned as webhooks' are, within a bounded time whatever the server says and
+however slowly it says it, never a password in clear.
 
 Takes a Postbox and a letter; returns where the server took it for every address. Raises SpecError for what is no mail server or address,
 ForbiddenError (an address that is not public), UnavailableError, DeadlineError. Source: RFC 5321; the client is Python's smtplib.
@@ -6,10 +7,13 @@ ForbiddenError (an address that is not public), UnavailableError, DeadlineError.
 
 from __future__ import annotations
 
+import contextlib
 import re
 import smtplib
 import socket
 import ssl
+import threading
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from email.message import EmailMessage
 from email.utils import formatdate, make_msgid
@@ -23,6 +27,7 @@ from fairlead.security.outbound import Destination, Place, resolve
 _PORTS = {"smtp": 25, "smtp+starttls": 587, "smtps": 465}
 _ADDRESS = re.compile(r"[A-Za-z0-9._%+=-]{1,64}@[A-Za-z0-9.-]{1,253}")
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?|\[[0-9a-fA-F:.]+\]")
+_GOOD_BYE_S = 1.0
 _HINT = "Write it like smtp+starttls://mail.example.com:587, smtps://... or smtp://... for one without encryption."
 
 
@@ -57,29 +62,31 @@ def addresses(text: str) -> tuple[str, ...]:
 def send_letter(
     box: Postbox, password: str, letter: tuple[str, str], *, allow_private: bool, timeout_s: float, tls: ssl.SSLContext | None = None
 ) -> None:
-    """Send subject and text. `tls` None trusts whom the system trusts."""
+    """Send subject and text, all of it within `timeout_s`. `tls` None trusts whom the system trusts."""
     scheme, host, port = check_postbox(box)
     places = resolve(Destination(scheme, host, port, ""), allow_private=allow_private, timeout_s=timeout_s)
-    context = tls or ssl.create_default_context()
+    context, cord = tls or ssl.create_default_context(), _Cord()
     try:
-        with _client(scheme, host, port, places[0], context, timeout_s) as client:
+        with cord.cut_after(timeout_s), _client(scheme, host, port, places, context, timeout_s, cord) as client:
             if scheme == "smtp+starttls":
                 client.starttls(context=context)
             if box.user:
                 client.login(box.user, password)
             refused = client.send_message(_message(box, letter), box.sender, list(box.to))
-    except TimeoutError:
-        raise _late(host, timeout_s) from None
-    except smtplib.SMTPException as error:
-        if isinstance(error.__context__, TimeoutError):  # smtplib takes silence for an end of the connection
-            raise _late(host, timeout_s) from None
-        raise UnavailableError(f"{host} did not take the mail: {_said(error)}.", hint="Check server, user and addresses.") from None
-    except ssl.SSLError as error:
-        raise UnavailableError(f"{host} cannot be trusted: {shorten(str(error), 200)}.", hint="Check its certificate.") from None
-    except OSError as error:
-        raise UnavailableError(f"{host} cannot be reached: {error.strerror or type(error).__name__}.", hint="Check that it runs.") from None
+    except (OSError, smtplib.SMTPException) as error:
+        if cord.is_cut or isinstance(error, TimeoutError) or isinstance(error.__context__, TimeoutError):
+            raise _late(host, timeout_s) from None  # smtplib takes silence for an end of the connection
+        raise _failed(host, error) from None
     if refused:
         raise UnavailableError(f"{host} refused {shorten(', '.join(refused))}; the others got the mail.", hint="Check the addresses.")
+
+
+def _failed(host: str, error: OSError | smtplib.SMTPException) -> UnavailableError:
+    if isinstance(error, smtplib.SMTPException):
+        return UnavailableError(f"{host} did not take the mail: {_said(error)}.", hint="Check server, user and addresses.")
+    if isinstance(error, ssl.SSLError):
+        return UnavailableError(f"{host} cannot be trusted: {shorten(str(error), 200)}.", hint="Check its certificate.")
+    return UnavailableError(f"{host} cannot be reached: {error.strerror or type(error).__name__}.", hint="Check that it runs.")
 
 
 def _late(host: str, timeout_s: float) -> DeadlineError:
@@ -99,21 +106,75 @@ def _server(text: str) -> tuple[str, str, int]:
     return scheme, host, port or _PORTS[scheme]
 
 
-class _Pinned(smtplib.SMTP):
-    """Connects to the address that was checked, whatever the name means by now."""
+class _Cord:
+    """Cuts a connection when its time is over. A server that says a little now and then never lets a wait for its next word run out, so
+    each wait's limit bounds nothing.
+    """
 
-    place: Place
+    def __init__(self) -> None:
+        self._lock, self._held = threading.Lock(), list[socket.socket]()
+        self.is_cut = False
+
+    @contextlib.contextmanager
+    def cut_after(self, seconds: float) -> Iterator[None]:
+        """Cut what is held then, and everything that is held later."""
+        timer = threading.Timer(seconds, self._cut)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+            timer.join()
+            for connection in self._held:
+                connection.close()
+
+    def hold(self, connection: socket.socket) -> None:
+        """Hold a connection, before it is connected."""
+        with self._lock:
+            if self.is_cut:
+                raise TimeoutError
+            self._held.append(connection.dup())  # encryption takes the one away
+
+    def _cut(self) -> None:
+        with self._lock:
+            self.is_cut = True
+            for connection in self._held:
+                with contextlib.suppress(OSError):
+                    connection.shutdown(socket.SHUT_RDWR)
+
+
+class _Pinned(smtplib.SMTP):
+    """Connects to the addresses that were checked, one after the other, whatever the name means by now. What the server says to good-bye
+    changes nothing any more.
+    """
+
+    places: Sequence[Place]
+    cord: _Cord
 
     def _get_socket(self, _host: str, _port: int, timeout: float | None) -> socket.socket:  # smtplib's own hook
-        family, where = self.place
-        connection = socket.socket(family, socket.SOCK_STREAM)
-        try:
-            connection.settimeout(timeout)
-            connection.connect(where)
-        except BaseException:
-            connection.close()
-            raise
-        return self._wrapped(connection)
+        failed: OSError | None = None
+        for family, where in self.places:
+            connection = socket.socket(family, socket.SOCK_STREAM)
+            try:
+                connection.settimeout(timeout)
+                self.cord.hold(connection)
+                connection.connect(where)
+                return self._wrapped(connection)
+            except OSError as error:
+                connection.close()
+                failed = error
+            except BaseException:
+                connection.close()
+                raise
+        raise failed or ConnectionError
+
+    def __exit__(self, *_: object) -> None:
+        with contextlib.suppress(OSError, smtplib.SMTPException):
+            if self.sock is not None:
+                self.sock.settimeout(_GOOD_BYE_S)
+                self.docmd("QUIT")
+        self.close()
 
     def _wrapped(self, connection: socket.socket) -> socket.socket:
         return connection
@@ -133,11 +194,16 @@ class _PinnedTls(_Pinned):
             raise
 
 
-def _client(scheme: str, host: str, port: int, place: Place, context: ssl.SSLContext, timeout_s: float) -> smtplib.SMTP:
+def _client(
+    scheme: str, host: str, port: int, places: Sequence[Place], context: ssl.SSLContext, timeout_s: float, cord: _Cord
+) -> smtplib.SMTP:
     client: Any = (_PinnedTls if scheme == "smtps" else _Pinned)(timeout=timeout_s, local_hostname="localhost")
-    client.place, client.context, client.name = place, context, host
+    client.places, client.cord, client.context, client.name = places, cord, context, host
     client._host = host  # noqa: SLF001 - the name that starttls checks the certificate against
-    client.connect(host, port)
+    code, said = client.connect(host, port)
+    if code != 220:
+        client.close()
+        raise smtplib.SMTPConnectError(code, said)
     found: smtplib.SMTP = client
     return found
 

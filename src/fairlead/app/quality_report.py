@@ -7,14 +7,15 @@ RequirementError (a metric without meaning), StorageError. It changes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TypeVar
 
 from fairlead.app.observations import open_log
-from fairlead.app.quality_rows import NOT_COMPRESSED, Replayed, Times, read_inputs, read_rows, read_times, replay, slice_column
-from fairlead.app.server_facts import server_facts
+from fairlead.app.quality_replay import Replayed, replay
+from fairlead.app.quality_rows import Times, read_inputs, read_rows, read_times, slice_column
+from fairlead.app.server_facts import server_facts, server_pages, twin_flips
 from fairlead.app.wiring import House
 from fairlead.core.finding import Finding
 from fairlead.core.interface import DecisionKind, Interface
@@ -35,7 +36,9 @@ from fairlead.core.requirement import MetricKind, Requirement
 from fairlead.core.verdict import Verdict
 from fairlead.core.version import Version, parse_reference
 from fairlead.errors import RequirementError
+from fairlead.monitor.page import Page
 from fairlead.monitor.quality.burn import budget_of, burn_rates, counted, most_urgent
+from fairlead.monitor.quality.compression import bounded_loss
 from fairlead.monitor.quality.judge import (
     accuracy_finding,
     burn_finding,
@@ -129,10 +132,9 @@ def quality(request: QualityRequest, house: House) -> QualityView:
         if quality.metric in overall.measured and overall.measured[quality.metric].is_known
     )
     estimated, doubt = _estimated(case, rows)
-    replayed = Replayed(None)
-    if request.is_replayed:
-        replayed = replay(case.version, case.interface, case.log, case.window, house)
-    facts = server_facts(case.version, house)
+    replayed = replay(case.version, case.interface, case.log, case.window, rows, house) if request.is_replayed else Replayed()
+    pages = server_pages(house)
+    facts, replayed = server_facts(case.version, pages), _live(replayed, case.version, pages)
     seen, times = _seen(case, rows, replayed.loss, facts, house.settings.seed)
     promises = read_promises(case.version.name, case.version.number, case.requirements, case.verdict, seen)
     view = QualityView(
@@ -253,8 +255,14 @@ def _notes(gathered: Gathered, rows: LabelledRows) -> tuple[str, ...]:
     return tuple(said)
 
 
+def _live(replayed: Replayed, version: Version, pages: Sequence[Page]) -> Replayed:
+    """Return what servers say of the original's answers (`twin_share`), where it cannot be asked again."""
+    flips = twin_flips(version, pages) if replayed.problem else None
+    return replayed if flips is None else Replayed(bounded_loss(*flips))
+
+
 def _said(replayed: Replayed) -> str:
-    return f"The loss by compression is not measured: {replayed.problem}." if replayed.problem not in ("", NOT_COMPRESSED) else ""
+    return f"The loss by compression is not measured: {replayed.problem}." if replayed.problem else ""
 
 
 def _burns(case: _Case, rows: LabelledRows, times: Times, now: float) -> tuple[Finding, ...]:

@@ -1,7 +1,7 @@
-"""What the observation log says of a version's answers: rows with labels, times, inputs, and answers of its uncompressed original to them.
+"""What the observation log says of a version's answers: rows with labels, times, inputs.
 
-Takes a House, a version and a window; gives core values and arrays. Raises DataError where what decides was not recorded, StorageError,
-and what opening a version raises. It changes nothing.
+Takes a log and a window; gives core values and arrays. Raises DataError where what decides was not recorded, StorageError. It changes
+nothing.
 """
 
 from __future__ import annotations
@@ -11,23 +11,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from fairlead.app.model import open_version
-from fairlead.app.wiring import House
-from fairlead.core.interface import Array, DecisionKind, Interface, Tensors, decide
-from fairlead.core.observation_log import INPUT, LABEL, OUTPUT, LogWindow, ObservationLog, columns_of, is_text, row_width
-from fairlead.core.outcome import CompressionLoss
-from fairlead.core.ports import Engine
-from fairlead.core.version import Version
-from fairlead.errors import DataError, FairleadError
-from fairlead.monitor.quality.compression import measured_loss
-from fairlead.monitor.quality.labels import Gathered, LabelReader, deciding_outputs, gather, tensor_of, wanted_columns
+from fairlead.core.interface import Array, Interface
+from fairlead.core.observation_log import INPUT, OUTPUT, LogWindow, ObservationLog
+from fairlead.errors import DataError
+from fairlead.monitor.quality.labels import Gathered, gather, wanted_columns
 from fairlead.monitor.quality.support import support_columns
 
 ROW_LIMIT = 5_000_000  # rows of a window that are held at once: some 50 bytes each
-_REPLAYED = 20_000
 _SUPPORTED = 20_000
-_BATCH = 256
-NOT_COMPRESSED = "it is not compressed"
 
 
 @dataclass(frozen=True)
@@ -91,82 +82,6 @@ def read_inputs(log: ObservationLog, window: LogWindow, interface: Interface) ->
         if count >= _SUPPORTED:
             break
     return np.concatenate(parts) if parts else None
-
-
-@dataclass(frozen=True)
-class Replayed:
-    """The loss by compression, or why it cannot be told."""
-
-    loss: CompressionLoss | None
-    problem: str = ""
-
-
-def replay(version: Version, interface: Interface, log: ObservationLog, window: LogWindow, house: House) -> Replayed:
-    """Let the version's uncompressed original answer what was recorded, and compare: at most 20,000 rows."""
-    columns = [name for spec in interface.inputs for name in columns_of(spec, INPUT)]
-    known = log.columns(window)
-    if interface.decision is None or interface.decision.kind is DecisionKind.VALUE:
-        return Replayed(None, "its answers are no decisions")
-    if any(is_text(spec) or len(columns_of(spec, INPUT)) != row_width(spec) for spec in interface.inputs):
-        return Replayed(None, "its inputs are not recorded as they came (texts, images), so its original cannot be asked again")
-    if any(known.get(name) not in {"flag", "whole", "number"} for name in columns):
-        return Replayed(None, "some of its inputs are not recorded, so its original cannot be asked again")
-    loaded = open_version(version, house)
-    try:
-        if loaded.open_twin is None:
-            return Replayed(None, NOT_COMPRESSED)
-        twin = loaded.open_twin()
-        try:
-            return Replayed(_compare(twin, interface, log, window))
-        except FairleadError as error:
-            return Replayed(None, f"its original cannot answer what was recorded: {error.message}")
-        finally:
-            twin.close()
-    finally:
-        loaded.engine.close()
-        if loaded.release is not None:
-            loaded.release()
-
-
-def _compare(twin: Engine, interface: Interface, log: ObservationLog, window: LogWindow) -> CompressionLoss:
-    pairs = _Pairs(interface)
-    wanted = wanted_columns(interface)
-    columns = (*wanted, *(name for spec in interface.inputs for name in columns_of(spec, INPUT)))
-    for piece in log.scan(window, columns):
-        is_answer = np.asarray(piece["status"] == "ok", dtype=bool)
-        rows = {name: column[is_answer] for name, column in piece.items()}
-        inputs = {spec.name: tensor_of(rows, spec, INPUT).astype(spec.dtype.numpy) for spec in interface.inputs}
-        for start in range(0, int(is_answer.sum()), _BATCH):
-            answers = twin.run({name: tensor[start : start + _BATCH] for name, tensor in inputs.items()})
-            pairs.add({name: column[start : start + _BATCH] for name, column in rows.items()}, answers)
-        if pairs.count >= _REPLAYED:
-            break
-    return pairs.loss()
-
-
-class _Pairs:
-    """Answers of both models to the same rows, with labels as far as there are."""
-
-    def __init__(self, interface: Interface) -> None:
-        self._interface, self._reader = interface, LabelReader(interface)
-        self._parts: list[tuple[Array, ...]] = []
-        self.count = 0
-
-    def add(self, rows: Mapping[str, Array], answers: Tensors) -> None:
-        """Take rows of the log and what the original says to them."""
-        interface, reader = self._interface, self._reader
-        said = {spec.name: tensor_of(rows, spec, OUTPUT) for spec in deciding_outputs(interface)}
-        right = np.asarray([reader.read(label) for label in rows[LABEL].tolist()], dtype=np.float64)
-        ours, theirs = (reader.number_of(decide(interface, outputs).reshape(len(right))) for outputs in (said, answers))
-        self._parts.append((ours, theirs, right))
-        self.count += len(right)
-
-    def loss(self) -> CompressionLoss:
-        """Return the loss."""
-        if not self._parts:
-            return measured_loss(np.zeros(0), np.zeros(0), np.zeros(0))
-        ours, theirs, right = (np.concatenate(column) for column in zip(*self._parts, strict=True))
-        return measured_loss(ours, theirs, right)
 
 
 def _bounded(pieces: Iterator[Mapping[str, Array]]) -> Iterator[Mapping[str, Array]]:

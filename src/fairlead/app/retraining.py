@@ -1,44 +1,52 @@
 """Train again: start the user's command, take the model that it writes through plan, proof and registration, and let it take over by steps.
 
 Takes a Policy with a command, the alert that started it, and a House; gives a sentence on what came of it. The command finds in its
-environment what it needs (FAIRLEAD_MODEL, FAIRLEAD_VERSION, FAIRLEAD_ALERT: a file with the alert, FAIRLEAD_OUTPUT: the folder into which
-it writes one model file) and ends with 0. Nothing that it writes is believed: the new version keeps every requirement of the live one,
-proven on the same kind of data, or is not registered. Raises what deploy and release raise, UnavailableError and DeadlineError for the
-command.
+environment what it needs (FAIRLEAD_MODEL, FAIRLEAD_VERSION, FAIRLEAD_ALERT: a file with the alert, FAIRLEAD_DATA, FAIRLEAD_HOME, in which
+`fairlead observations` finds what was answered, FAIRLEAD_OUTPUT: the folder into which it writes one model file) and ends with 0. Nothing
+that it writes is believed: the new version keeps every requirement of the live one, proven on the same kind of data, or is not registered.
+Raises what deploy and release raise, UnavailableError and DeadlineError for the command.
 """
 
 from __future__ import annotations
 
 import subprocess
+import threading
+import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fairlead.app.alert_delivery import check_commands, end_group, kept_environment, split_command
 from fairlead.app.quiet import Quiet
 from fairlead.app.wiring import House
 from fairlead.app.workspace import workspace
 from fairlead.core.alert import Alert, Policy
-from fairlead.core.interface import shorten
+from fairlead.core.interface import Interface, shorten
 from fairlead.core.plan import Plan
+from fairlead.core.strategy import KEYS, Strategy
 from fairlead.core.version import PRODUCTION, Reference, Version
 from fairlead.errors import DeadlineError, SourceError, SpecError, UnavailableError
 from fairlead.register.resolve import resolve
 from fairlead.stores.document import dump, load
 from fairlead.stores.version_files import read_file
 
+if TYPE_CHECKING:
+    from fairlead.app.strategy_wish import StrategyWish
+
 TRAINING_S = 6 * 3600.0
+_LOOK_S = 0.2
 
 
-def retrain(policy: Policy, alert: Alert, house: House, *, limit_s: float = TRAINING_S) -> str:
-    """Return what came of training again."""
+def retrain(policy: Policy, alert: Alert, house: House, *, limit_s: float = TRAINING_S, stop: threading.Event | None = None) -> str:
+    """Return what came of training again; where `stop` is set, the command is ended and nothing comes of it."""
     check_commands(house)
     live = resolve(Reference(alert.labels["model"], alias=PRODUCTION), records=house.records)
     with workspace(house) as folder:
-        model = _train(policy, alert, live, folder, limit_s)
+        model = _train(policy, alert, live, folder, house.settings.home, limit_s, stop or threading.Event())
         version = _deploy(policy, live, model, house)
     return f"Trained {version.label} in place of {live.label}. {_release(policy, version, house)}"
 
 
-def _train(policy: Policy, alert: Alert, live: Version, folder: Path, limit_s: float) -> Path:
+def _train(policy: Policy, alert: Alert, live: Version, folder: Path, home: Path, limit_s: float, stop: threading.Event) -> Path:
     """Run the command and return the one file, or folder, that it wrote."""
     output, told = folder / "trained", folder / "alert.json"
     output.mkdir()
@@ -49,6 +57,7 @@ def _train(policy: Policy, alert: Alert, live: Version, folder: Path, limit_s: f
         "FAIRLEAD_ALERT": str(told),
         "FAIRLEAD_OUTPUT": str(output),
         "FAIRLEAD_DATA": policy.data,
+        "FAIRLEAD_HOME": str(home),
     }
     words = split_command(policy.command)
     log = folder / "training.log"
@@ -58,14 +67,21 @@ def _train(policy: Policy, alert: Alert, live: Version, folder: Path, limit_s: f
         except OSError as error:
             raise UnavailableError(f"The command '{shorten(words[0])}' cannot be started: {error.strerror}.") from None
         try:
-            child.wait(limit_s)
-        except subprocess.TimeoutExpired:
-            raise DeadlineError(f"Training took longer than {limit_s:g} s.", hint="Train on less, or more often.") from None
+            _wait(child, limit_s, stop)
         finally:
             end_group(child)
     if child.returncode:
         raise UnavailableError(f"Training ended with {child.returncode}: {_end_of(log)}", hint="Start the command by hand.")
     return _only(output)
+
+
+def _wait(child: subprocess.Popen[bytes], limit_s: float, stop: threading.Event) -> None:
+    end = time.monotonic() + limit_s
+    while child.poll() is None:
+        if time.monotonic() > end:
+            raise DeadlineError(f"Training took longer than {limit_s:g} s.", hint="Train on less, or more often.")
+        if stop.wait(_LOOK_S):
+            raise UnavailableError("Training was ended with the process that had started it.", hint="Start the command by hand.")
 
 
 def _only(output: Path) -> Path:
@@ -92,8 +108,31 @@ def _deploy(policy: Policy, live: Version, model: Path, house: House) -> Version
     data = Path(policy.data) if policy.data else None
     if data is not None and not data.exists():
         raise SpecError(f"There is no '{data}', on which a new model is to be proven.", hint="Change the policy's --data.")
-    request = DeployRequest(model, live.name, data, requirements=plan.requirements, target=plan.target, alias="", command="retraining")
+    request = DeployRequest(
+        model,
+        live.name,
+        data,
+        policy.target or None,
+        plan.requirements,
+        load(read_file(live, "interface.json", house.blobs), Interface).task,
+        plan.target,
+        alias="",
+        command="retraining",
+        wish=_wish(live, house),
+    )
     return deploy(request, house, Quiet()).version
+
+
+def _wish(live: Version, house: House) -> StrategyWish:
+    """Return what leads to production as the live version was led."""
+    from fairlead.app.planned_release import STRATEGY_FILE  # noqa: PLC0415 - as above
+    from fairlead.app.strategy_wish import StrategyWish  # noqa: PLC0415 - as above
+
+    if all(entry.name != STRATEGY_FILE for entry in live.manifest.files):
+        return StrategyWish()
+    strategy = load(read_file(live, STRATEGY_FILE, house.blobs), Strategy)
+    said = {key: strategy.value(key) for key, usual in KEYS.items() if strategy.value(key) != usual}
+    return StrategyWish(strategy.scenario, strategy.needs, overrides=said)
 
 
 def _release(policy: Policy, version: Version, house: House) -> str:

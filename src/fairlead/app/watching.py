@@ -1,7 +1,7 @@
 """One model as it is now: what its servers do, what was found of its answers, which alerts there are.
 
 Takes a model's name and a House; gives Watched values, one for each look. The log is looked at in a thread of its own, so that a look never
-waits for it. Raises NotFoundError for a model that is not registered, StorageError. It changes nothing.
+waits for it; `wait` does. Raises NotFoundError for a model that is not registered, StorageError. It changes nothing.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import threading
 from dataclasses import dataclass
 from typing import Self
 
-from fairlead.app.alert_records import kept_alerts
+from fairlead.app.alert_records import kept_alerts, last_looks
 from fairlead.app.drift_report import DriftReport, DriftRequest, report
 from fairlead.app.observations import open_log
 from fairlead.app.quality_report import QualityRequest, QualityView, quality
@@ -39,7 +39,8 @@ class ServerLook:
 @dataclass(frozen=True)
 class Watched:
     """A look at `model`, whose live version is `version`. `quality` and `drift` are None until they were looked at, or where that is not
-    possible: `notes` say why. `looked_at` is when they were (Unix seconds, 0: not yet).
+    possible: `notes` say why. `looked_at` is when they were (Unix seconds, 0: not yet). `alerts_at` is when somebody last looked for
+    alerts (0: never); `is_unwatched`: nobody does any more.
     """
 
     model: str
@@ -51,6 +52,8 @@ class Watched:
     alerts: tuple[Alert, ...]
     notes: tuple[str, ...]
     looked_at: float
+    alerts_at: float = 0.0
+    is_unwatched: bool = False
 
 
 class Watch:
@@ -66,11 +69,10 @@ class Watch:
         self._drift: DriftReport | None = None
         self._notes: tuple[str, ...] = ()
         self._looked_at = 0.0
-        self._stopped = threading.Event()
+        self._stopped, self._has_looked = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._work, name="fairlead-watch-log", daemon=True)
 
     def __enter__(self) -> Self:
-        self._look_at_log()
         self._thread.start()
         return self
 
@@ -80,22 +82,29 @@ class Watch:
         for watching in self._watching.values():
             watching.__exit__()
 
+    def wait(self) -> None:
+        """Wait until the log was looked at."""
+        self._has_looked.wait()
+
     def look(self) -> Watched:
         """Return how the model is now."""
         version = resolve(parse_reference(self._name), records=self._house.records)
         alerts = tuple(kept.alert for kept in kept_alerts(self._house.records, self._name).values())
-        servers = self._servers()
+        servers, now = self._servers(), self._house.clock()
+        last = last_looks(self._house.records).get(self._name)
         with self._lock:
             return Watched(
                 self._name,
                 version.number,
-                self._house.clock(),
+                now,
                 servers,
                 self._quality,
                 self._drift,
                 alerts,
                 self._notes,
                 self._looked_at,
+                last.at if last is not None else 0.0,
+                last is None or last.is_overdue(now),
             )
 
     def _servers(self) -> tuple[ServerLook, ...]:
@@ -112,11 +121,16 @@ class Watch:
         return tuple(found)
 
     def _work(self) -> None:
-        while not self._stopped.wait(AGAIN_S):
+        while True:
             try:
                 self._look_at_log()
-            except StorageError:
-                continue  # the next look tries again
+            except StorageError as error:  # the next look tries again
+                with self._lock:
+                    self._notes = (f"The log, or the registry, cannot be read: {error.message}",)
+            finally:
+                self._has_looked.set()
+            if self._stopped.wait(AGAIN_S):
+                return
 
     def _look_at_log(self) -> None:
         house = self._house

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,7 +35,7 @@ def run(models: tuple[str, ...], *, every_s: float, once: bool, url: str, home: 
 
     Any number of these may run, on any machine that reaches the registry and the observation log: each thing is told and done once.
     """
-    from fairlead.app.alerting import evaluate, keep_watch  # noqa: PLC0415 - --help needs none of it
+    from fairlead.app.alerting import evaluate, keep_watch, watched  # noqa: PLC0415 - --help needs none of it
     from fairlead.app.wiring import build_house  # noqa: PLC0415 - likewise
     from fairlead.cli.alerts_text import round_text  # noqa: PLC0415 - likewise
     from fairlead.cli.patience import be_humble, until_told  # noqa: PLC0415 - likewise
@@ -53,6 +54,9 @@ def run(models: tuple[str, ...], *, every_s: float, once: bool, url: str, home: 
         tell(evaluate(house, models, url=url))
         return
     be_humble()
+    if not as_json:
+        said = ", ".join(watched(house, models)) or "nothing yet: no model is in production"
+        click.echo(f"Looking at {said}, every {every_s:g} s. What changes is printed; Ctrl-C ends it.", err=True)
     with until_told() as is_stopped:
         keep_watch(house, models, every_s, tell, is_stopped=is_stopped, url=url)
 
@@ -122,7 +126,8 @@ def add(
     new = alert_admin.NewReceiver(
         ReceiverKind(kind), target, parse_matchers(matchers), server, sender, user, password_file, repeat_s, not no_resolved
     )
-    _say(alert_admin.add_receiver(new, build_house(home)), as_json=as_json, then="fairlead alerts test")
+    house = build_house(home)
+    _say(alert_admin.add_receiver(new, house), as_json=as_json, then="fairlead alerts test", unwatched=alert_admin.unwatched(house))
 
 
 @alerts.command("policy")
@@ -131,6 +136,7 @@ def add(
 @click.option("--pause", "pause_s", type=Duration(), default="24h", show_default=True, help="Not again for a model within this time.")
 @click.option("--command", default="", help="retrain: program that trains; it writes one model file into the folder FAIRLEAD_OUTPUT.")
 @click.option("--data", default="", help="retrain: rows on which the new model is proven.")
+@click.option("--target", default="", metavar="COLUMN", help="retrain: column of --data with the right answers.")
 @click.option("--canary", "steps", default="", help='retrain: how it takes over, e.g. "1%,10%,50%".  [default: as its plan says]')
 @home_option
 @json_option
@@ -141,6 +147,7 @@ def policy(
     pause_s: float,
     command: str,
     data: str,
+    target: str,
     steps: str,
     home: str | None,
     as_json: bool,
@@ -151,17 +158,20 @@ def policy(
     Examples:
       fairlead alerts policy roll-back --for alertname=BudgetBurn --for severity=critical
       fairlead alerts policy retrain --for alertname=Drift --for model=digits \\
-          --command "python train.py" --data holdout.csv --canary "1%,10%,50%"
+          --command "python train.py" --data holdout.csv --target label --canary "1%,10%,50%"
     """
     from fairlead.app import alert_admin  # noqa: PLC0415 - as above
     from fairlead.app.wiring import build_house  # noqa: PLC0415 - as above
     from fairlead.core.alert import Policy, PolicyAction, parse_matchers  # noqa: PLC0415 - as above
 
+    if action != "retrain" and (data or target or steps):
+        raise SpecError(f"--data, --target and --canary are for retrain, not for {action}.")
     if (action == "retrain") != bool(command):
         raise SpecError("A command trains again, and nothing else does.", hint='fairlead alerts policy retrain --command "python train.py"')
     where = str(Path(data).absolute()) if data else ""
-    made = Policy("", PolicyAction(action), parse_matchers(matchers), "", 0.0, pause_s, command, steps, where)
-    _say(alert_admin.add_policy(made, build_house(home)), as_json=as_json, then="")
+    made = Policy("", PolicyAction(action), parse_matchers(matchers), "", 0.0, pause_s, command, steps, where, target)
+    house = build_house(home)
+    _say(alert_admin.add_policy(made, house), as_json=as_json, then="", unwatched=alert_admin.unwatched(house))
 
 
 @alerts.command("silence")
@@ -232,7 +242,7 @@ def export(*, prometheus: Path | None, grafana: Path | None, home: str | None, a
         click.echo(f"{mark(is_good=True)} {path}")
 
 
-def _say(added: Added, *, as_json: bool, then: str) -> None:
+def _say(added: Added, *, as_json: bool, then: str, unwatched: Sequence[str] = ()) -> None:
     if as_json:
         emit_json(added)
         return
@@ -241,3 +251,5 @@ def _say(added: Added, *, as_json: bool, then: str) -> None:
         click.echo(added.warning, err=True)
     if then:
         click.echo(f"{'Try it' if 'test' in then else 'End it'}: {then} {added.id}")
+    if unwatched:
+        click.echo(f"Nobody looks for alerts of {', '.join(unwatched)}: start fairlead alerts run, and let it go on.", err=True)

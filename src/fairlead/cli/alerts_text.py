@@ -36,7 +36,7 @@ def overview_text(found: Overview, *, is_all: bool) -> str:
     alerts = [line for row in shown for line in _alert(row)] or [f"{mark(is_good=True)} none"]
     if hidden:
         alerts.append(click.style(f"and {hidden} that ended within a day: --all", dim=True))
-    parts: list[tuple[str, Sequence[str]]] = [("Alerts", alerts)]
+    parts: list[tuple[str, Sequence[str]]] = [("Alerts", alerts + _unwatched(found))]
     receivers = [_receiver(row) for row in found.receivers]
     none = "nobody yet: fairlead alerts add email ops@example.com --smtp ... --from ..."
     parts.append(("Told", table(receivers, ("ID", "HOW", "WHERE", "OF", "TOLD", "STATE")).splitlines() if receivers else [none]))
@@ -50,6 +50,13 @@ def overview_text(found: Overview, *, is_all: bool) -> str:
         lines = [f"{_when(one.at)}  {one.action.value} {one.model}: {one.outcome or one.problem}" for one in found.acted]
         parts.append(("Done by policy", lines))
     return sections(parts)
+
+
+def _unwatched(found: Overview) -> list[str]:
+    """Return which models nobody looks at: where nobody looks, no alert says nothing."""
+    last = {look.model: look.at for look in found.looks}
+    said = [f"{name} (last: {_when(last[name])})" if name in last else f"{name} (never yet)" for name in found.unwatched]
+    return [click.style(f"Nobody looks at {', '.join(said)}: start fairlead alerts run, and let it go on.", fg="yellow")] if said else []
 
 
 def _alert(row: AlertRow) -> list[str]:

@@ -34,7 +34,7 @@ def full_screen() -> Iterator[None]:
     has_keys = sys.stdin.isatty()
     before = termios.tcgetattr(sys.stdin) if has_keys else None
     terminated = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
-    click.echo(_ENTER, nl=False)
+    _write(_ENTER)
     try:
         if has_keys:
             tty.setcbreak(sys.stdin)
@@ -43,13 +43,18 @@ def full_screen() -> Iterator[None]:
         if before is not None:
             termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)
         signal.signal(signal.SIGTERM, terminated)
-        click.echo(_LEAVE, nl=False)
+        _write(_LEAVE)
 
 
 def draw(lines: Sequence[str]) -> None:
     """Replace what the screen shows."""
-    body = f"{_END_OF_LINE}\n".join(lines)
-    click.echo(f"{_HOME}{body}{_END_OF_LINE}{_END_OF_SCREEN}", nl=False)
+    body = f"{_END_OF_LINE}\n".join(map(click.unstyle, lines) if os.environ.get("NO_COLOR") else lines)
+    _write(f"{_HOME}{body}{_END_OF_LINE}{_END_OF_SCREEN}")
+
+
+def _write(text: str) -> None:
+    """Write at once, as it is: what leaves out colours would leave out where to draw, too."""
+    sys.stdout.write(text)
     sys.stdout.flush()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING
@@ -10,15 +11,15 @@ import click
 
 from fairlead.cli import terminal
 from fairlead.cli.printing import Duration, emit_json, home_option, json_option
+from fairlead.errors import StorageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from fairlead.app.watching import Watched
+    from fairlead.app.watching import Watch
 
 _QUIT = frozenset("qQ\x1b\x03\x04")
 _PIPE_WIDTH = 160
 _EVERYTHING = 10_000  # lines, where nobody scrolls
+_RESIZE_S = 0.25
 
 
 @click.command()
@@ -43,17 +44,22 @@ def watch(model: str, *, since_s: float, interval: float, once: bool, home: str 
     from fairlead.app.wiring import build_house  # noqa: PLC0415 - likewise
 
     with Watch(model, build_house(home), since_s=since_s) as watching:
-        if once or as_json or not terminal.is_screen():
-            _print(watching.look, min(interval, 1.0), is_once=once, as_json=as_json)
+        if once:
+            _print(watching, min(interval, 1.0), is_once=True, as_json=as_json)
             return
-        _show(watching.look, interval)
+        with contextlib.suppress(KeyboardInterrupt):  # that is how it is meant to end
+            if as_json or not terminal.is_screen():
+                _print(watching, interval, is_once=False, as_json=as_json)
+            else:
+                _show(watching, interval)
 
 
-def _print(look: Callable[[], Watched], interval: float, *, is_once: bool, as_json: bool) -> None:
-    look()
+def _print(watching: Watch, interval: float, *, is_once: bool, as_json: bool) -> None:
+    watching.look()
+    watching.wait()
     while True:
         time.sleep(interval)  # rates need two looks
-        found = look()
+        found = watching.look()
         if as_json:
             emit_json(asdict(found))
         else:
@@ -65,15 +71,29 @@ def _print(look: Callable[[], Watched], interval: float, *, is_once: bool, as_js
             return
 
 
-def _show(look: Callable[[], Watched], interval: float) -> None:
+def _show(watching: Watch, interval: float) -> None:
+    """Draw one look after the other until a key says that it is enough; a registry that is away may come back."""
     from fairlead.cli.watch_screen import screen  # noqa: PLC0415 - as above
 
     pause = 0.2  # the first rates come soon
     with terminal.full_screen():
         while True:
             width, height = terminal.screen_size()
-            lines = screen(look(), width=width, height=height - 1)
+            try:
+                lines = screen(watching.look(), width=width, height=height - 1)
+            except StorageError as error:
+                lines = [click.style(error.message[:width], fg="red"), f"Trying again every {interval:g} s."[:width]]
             terminal.draw([*lines, *[""] * (height - 1 - len(lines)), click.style("q: leave"[:width], dim=True)])
-            if _QUIT & set(terminal.wait_for_key(pause)):
+            if _QUIT & set(_wait(pause, (width, height))):
                 return
             pause = interval
+
+
+def _wait(seconds: float, size: tuple[int, int]) -> str:
+    """Return the key that was pressed within that time, "" for none; at once where the screen has another size."""
+    end = time.monotonic() + seconds
+    while (left_s := end - time.monotonic()) > 0:
+        keys = terminal.wait_for_key(min(left_s, _RESIZE_S))
+        if keys or terminal.screen_size() != size:
+            return keys
+    return ""

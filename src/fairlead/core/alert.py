@@ -173,7 +173,8 @@ class PolicyAction(enum.StrEnum):
 @dataclass(frozen=True)
 class Policy:
     """What is done when an alert fires that all `matchers` hold for: not again for `pause_s` for the same model. `command` of a retraining
-    writes a model file; the new version takes over in `steps` ("": as its plan says).
+    writes a model file; the new version is proven on the rows in `data`, whose column `target` has the right answers, and takes over in
+    `steps` ("": as its plan says).
     """
 
     id: str
@@ -185,6 +186,7 @@ class Policy:
     command: str = ""
     steps: str = ""
     data: str = ""
+    target: str = ""
 
     def wants(self, labels: Mapping[str, str]) -> bool:
         """Whether an alert with these labels is one of its."""

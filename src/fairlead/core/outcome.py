@@ -134,7 +134,8 @@ class LossBasis(enum.StrEnum):
 @dataclass(frozen=True)
 class CompressionLoss:
     """Accuracy that the compressed model loses against its original in production (below 0: it gains), from `pairs` rows that both
-    answered; `flips` were decided differently, `labelled` of those have labels.
+    answered; `flips` were decided differently, `labelled` of those have labels: of these the original alone has `lost` right, the
+    compressed model alone `won`.
     """
 
     loss: Measured
@@ -142,6 +143,8 @@ class CompressionLoss:
     pairs: int
     flips: int
     labelled: int
+    lost: int = 0
+    won: int = 0
 
 
 @dataclass(frozen=True)

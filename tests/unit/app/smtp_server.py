@@ -10,10 +10,18 @@ from typing import Self
 
 class MailServer:
     """`replies` answers a command (by its first word, or all of it) otherwise than usual, e.g. {"DATA": "554 no"}; `tls` is what STARTTLS
-    begins.
+    begins. A dripping one greets, line after line, and never comes to an end.
     """
 
-    def __init__(self, replies: dict[str, str] | None = None, tls: ssl.SSLContext | None = None, *, is_silent: bool = False) -> None:
+    def __init__(
+        self,
+        replies: dict[str, str] | None = None,
+        tls: ssl.SSLContext | None = None,
+        *,
+        is_silent: bool = False,
+        is_dripping: bool = False,
+        greeting: str = "220 here",
+    ) -> None:
         self.replies, self.tls, self.is_silent = replies or {}, tls, is_silent
         self.letters: list[str] = []
         self.commands: list[str] = []
@@ -25,7 +33,12 @@ class MailServer:
                 if outer.is_silent:
                     outer.let_go.wait(30)
                     return
-                self._say("220 here")
+                while is_dripping and not outer.let_go.wait(0.02):
+                    try:
+                        self._say("220-there is more")
+                    except OSError:
+                        return
+                self._say(greeting)
                 while line := self.rfile.readline():
                     word = line.decode("ascii", "replace").strip()
                     outer.commands.append(word)

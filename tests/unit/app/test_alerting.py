@@ -1,6 +1,7 @@
 import json
 import stat
 import sys
+import time
 from dataclasses import replace
 
 import pytest
@@ -36,6 +37,19 @@ class Scene:
         self.now += after_s
         kinds = frozenset(FindingKind)
         return evaluate(self.house, finders=(Finder("fake", kinds, self._find),))
+
+    def watch(self, tell, *, every_s: float, waits: int, seconds: float = 0.0, is_over=lambda: False) -> None:
+        """Keep watch until so many waits are over; each takes as long as it says by this clock, and `seconds` by the clock on the wall."""
+
+        def is_stopped(wait_s: float) -> bool:
+            nonlocal waits
+            waits -= 1
+            self.now += wait_s
+            time.sleep(seconds)
+            return waits < 0 or is_over()
+
+        finders = (Finder("fake", frozenset(FindingKind), self._find),)
+        keep_watch(self.house, (), every_s, tell, is_stopped=is_stopped, finders=finders)
 
     def _find(self, name: str, house) -> tuple[Finding, ...]:
         if self.problem is not None:
@@ -93,6 +107,56 @@ def test_a_failing_receiver_is_tried_again_and_what_it_says_is_shown(scene) -> N
         assert not overview(scene.house).receivers
     finally:
         listener.close()
+
+
+def test_between_two_rounds_who_did_not_take_it_is_told_again(scene) -> None:
+    listener, rounds = Listener(500, 200), []
+    try:
+        add_receiver(NewReceiver(ReceiverKind.WEBHOOK, listener.url), scene.house)
+        scene.found = (scene.finding(),)
+        scene.watch(rounds.append, every_s=300.0, waits=10)
+    finally:
+        listener.close()
+    assert [message["status"] for message in listener.messages] == ["firing", "firing"]
+    assert [bool(one.findings) for one in rounds] == [True, False], "there was one look, and one more attempt"
+
+
+def test_a_receiver_that_hangs_is_waited_for_once_in_a_round(scene, monkeypatch) -> None:
+    monkeypatch.setattr("fairlead.app.alert_delivery.TIMEOUT_S", 0.2)
+    listener = Listener(200)
+    listener.hold.set()
+    try:
+        add_receiver(NewReceiver(ReceiverKind.WEBHOOK, listener.url), scene.house)
+        scene.found = (scene.finding(), scene.finding(FindingKind.DRIFT, subject="age"))
+        (attempt,) = scene.look().attempts
+        assert "did not answer" in attempt.problem
+    finally:
+        listener.close()
+
+
+def test_an_alert_that_ended_while_the_clock_was_ahead_is_not_forgotten(scene, listener) -> None:
+    scene.found = (scene.finding(),)
+    scene.look()
+    scene.found = ()
+    scene.look(60.0)
+    assert scene.look(5000.0).alerts[0].phase is AlertPhase.RESOLVED
+    add_receiver(NewReceiver(ReceiverKind.WEBHOOK, listener.url), scene.house)
+    assert scene.look(-4000.0).alerts[0].phase is AlertPhase.RESOLVED
+    scene.found = (scene.finding(),)
+    assert scene.look(1.0).alerts[0].phase is AlertPhase.FIRING
+
+
+def test_nobody_who_looks_is_said_where_alerts_are_listed(scene) -> None:
+    assert overview(scene.house).unwatched == ("pets",)
+    assert "Nobody looks at pets (never yet)" in overview_text(overview(scene.house), is_all=False)
+    scene.look()
+    assert not overview(scene.house).unwatched
+    scene.now += 2 * 86_400.0
+    assert "Nobody looks at pets (last: " in overview_text(overview(scene.house), is_all=False)
+    scene.watch(lambda _: None, every_s=60.0, waits=1)
+    assert not overview(scene.house).unwatched
+    scene.now += 1000.0
+    assert overview(scene.house).unwatched == ("pets",), "a round each minute was promised"
 
 
 def test_of_two_who_watch_one_tells(scene, listener) -> None:
@@ -279,6 +343,31 @@ def test_a_password_is_kept_apart_and_gone_with_its_receiver(scene, tmp_path) ->
     assert [report.key for report in scene.house.records.reports("alert-secret")] == [added.id]
     alert_admin.remove(added.id, scene.house)
     assert not scene.house.records.reports("alert-secret")
+
+
+def test_while_a_model_is_trained_alerts_are_looked_at(scene, tmp_path) -> None:
+    command = f"{sys.executable} -c \"import time, os\nwhile not os.path.exists('{tmp_path}/go'): time.sleep(0.02)\""
+    add_policy(Policy("", PolicyAction.RETRAIN, parse_matchers(["model=pets"]), "", 0.0, command=command), scene.house)
+    scene.found = (scene.finding(),)
+    rounds: list[Round] = []
+
+    def tell(one: Round) -> None:
+        rounds.append(one)
+        if sum(bool(each.findings) for each in rounds) == 3:
+            (tmp_path / "go").touch()
+
+    scene.watch(tell, every_s=0.01, waits=5000, seconds=0.02, is_over=lambda: rounds[-1].acted)
+    acted = [one for each in rounds for one in each.acted]
+    assert [one.problem for one in acted] == ["Training wrote 0 files. It writes one model file to the folder FAIRLEAD_OUTPUT."]
+
+
+def test_training_ends_with_the_process_that_started_it(scene) -> None:
+    command = f'{sys.executable} -c "import time; time.sleep(600)"'
+    add_policy(Policy("", PolicyAction.RETRAIN, parse_matchers(["model=pets"]), "", 0.0, command=command), scene.house)
+    scene.found = (scene.finding(),)
+    scene.watch(lambda _: None, every_s=0.01, waits=5, seconds=0.1)
+    (acted,) = done(scene.house)
+    assert "ended with the process" in acted.problem
 
 
 @pytest.mark.slow

@@ -1,3 +1,4 @@
+import socket
 import ssl
 
 import pytest
@@ -47,6 +48,31 @@ def test_a_server_that_hangs_holds_nobody_up() -> None:
         with pytest.raises(DeadlineError, match="did not answer"):
             send(server, timeout_s=0.2)
         server.let_go.set()
+
+
+def test_a_server_that_never_comes_to_an_end_holds_nobody_up() -> None:
+    with MailServer(is_dripping=True) as server, pytest.raises(DeadlineError, match="did not answer"):
+        send(server, timeout_s=0.3)
+
+
+def test_who_cannot_say_good_bye_has_taken_the_letter_all_the_same() -> None:
+    with MailServer({"QUIT": "500 what"}) as server:
+        send(server)
+        assert len(server.letters) == 1
+
+
+def test_a_server_that_does_not_want_us_is_said() -> None:
+    with MailServer(greeting="554 not you") as server, pytest.raises(UnavailableError, match="554 not you"):
+        send(server)
+
+
+def test_of_several_addresses_the_first_that_answers_gets_it(monkeypatch) -> None:
+    with MailServer() as server, socket.socket(socket.AF_INET) as bound:
+        bound.bind(("127.0.0.1", 0))  # nobody listens there
+        places = tuple((int(socket.AF_INET), ("127.0.0.1", port)) for port in (bound.getsockname()[1], server.port))
+        monkeypatch.setattr("fairlead.app.mail.resolve", lambda *_, **__: places)
+        send(server)
+        assert len(server.letters) == 1
 
 
 def test_a_private_address_is_refused_unless_it_is_meant() -> None:

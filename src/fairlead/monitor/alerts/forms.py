@@ -15,7 +15,7 @@ from fairlead.core.alert import NAME, Alert, Receiver
 from fairlead.monitor.alerts.telling import Notice
 
 _NEVER = "0001-01-01T00:00:00Z"  # Go's zero time: has not ended
-_KEEP_S = 300.0  # an API alert that nobody repeats for so long has ended
+_KEEP_S = 1200.0  # an API alert that nobody repeats for so long has ended: four rounds of `alerts run`
 
 
 def webhook_message(notice: Notice, receiver: Receiver, *, url: str = "") -> bytes:
@@ -38,7 +38,7 @@ def webhook_message(notice: Notice, receiver: Receiver, *, url: str = "") -> byt
 
 
 def api_alerts(notice: Notice, now: float, *, url: str = "") -> bytes:
-    """Return the body of POST /api/v2/alerts: one that fires ends by itself in five minutes unless it is sent again."""
+    """Return the body of POST /api/v2/alerts: one that fires ends by itself in 20 minutes unless it is sent again."""
     return _encoded(
         [
             {

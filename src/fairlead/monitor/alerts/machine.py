@@ -69,7 +69,8 @@ def _gone(alert: Alert, now: float) -> Alert | None:
     if alert.phase is AlertPhase.PENDING:
         return None
     if alert.phase is AlertPhase.RESOLVED:
-        return alert if 0 <= now - alert.resolved_at < FORGET_S else None
+        alert = replace(alert, resolved_at=min(alert.resolved_at, now))  # a clock was set back
+        return alert if now - alert.resolved_at < FORGET_S else None
     if not alert.cleared_at or now < alert.cleared_at:
         alert = replace(alert, cleared_at=now)
     if now - alert.cleared_at >= alert.keep_s:

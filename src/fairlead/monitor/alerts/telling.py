@@ -14,7 +14,7 @@ from fairlead.core.alert import Alert, AlertPhase, Receiver, ReceiverKind, Silen
 from fairlead.core.webhook import LONGEST_WAIT_S, wait
 
 ALERT_LIMIT = 100  # in one notice
-_RESEND_S = 60.0  # an Alertmanager takes an alert that nobody repeats for five minutes to have ended
+_RESEND_S = 60.0  # an Alertmanager takes an alert that nobody repeats to have ended
 _ERROR_LIMIT = 300
 
 

@@ -35,7 +35,10 @@ _SOURCE = {"type": "prometheus", "uid": "${datasource}"}
 _WIDTH, _HEIGHT, _COLUMNS = 8, 8, 3
 _OF = 'model=~"$model"'
 _BY = "sum by (model, version)"
-_OPTIONS = {"legend": {"displayMode": "list", "placement": "bottom", "showLegend": True}, "tooltip": {"mode": "multi", "sort": "desc"}}
+_OPTIONS = {
+    "legend": {"displayMode": "list", "placement": "bottom", "showLegend": True, "calcs": []},
+    "tooltip": {"mode": "multi", "sort": "desc"},
+}
 _OURS = ',code!~"ok|bad_request|too_large|cancelled"'  # errors that are no mistake of the caller
 
 
@@ -90,10 +93,7 @@ def _panel(place: int, panel: Panel) -> dict[str, Any]:
         "datasource": _SOURCE,
         "gridPos": {"x": place % _COLUMNS * _WIDTH, "y": place // _COLUMNS * _HEIGHT, "w": _WIDTH, "h": _HEIGHT},
         "fieldConfig": {"defaults": {"unit": panel.unit, "min": 0}, "overrides": []},
-        "options": {
-            "legend": {"displayMode": "list", "placement": "bottom", "showLegend": True},
-            "tooltip": {"mode": "multi", "sort": "desc"},
-        },
+        "options": _OPTIONS,
         "targets": targets,
     }
 

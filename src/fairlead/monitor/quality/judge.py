@@ -1,7 +1,8 @@
 """What of quality and promises is worth telling: readings become Findings, each with advice. Pure.
 
 Law: what is told rests on an interval, never on a number alone. Answers are looked at again and again, so accuracy is held against the
-release by an interval that holds at all times; slices share one chance of a false alarm among them.
+release by an interval that holds at all times, and a loss by compression against what was promised by a test that does; slices share one
+chance of a false alarm among them.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ from typing import NamedTuple
 
 from fairlead.core.betting import rate_interval
 from fairlead.core.finding import Advice, AdviceKind, Finding, FindingKind, Severity
-from fairlead.core.outcome import BurnRate, CompressionLoss, EstimatedQuality, Keeping, LossBasis, Measured, PromiseReading, WindowQuality
+from fairlead.core.outcome import BurnRate, CompressionLoss, EstimatedQuality, Keeping, Measured, PromiseReading, WindowQuality
 from fairlead.core.verdict import Quality
+from fairlead.monitor.quality.compression import exceeds
 
 _ALPHA = 0.01  # chance that a version which is as good as at release is ever told to be worse
 _LABELS_MIN = 30
@@ -85,7 +87,7 @@ def compression_finding(
 ) -> Finding | None:
     """Return that compression costs more accuracy than was promised (`allowed`; None: nothing was)."""
     limit = _LOSS_TOLD if allowed is None else allowed
-    if loss.basis is LossBasis.FLIPS or not loss.loss.is_known or loss.loss.low <= limit:
+    if not exceeds(loss, limit, _ALPHA):
         return None
     sentence = (
         f"Compression costs {model}:{version} {loss.loss.value:.2%} of its accuracy ({loss.loss.low:.2%} to {loss.loss.high:.2%}, "

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from grafana_model import problems
 
 from fairlead.core.requirement import parse_requirement, parse_requirements
 from fairlead.monitor.export.grafana_dashboard import SCHEMA_VERSION, dashboard
@@ -96,6 +97,7 @@ def test_a_slow_model_burns_its_promise_in_prometheus_and_a_fast_one_does_not(tm
 
 def test_the_dashboard_is_one_that_grafana_imports() -> None:
     model = json.loads(dashboard(PROMISES))
+    assert problems(model) == []
     assert model["schemaVersion"] == SCHEMA_VERSION
     panels = model["panels"]
     assert len({panel["id"] for panel in panels}) == len(panels)
@@ -107,6 +109,20 @@ def test_the_dashboard_is_one_that_grafana_imports() -> None:
     assert used <= variables | {"__rate_interval"}
     assert all(target["refId"] and target["datasource"]["uid"] == "${datasource}" for panel in panels for target in panel["targets"])
     assert panels[-1]["title"] == "Burn of promises"
+
+
+def test_what_grafana_does_not_know_is_found() -> None:
+    model = json.loads(dashboard(PROMISES))
+    del model["panels"][0]["options"]["legend"]["calcs"]
+    model["panels"][1] |= {"span": 4, "gridPos": {"x": 24, "y": 0, "w": 8, "h": 8}}
+    model["templating"]["list"][0]["type"] = "datasources"
+    found = problems(model)
+    assert [one.split(" ")[0] for one in found] == [
+        "dashboard.templating.list[0].type",
+        "dashboard.panels[0].options.legend.calcs",
+        "dashboard.panels[1].span",
+        "dashboard.panels[1].gridPos.x",
+    ]
 
 
 def test_budgets_are_what_promises_leave_over() -> None:
