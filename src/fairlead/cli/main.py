@@ -125,7 +125,7 @@ def run(arguments: Sequence[str]) -> int:
     """Run the command line; return the exit status. Errors go to stderr: one sentence and a hint, as JSON with --json."""
     as_json = "--json" in arguments
     try:
-        root.main(args=list(arguments), prog_name="fairlead", standalone_mode=False)
+        root.main(args=list(arguments), prog_name="fairlead", standalone_mode=False, color=_colour())
     except FairleadError as error:
         report_error(error.message, error.hint, error.code, as_json=as_json)
         return exit_code(type(error))
@@ -155,6 +155,11 @@ def report_error(message: str, hint: str, code: str, *, as_json: bool) -> None:
 
         click.echo(json.dumps({"error": message, "hint": hint, "code": code}), err=True)
         return
-    click.echo(click.style("error: ", fg="red", bold=True) + message, err=True)
+    click.echo(click.style("error: ", fg="red", bold=True) + message, err=True, color=_colour())
     if hint:
-        click.echo(click.style("       ", fg="red") + hint, err=True)
+        click.echo(click.style("       ", fg="red") + hint, err=True, color=_colour())
+
+
+def _colour() -> bool | None:
+    """Return False where nobody wants colours (https://no-color.org), None where the terminal decides."""
+    return False if os.environ.get("NO_COLOR") else None
