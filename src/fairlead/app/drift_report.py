@@ -11,58 +11,62 @@ import functools
 import math
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from fairlead.app.drift_windows import Sight, Source, StrangeRow, sights, strangest
+from fairlead.app.drift_history import History, open_archive
+from fairlead.app.drift_windows import Source, windows_at_once
 from fairlead.app.observing_rules import observing_of
 from fairlead.app.profiling import PROFILE
 from fairlead.app.wiring import House
 from fairlead.core.finding import Finding
 from fairlead.core.interface import Interface
-from fairlead.core.observation_log import LogWindow, ObservationLog
+from fairlead.core.observation_log import ObservationLog
 from fairlead.core.ports import Progress
 from fairlead.core.profile import Profile
 from fairlead.core.redaction import Treatment
 from fairlead.core.sketch import FeatureSketch, Tally
+from fairlead.core.sketch_window import StrangeRow, WindowSketch
 from fairlead.core.version import Version, parse_reference
 from fairlead.errors import NotFoundError, SpecError
 from fairlead.monitor.drift.alarm import Alarm
 from fairlead.monitor.drift.budget import WatchOptions, divide, log_threshold
-from fairlead.monitor.drift.features import log_columns
 from fairlead.monitor.drift.findings import Scene, findings_of
 from fairlead.monitor.drift.joint import JointWatch
 from fairlead.monitor.drift.movement import Movement, movement
 from fairlead.monitor.drift.seasons import Season, SeasonalReference
 from fairlead.monitor.drift.watch import DriftWatch
 from fairlead.monitor.sketch.update import empty, merge
+from fairlead.monitor.sketch.windows import strangest
 from fairlead.register.resolve import resolve
 from fairlead.stores.document import load
 from fairlead.stores.version_files import read_file
 
-_ALTERING = frozenset({Treatment.BUCKET.value, Treatment.HASH.value})
+_ALTERING = frozenset(one.value for one in (Treatment.BUCKET, Treatment.HASH, Treatment.DROP, Treatment.SUMMARY))
 _SEASONS_BACK = 4
-_KEPT_WINDOWS = 24  # whose sketches are at hand when a change is proven that began in one of them
 
 
 @dataclass(frozen=True)
 class DriftRequest:
-    """`model` names a version (digits, digits:3, digits@production) whose last `span_s` seconds up to `until` (None: now) are looked at."""
+    """`model` names a version (digits, digits:3, digits@production) whose last `span_s` seconds up to `until` (None: now) are looked at.
+
+    `is_catching_up`: sketches that are missing of the time before are made as well, so that they are there when the rows are gone.
+    """
 
     model: str
     span_s: float = 86_400.0
     until: float | None = None
     options: WatchOptions = field(default_factory=WatchOptions)
     season: Season | None = None
+    is_catching_up: bool = False
 
 
 @dataclass(frozen=True)
 class DriftReport:
-    """What was seen of `model:version` from `since` to `until` in `rows` rows.
+    """What was seen of `model:version` from `since` to `until` in `rows` rows, which stand for `weight` rows where some were not kept.
 
     `moved` are features of the inputs and `answers` those of the answers, as in the profile: since they changed where that is proven, else
-    over the whole time; `absent` are features that the log does not
-    keep. `joint` is the maximum mean discrepancy of all inputs together (NaN: not known). `strange_rows` of the rows are outliers, of
-    which `strange` shows some.
+    over the whole time; `absent` are features that the log does not keep. `joint` is the maximum mean discrepancy of all inputs together
+    (NaN: not known). `strange_rows` of the rows are outliers, of which `strange` shows some. `notes` say what else one should know.
     """
 
     model: str
@@ -81,6 +85,8 @@ class DriftReport:
     strange_rows: int
     strange: tuple[StrangeRow, ...]
     findings: tuple[Finding, ...]
+    weight: float = 0.0
+    notes: tuple[str, ...] = ()
 
 
 def report(request: DriftRequest, log: ObservationLog, house: House, progress: Progress) -> DriftReport:
@@ -92,8 +98,12 @@ def report(request: DriftRequest, log: ObservationLog, house: House, progress: P
     until = house.clock() if request.until is None else request.until
     window_s = request.options.window_s
     since = math.floor((until - request.span_s) / window_s) * window_s  # windows are the same whoever looks, whenever
-    looking = _Looking(version, profile, interface, request, log)
-    looking.leave_out(altered_columns(version.name, house))
+    source = Source(log, version, profile, interface, altered_columns(version.name, house))
+    key = next(entry.digest for entry in version.manifest.files if entry.name == PROFILE)
+    history = History(source, open_archive(house), key=key, now=house.clock())
+    if request.is_catching_up:
+        history.catch_up(since)
+    looking = _Looking(version, profile, request, history)
     looking.look(since, until, progress)
     if not looking.rows:
         raise NotFoundError(
@@ -115,16 +125,17 @@ def read_profile(version: Version, house: House) -> tuple[Profile, Interface]:
 
 
 def altered_columns(name: str, house: House) -> frozenset[str]:
-    """Return the columns that the log keeps in another form, by rule: against the release's own values, these would look like drift."""
+    """Return the columns that the log keeps in another form, or no more, by rule: against the release's values these would look moved."""
     return frozenset(one.name for one in observing_of(name, house).columns if one.treatment.partition("(")[0] in _ALTERING)
 
 
 class _Looking:
     """One look: goes through the windows in order and gathers what they show."""
 
-    def __init__(self, version: Version, profile: Profile, interface: Interface, request: DriftRequest, log: ObservationLog) -> None:
+    def __init__(self, version: Version, profile: Profile, request: DriftRequest, history: History) -> None:
         self.rows = self.windows = self.strange_rows = 0
-        self._version, self._profile, self._interface, self._request, self._log = version, profile, interface, request, log
+        self._weight = 0.0
+        self._version, self._profile, self._request, self._history = version, profile, request, history
         self._watch = DriftWatch(profile, request.options)
         joint_threshold = log_threshold(divide(profile).joint, request.options)
         self._joint = JointWatch(profile, request.options.effect, joint_threshold)
@@ -134,35 +145,27 @@ class _Looking:
         self._references: dict[str, Tally] = {}
         self._seen: set[str] = set()
         self._alarms: list[Alarm] = []
-        self._strange: list[StrangeRow] = []
-        self._latest: deque[tuple[float, Mapping[str, FeatureSketch]]] = deque(maxlen=_KEPT_WINDOWS)
+        self._strange: tuple[StrangeRow, ...] = ()
+        # Windows whose sketches are at hand when a change is proven that began in one of them.
+        self._latest: deque[tuple[float, Mapping[str, FeatureSketch]]] = deque(maxlen=windows_at_once(profile))
         self._changed: dict[str, FeatureSketch] = {}
-        self._columns: tuple[str, ...] = ()
-        self._altered: frozenset[str] = frozenset()
-
-    def leave_out(self, columns: frozenset[str]) -> None:
-        """Do not look at these columns of the log."""
-        self._altered = columns
 
     def look(self, since: float, until: float, progress: Progress) -> None:
         """Take every window from `since` to `until`, and of a season those before that it is held against."""
         window_s = self._request.options.window_s
         first = since - _SEASONS_BACK * self._request.season.length_s if self._request.season is not None else since
-        kept_at = self._log.size(LogWindow(self._version.name, (self._version.number,), first, until)).first_at
+        kept_at = self._history.first_at
         if kept_at > first:  # nothing is looked for where nothing can be
             first += math.floor((kept_at - first) / window_s) * window_s
-        count = math.ceil((until - first) / window_s)
+        count = max(math.ceil((until - first) / window_s), 0)
         progress.step(f"read: {count} windows")
-        there = self._log.columns(LogWindow(self._version.name, (self._version.number,), first, until)).keys() - self._altered
-        self._columns = tuple(name for name in log_columns(self._profile, self._interface) if name in there)
-        source = Source(self._log, self._version, self._profile, self._interface, self._columns)
-        for sight in sights(source, first, until, window_s):
-            if sight.start >= since:
-                self._judge(sight)
-            if self._seasonal is not None:
-                for name, sketch in sight.sketches.items():
-                    self._seasonal.learn(sight.start, name, sketch.by_request)
-            progress.tell(f"{math.ceil((sight.end - first) / window_s)} of {count} windows, {self.rows:,} rows")
+        for window in self._history.windows(first, until, window_s):
+            if window.end > since:
+                self._judge(window)
+            if self._seasonal is not None and window.end - window.start <= window_s:  # of a whole day nobody knows the hours any more
+                for name, sketch in window.features.items():
+                    self._seasonal.learn(window.start, name, sketch.by_request)
+            progress.tell(f"{math.ceil((window.end - first) / window_s)} of {count} windows, {self.rows:,} rows")
         progress.done(f"{self.rows:,} rows in {self.windows} of {count} windows")
 
     def conclude(self, since: float, until: float) -> DriftReport:
@@ -172,7 +175,7 @@ class _Looking:
         for name in self._features.keys() & self._seen:
             sketch, reference = self._changed.get(name, self._whole[name]), self._references.get(name)
             moved[name] = movement(self._features[name], sketch, shuffled_change=change, reference=reference)
-        first_at = self._log.size(LogWindow(self._version.name, (self._version.number,))).first_at
+        first_at = self._history.first_at
         scene = Scene(self._version.name, self._version.number, since, until, first_at=first_at if first_at >= since else -math.inf)
         joint = self._joint.distance
         return DriftReport(
@@ -190,30 +193,31 @@ class _Looking:
             absent=tuple(name for name in self._features if name not in moved),
             joint=joint,
             strange_rows=self.strange_rows,
-            strange=tuple(self._strange),
+            strange=self._strange,
             findings=findings_of(self._alarms, moved, self._profile, scene, self._request.options, joint_distance=joint),
+            weight=self._weight,
+            notes=tuple(self._history.notes),
         )
 
-    def _judge(self, sight: Sight) -> None:
-        sketches = sight.sketches
+    def _judge(self, window: WindowSketch) -> None:
+        sketches = window.features
         self.windows += 1
-        self.rows += sight.rows
-        self.strange_rows += sight.strange_rows
-        self._strange = strangest([*self._strange, *sight.strange])
-        references = {} if self._seasonal is None else {name: self._seasonal.reference(sight.start, name) for name in sketches}
+        self.rows += window.rows
+        self._weight += window.weight
+        self.strange_rows += window.strange_rows
+        self._strange = strangest([*self._strange, *window.strange])
+        references = {} if self._seasonal is None else {name: self._seasonal.reference(window.start, name) for name in sketches}
         known = {name: tally for name, tally in references.items() if tally is not None}
-        alarms = self._watch.step(sight.start, sight.end, sketches, known)
-        for columns, weights in sight.together:
-            self._joint.add(columns, weights)
-        joint = self._joint.finish(sight.start, sight.end)
+        alarms = self._watch.step(window.start, window.end, sketches, known)
+        joint = self._joint.step(window.start, window.end, window.joint)
         self._alarms += [*alarms, *([joint] if joint is not None else [])]
-        self._latest.append((sight.start, sketches))
+        self._latest.append((window.start, sketches))
         self._follow_changes(alarms, sketches)
         for name, sketch in sketches.items():
             self._whole[name] = merge(self._whole[name], sketch)
             self._seen.add(name)
             if name in known:  # of the whole span, each window is held against its own season, in proportion to its rows
-                self._references[name] = _plus(self._references.get(name), known[name], sketch.by_row.rows)
+                self._references[name] = _plus(self._references.get(name), known[name], sketch.by_row.effective)
 
     def _follow_changes(self, alarms: Sequence[Alarm], sketches: Mapping[str, FeatureSketch]) -> None:
         """Gather what a feature looks like since it changed: what it was before would only dilute it."""
@@ -228,8 +232,5 @@ class _Looking:
 
 def _plus(before: Tally | None, reference: Tally, rows: float) -> Tally:
     """Return a mixture of references: each weighs as much as the rows that were held against it."""
-    scale = rows / max(reference.rows, 1.0)
-    scaled = Tally(
-        reference.rows * scale, reference.missing * scale, reference.outside * scale, reference.fractions * scale, reference.cells * scale
-    )
+    scaled = replace(reference.scaled(rows / max(reference.rows, 1.0)), surplus=0.0)
     return scaled if before is None else before + scaled

@@ -85,6 +85,8 @@ def drift_text(found: DriftReport, *, is_all: bool = False) -> str:
         parts.append(
             ("Not watched", [f"{', '.join(found.absent)}: by the rules of `fairlead observe`, the log does not keep them as they were"])
         )
+    if found.notes:
+        parts.append(("Note", found.notes))
     return sections(parts)
 
 
@@ -98,8 +100,9 @@ def _summary(found: DriftReport) -> list[str]:
     granted = f"{options.alarms_per_month:g} false alarm{'' if options.alarms_per_month == 1 else 's'}"
     windows = f"{found.windows} window{'' if found.windows == 1 else 's'}"
     budget = f"budget: {granted} a month, all features together"
+    sampled = f" (a sample of {found.weight:,.0f})" if found.weight > found.rows else ""
     lines = [
-        f"{found.rows:,} rows in {windows} of {_span(options.window_s)}, against {against}{found.reference}",
+        f"{found.rows:,} rows{sampled} in {windows} of {_span(options.window_s)}, against {against}{found.reference}",
         f"{budget}; smallest change that counts: {options.effect:.0%} of the rows",
     ]
     if not math.isnan(found.joint):

@@ -3,7 +3,7 @@
 `monitor.sketch` makes, updates and merges them; `to_bytes` and `from_bytes` keep them, in SIZE_LIMIT_BYTES at most. Raises CorruptError for
 bytes that are no sketch.
 
-    bytes: "FLSK", version 1, CRC-32 of the rest, length of a JSON header, the header, then its arrays, little-endian, one after another
+    bytes: "FLSK", version 2, CRC-32 of the rest, length of a JSON header, the header, then its arrays, little-endian, one after another
 """
 
 from __future__ import annotations
@@ -21,14 +21,15 @@ from fairlead.core.profile import FeatureKind
 from fairlead.errors import CorruptError
 
 SIZE_LIMIT_BYTES = 32 * 2**10
-_MAGIC, _VERSION = b"FLSK", 1
+_MAGIC, _VERSION = b"FLSK", 2
 _HEAD = struct.Struct("<4sHII")
 
 
 @dataclass(frozen=True)
 class Tally:
     """Counts against a profile: of all rows, those without a value, outside of the profile's range, no whole number where all were whole,
-    and by cell (see `FeatureProfile.cells`). Rows may weigh less than 1, so these are numbers with fractions.
+    and by cell (see `FeatureProfile.cells`). A row counts w: more than 1 where it stands for others that were not kept, less where the
+    rows of its request are one together; `surplus` is the sum of w^2 - w over those with w > 1.
     """
 
     rows: float = 0.0
@@ -36,6 +37,22 @@ class Tally:
     outside: float = 0.0
     fractions: float = 0.0
     cells: Array = field(default_factory=lambda: np.zeros(0), repr=False)
+    surplus: float = 0.0
+
+    @property
+    def effective(self) -> float:
+        """How many rows of equal weight would know as much: the square of the sum of weights by the sum of their squares.
+
+        Source: Kish, "Survey sampling", Wiley 1965, section 11.7.
+        """
+        return self.rows * self.rows / (self.rows + self.surplus) if self.rows else 0.0
+
+    def scaled(self, factor: float) -> Tally:
+        """Return the tally in which every row counts `factor` times as much."""
+        surplus = (self.rows + self.surplus) * factor * factor - self.rows * factor
+        return Tally(
+            self.rows * factor, self.missing * factor, self.outside * factor, self.fractions * factor, self.cells * factor, surplus
+        )
 
     def __add__(self, other: Tally) -> Tally:
         return Tally(
@@ -44,14 +61,15 @@ class Tally:
             self.outside + other.outside,
             self.fractions + other.fractions,
             self.cells + other.cells,
+            self.surplus + other.surplus,
         )
 
 
 @dataclass(frozen=True)
 class Moments:
-    """Of `count` finite values: mean, sum of squared deviations from it, smallest and largest."""
+    """Of `count` finite values, each as often as its row counts: mean, sum of squared deviations from it, smallest and largest."""
 
-    count: int = 0
+    count: float = 0.0
     mean: float = 0.0
     squares: float = 0.0
     low: float = np.inf
@@ -80,13 +98,14 @@ class Frequent:
     """The values that occur most: each occurred `counts` times at least and `counts + error` at most; others `error` times at most."""
 
     keys: tuple[str | float, ...] = ()
-    counts: tuple[int, ...] = ()
-    error: int = 0
+    counts: tuple[float, ...] = ()
+    error: float = 0.0
 
 
 @dataclass(frozen=True)
 class FeatureSketch:
-    """Values of one feature. In `by_row` every row counts as one; in `by_request` the rows of a request are one together.
+    """Values of one feature. In `by_row`, and all else, a row counts for what it stands for; in `by_request`, which evidence is drawn
+    from, the rows of a request are one together, whatever they stand for.
 
     `hashes` are the smallest different ones of all values, in order. A category has no quantiles and moments.
     """
@@ -107,7 +126,9 @@ class FeatureSketch:
         header = {
             "feature": self.feature,
             "kind": self.kind.value,
-            "tallies": [[tally.rows, tally.missing, tally.outside, tally.fractions] for tally in (self.by_row, self.by_request)],
+            "tallies": [
+                [tally.rows, tally.missing, tally.outside, tally.fractions, tally.surplus] for tally in (self.by_row, self.by_request)
+            ],
             "moments": [self.moments.count, self.moments.mean, self.moments.squares, self.moments.low, self.moments.high],
             "quantiles": [self.quantiles.seen, self.quantiles.variance, self.quantiles.seed],
             "frequent": [list(self.frequent.keys), list(self.frequent.counts), self.frequent.error],
@@ -148,16 +169,16 @@ def _read(header: dict[str, Any], data: bytes) -> FeatureSketch:
         FeatureKind(header["kind"]),
         tallies[0],
         tallies[1],
-        Moments(int(count), *(float(value) for value in numbers)),
+        Moments(float(count), *(float(value) for value in numbers)),
         Quantiles(tuple(arrays[3:]), int(seen), float(variance), int(seed)),
         arrays[2],
-        Frequent(tuple(keys), tuple(int(value) for value in counts), int(error)),
+        Frequent(tuple(keys), tuple(float(value) for value in counts), float(error)),
     )
 
 
 def _tally(numbers: list[float], cells: Array) -> Tally:
-    rows, missing, outside, fractions = numbers
-    return Tally(rows, missing, outside, fractions, cells)
+    rows, missing, outside, fractions, surplus = numbers
+    return Tally(rows, missing, outside, fractions, cells, surplus)
 
 
 def _corrupt() -> CorruptError:

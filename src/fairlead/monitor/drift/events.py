@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
@@ -40,7 +41,7 @@ class Partition:
         found: Array = np.asarray(cells, dtype=np.float64) @ self._matrix
         return found
 
-    @property
+    @cached_property
     def _matrix(self) -> Array:
         matrix = np.zeros((len(self.places), self.count))
         matrix[np.arange(len(self.places)), self.places] = 1.0

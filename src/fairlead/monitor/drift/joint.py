@@ -10,19 +10,25 @@ of g = <w, phi(x) - reference mean> is at most effect plus what the reference do
 This is the betting two-sample test of Shekhar, Ramdas, "Nonparametric two-sample testing by betting", IEEE Transactions on Information
 Theory 70 (2024), against a reference that is known up to its own error. The error of a mean of R vectors whose squared length is 2 at most
 is, on average, 1 / sqrt(R) at most, and with probability 1 - alpha by no more than sqrt(4 ln(1 / alpha) / R) above that (McDiarmid 1989).
+
+A window keeps GROUPS sums, not rows: a request belongs to a group by its id, and each group makes one bet on the mean of its requests. The
+product of these bets is the average, over all ways to take one request from each group, of products of bets on single requests, which are
+fair one after another; so it is fair. It wins less than a bet on every row, and can be kept for ever, and merged.
 """
 
 from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping
+import zlib
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from fairlead.core.interface import Array
 from fairlead.core.profile import Embedding, FeatureProfile, Profile
+from fairlead.core.sketch_window import JointSketch
 from fairlead.monitor.drift import detector
 from fairlead.monitor.drift.alarm import Alarm, Aspect
 from fairlead.monitor.drift.events import DOUBT
@@ -30,6 +36,7 @@ from fairlead.monitor.sketch.columns import as_numbers, category_text, is_missin
 
 JOINT = "(all inputs together)"
 DIMENSIONS = 128
+GROUPS = 32
 _FRACTIONS = np.array([0.1, 0.3, 0.6, 0.9])  # of the largest bet that cannot lose everything
 _MEMORY = 0.9
 _UNIT = math.sqrt(12.0)  # a uniform number has a standard deviation of 1 / sqrt(12)
@@ -60,62 +67,61 @@ def embed(features: tuple[FeatureProfile, ...], columns: Mapping[str, Array], *,
     return Embedding(blank.features, seed, scale, len(placed), tuple(fourier(blank, placed).mean(axis=0).tolist()))
 
 
-def discrepancy(embedding: Embedding, total: Array, rows: float) -> float:
-    """Return the maximum mean discrepancy of the reference and `rows` rows whose Fourier features, less the reference's mean, add up to
-    `total`. What chance adds to its square is taken off on average; NaN where there are too few rows.
+def discrepancy(embedding: Embedding, moved: Array, rows: float) -> float:
+    """Return the maximum mean discrepancy of the reference and `rows` rows whose Fourier features, less the reference's mean, have the mean
+    `moved`. What chance adds to its square is taken off on average; NaN where there are too few rows.
     """
     if min(rows, embedding.rows) < 2:
         return math.nan
     mean = np.asarray(embedding.mean)
-    moved = total / rows
     chance = sum(max(1.0 - float(centre @ centre), 0.0) / (count - 1.0) for centre, count in ((mean, embedding.rows), (mean + moved, rows)))
     return math.sqrt(max(float(moved @ moved) - chance, 0.0))
 
 
+def joint_sketch(
+    profile: Profile,
+    columns: Mapping[str, Array],
+    request_ids: Iterable[str],
+    *,
+    weights: Array | None = None,
+    stands_for: Array | None = None,
+) -> JointSketch | None:
+    """Return the sketch of rows; `weights` and `stands_for` are those of `monitor.sketch.update`. None where the profile has no embedding,
+    or the rows lack one of its features.
+    """
+    embedding = profile.embedding
+    if embedding is None or not all(name in columns for name in embedding.features):
+        return None
+    moved = fourier(embedding, points(_features(profile, embedding), columns)) - np.asarray(embedding.mean)
+    weight = np.ones(len(moved)) if weights is None else weights
+    times = np.ones(len(moved)) if stands_for is None else stands_for
+    groups = np.array([zlib.crc32(name.encode(errors="surrogatepass")) % GROUPS for name in request_ids], np.int64)
+    belongs = np.zeros((GROUPS, len(moved)))
+    belongs[groups, np.arange(len(moved))] = weight
+    return JointSketch(belongs @ moved, belongs.sum(axis=1), times @ moved, float(times.sum()), float((times**2).sum()))
+
+
 @dataclass
 class JointWatch:
-    """The detector of all inputs together. Rows of a window come in pieces (`add`); `finish` ends the window."""
+    """The detector of all inputs together, fed with windows in order of time."""
 
     profile: Profile
     effect: float
     threshold: float
     state: detector.DetectorState = field(default_factory=lambda: detector.begin(len(_FRACTIONS)))
     _moved: Array = field(default_factory=lambda: np.zeros(DIMENSIONS))
-    _moved_weight: float = 0.0
-    _bets: Array = field(default_factory=lambda: np.zeros(len(_FRACTIONS)))
-    _sum: Array = field(default_factory=lambda: np.zeros(DIMENSIONS))
-    _weight: float = 0.0
-    total: Array = field(default_factory=lambda: np.zeros(DIMENSIONS))
-    rows: float = 0.0
+    _whole: JointSketch | None = None
     _starts: list[float] = field(default_factory=list)
 
-    def add(self, columns: Mapping[str, Array], weights: Array | None = None) -> None:
-        """Take rows of the present window; each row weighs `weights` (None: 1)."""
+    def step(self, since: float, until: float, sketch: JointSketch | None) -> Alarm | None:
+        """Take the window from `since` to `until`, and return the alarm that it raises."""
         embedding = self.profile.embedding
-        if embedding is None:
-            return
-        waves = fourier(embedding, points(self._features, columns))
-        weight = np.ones(len(waves)) if weights is None else weights
-        mean = np.asarray(embedding.mean)
-        length = float(np.linalg.norm(self._moved))
-        if length > 0:
-            limit = self.effect + doubt(embedding.rows)
-            largest = 1.0 / (math.sqrt(2.0) + float(np.linalg.norm(mean)) + limit)
-            gains = (waves - mean) @ (self._moved / length) - limit
-            self._bets = self._bets + weight @ np.log1p(np.multiply.outer(gains, _FRACTIONS * largest))
-        self._sum = self._sum + weight @ (waves - mean)
-        self._weight += float(weight.sum())
-        self.total = self.total + (waves - mean).sum(axis=0)
-        self.rows += len(waves)
-
-    def finish(self, since: float, until: float) -> Alarm | None:
-        """End the window from `since` to `until`, and return the alarm that it raises."""
-        if not self._weight:
+        if embedding is None or sketch is None or not sketch.requests.any():
             return None
+        self._whole = sketch if self._whole is None else self._whole + sketch
         self._starts.append(since)
-        self.state = detector.step(self.state, self._bets)
-        self._moved = _MEMORY * self._moved + self._sum
-        self._bets, self._sum, self._weight = np.zeros(len(_FRACTIONS)), np.zeros(DIMENSIONS), 0.0
+        self.state = detector.step(self.state, self._bets(embedding, sketch))
+        self._moved = _MEMORY * self._moved + sketch.sums.sum(axis=0)
         weights = detector.even_weights(len(_FRACTIONS))
         evidence = float(detector.log_evidence(self.state, weights))
         if evidence < self.threshold:
@@ -127,13 +133,26 @@ class JointWatch:
     @property
     def distance(self) -> float:
         """The maximum mean discrepancy over all rows so far."""
-        embedding = self.profile.embedding
-        return math.nan if embedding is None else discrepancy(embedding, self.total, self.rows)
+        embedding, whole = self.profile.embedding, self._whole
+        if embedding is None or whole is None:
+            return math.nan
+        return discrepancy(embedding, whole.total / whole.weight, whole.weight**2 / whole.squares)
 
-    @property
-    def _features(self) -> tuple[FeatureProfile, ...]:
-        wanted = self.profile.embedding.features if self.profile.embedding else ()
-        return tuple(feature for feature in self.profile.features if feature.name in wanted)
+    def _bets(self, embedding: Embedding, sketch: JointSketch) -> Array:
+        length = float(np.linalg.norm(self._moved))
+        if not length > 0:
+            return np.zeros(len(_FRACTIONS))
+        limit = self.effect + doubt(embedding.rows)
+        largest = 1.0 / (math.sqrt(2.0) + float(np.linalg.norm(embedding.mean)) + limit)
+        is_there = sketch.requests > 0
+        means = sketch.sums[is_there] / sketch.requests[is_there, None]
+        gains = means @ (self._moved / length) - limit
+        found: Array = np.minimum(sketch.requests[is_there], 1.0) @ np.log1p(np.multiply.outer(gains, _FRACTIONS * largest))
+        return found
+
+
+def _features(profile: Profile, embedding: Embedding) -> tuple[FeatureProfile, ...]:
+    return tuple(feature for feature in profile.features if feature.name in embedding.features)
 
 
 def doubt(rows: int) -> float:

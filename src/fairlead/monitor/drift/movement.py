@@ -26,7 +26,8 @@ _DOUBT = 0.05  # the interval of `moved` has a confidence of 95 %
 
 @dataclass(frozen=True)
 class Movement:
-    """A feature against its reference, over `rows` rows. Shares are from 0 to 1, NaN where nothing can be said.
+    """A feature against its reference, over `rows` rows (where some were kept of many, as many as say as much as these do). Shares are
+    from 0 to 1, NaN where nothing can be said.
 
     `moved` is the share of rows that have another value than they would have had: the total variation distance on coarse cells, less what
     chance alone would show, with its `interval`. `wasserstein` is in standard deviations of the reference. `distinct` is about how many
@@ -61,7 +62,7 @@ def movement(
     feature: FeatureProfile, sketch: FeatureSketch, *, shuffled_change: float | None = None, reference: Tally | None = None
 ) -> Movement:
     """Return how far the feature has moved; `reference` stands in for the profile's own counts."""
-    before, live = reference or reference_tally(feature), sketch.by_row
+    before, live = (_as_known(tally) for tally in (reference or reference_tally(feature), sketch.by_row))
     part = partition(feature)
     coarse = part.coarse(before.cells), part.coarse(live.cells)
     present = max(live.rows - live.missing, 0.0)
@@ -74,7 +75,7 @@ def movement(
     return Movement(
         feature=feature.name,
         use=feature.use,
-        rows=int(live.rows),
+        rows=round(live.rows),
         moved=moved,
         interval=interval,
         kolmogorov_smirnov=distance,
@@ -93,6 +94,11 @@ def movement(
         gained=_gained(feature, sketch, before),
         cost=(moved * (feature.use or 0.0) * (shuffled_change or 0.0) if is_used else 0.0) if known else None,
     )
+
+
+def _as_known(tally: Tally) -> Tally:
+    """Return the tally as if all rows had one weight: what was kept of many is no better known for standing for them."""
+    return tally.scaled(tally.effective / tally.rows) if tally.rows else tally
 
 
 def moved_share(reference: Array, live: Array) -> tuple[float, tuple[float, float]]:

@@ -5,7 +5,7 @@ A `DriftWatch` is fed windows in order of time, each once; a window without rows
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -17,7 +17,7 @@ from fairlead.monitor.drift import detector
 from fairlead.monitor.drift.alarm import VALUE_ASPECTS, Alarm, Aspect
 from fairlead.monitor.drift.budget import WatchOptions, divide, log_threshold
 from fairlead.monitor.drift.detector import ODDS, DetectorState
-from fairlead.monitor.drift.events import Partition, gained_cells, half_lines, partition, rare_events, single_cells
+from fairlead.monitor.drift.events import Events, Partition, gained_cells, half_lines, partition, rare_events, single_cells
 from fairlead.monitor.drift.reference import reference_tally
 
 _MEMORY = 0.9  # of what was seen before, what still counts a window later for the choice of cells that gained
@@ -44,6 +44,9 @@ class DriftWatch:
         self._partitions = {name: partition(feature) for name, feature in self._features.items()}
         self._shape = {name: self._shape_detector(shares.shape[name], part) for name, part in self._partitions.items() if part.count > 1}
         self._values = {name: self._values_detector(shares.values[name]) for name in self._features}
+        # What follows from the profile alone, and from every window anew only where a season stands in for it.
+        self._own = {name: reference_tally(feature) for name, feature in self._features.items()}
+        self._fixed = {name: fixed_events(part, part.coarse(self._own[name].cells), self.options.effect) for name, part in self._parts()}
         self._starts: list[float] = []
 
     def step(
@@ -58,10 +61,10 @@ class DriftWatch:
             sketch = sketches.get(name)
             if sketch is None or not sketch.by_request.rows:
                 continue
-            reference = (references or {}).get(name) or reference_tally(feature)
+            season = (references or {}).get(name)
             for found in (
-                self._step_shape(feature, sketch.by_request, reference),
-                self._step_values(feature, sketch.by_request, reference),
+                self._step_shape(feature, sketch.by_request, season),
+                self._step_values(feature, sketch.by_request, season or self._own[name]),
             ):
                 if found is not None:
                     aspect, started, evidence, threshold = found
@@ -77,12 +80,17 @@ class DriftWatch:
         weights = detector.even_weights(len(VALUE_ASPECTS) * len(ODDS))
         return _Watched(detector.begin(len(weights)), weights, log_threshold(share, self.options))
 
-    def _step_shape(self, feature: FeatureProfile, live: Tally, reference: Tally) -> tuple[Aspect, int, float, float] | None:
+    def _parts(self) -> Iterator[tuple[str, Partition]]:
+        return ((name, part) for name, part in self._partitions.items() if name in self._shape)
+
+    def _step_shape(self, feature: FeatureProfile, live: Tally, season: Tally | None) -> tuple[Aspect, int, float, float] | None:
         watched = self._shape.get(feature.name)
         if watched is None:
             return None
         part = self._partitions[feature.name]
-        bets, watched.seen = shape_bets(part, part.coarse(reference.cells), part.coarse(live.cells), watched.seen, self.options.effect)
+        reference = part.coarse((season or self._own[feature.name]).cells)
+        fixed = self._fixed[feature.name] if season is None else None
+        bets, watched.seen = shape_bets(part, reference, part.coarse(live.cells), watched.seen, self.options.effect, fixed)
         found = self._advance(watched, bets)
         return found and (Aspect.SHAPE, *found[:3])
 
@@ -105,12 +113,19 @@ class DriftWatch:
         return found
 
 
-def shape_bets(part: Partition, reference: Array, live: Array, seen: Array, effect: float) -> tuple[Array, Array]:
+def fixed_events(part: Partition, reference: Array, effect: float) -> Events:
+    """Return the sets of cells that are bet on whatever was seen; coarse counts (..., cells)."""
+    return half_lines(reference, effect) if part.is_ordered else single_cells(reference, effect)
+
+
+def shape_bets(
+    part: Partition, reference: Array, live: Array, seen: Array, effect: float, fixed: Events | None = None
+) -> tuple[Array, Array]:
     """Return the bets on a distribution in one window, and what will have been seen after it. Coarse counts (..., cells) everywhere.
 
-    Half of the wealth is on fixed sets of cells, half on the set that gained in the windows before.
+    Half of the wealth is on fixed sets of cells (None: `fixed_events`), half on the set that gained in the windows before.
     """
-    fixed = half_lines(reference, effect) if part.is_ordered else single_cells(reference, effect)
+    fixed = fixed_events(part, reference, effect) if fixed is None else fixed
     chosen = gained_cells(reference, seen, effect)
     trials = live.sum(axis=-1)[..., None]
     bets = detector.log_bets(live @ fixed.members.T, trials, fixed.limits)

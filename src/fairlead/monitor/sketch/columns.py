@@ -63,5 +63,5 @@ def _is_nothing(value: Any) -> bool:
 def _number(value: Any) -> float:
     try:
         return float(value) if value is not None else np.nan
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):  # a whole number beyond all doubles is none
         return np.nan

@@ -8,7 +8,6 @@ Yi, "Mergeable summaries", ACM Transactions on Database Systems 38 (2013).
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -20,27 +19,28 @@ LIMIT = 64
 TEXT_LIMIT = 48  # characters of a text that are kept; longer ones end in their hash
 
 
-def insert_numbers(frequent: Frequent, values: Array, counts: Array) -> Frequent:
-    """Return the counters with more values: different numbers and how often each occurred."""
+def insert_numbers(frequent: Frequent, values: Array, counts: Array, stands_for: float = 1.0) -> Frequent:
+    """Return the counters with more values: different numbers and how often each occurred, of which each counts `stands_for`."""
     error = 0
     if len(values) > LIMIT:
         at_least = np.cumsum(np.bincount(counts)[::-1])[::-1]  # by count: how many values occurred that often or more
         error = int(np.flatnonzero(at_least > LIMIT)[-1])
         is_left = counts > error
         values, counts = values[is_left], counts[is_left] - error
-    fresh = Frequent(tuple(values.tolist()), tuple(counts.tolist()), error)
+    fresh = Frequent(tuple(values.tolist()), tuple((counts * stands_for).tolist()), error * stands_for)
     return merge(frequent, fresh)
 
 
-def insert_texts(frequent: Frequent, counted: Mapping[str, int]) -> Frequent:
-    """Return the counters with more values: different texts (see `key_of`) and how often each occurred."""
+def insert_texts(frequent: Frequent, counted: Mapping[str, float]) -> Frequent:
+    """Return the counters with more values: different texts (see `key_of`) and how often each counts."""
     return merge(frequent, _cut(counted, 0))
 
 
 def merge(first: Frequent, second: Frequent) -> Frequent:
     """Return the counters of the values of both."""
-    counter: Counter[str | float] = Counter(dict(zip(first.keys, first.counts, strict=True)))
-    counter.update(dict(zip(second.keys, second.counts, strict=True)))
+    counter: dict[str | float, float] = dict(zip(first.keys, first.counts, strict=True))
+    for key, count in zip(second.keys, second.counts, strict=True):
+        counter[key] = counter.get(key, 0.0) + count
     return _cut(counter, first.error + second.error)
 
 
@@ -52,8 +52,8 @@ def key_of(text: str, digest: int) -> str:
     return f"{shown}~{digest:016x}"
 
 
-def _cut(counted: Mapping[str, int] | Mapping[str | float, int], error: int) -> Frequent:
-    ordered: Sequence[tuple[str | float, int]] = sorted(counted.items(), key=lambda item: (-item[1], str(item[0])))
-    taken = ordered[LIMIT][1] if len(ordered) > LIMIT else 0
+def _cut(counted: Mapping[str, float] | Mapping[str | float, float], error: float) -> Frequent:
+    ordered: Sequence[tuple[str | float, float]] = sorted(counted.items(), key=lambda item: (-item[1], str(item[0])))
+    taken = ordered[LIMIT][1] if len(ordered) > LIMIT else 0.0
     left = [(key, count - taken) for key, count in ordered[:LIMIT] if count > taken]
     return Frequent(tuple(key for key, _ in left), tuple(count for _, count in left), error + taken)

@@ -6,14 +6,13 @@ core `FeatureSketch`. Pure. One sort of the piece does most of the work. Raises 
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import replace
 
 import numpy as np
 
 from fairlead.core.interface import Array
 from fairlead.core.profile import FeatureProfile
-from fairlead.core.sketch import FeatureSketch, Moments, Tally
+from fairlead.core.sketch import FeatureSketch, Moments, Quantiles, Tally
 from fairlead.monitor.sketch import distinct, frequent, quantiles
 from fairlead.monitor.sketch.columns import as_numbers, count_categories, is_missing
 
@@ -27,13 +26,26 @@ def empty(profile: FeatureProfile) -> FeatureSketch:
 
 
 @np.errstate(over="ignore", invalid="ignore")  # sums of numbers near the largest double are infinite, and told so
-def update(sketch: FeatureSketch, profile: FeatureProfile, values: Array, weights: Array | None = None) -> FeatureSketch:
-    """Return the sketch with a piece of a column. `weights` (rows,) are what each row counts for in `by_request`; None for 1 each."""
+def update(
+    sketch: FeatureSketch, profile: FeatureProfile, values: Array, weights: Array | None = None, stands_for: Array | None = None
+) -> FeatureSketch:
+    """Return the sketch with a piece of a column. `weights` (rows,) are what each row counts for in `by_request`, `stands_for` (rows,) how
+    many rows it is one of, at least 1, of which the others were not kept; None for 1 each.
+    """
+    if stands_for is not None:
+        for times in np.unique(stands_for).tolist():
+            is_one = stands_for == times
+            sketch = _updated(sketch, profile, values[is_one], None if weights is None else weights[is_one], times)
+        return sketch
+    return _updated(sketch, profile, values, weights, 1.0)
+
+
+def _updated(sketch: FeatureSketch, profile: FeatureProfile, values: Array, weights: Array | None, times: float) -> FeatureSketch:
     if not profile.kind.is_number:
-        return _categories(sketch, profile, values, weights) if len(values) else sketch
+        return _categories(sketch, profile, values, weights, times) if len(values) else sketch
     for start in range(0, len(values), _PIECE):
         weight = None if weights is None else weights[start : start + _PIECE]
-        sketch = _numbers(sketch, profile, values[start : start + _PIECE], weight)
+        sketch = _numbers(sketch, profile, values[start : start + _PIECE], weight, times)
     return sketch
 
 
@@ -71,7 +83,7 @@ def merge_moments(first: Moments, second: Moments) -> Moments:
     )
 
 
-def _numbers(sketch: FeatureSketch, profile: FeatureProfile, values: Array, weights: Array | None) -> FeatureSketch:
+def _numbers(sketch: FeatureSketch, profile: FeatureProfile, values: Array, weights: Array | None, times: float) -> FeatureSketch:
     numbers = as_numbers(values)
     ordered = np.sort(numbers)
     ordered = ordered[: np.searchsorted(ordered, np.nan)]  # NaN stands last
@@ -90,21 +102,28 @@ def _numbers(sketch: FeatureSketch, profile: FeatureProfile, values: Array, weig
     different, counts = finite[starts], np.diff(np.append(starts, len(finite)))
     return replace(
         sketch,
-        by_row=sketch.by_row + tally,
+        by_row=sketch.by_row + (tally if times == 1.0 else tally.scaled(times)),
         by_request=sketch.by_request + (tally if weights is None else _weighed_numbers(profile, numbers, weights)),
-        moments=merge_moments(sketch.moments, _moments(finite)),
-        quantiles=quantiles.insert(sketch.quantiles, finite),
+        moments=merge_moments(sketch.moments, _moments(finite, times)),
+        quantiles=_with_quantiles(sketch, finite, times),
         hashes=distinct.kept(sketch.hashes, distinct.hashes_of_numbers(different)),
-        frequent=frequent.insert_numbers(sketch.frequent, different, counts),
+        frequent=frequent.insert_numbers(sketch.frequent, different, counts, times),
     )
 
 
-def _moments(ordered: Array) -> Moments:
+def _with_quantiles(sketch: FeatureSketch, ordered: Array, times: float) -> Quantiles:
+    if times == 1.0:
+        return quantiles.insert(sketch.quantiles, ordered)
+    fresh = quantiles.insert(Quantiles(seed=sketch.quantiles.seed), ordered)
+    return quantiles.merge(sketch.quantiles, quantiles.scaled(fresh, times))
+
+
+def _moments(ordered: Array, times: float) -> Moments:
     if not len(ordered):
         return Moments()
     mean = float(ordered.mean())
     centred = ordered - mean
-    return Moments(len(ordered), mean, float((centred * centred).sum()), float(ordered[0]), float(ordered[-1]))
+    return Moments(len(ordered) * times, mean, float((centred * centred).sum()) * times, float(ordered[0]), float(ordered[-1]))
 
 
 def _weighed_numbers(profile: FeatureProfile, numbers: Array, weights: Array) -> Tally:
@@ -122,7 +141,7 @@ def _weighed_numbers(profile: FeatureProfile, numbers: Array, weights: Array) ->
     )
 
 
-def _categories(sketch: FeatureSketch, profile: FeatureProfile, values: Array, weights: Array | None) -> FeatureSketch:
+def _categories(sketch: FeatureSketch, profile: FeatureProfile, values: Array, weights: Array | None, times: float) -> FeatureSketch:
     counted, missing = count_categories(values)
     cells = np.zeros(len(profile.cells))
     place_of = {text: place for place, text in enumerate(profile.categories)}
@@ -131,12 +150,13 @@ def _categories(sketch: FeatureSketch, profile: FeatureProfile, values: Array, w
         cells[place_of.get(text, stranger)] += count
     tally = Tally(float(len(values)), float(missing), cells=cells)
     hashes = distinct.hashes_of_texts(counted)
-    keys: Counter[str] = Counter()
+    keys: dict[str, float] = {}
     for (text, count), digest in zip(counted.items(), hashes.tolist(), strict=True):
-        keys[frequent.key_of(text, digest)] += count
+        key = frequent.key_of(text, digest)
+        keys[key] = keys.get(key, 0.0) + count * times
     return replace(
         sketch,
-        by_row=sketch.by_row + tally,
+        by_row=sketch.by_row + (tally if times == 1.0 else tally.scaled(times)),
         by_request=sketch.by_request + (tally if weights is None else _weighed_categories(profile, values, weights)),
         hashes=distinct.kept(sketch.hashes, hashes),
         frequent=frequent.insert_texts(sketch.frequent, keys),

@@ -17,7 +17,7 @@ from fairlead.monitor.drift.alarm import Alarm, Aspect
 from fairlead.monitor.drift.budget import WatchOptions
 from fairlead.monitor.drift.features import answer_features, input_features, log_columns, observed_features
 from fairlead.monitor.drift.findings import Scene, findings_of
-from fairlead.monitor.drift.joint import JOINT, JointWatch, doubt, embed, fourier, points
+from fairlead.monitor.drift.joint import JOINT, JointWatch, doubt, embed, fourier, joint_sketch, points
 from fairlead.monitor.drift.movement import Movement, moved_share, movement
 from fairlead.monitor.drift.outliers import find_outliers
 from fairlead.monitor.drift.reference import profile_column
@@ -117,6 +117,10 @@ class TestOutliers:
         assert find_outliers((), {}).counts.tolist() == []
 
 
+def ids_of(columns: dict[str, np.ndarray]) -> list[str]:
+    return [f"r{number}" for number in range(len(next(iter(columns.values()))))]
+
+
 class TestJoint:
     FEATURES = tuple(profile_column(name, RNG.normal(size=20_000), input_name=name) for name in ("a", "b"))
 
@@ -139,7 +143,11 @@ class TestJoint:
         within = [(kernel(part, part).sum() - len(part)) / (len(part) * (len(part) - 1)) for part in (first, second)]
         exact = math.sqrt(sum(within) - 2 * kernel(first, second).mean())
         watched = JointWatch(Profile(self.FEATURES, (), 600, "rows", embedding=embedding), 0.05, 8.0)
-        watched.add(two)
+        sketches = [
+            joint_sketch(watched.profile, half, ids_of(half))
+            for half in ({name: values[part] for name, values in two.items()} for part in (slice(0, 200), slice(200, None)))
+        ]
+        watched.step(0.0, 1.0, sketches[0] + sketches[1])
         assert watched.distance == pytest.approx(exact, abs=0.05)
         assert exact > 0.15
 
@@ -152,16 +160,30 @@ class TestJoint:
         changed, same = self.watch(), self.watch()
         alarms = []
         for hour in range(20):
-            changed.add(self.draw(300, 0.95, 100 + hour))
-            same.add(self.draw(300, 0.0, 200 + hour))
-            assert same.finish(hour * 3600.0, hour * 3600.0 + 3600) is None
-            alarms.append(changed.finish(hour * 3600.0, hour * 3600.0 + 3600))
+            drawn = self.draw(300, 0.95, 100 + hour), self.draw(300, 0.0, 200 + hour)
+            moved, steady = (joint_sketch(changed.profile, rows, ids_of(rows)) for rows in drawn)
+            assert same.step(hour * 3600.0, hour * 3600.0 + 3600, steady) is None
+            alarms.append(changed.step(hour * 3600.0, hour * 3600.0 + 3600, moved))
         found = [alarm for alarm in alarms if alarm is not None]
         assert found
         assert found[0].feature == JOINT
 
     def test_a_window_without_rows_is_none(self) -> None:
-        assert self.watch().finish(0.0, 1.0) is None
+        watched = self.watch()
+        assert watched.step(0.0, 1.0, None) is None
+        assert math.isnan(watched.distance)
+        assert joint_sketch(watched.profile, {"a": np.zeros(3)}, "xyz") is None  # of "b" nothing was kept
+
+    def test_a_large_request_is_one_witness_and_sampled_rows_count_for_what_they_stand_for(self) -> None:
+        rows = self.draw(40, 0.0, 8)
+        profile = self.watch().profile
+        one = joint_sketch(profile, rows, ["same"] * 40, weights=np.full(40, 1 / 40), stands_for=np.full(40, 10.0))
+        many = joint_sketch(profile, rows, ids_of(rows))
+        assert one.requests[one.requests > 0].tolist() == [pytest.approx(1.0)]
+        assert many.requests.sum() == 40
+        assert (one.weight, one.squares) == (400.0, 4000.0)
+        assert np.allclose(one.total, 10 * many.total)
+        assert np.allclose(many.sums.sum(axis=0), many.total)
 
     def test_fewer_than_two_features_have_no_joint(self) -> None:
         assert embed(self.FEATURES[:1], self.draw(10, 0.0, 1), seed=0) is None

@@ -25,11 +25,11 @@ def sketch_of(values: np.ndarray, profile=NUMBERS, weights: np.ndarray | None = 
     return update(empty(profile), profile, values, weights)
 
 
-def wrong_share(found: Quantiles, values: np.ndarray) -> float:
-    """Return the largest error of a rank, at many values, as a share."""
+def wrong_share(found: Quantiles, values: np.ndarray, times: float = 1.0) -> float:
+    """Return the largest error of a rank, at many values of which each was seen so often, as a share."""
     points = np.quantile(values, np.linspace(0, 1, 51))
-    true = np.searchsorted(np.sort(values), points, side="right")
-    return float(np.abs(quantiles.ranks(found, points) - true).max()) / len(values)
+    true = np.searchsorted(np.sort(values), points, side="right") * times
+    return float(np.abs(quantiles.ranks(found, points) - true).max()) / (len(values) * times)
 
 
 class TestCounts:
@@ -116,6 +116,49 @@ class TestQuantiles:
             wrong = abs(float(quantiles.ranks(found, [12_345.0])[0]) - 12_346) / len(values)
             outside += wrong > quantiles.rank_error(found, 0.95)
         assert outside <= 12  # 5 are allowed on average, were the bound tight
+
+
+class TestRowsThatStandForOthers:
+    """Where a tenth of the requests is kept, each row counts for ten; what is known of them is known from those that were kept."""
+
+    def test_counts_moments_and_frequent_values_are_those_of_the_rows_repeated(self) -> None:
+        values = np.round(np.random.default_rng(8).normal(size=3000), 1)
+        times = np.where(np.arange(3000) < 1000, 4.0, 1.0)
+        found, repeated = update(empty(NUMBERS), NUMBERS, values, None, times), sketch_of(np.repeat(values, times.astype(int)))
+        assert found.by_row.cells.tolist() == repeated.by_row.cells.tolist()
+        assert (found.by_row.rows, found.by_row.outside) == (6000.0, repeated.by_row.outside)
+        assert found.by_row.effective == pytest.approx(6000**2 / (1000 * 16 + 2000))
+        assert found.by_request.rows == 3000
+        assert found.moments.mean == pytest.approx(repeated.moments.mean)
+        assert found.moments.std == pytest.approx(repeated.moments.std)
+        assert abs(found.frequent.counts[0] - repeated.frequent.counts[0]) <= found.frequent.error + repeated.frequent.error
+
+    def test_categories_likewise(self) -> None:
+        found = update(empty(COLOURS), COLOURS, np.array(["red", "red", "pink"], object), None, np.array([2.5, 1.0, 2.5]))
+        assert found.by_row.rows == 6.0
+        assert dict(zip(found.frequent.keys, found.frequent.counts, strict=True)) == {"red": 3.5, "pink": 2.5}
+        assert found.by_row.cells[-1] == 2.5
+
+    @settings(max_examples=20, deadline=None)
+    @given(seed=st.integers(0, 10**6), times=st.sampled_from([1.5, 2.0, 3.333, 10.0, 1000.0]), size=st.integers(1, 5000))
+    def test_ranks_are_within_the_stated_error(self, seed: int, times: float, size: int) -> None:
+        values = np.random.default_rng(seed).normal(size=size)
+        found = quantiles.scaled(quantiles.insert(Quantiles(seed=seed), np.sort(values)), times)
+        assert abs(found.seen - size * times) <= 1
+        assert sum(len(level) << height for height, level in enumerate(found.levels)) == found.seen
+        assert wrong_share(found, values, times) <= quantiles.rank_error(found, 1 - 1e-7)
+
+    def test_the_sketch_is_no_larger_and_comes_back(self) -> None:
+        values = np.random.default_rng(9).normal(size=50_000)
+        found = update(empty(NUMBERS), NUMBERS, values, None, np.full(50_000, 7.5))
+        assert len(found.to_bytes()) <= SIZE_LIMIT_BYTES
+        assert from_bytes(found.to_bytes()).by_row.effective == pytest.approx(50_000)
+
+    def test_a_tally_that_is_scaled_knows_no_more(self) -> None:
+        tally = sketch_of(np.arange(100.0)).by_row
+        assert tally.effective == 100
+        assert tally.scaled(9.0).effective == pytest.approx(100)
+        assert (tally.scaled(9.0) + tally).effective == pytest.approx(1000**2 / (100 * 81 + 100))
 
 
 class TestDistinctAndFrequent:
