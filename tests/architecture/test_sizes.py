@@ -123,6 +123,8 @@ BROAD_EXCEPTS = {
     "src/fairlead/security/sandbox_child.py": "a library may raise anything for foreign bytes; it is reported by kind, never swallowed",
     "src/fairlead/security/torch_class.py": "importing and making the user's own class runs the user's code",
     "src/fairlead/security/torch_file.py": "PyTorch raises whatever a damaged graph makes it raise",
+    "src/fairlead/serve/collect/api.py": "the last resort: a mistake of ours becomes a 500 and a report, never the end of the collector",
+    "src/fairlead/serve/collect/collector.py": "a mistake of ours in one event must not end the collecting of all others; it is reported",
     "src/fairlead/serve/follower.py": "whatever a registry or a load raises, what serves goes on serving; it is reported",
     "src/fairlead/serve/grpc/gate.py": "the last resort: a mistake of ours becomes INTERNAL and a report, never the end of the server",
     "src/fairlead/serve/http/api.py": "the last resort: a mistake of ours becomes a 500 and a report, never the end of the server",
