@@ -28,6 +28,7 @@ COMMANDS = {
     "top": ("fairlead.cli.top_command:top", "Watch a running server: rates, latencies, queues, memory."),
     "observe": ("fairlead.cli.observation_commands:observe", "Say what is kept of a model's requests, how redacted, how long."),
     "observations": ("fairlead.cli.observation_commands:observations", "Show the requests that were kept, or ask about them in SQL."),
+    "collect": ("fairlead.cli.collect_command:collect", "Watch models that KServe or Seldon serve, by their payload loggers."),
     "drift": ("fairlead.cli.drift_command:drift", "Say which inputs moved since the release, and what it may cost."),
     "predict": ("fairlead.cli.predict_command:predict", "Ask a registered model, without a server."),
     "conformance": ("fairlead.cli.conformance_command:conformance", "Say whether a server keeps to the Open Inference Protocol V2."),
