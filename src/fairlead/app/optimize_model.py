@@ -8,7 +8,6 @@ requirements (the report and the search are written then, too), SpecError for a 
 from __future__ import annotations
 
 import re
-import shlex
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -22,7 +21,7 @@ from fairlead.app.intake import Intake, check_quality_has_data, take_in, take_tr
 from fairlead.app.lineup import Trial
 from fairlead.app.search_model import Found, search
 from fairlead.app.search_options import SearchOptions, check_passes
-from fairlead.app.search_trials import is_shortened
+from fairlead.app.search_script import Reproduction
 from fairlead.app.wiring import House
 from fairlead.app.workspace import workspace
 from fairlead.core.conversion import MAIN_FILE, RuntimeForm
@@ -159,7 +158,8 @@ def _write(request: OptimizeRequest, evidence: Evidence, found: Found) -> dict[s
     for name, value in documents.items():
         (out / name).write_bytes(dump(value))
         files[name] = out / name
-    (out / "reproduce.sh").write_text(_script(request, found, evidence), encoding="utf-8")
+    script = Reproduction(request.intake, request.training, found.result, proof, evidence.conversion)
+    (out / "reproduce.sh").write_text(script.text(), encoding="utf-8")
     (out / "reproduce.sh").chmod(0o755)
     report = Report(evidence.name, proof.verdict, found.plan, evidence.lineage, found.result, found.ledger)
     write_report(report, out / "report.html")
@@ -187,36 +187,3 @@ def _pareto(found: Found, folder: Path) -> dict[str, Path]:
         (place / "point.json").write_text(dump_pretty(point) + "\n", encoding="utf-8")
         files[f"pareto/{place.name}"] = place / _ONNX
     return files
-
-
-def _script(request: OptimizeRequest, found: Found, evidence: Evidence) -> str:
-    """Make the best model's ONNX file again: the same passes, rows, seed; the same digest, or an error."""
-    intake, result, steps = request.intake, found.result, evidence.lineage.steps
-    passes = ",".join(found.proof.candidate.passes)
-    said = ["fairlead", "optimize" if passes else "convert", str(intake.model)]
-    if passes and isinstance(intake.data, Path):
-        said += ["--data", str(intake.data)]
-    if passes:
-        said += ["--target", intake.target_column] if intake.target_column else []
-        said += ["--train", str(request.training)] if request.training is not None else []
-        said += [word for item in intake.requirements for word in ("--require", str(item))]
-    said += ["--apply", passes] if passes else ["--to", "onnx"]
-    written = f"best/{_ONNX}" if passes else _ONNX
-    digest = next((step.output_digest for step in reversed(steps) if step.room == "optimize"), result.digests["converted"])
-    is_cut = any(is_shortened(step) for step in steps)
-    versions = ", ".join(f"{name} {version}" for name, version in result.versions.items())
-    lines = [
-        "#!/bin/sh",
-        "# Makes the same ONNX file again, and fails where its digest differs. Run it where the command of the search was run.",
-        f"# Searched with: {result.command}",
-        f"# source {result.digests['source']}",
-        *(f"# {name} {result.digests[name]}" for name in ("data", "training") if result.digests.get(name)),
-        f"# versions: {versions}",
-        *(["# Training was shortened by the time limit: the bytes will differ. A longer --budget lets it end."] if is_cut else []),
-        "set -eu",
-        'out="${1:-reproduced}"',
-        f"export FAIRLEAD_SEED={result.seed}",
-        f'{shlex.join(said)} --out "$out"',
-        f'echo "{digest}  $out/{written}" | sha256sum -c -',
-    ]
-    return "\n".join(lines) + "\n"

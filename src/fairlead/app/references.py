@@ -19,7 +19,6 @@ from fairlead.engines.catalog import REFERENCES
 from fairlead.errors import FairleadError, MissingExtraError, SandboxError, UnsupportedError
 from fairlead.verify.run_rows import count_rows
 
-# What the framework may say that does not mean that the model is bad: it is not here, does not open this file, or dies of it.
 # The library that trained the model, where our own evaluation can stand in for it.
 _LIBRARIES = {
     SourceFormat.KERAS_H5: "keras",
@@ -31,6 +30,7 @@ _LIBRARIES = {
 }
 _KEPT = 4  # answers to different rows: a search asks for those that choose, a verdict for its own and for some with parts hidden
 _PREPARED_BYTES = 2**28
+# What the framework may say that does not mean that the model is bad: it is not here, does not open this file, or dies of it.
 _CANNOT_RUN = (MissingExtraError, UnsupportedError, SandboxError)
 
 

@@ -6,6 +6,7 @@ with it and not slower; a model that is slower than the baseline comes last, and
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,6 +31,7 @@ _CLOSE = 1.15  # times that lie within are compared with each other once more
 _SMALLER = 0.995
 _TRIED, _BUILT = 6, 2  # recipes in another form: not every form holds every graph
 _FORMS = (RuntimeForm.OPENVINO, RuntimeForm.TREES)  # that take passes, beside ONNX
+_SHARING = (RuntimeForm.ONNX, *_FORMS)  # whose engines share a call among threads
 
 
 @dataclass(frozen=True)
@@ -71,8 +73,11 @@ def trial_contenders(trials: Trials) -> list[Contender]:
     return found
 
 
-def variants(best: Sequence[Contender], setup: Setup, trials: Trials, house: House, folder: Path) -> list[Contender]:
-    """Return the best recipes in the other forms that run here, two of each, and the best on all threads that one call may take."""
+def variants(order: Sequence[Contender], setup: Setup, trials: Trials, house: House, folder: Path) -> list[Contender]:
+    """Return the best recipes of `order` in the other forms that run here, two of each, and its first, touched by a pass or not, on all
+    threads that one call may take.
+    """
+    best = [one for one in order if one.finding.recipe]
     found: list[Contender] = []
     for form in _forms(best, setup):
         built = 0
@@ -83,10 +88,10 @@ def variants(best: Sequence[Contender], setup: Setup, trials: Trials, house: Hou
                 contender = _entered(candidate, one, trials, house, folder)
                 built += contender is not None
                 found += [] if contender is None else [contender]
-    threads = setup.trial.plan.target.core_count
-    if threads > 1 and best and trials.may_compare:
-        candidate = replace(best[0].candidate, name=f"{best[0].candidate.name}, {threads} threads", thread_count=threads)
-        contender = _entered(candidate, best[0], trials, house, folder)
+    threads, first = setup.trial.plan.target.core_count, order[0]
+    if threads > 1 and first.finding.holds_floor and first.candidate.form in _SHARING and trials.may_compare:
+        candidate = replace(first.candidate, name=f"{first.candidate.name}, {threads} threads", thread_count=threads)
+        contender = _entered(candidate, first, trials, house, folder)
         found += [] if contender is None else [contender]
     return [one for one in found if one.finding.holds_floor]
 
@@ -117,10 +122,27 @@ def _entered(candidate: Candidate, like: Contender, trials: Trials, house: House
 
 
 def in_order(contenders: Sequence[Contender], objective: Objective) -> list[Contender]:
-    """Return the contenders, best first: those that keep every bound, of these first those that are not slower than the baseline."""
+    """Return the contenders, best first: those that keep every bound, of these first those that are not slower than the baseline. Last, the
+    fastest first, are those that lose more than may be lost: the model itself may, of a quality that it never had.
+    """
     places = {id(one.finding): place for place, one in enumerate(contenders)}
     order = [contenders[places[id(finding)]] for finding in ranked([one.finding for one in contenders], objective)]
-    return sorted(order, key=lambda one: (not one.is_whole, one.finding.is_slower))
+    order.sort(key=lambda one: (not one.is_whole, one.finding.is_slower))
+    broken = sorted((one for one in contenders if not one.finding.holds_floor), key=lambda one: one.finding.time_ratio)
+    return [*order, *broken]
+
+
+def turns(contenders: Sequence[Contender], count: int) -> list[Contender]:
+    """Return whom to prove, in turn: at most `count` of those that are better than every model that no pass has touched, then these. Where
+    all of these lose too much on the rows that chose, by luck perhaps, the first of them has its turn still.
+    """
+    whole = [one for one in contenders if one.is_whole]
+    if not whole:
+        return list(contenders[:1])
+    better = list(itertools.takewhile(lambda one: one.finding.recipe, whole))
+    untouched = [one for one in whole if not one.finding.recipe]
+    unlucky = [one for one in contenders if not one.finding.recipe and not one.finding.holds_floor and not one.finding.shortfall]
+    return [*looks(better, count), *(untouched or unlucky[:1])]
 
 
 def looks(order: Sequence[Contender], count: int) -> list[Contender]:
@@ -146,9 +168,10 @@ def _risk(one: Contender) -> float:
 def settled(order: Sequence[Contender], objective: Objective, trials: Trials) -> list[Contender]:
     """Compare the first with those that are about as good, and put the winner first: their times so far are each from pairs of its own."""
     best, *others = order
-    if objective is not Objective.LATENCY:
+    if objective is not Objective.LATENCY or not best.finding.holds_floor:
         return [best, *others]
-    for other in [one for one in others[:2] if one.is_whole == best.is_whole and not one.finding.is_slower]:
+    rivals = [one for one in others[:2] if one.finding.holds_floor and one.is_whole == best.is_whole and not one.finding.is_slower]
+    for other in rivals:
         if trials.may_compare and other.finding.weighed_time <= best.finding.weighed_time * _CLOSE:
             compared = trials.meter.compare(other.candidate, other.path, best.candidate, best.path, is_final=True)
             is_smaller = other.finding.size_bytes < best.finding.size_bytes * _SMALLER

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fairlead.app.search_setup import Setup
+from fairlead.app.search_setup import EXPLAINED, Setup
 from fairlead.app.wiring import House
 from fairlead.core.conversion import RuntimeModel
 from fairlead.core.paired import Comparison, Outcome
@@ -24,18 +24,20 @@ from fairlead.engines.opening import open_engine
 from fairlead.engines.paired import Opener, PairLimits, decide_faster
 from fairlead.engines.stopwatch import Timing, TimingLimits, time_engine
 from fairlead.plan.ledger import broken_sentence
+from fairlead.verify.attribution import compare_attributions
 from fairlead.verify.run_rows import repeat_rows
 
 TIMED = (MetricKind.LATENCY, MetricKind.THROUGHPUT)
 _LOOKS_SLOWER = 1.05  # what noise alone makes of equal models in the time of a comparison
 _CALLS = TimingLimits(500, 0.3)
 _FEW_CALLS = TimingLimits(50, 0.05)
+_PACKED_BYTES = 2**26  # of larger models it is not told what gzip makes of them: it takes seconds each, and all trials stand still
 
 
 @dataclass(frozen=True)
 class Measured:
     """Bytes, time over the baseline's, and the values of the requirements on size, time, memory and hardware by their names. `about_ms` is
-    all that is known of the time where nothing else was to be measured.
+    all that is known of the time where nothing else was to be measured. `compressed_bytes` is 0 where the files are too large to be packed.
     """
 
     size_bytes: int
@@ -74,17 +76,16 @@ class Meter:
 
     def measure(self, candidate: Candidate, model: RuntimeModel, *, is_timed: bool = True) -> Measured:
         """Return what is known of `candidate`, which runs `model`."""
-        sizes = [path.read_bytes() for path in model.files.values()]
-        size = sum(map(len, sizes))
+        size = sum(path.stat().st_size for path in model.files.values())
         values = {"size_mb": size / 1e6, "cores": float(candidate.thread_count)}
-        compressed = sum(len(gzip.compress(data, 9, mtime=0)) for data in sizes)
+        compressed = sum(map(_compressed_bytes, model.files.values())) if size <= _PACKED_BYTES else 0
         if not is_timed:
             return Measured(size, compressed, values, about_ms=self._about_ms(candidate, model.path))
         baseline = self._setup.plain[self._setup.baseline]
         comparison = None
         if model.path != baseline.model.path or candidate != baseline.candidate:
             comparison = self.compare(candidate, model.path, baseline.candidate, baseline.model.path)
-        values |= self._required_times(candidate, model.path)
+        values |= self._required_times(candidate, model.path) | self._reasons(candidate, model.path)
         memory = self.memory_bytes(candidate, model.path)
         if memory:
             values["memory_mb"] = memory / 1e6
@@ -107,6 +108,19 @@ class Meter:
         finally:
             engine.close()
         return {item.name: _figure(item, timings[item.batch]) for item in wanted}
+
+    def _reasons(self, candidate: Candidate, path: Path) -> dict[str, float]:
+        """Return how alike the original and the candidate rank what their answers hang on, where a requirement asks for it."""
+        wanted = [item for item in self._setup.trial.plan.requirements if item.metric == EXPLAINED]
+        if not wanted:
+            return {}
+        engine = self.opener(candidate, path)()
+        try:
+            inputs, seed = self._setup.rows.selection.inputs, self._house.settings.seed
+            found = compare_attributions(self._setup.reference, engine, inputs, seed)
+        finally:
+            engine.close()
+        return {item.name: found.mean for item in wanted}
 
     def _time(self, engine: Engine, batch: int) -> Timing:
         return time_engine(engine, repeat_rows(self._setup.rows.selection.inputs, batch), _CALLS)
@@ -131,6 +145,10 @@ class Meter:
         finally:
             engine.close()
         return max(reading.model_bytes, 1)
+
+
+def _compressed_bytes(path: Path) -> int:
+    return len(gzip.compress(path.read_bytes(), 9, mtime=0))
 
 
 def _figure(item: Requirement, timing: Timing) -> float:

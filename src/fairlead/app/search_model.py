@@ -8,7 +8,6 @@ trial. Interrupted, it leaves what was made and measured for a resumed search.
 from __future__ import annotations
 
 import contextlib
-import itertools
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,12 +21,12 @@ from fairlead.app.search_finish import (
     Contender,
     front_of,
     in_order,
-    looks,
     measure_what_could_give,
     plain_contenders,
     settled,
     trained_to_the_end,
     trial_contenders,
+    turns,
     undo,
     variants,
 )
@@ -35,12 +34,13 @@ from fairlead.app.search_luck import chance_of_best
 from fairlead.app.search_measure import TIMED, Meter
 from fairlead.app.search_options import Rows, SearchOptions, divide_rows
 from fairlead.app.search_session import tune
-from fairlead.app.search_setup import Setup, set_up
+from fairlead.app.search_setup import NO_ONNX, Setup, set_up
 from fairlead.app.search_text import Reasons, baseline_text, interrupted_text, point_text, speed_text
 from fairlead.app.search_trials import Limits, Made, Trials, name_of, texts
 from fairlead.app.search_voice import SearchVoice
 from fairlead.app.trial_cache import TrialCache, key_of
 from fairlead.app.wiring import House
+from fairlead.core.conversion import RuntimeForm
 from fairlead.core.dataset import Dataset
 from fairlead.core.ledger import Ledger, Measured, measured_from
 from fairlead.core.outlook import PromiseOutlook
@@ -168,6 +168,10 @@ def identity(rows: Dataset | None) -> str:
 
 def _run(trials: Trials, options: SearchOptions, cache: TrialCache, progress: Progress) -> str:
     setup = trials.setup
+    if setup.trial.conversion.form is not RuntimeForm.ONNX:  # what else it is, trials must not open: that is for the sandbox
+        progress.step("search")
+        progress.done(f"{NO_ONNX}: nothing can be tried")
+        return NO_ONNX
     facts = {
         "model": digest_file(setup.trial.conversion.path),
         "data": identity(setup.rows.selection),
@@ -224,8 +228,7 @@ def _finish(plain: list[Contender], trials: Trials, house: House, folder: Path, 
     setup = trials.setup
     progress.step("choose: the best, without what does not pay")
     found = in_order([*plain, *trial_contenders(trials)], setup.objective)
-    tried = [one for one in found if one.finding.recipe]
-    contenders = in_order([*found, *variants(tried, setup, trials, house, folder / "variants")], setup.objective)
+    contenders = in_order([*found, *variants(found, setup, trials, house, folder / "variants")], setup.objective)
     order = settled(contenders, setup.objective, trials)
     best, undone = undo(order[0], trials, order)
     best = trained_to_the_end(best, trials) or best
@@ -251,11 +254,7 @@ def _conclude(state: _State, house: House, folder: Path, progress: Progress) -> 
     """Prove the best; where it is red on the verdict rows, the next."""
     setup, trials = state.setup, state.trials
     contenders = state.chosen.contenders
-    whole = [one for one in contenders if one.is_whole]
-    better = list(itertools.takewhile(lambda one: one.finding.recipe, whole))  # than every model that no pass has touched
-    order = [*looks(better, _VERDICTS), *(one for one in whole if not one.finding.recipe)] or contenders[:1]
-    if state.options.is_exact:
-        order = contenders[:1]
+    order = contenders[:1] if state.options.is_exact else turns(contenders, _VERDICTS)
     made = {passes: one for passes, one in trials.made.items() if passes}
     plan = replace(setup.trial.plan, candidates=tuple(one.candidate for one in order))
     proving = replace(setup.trial, rows=setup.rows.verdict, plan=plan, made=made, choice=setup.choice)

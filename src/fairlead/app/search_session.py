@@ -26,9 +26,9 @@ _WITH_THREADS = frozenset({("execution", "parallel")})
 
 
 def tune(best: Contender, trials: Trials) -> Contender:
-    """Return the best with the settings that pay; itself where none does, or the time is up."""
+    """Return the best with the settings that pay; itself where none does, it loses too much for any to matter, or the time is up."""
     settings: Mapping[str, tuple[str, ...]] = getattr(ENGINES.load(best.candidate.engine), "session_settings", {})
-    if trials.setup.objective is Objective.SIZE:
+    if trials.setup.objective is Objective.SIZE or not best.finding.holds_floor:
         return best
     name = best.candidate.name
     for setting, values in settings.items():

@@ -33,6 +33,8 @@ from fairlead.verify.run_rows import run_in_pieces, run_reference
 
 _TIMED = (MetricKind.LATENCY, MetricKind.THROUGHPUT)
 ONNX_ENGINE = ENGINE_OF_FORM[RuntimeForm.ONNX]
+EXPLAINED = "explanation_agreement"
+NO_ONNX = "the model has no ONNX form"
 # What each extra brings that a pass could need; one that is not here is looked for when the pass is loaded.
 _MODULES: Mapping[str, tuple[str, ...]] = {
     "torch": ("torch",),
@@ -111,15 +113,20 @@ def set_up(trial: Trial, rows: Rows, options: SearchOptions, house: House, folde
 def _judge(trial: Trial, rows: Rows, reference: Reference, house: House) -> Judge:
     """Ask the original once for all that will be held against it: a framework in a process of its own takes seconds to start."""
     seed, verdict = house.settings.seed, rows.verdict.inputs
-    reference.prepare([rows.selection.inputs, with_probes(verdict, trial.conversion.probes), occluded(verdict, seed)[0]])
+    asked = [rows.selection.inputs, with_probes(verdict, trial.conversion.probes), occluded(verdict, seed)[0]]
+    if any(item.metric == EXPLAINED for item in trial.plan.requirements):
+        asked.append(occluded(rows.selection.inputs, seed)[0])
+    reference.prepare(asked)
     original = run_reference(reference, rows.selection.inputs)
     return Judge(trial.conversion.interface, trial.rows, original, trial.plan.requirements, trial.metrics, seed, unseen=rows.verdict.rows)
 
 
 def _space(trial: Trial, rows: Rows, options: SearchOptions) -> Space:
-    """What can be tried; nothing for a model without an ONNX form."""
+    """What can be tried; nothing for a model without an ONNX form. Raises UnsupportedError where passes were asked for by name."""
     if trial.conversion.form is not RuntimeForm.ONNX:
-        return Space({}, (("every pass", "the model has no ONNX form"),))
+        if options.passes:
+            raise UnsupportedError(f"No pass can be applied: {NO_ONNX}.", hint="Leave --passes and --apply out.")
+        return Space({}, (("every pass", NO_ONNX),))
     operators = _operators(onnx.load_model(trial.conversion.path).graph)
     supply = Supply(
         has_rows=rows.calibration is not None,

@@ -146,6 +146,7 @@ class Trials:
             return None
         name = name_of(recipe)
         self.points = [point for point in self.points if point.candidate.name != name]
+        self._by_digest = {digest: known for digest, known in self._by_digest.items() if known[0].candidate.name != name}
         self.strategy = replace(self.strategy, findings=tuple(one for one in self.strategy.findings if one.recipe != recipe))
         self._conclude(recipe, end)
         return self.strategy.findings[-1]

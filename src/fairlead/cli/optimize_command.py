@@ -126,7 +126,7 @@ def _row(point: SearchPoint, marking: str) -> tuple[str, ...]:
         mark,
         point.candidate.name,
         readable_size(point.size_bytes) if is_built else "",
-        readable_size(point.compressed_bytes) if is_built else "",
+        readable_size(point.compressed_bytes) if point.compressed_bytes else "",
         f"{point.latency_ms:.3g}" if point.latency_ms is not None else "",
         str(point.against_baseline) if point.against_baseline is not None else "",
         f"{point.loss:.3g}" if is_built else "",

@@ -163,6 +163,52 @@ def test_where_nothing_keeps_the_promise_the_smallest_relaxation_is_named(
 
 
 @pytest.mark.slow
+def test_a_quality_that_the_model_itself_lacks_is_said_and_nothing_is_lost(
+    files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+
+    assert optimize(files, out, "--passes", "store_fp16", "--require", "accuracy>=0.9999") == 4
+
+    said = capsys.readouterr().err
+    assert "--require 'accuracy>=" in said
+    assert result(out).best == "as-converted"
+    assert (out / "report.html").exists()
+
+
+@pytest.mark.slow
+def test_more_threads_and_settings_of_the_session_are_tried_and_undone_where_they_do_not_pay(files: Path, tmp_path: Path) -> None:
+    assert optimize(files, tmp_path / "out", "--passes", "clean_graph", "--cores", "2") == 0
+
+    found = result(tmp_path / "out")
+    assert found.best == "as-converted"  # of equally fast ones the plainest
+    threads = found.point("as-converted, 2 threads")
+    assert threads is not None
+    assert threads.candidate.thread_count == 2
+    tuned = [point for point in found.points if point.candidate.session]
+    assert {point.candidate.session for point in tuned} >= {("graph=extended",), ("arena=off",)}
+    assert all(point.reason.startswith("the setting does not pay") for point in tuned)
+
+
+@pytest.mark.slow
+def test_reasons_that_a_model_has_to_keep_are_measured_while_searching(files: Path, tmp_path: Path) -> None:
+    more = ("--passes", "distill_linear", "--require", "accuracy_drop<=0.9", "--require", "explanation_agreement>=0.99")
+
+    assert optimize(files, tmp_path / "out", *more) == 0
+
+    found = result(tmp_path / "out")
+    assert found.best == "as-converted"
+    before, linear = found.point("as-converted"), found.point("distill_linear")
+    assert before is not None
+    assert linear is not None
+    assert before.values["explanation_agreement"] == 1.0
+    assert linear.values["accuracy_drop"] <= 0.9
+    assert linear.values["explanation_agreement"] < 0.99
+    assert linear.status is PointStatus.REJECTED
+    assert linear.reason.startswith("explanation_agreement is")
+
+
+@pytest.mark.slow
 def test_passes_are_applied_as_given(files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert optimize(files, tmp_path / "out", "--apply", "clean_graph,store_fp16", "--json") == 0
 

@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fairlead.app.search_finish import Contender, looks
+from fairlead.app.search_finish import Contender, in_order, looks, settled, turns
+from fairlead.core.pass_use import parse_passes
 from fairlead.core.plan import Candidate
-from fairlead.core.search import PointStatus, SearchPoint
+from fairlead.core.search import Objective, PointStatus, SearchPoint
 from fairlead.optimize.search.front import Finding
 
+_LATENCY = Objective.LATENCY
 
-def contender(name: str, flips: float) -> Contender:
+
+def contender(
+    name: str, flips: float = 0.0, *, time: float = 1.0, holds: bool = True, shortfall: float = 0.0, passes: str = ""
+) -> Contender:
     candidate = Candidate(name, (name,), "onnxruntime", 1, "")
     point = SearchPoint(candidate, name, PointStatus.KEPT, values={"decision_flips": flips})
-    return Contender(candidate, Finding((), holds_floor=True, size_bytes=1, time_ratio=1.0, is_slower=False), point, Path(name))
+    finding = Finding(parse_passes(passes), holds, size_bytes=1, time_ratio=time, shortfall=shortfall)
+    return Contender(candidate, finding, point, Path(name))
 
 
 def names(found: list[Contender]) -> list[str]:
@@ -39,6 +47,35 @@ def test_after_a_red_verdict_a_model_that_decides_more_like_the_original_has_its
 def test_where_none_is_safer_the_order_stays() -> None:
     order = [contender("a", 4), contender("b", 4), contender("c", 3)]
     assert names(looks(order, 4)) == ["a", "b", "c"]
+
+
+def test_who_loses_too_much_comes_last_and_is_there_still() -> None:
+    order = in_order([contender("plain", holds=False), contender("faster", time=0.5, holds=False), contender("kept", time=2.0)], _LATENCY)
+    assert names(order) == ["kept", "faster", "plain"]
+
+
+@pytest.mark.parametrize("holds", [True, False])
+def test_a_model_that_loses_too_much_is_never_compared_for_the_first_place(holds: bool) -> None:
+    order = [contender("first", holds=holds, shortfall=1.0), contender("lossy", holds=False, shortfall=1.0)]
+    assert names(settled(order, _LATENCY, SimpleNamespace(may_compare=True))) == ["first", "lossy"]  # a comparison would find no meter
+
+
+def test_compressed_models_are_proven_before_the_untouched_ones_that_they_beat() -> None:
+    small = [contender(str(flips), flips, passes="store_int8") for flips in range(6)]
+    order = [*small, contender("plain"), contender("slow", passes="store_fp16"), contender("other engine")]
+    assert names(turns(order, 4)) == ["0", "1", "2", "3", "plain", "other engine"]
+
+
+def test_an_untouched_model_that_lost_too_much_by_luck_has_its_turn_in_the_end() -> None:
+    small, plain = contender("small", passes="store_int8"), contender("plain", holds=False)
+    assert names(turns([small, plain, contender("second", holds=False)], 4)) == ["small", "plain"]
+    assert names(turns([small, contender("too large", shortfall=1.0)], 4)) == ["small"]
+    assert names(turns([small, contender("too large", holds=False, shortfall=1.0)], 4)) == ["small"]
+
+
+def test_where_nobody_keeps_everything_the_first_is_proven_for_the_ledger() -> None:
+    assert names(turns([contender("near", passes="store_int8", shortfall=0.1), contender("plain", shortfall=2.0)], 4)) == ["near"]
+    assert names(turns([contender("plain", holds=False)], 4)) == ["plain"]
 
 
 @given(st.lists(st.integers(0, 50), max_size=12), st.integers(1, 12))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -129,5 +129,12 @@ def test_where_memory_counts_less_of_it_pays_unless_it_is_slower() -> None:
 def test_nothing_is_tried_without_settings_a_use_for_them_or_time(engine: str, objective: Objective, time: int) -> None:
     trials = Trials(Meter({"graph=extended": 0.1}), objective, time=time)
     before = best(engine=engine)
+    assert tune(before, trials) is before  # type: ignore[arg-type]
+    assert trials.points == []
+
+
+def test_a_model_that_loses_too_much_is_not_tuned() -> None:
+    trials = Trials(Meter({"graph=extended": 0.1}))
+    before = replace(best(), finding=Finding((), holds_floor=False))
     assert tune(before, trials) is before  # type: ignore[arg-type]
     assert trials.points == []

@@ -90,6 +90,7 @@ def searched(text: str) -> SearchResult:
         f"everything was tried {text}",
         rows=(f"selected on 500 rows {text}",),
         undone=(("quantize_static_int8", "8-bit products were slower here"),),
+        missing_extras=(("train_tfmot", "tfmot"),),
     )
 
 
@@ -101,6 +102,7 @@ def test_a_search_is_shown_with_its_picture_and_the_one_that_was_taken_first() -
     assert page.index("<td><b>half</b>") < page.index("<td>as-converted") < page.index("<td>int8") < page.index("<td>crash")
     assert "4x faster (time 0.25, 99% 0.24-0.26, 40 pairs)" in page
     assert "8-bit products were slower here" in page
+    assert "train_tfmot would be tried with: <code>pip install 'fairlead[tfmot]'" in page
     assert tags(page).open == []
     assert HOSTILE not in render_report(replace(report(), search=searched(HOSTILE)))
     assert "<svg" not in render_report(report())
