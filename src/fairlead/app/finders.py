@@ -33,7 +33,7 @@ def _quality(name: str, house: House) -> tuple[Finding, ...]:
 
 
 def _drift(name: str, house: House) -> tuple[Finding, ...]:
-    return report(DriftRequest(name, DRIFT_SPAN_S), open_log(house), house, Quiet()).findings
+    return report(DriftRequest(name, DRIFT_SPAN_S, is_catching_up=True), open_log(house), house, Quiet()).findings
 
 
 FINDERS = (
