@@ -30,6 +30,7 @@ from fairlead.app.search_finish import (
     undo,
     variants,
 )
+from fairlead.app.search_ledger import ledger_of
 from fairlead.app.search_luck import chance_of_best
 from fairlead.app.search_measure import TIMED, Meter
 from fairlead.app.search_options import Rows, SearchOptions, divide_rows
@@ -42,7 +43,7 @@ from fairlead.app.trial_cache import TrialCache, key_of
 from fairlead.app.wiring import House
 from fairlead.core.conversion import RuntimeForm
 from fairlead.core.dataset import Dataset
-from fairlead.core.ledger import Ledger, Measured, measured_from
+from fairlead.core.ledger import Ledger
 from fairlead.core.outlook import PromiseOutlook
 from fairlead.core.pass_use import PassUse
 from fairlead.core.plan import Plan
@@ -53,7 +54,6 @@ from fairlead.core.verdict import Verdict
 from fairlead.engines.ceilings import measure_call_ms
 from fairlead.engines.machine import describe_machine
 from fairlead.errors import SpecError, UnsupportedError
-from fairlead.plan.ledger import account
 from fairlead.plan.promise import Known, outlook_of
 from fairlead.security.digests import digest_file
 
@@ -265,10 +265,11 @@ def _conclude(state: _State, house: House, folder: Path, progress: Progress) -> 
 
     proof = prove(proving, house, folder / "prove", progress, reference=setup.reference, is_over=is_over)
     result = _result(state, proof, house)
+    ledger = ledger_of(result.points, proof, trials, contenders, is_over=is_over)
     every = tuple(point.candidate for point in result.points if point.status is not PointStatus.DUPLICATE)
     refused = (*setup.trial.plan.refused, *setup.space.left_out)
     full = replace(setup.trial.plan, candidates=every, refused=refused, choice=setup.choice)
-    return Found(proof, result, full, _ledger(result, proof, setup), made, setup.rows)
+    return Found(proof, result, full, ledger, made, setup.rows)
 
 
 def _result(state: _State, proof: Proof, house: House) -> SearchResult:
@@ -331,15 +332,3 @@ def _after_verdict(point: SearchPoint, red: Mapping[str, Verdict]) -> SearchPoin
         return point
     failed = "; ".join(check.sentence for check in verdict.failures)
     return replace(point, status=PointStatus.REJECTED, reason=f"on the rows of the verdict: {failed}")
-
-
-def _ledger(result: SearchResult, proof: Proof, setup: Setup) -> Ledger:
-    """Hold every point against the promise: what the verdict measured where there is one, else what the search did."""
-    proven = {verdict.candidate: measured_from(verdict) for verdict in (*proof.before, proof.verdict)}
-    measured = [
-        proven.get(point.candidate.name)
-        or Measured(point.candidate.name, point.values, point.reason if point.status is PointStatus.FAILED else "")
-        for point in result.points
-        if point.status is not PointStatus.DUPLICATE
-    ]
-    return account(measured, setup.trial.plan.requirements)
