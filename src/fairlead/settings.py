@@ -1,6 +1,7 @@
 """Every setting of Fairlead, once: name with its unit, default, environment variable (FAIRLEAD_ + upper-case name), one sentence.
 
-Only `app` and the front doors read settings; steps and tools are handed what they need. Raises SpecError for a value that does not fit.
+A secret one may stand in a file that FAIRLEAD_ + name + _FILE names, so that no list of processes shows it. Only `app` and the front
+doors read settings; steps and tools are handed what they need. Raises SpecError for a value that does not fit.
 """
 
 from __future__ import annotations
@@ -15,10 +16,12 @@ from typing import Any
 from fairlead.errors import SpecError
 
 PREFIX = "FAIRLEAD_"
+FROM_FILE = "_FILE"
+_SECRET_LIMIT = 65536
 
 
 def _setting(default: Any, sentence: str, *, is_secret: bool = False) -> Any:
-    return field(default=default, metadata={"sentence": sentence}, repr=not is_secret)
+    return field(default=default, metadata={"sentence": sentence, "is_secret": is_secret}, repr=not is_secret)
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,7 @@ class Settings:
     )
     observations: str = _setting("", "Where the observation log is: s3://bucket/prefix, or a folder; empty: in the home folder.")
     explain_rows: int = _setting(100, "Rows of the data that `deploy` keeps with a version, for answers to be explained against; 0: none.")
-    explain_concurrency: int = _setting(1, "Explanations that `serve` works on at once, each in a thread; more are refused with 503.")
+    explain_concurrency: int = _setting(1, "Explanations that `serve` works on at once, each in a process; more are refused with 503.")
     explain_budget_s: float = _setting(2.0, "Longest time that `serve` spends on explaining one request.")
     otlp_endpoint: str = _setting("", "URL of an OpenTelemetry collector (OTLP over HTTP) for traces; empty: no traces.")
     otlp_headers: str = _setting(
@@ -105,11 +108,31 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
     values: dict[str, Any] = {}
     for item in fields(Settings):
         text = source.get(PREFIX + item.name.upper())
+        if item.metadata["is_secret"]:
+            text = _secret(PREFIX + item.name.upper(), text, source)
         if text is not None:
             values[item.name] = _parse(item.name, item.default, text)
     settings = Settings(**values)
     # Processes of ours work in folders of their own: the home is taken by its whole path.
     return replace(settings, home=settings.home.expanduser().absolute(), user=check_user(settings.user) or _system_user())
+
+
+def _secret(variable: str, text: str | None, source: Mapping[str, str]) -> str | None:
+    """Return `text`, or what stands in the file that VARIABLE_FILE names, as mounted secrets do; raises SpecError."""
+    path = source.get(variable + FROM_FILE)
+    if not path:
+        return text
+    if text:
+        raise SpecError(f"{variable} and {variable}{FROM_FILE} are both set.", hint="Leave one of them out.")
+    try:
+        with Path(path).expanduser().open(encoding="utf-8") as file:
+            found = file.read(_SECRET_LIMIT + 1)
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is no text"
+        raise SpecError(f"The file that {variable}{FROM_FILE} names cannot be read: {reason}.", hint="Name a text file with it.") from None
+    if len(found) > _SECRET_LIMIT:
+        raise SpecError(f"The file that {variable}{FROM_FILE} names is too long for a secret.", hint=f"At most {_SECRET_LIMIT} characters.")
+    return found.strip()
 
 
 def check_user(name: str) -> str:

@@ -39,7 +39,11 @@ class Aids:
 
 def read_aids(version: Version, interface: Interface, house: House) -> Aids:
     """Return what is there; `version` must be opened, so that its files stay."""
-    files = materialize(version, house.blobs, house.loaded)
+    return aids_of(materialize(version, house.blobs, house.loaded), interface)
+
+
+def aids_of(files: Mapping[str, Path], interface: Interface) -> Aids:
+    """Return what is there among the files of a version."""
     form = RuntimeForm(load(files["engine.json"].read_bytes(), Candidate).form)
     graph = files.get(MAIN_FILE[RuntimeForm.ONNX])
     return Aids(read_background(files, interface), _trees(files, form, interface), graph)

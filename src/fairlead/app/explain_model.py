@@ -21,13 +21,15 @@ from fairlead.core.explanation import Counterfactual, Explanation, Method, Overv
 from fairlead.core.interface import Interface, Tensors
 from fairlead.core.ports import Engine
 from fairlead.datasets.load import load_dataset, load_rows
-from fairlead.errors import SpecError
+from fairlead.errors import RequestError, SpecError
 from fairlead.explain.counterfactual import Search
 from fairlead.explain.explain_job import ExplainJob
+from fairlead.explain.hiding import text_of
 from fairlead.explain.overview import OverviewJob
 from fairlead.explain.rule import RuleSearch
 from fairlead.explain.shapley import too_short
 from fairlead.explain.stage import explain
+from fairlead.explain.words import WordSearch
 
 ROW_BUDGET_S = 2.0  # where nothing is said, of a model that has to be asked
 _OVERVIEW_ROWS = 2000
@@ -91,7 +93,15 @@ class Explainer:
         """Return, for each row, the smallest change that was found to be decided otherwise; None where none was."""
         found: list[Counterfactual | None] = []
         for place, row, began, check in self._each(rows, wish):
-            one = Search(self.engine, row, self.aids.background.rows, wish.keep, wish.to, check).find()
+            text = text_of(self.interface, row)
+            if text is not None and wish.keep:
+                raise RequestError("The words of a text cannot be kept: they have no names.", hint="Leave --keep out.")
+            search = (
+                Search(self.engine, row, self.aids.background.rows, wish.keep, wish.to, wish.of, check)
+                if text is None
+                else WordSearch(self.engine, row, text, wish.to, wish.of, check)
+            )
+            one = search.find()
             found.append(None if one is None else replace(one, row=place, seconds=self.clock() - began))
         return tuple(found)
 

@@ -36,13 +36,14 @@ class Method(enum.StrEnum):
 class Subject:
     """What is explained: the number in column `column` of `output`, or what the trees add up to for it where `is_sum`.
 
-    `says` is for a person: "score of class '7'".
+    `says` is for a person: "the score of class '7'". `is_value`: the number is the answer itself (regression), and decides nothing.
     """
 
     output: str
     column: int
     says: str
     is_sum: bool = False
+    is_value: bool = False
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,8 @@ class Explanation:
     `given` is what the row has there, as text; `weights` are on the scale of `subject`; `bounds` are half the width of an interval each,
     which hold together for 95 % of rows. `base` is the mean answer over `background_count` rows; 0 of
     them where it is that for a text without its words. `gap` is what is missing to `output`.
-    `asked_rows` are those that the model was asked for. `grid` is how many patches high and wide, where the features are those of an image.
+    `asked_rows` are those that the model was asked for. `grid` is how many patches high and wide, where the features are those of an image;
+    `text` is what each feature stands for with the space behind it, where they are the words of a text.
     """
 
     row: int
@@ -70,6 +72,7 @@ class Explanation:
     seconds: float
     grid: tuple[int, int] | None = None
     notes: tuple[str, ...] = ()
+    text: tuple[str, ...] = ()
 
     @property
     def gap(self) -> float:
@@ -94,8 +97,9 @@ class Change:
 @dataclass(frozen=True)
 class Counterfactual:
     """A row nearby that is decided otherwise. `distance` is the sum over changed features: a number's change in spreads of the background
-    (the width of its middle half), 1 for anything else. `nearest_share` is the share of background rows that lie further from all others
-    than this row does from the nearest of them: 0 means that no real row is as unusual.
+    (the width of its middle half), 1 for anything else, also for a word that is left out. `nearest_share` is the share of background rows
+    that lie further from all others than this row does from the nearest of them: 0 means that no real row is as unusual; None where it
+    means nothing, for texts. `is_value`: both decisions are the numbers of a regression.
     """
 
     row: int
@@ -103,9 +107,10 @@ class Counterfactual:
     other: Label | None
     changes: tuple[Change, ...]
     distance: float
-    nearest_share: float
+    nearest_share: float | None
     asked_rows: int
     seconds: float
+    is_value: bool = False
 
 
 @dataclass(frozen=True)

@@ -16,12 +16,13 @@ import numpy as np
 
 from fairlead.core.dtype import DType
 from fairlead.core.interface import Array, Interface, Tensors, TensorSpec, shorten
+from fairlead.core.row_parts import is_image, patches, runs, sides
 from fairlead.errors import UnsupportedError
 
 FEATURE_LIMIT = 256
 PATCH_SIDE = 7  # patches along each side of an image
-_SMALLEST_IMAGE = 7
 _WORD_LIMIT = 64
+_FEWEST_WORDS = 4  # of a text in a named column
 _WORD = re.compile(r"\S+\s*")
 _TEXT_LENGTH = 40
 
@@ -127,19 +128,16 @@ class TextHiding:
         return tuple(shorten(word.strip(), _TEXT_LENGTH) for word in self.words)
 
     def mixed(self, keep: Array, others: Array) -> dict[str, Array]:
-        """Return the text with the words that are kept; `others` has no say."""
+        """Return the text with the words that are kept; `others` has no say but for how many."""
         texts = ["".join(word for word, is_kept in zip(self.words, row, strict=True) if is_kept).rstrip() for row in keep]
         return {self.name: np.array(texts, dtype=object).reshape(len(others), *self.shape)}
 
 
 def hiding_of(interface: Interface, row: Tensors, background: Tensors, limit: int = FEATURE_LIMIT) -> Hiding:
     """Return what can be hidden of `row` (one row of each input). Raises UnsupportedError for rows of another shape than the background."""
-    text = text_input(interface, row)
+    text = text_of(interface, row)
     if text is not None:
-        words = _WORD.findall(str(row[text.name].reshape(-1)[0]))
-        if not words:
-            raise UnsupportedError("The text has no words, so none can matter.", hint="Give a text.")
-        return TextHiding(text.name, row[text.name].shape[1:], tuple(_together(words)))
+        return text
     for name, tensor in row.items():
         if background[name].shape[1:] != tensor.shape[1:]:
             raise UnsupportedError(
@@ -150,12 +148,28 @@ def hiding_of(interface: Interface, row: Tensors, background: Tensors, limit: in
     return TensorHiding(layout_of(interface, row, limit), row, background)
 
 
-def text_input(interface: Interface, row: Tensors) -> TensorSpec | None:
-    """Return the input that takes one free text, where it is the only one; a column of categories is a text without spaces."""
-    if len(interface.inputs) != 1 or interface.inputs[0].dtype is not DType.BYTES or interface.inputs[0].columns:
+def text_of(interface: Interface, row: Tensors) -> TextHiding | None:
+    """Return the text of `row` as words that can be left out; None where the model takes something else."""
+    spec = text_input(interface, row)
+    if spec is None:
+        return None
+    words = _WORD.findall(str(row[spec.name].reshape(-1)[0]).lstrip())
+    if not words:
+        raise UnsupportedError("The text has no words, so none can matter.", hint="Give a text.")
+    return TextHiding(spec.name, row[spec.name].shape[1:], tuple(_together(words)))
+
+
+def text_input(interface: Interface, rows: Tensors) -> TensorSpec | None:
+    """Return the input that takes one free text, where it is the only one. A named column holds texts where any has more than a few words:
+    the name of a category has not.
+    """
+    if len(interface.inputs) != 1 or interface.inputs[0].dtype is not DType.BYTES:
         return None
     spec = interface.inputs[0]
-    return spec if row[spec.name][:1].size == 1 else None
+    if rows[spec.name][:1].size != 1:
+        return None
+    is_text = not spec.columns or any(len(str(text).split()) >= _FEWEST_WORDS for text in rows[spec.name].reshape(-1))
+    return spec if is_text else None
 
 
 def layout_of(interface: Interface, rows: Tensors, limit: int = FEATURE_LIMIT, side: int = PATCH_SIDE) -> Layout:
@@ -166,13 +180,12 @@ def layout_of(interface: Interface, rows: Tensors, limit: int = FEATURE_LIMIT, s
     share = max(limit // len(interface.inputs), 1)
     for spec in interface.inputs:
         shape = rows[spec.name].shape[1:]
-        is_image = len(shape) >= 2 and min(_sides(shape)) >= _SMALLEST_IMAGE
-        numbers, names = _patches(spec, shape, side) if is_image else _runs(spec, shape, share)
+        is_picture = is_image(shape)
+        numbers, names = _patches(spec, shape, side) if is_picture else _runs(spec, shape, share)
         groups[spec.name] = numbers + len(features)
         features += names
-        if is_image and len(interface.inputs) == 1:
-            height, width = _sides(shape)
-            grid = min(side, height), min(side, width)
+        if is_picture and len(interface.inputs) == 1:
+            grid = _grid(shape, side)
     return Layout(tuple(features), groups, grid)
 
 
@@ -193,34 +206,26 @@ def _together(words: list[str]) -> Iterator[str]:
         yield "".join(words[place : place + size])
 
 
-def _sides(shape: tuple[int, ...]) -> tuple[int, int]:
-    """Height and width: the two largest of the last three dimensions, whether channels come first or last."""
-    if len(shape) == 2:
-        return shape[0], shape[1]
-    return (shape[-2], shape[-1]) if shape[-1] >= shape[-3] else (shape[-3], shape[-2])
+def _grid(shape: tuple[int, ...], side: int) -> tuple[int, int]:
+    height, width = sides(shape)
+    return min(side, height), min(side, width)
 
 
 def _patches(spec: TensorSpec, shape: tuple[int, ...], side: int) -> tuple[Array, list[str]]:
-    """Number the elements of an image by the patch that they lie in; all channels belong to the same patch."""
-    height, width = _sides(shape)
-    lines, places = min(side, height), min(side, width)
-    down, across = np.arange(height) * lines // height, np.arange(width) * places // width
-    patches = down[:, None] * places + across[None, :]
-    if len(shape) > 2 and not shape[-1] >= shape[-3]:
-        patches = patches[..., None]
+    lines, places = _grid(shape, side)
     names = [f"{shorten(spec.name)} patch {y + 1},{x + 1}" for y in range(lines) for x in range(places)]
-    return np.broadcast_to(patches, shape), names
+    return patches(shape, lines, places), names
 
 
 def _runs(spec: TensorSpec, shape: tuple[int, ...], share: int) -> tuple[Array, list[str]]:
-    """Number the elements along the first axis of a row: columns of a table, positions of a sequence; in at most `share` runs."""
+    """Number what lies along the first axis of a row, and name each run by its ends."""
+    numbers = runs(shape, share)
     if not shape:
-        return np.zeros((), dtype=np.int64), [spec.name]
+        return numbers, [spec.name]
     length = shape[0]
-    numbers = np.arange(length) * min(share, length) // max(length, 1)
-    firsts = np.searchsorted(numbers, np.arange(min(share, length)))
+    firsts = np.searchsorted(runs((length,), share), np.arange(min(share, length)))
     lasts = np.append(firsts[1:], length) - 1
     known = spec.columns if len(shape) == 1 else ()
     labels = known or ((spec.name,) if length == 1 else tuple(f"{spec.name}[{place}]" for place in range(length)))
     names = [labels[first] if first == last else f"{labels[first]} to {labels[last]}" for first, last in zip(firsts, lasts, strict=True)]
-    return np.broadcast_to(numbers.reshape(length, *[1] * (len(shape) - 1)), shape), names
+    return numbers, names

@@ -14,7 +14,18 @@ import jinja2
 
 from fairlead.core.explanation import Explanation, Method, Overview
 from fairlead.core.interface import Array, Label, Tensors, shorten
-from fairlead.explain.picture import Bars, Forces, Patches, draw_bars, draw_curve, draw_forces, draw_importance, draw_patches
+from fairlead.explain.picture import (
+    Bars,
+    Forces,
+    Patches,
+    Word,
+    draw_bars,
+    draw_curve,
+    draw_forces,
+    draw_importance,
+    draw_patches,
+    draw_words,
+)
 
 _METHODS: Mapping[Method, str] = {
     Method.TREES: "Exact Shapley values, computed from the trees.",
@@ -41,12 +52,16 @@ class _Row:
     bars: Bars
     forces: Forces | None
     patches: Patches | None
+    words: tuple[Word, ...]
 
 
 def render_page(page: Page) -> str:
     """Return the page."""
     environment = make_environment()
-    rows = [_Row(found, draw_bars(found), draw_forces(found), draw_patches(found, _pixels(page, found))) for found in page.explanations]
+    rows = [
+        _Row(found, draw_bars(found), draw_forces(found), draw_patches(found, _pixels(page, found)), draw_words(found))
+        for found in page.explanations
+    ]
     overview = page.overview
     return environment.get_template("explanation.html.j2").render(
         page=page,
@@ -67,7 +82,7 @@ def make_environment() -> jinja2.Environment:
     )
     filters: dict[str, Callable[..., str]] = {
         "number": number,
-        "decision": decision,
+        "answered": answered,
         "sentence": _sentence,
         "how": how,
         "beside": beside,
@@ -76,9 +91,10 @@ def make_environment() -> jinja2.Environment:
     return environment
 
 
-def decision(value: Label | None) -> str:
-    """Return what was decided as a person reads it."""
-    return number(value) if isinstance(value, float) else shorten(str(value))
+def answered(value: Label | None, *, is_value: bool) -> str:
+    """Return what was answered as a person reads it: a decision, or the number of a regression."""
+    said = number(value) if isinstance(value, float) else shorten(str(value))
+    return f"answered {said}" if is_value else f"decided {said}"
 
 
 def beside(found: Explanation) -> str:

@@ -104,6 +104,17 @@ class Patches:
 
 
 @dataclass(frozen=True)
+class Word:
+    """A word of a text, and the space behind it; `strength` is its weight as a share of the largest."""
+
+    text: str
+    space: str
+    strength: float
+    is_for: bool
+    says: str
+
+
+@dataclass(frozen=True)
 class Line:
     """A curve: `dependence` and `local` are points of a polyline, `ticks` (x, text) below it, `low` and `high` the ends of its scale."""
 
@@ -125,9 +136,9 @@ def draw_bars(found: Explanation) -> Bars:
     rest = sum(found.weights) - sum(found.weights[place] for place in shown)
     hidden = len(found.weights) - len(shown)
     values = [
-        (found.features[place], found.given[place], found.weights[place], found.weights[place] - bound, found.weights[place] + bound)
+        (found.features[place], given, found.weights[place], found.weights[place] - bound, found.weights[place] + bound)
         for place in shown
-        for bound in (found.bounds[place],)
+        for bound, given in ((found.bounds[place], "" if found.text else found.given[place]),)
     ]
     return _bars(values, f"{hidden} other features together: {rest:+.4g}" if hidden else "")
 
@@ -191,6 +202,15 @@ def draw_patches(found: Explanation, row: Array | None) -> Patches | None:
         for place, weight in enumerate(found.weights)
     )
     return Patches(patches, "" if row is None else picture_address(row), _IMAGE_SIDE, _IMAGE_SIDE)
+
+
+def draw_words(found: Explanation) -> tuple[Word, ...]:
+    """Return the words of a text, in order; none where the features are something else."""
+    largest = max((abs(weight) for weight in found.weights), default=0.0) or 1.0
+    return tuple(
+        Word(text.rstrip(), text[len(text.rstrip()) :], round(abs(weight) / largest, 3), weight > 0, f"{weight:+.4g}")
+        for text, weight in zip(found.text, found.weights, strict=False)
+    )
 
 
 def draw_curve(curve: Curve) -> Line:

@@ -124,6 +124,7 @@ def _told(game: Game, method: Method, found: Shapley) -> Explanation:
         asked_rows=game.asked_rows,
         seconds=0.0,
         grid=hiding.grid,
+        text=hiding.words if isinstance(hiding, TextHiding) else (),
     )
 
 

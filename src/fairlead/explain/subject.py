@@ -23,10 +23,10 @@ def subjects(interface: Interface, outputs: Tensors, wanted: str | None = None) 
     if wanted is not None:
         return tuple([_subject(interface, name, _place(interface, wanted, width), width)] * rows)
     rule = interface.decision
-    if rule is not None and rule.kind is DecisionKind.VALUE and width > 1:
+    if (rule is None or rule.kind is DecisionKind.VALUE) and width > 1:
         raise UnsupportedError(
             f"The model gives {width} numbers for each row; it is not known which is to be explained.",
-            hint=f"Say which: --of 0 to --of {width - 1}.",
+            hint=f'Say which: --of 0 to --of {width - 1}; in a request, "of".',
         )
     if width == 1:
         return tuple([_subject(interface, name, 0, 1)] * rows)
@@ -84,7 +84,7 @@ def _place(interface: Interface, wanted: str, width: int) -> int:
 def _subject(interface: Interface, name: str, place: int, width: int) -> Subject:
     rule = interface.decision
     if rule is None or rule.kind is DecisionKind.VALUE:
-        return Subject(name, place, f"{name}[{place}]" if width > 1 else name)
+        return Subject(name, place, f"number {place} of the answer" if width > 1 else "the answer", is_value=rule is not None)
     if width > 1:
         label = str(interface.labels[place]) if len(interface.labels) == width else str(place)
         return Subject(name, place, f"the score of class '{shorten(label)}'")

@@ -1,16 +1,14 @@
-"""Explanations beside inference: a few at a time, in threads of low priority, that ask the model behind everybody else.
+"""Explanations beside inference: a few at a time, in threads that ask the model behind everybody else.
 
 Takes a served version, rows and what is asked; gives what the explainer says, as JSON values. Raises OverloadedError where as many as
 allowed are under way, DeadlineError where the time is over, and what the explainer raises. Predictions never wait for more than the one
-call of at most 32 rows that has begun: an explanation waits in the version's own queue with the lowest priority, and its thread gives way.
+call of at most 32 rows that has begun: an explanation waits in the version's own queue with the lowest priority. What it computes besides
+is the explainer's, whose threads here should do nothing but wait.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
-import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -30,18 +28,25 @@ from fairlead.serve.model_table import ModelTable, ServedVersion
 
 PIECE_ROWS = 32  # of one call
 ROW_LIMIT = 64  # of one request
-_NICENESS = 10
 _GRACE_S = 0.5  # beyond the budget, for what has begun
 
 
 class AnswerExplainer(Protocol):
     """Explains answers of registered versions. Called in threads, several at once."""
 
+    def prepare(self) -> None:
+        """Start what takes long to start. Called before each explanation, whose time begins when it returns. Raises UnavailableError."""
+        ...
+
     def explain(self, version: Version, engine: Engine, rows: Tensors, wish: Mapping[str, Any], budget_s: float) -> dict[str, Any]:
         """Return JSON values. `engine` asks the version; `wish` is what the client said, still to be checked.
 
         Raises RequestError for a wish that makes no sense, UnsupportedError for a model that cannot be explained so, DeadlineError.
         """
+        ...
+
+    def close(self) -> None:
+        """End what was started; explanations under way fail. Idempotent."""
         ...
 
 
@@ -71,21 +76,22 @@ class Explaining:
                 retry_after_s=max(round(self._limits.budget_s), 1),
             )
         budget = self._limits.budget_s if budget_s is None else min(budget_s, self._limits.budget_s)
-        until = time.monotonic() + budget
+        loop = asyncio.get_running_loop()
         self._running += 1
         self._table.begin_request(served)  # it stays loaded meanwhile
-        engine = _QueuedEngine(served, asyncio.get_running_loop(), until)
+        is_cancelled = threading.Event()
         try:
+            if self._pool is None:
+                self._pool = ThreadPoolExecutor(limit, "fairlead-explain")
+            await asyncio.shield(loop.run_in_executor(self._pool, self._explainer.prepare))
+            until = time.monotonic() + budget
             if served.is_asleep:
                 await self._table.wake(served, until)
-            if self._pool is None:
-                self._pool = ThreadPoolExecutor(limit, "fairlead-explain", initializer=_give_way)
-            work = asyncio.get_running_loop().run_in_executor(
-                self._pool, self._explainer.explain, served.version, engine, rows, wish, until - time.monotonic()
-            )
+            engine = _QueuedEngine(served, loop, until, is_cancelled)
+            work = loop.run_in_executor(self._pool, self._explainer.explain, served.version, engine, rows, wish, until - time.monotonic())
             return await asyncio.shield(work)
         except asyncio.CancelledError:
-            engine.is_cancelled.set()  # the client is gone: the thread stops at its next question
+            is_cancelled.set()  # the client is gone: the thread stops at its next question
             raise
         finally:
             self._running -= 1
@@ -94,15 +100,15 @@ class Explaining:
     def close(self) -> None:
         """Let threads end; what they still ask fails. Idempotent."""
         if self._pool is not None:
+            self._explainer.close()
             self._pool.shutdown(wait=False, cancel_futures=True)
 
 
 class _QueuedEngine:
     """An Engine for the explainer's thread: every question takes its place in the version's queue, behind everybody."""
 
-    def __init__(self, served: ServedVersion, loop: asyncio.AbstractEventLoop, until: float) -> None:
-        self._served, self._loop, self._until = served, loop, until
-        self.is_cancelled = threading.Event()
+    def __init__(self, served: ServedVersion, loop: asyncio.AbstractEventLoop, until: float, is_cancelled: threading.Event) -> None:
+        self._served, self._loop, self._until, self._is_cancelled = served, loop, until, is_cancelled
 
     @property
     def interface(self) -> Interface:
@@ -125,7 +131,7 @@ class _QueuedEngine:
 
     def _run(self, inputs: Tensors, outputs: tuple[str, ...]) -> dict[str, Array]:
         left = self._until - time.monotonic()
-        if self.is_cancelled.is_set() or left <= 0 or self._loop.is_closed():
+        if self._is_cancelled.is_set() or left <= 0 or self._loop.is_closed():
             raise _late()
         asked = asyncio.run_coroutine_threadsafe(self._ask(inputs, outputs), self._loop)
         try:
@@ -146,13 +152,6 @@ class _QueuedEngine:
             return await ticket
         finally:
             ticket.cancel()  # nothing where it is settled
-
-
-def _give_way() -> None:
-    """Let the threads of predictions go first. On Linux, niceness is a thread's own."""
-    if sys.platform == "linux":
-        with contextlib.suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
 
 
 def _late() -> DeadlineError:

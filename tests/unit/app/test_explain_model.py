@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -11,13 +10,10 @@ import registered
 
 from fairlead.app.background import BACKGROUND_FILE, draw_background, read_background, write_background
 from fairlead.app.explain_model import Wish, open_explainer
-from fairlead.app.explain_serving import ServedExplainer
 from fairlead.core.dataset import Dataset
 from fairlead.core.explanation import Method
 from fairlead.core.golden import Golden
-from fairlead.core.version import parse_reference
-from fairlead.errors import CorruptError, DeadlineError, RequestError, SpecError, UnsupportedError
-from fairlead.register.resolve import resolve
+from fairlead.errors import CorruptError, DeadlineError, SpecError, UnsupportedError
 from fairlead.stores.golden_rows import write_golden
 
 ROW = {"x": np.array([[1.0, -2.0, 0.5, 3.0]], np.float32)}
@@ -74,23 +70,6 @@ def test_gradients_are_taken_of_the_versions_own_graph(stocked) -> None:
         (found,) = explainer.explain(ROW, Wish(method="gradients"))
     assert found.method is Method.GRADIENTS
     assert abs(found.gap) <= 1e-3 * max(abs(found.output - found.base), 1e-3)
-
-
-def test_a_server_explains_what_it_serves_and_reads_its_files_once(stocked, monkeypatch: pytest.MonkeyPatch) -> None:
-    explainer = ServedExplainer(stocked)
-    with open_explainer("pets", stocked) as opened:
-        version = resolve(parse_reference("pets"), records=stocked.records)
-        said = explainer.explain(version, opened.engine, ROW, {"of": "owl"}, 2.0)
-        monkeypatch.setattr("fairlead.app.explain_serving.read_aids", None)
-        again = explainer.explain(version, opened.engine, ROW, {"kind": "counterfactual"}, 2.0)
-        rule = explainer.explain(version, opened.engine, ROW, {"kind": "rule"}, 2.0)
-        for wish in ({"kind": "all"}, {"keep": "c0"}, {"colour": 1}, {"method": "magic"}, {"of": "bird"}):
-            with pytest.raises(RequestError):
-                explainer.explain(version, opened.engine, ROW, wish, 2.0)
-    assert said["explanations"][0]["subject"]["says"] == "the score of class 'owl'"
-    assert set(again) == {"counterfactuals"}
-    assert set(rule) == {"rules"}
-    json.dumps([said, again, rule], allow_nan=False)
 
 
 def test_background_rows_are_few_drawn_once_and_small() -> None:

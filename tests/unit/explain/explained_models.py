@@ -62,6 +62,23 @@ def loan_engine() -> FunctionEngine:
     return FunctionEngine(interface, answer)
 
 
+def review_engine() -> FunctionEngine:
+    """Finds texts good for each "fine" in them, bad for each "dull"."""
+    interface = Interface(
+        (TensorSpec("t", DType.BYTES, (None,)),),
+        (TensorSpec("p", DType.FP64, (None, 2)),),
+        Task.CLASSIFICATION,
+        Decision(DecisionKind.ARGMAX, "p", "p"),
+        ("bad", "good"),
+    )
+
+    def answer(inputs: Tensors) -> dict[str, Array]:
+        good = np.array([0.5 + 0.15 * text.split().count("fine") - 0.1 * text.lower().split().count("dull") for text in inputs["t"]])
+        return {"p": np.stack([1 - good, good], axis=1)}
+
+    return FunctionEngine(interface, answer)
+
+
 def loan_rows(count: int, seed: int = 0) -> dict[str, Array]:
     random = np.random.default_rng(seed)
     numbers = [random.uniform(20, 70, count), random.normal(50, 20, count), random.normal(size=count)]

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from explained_models import loan_engine, loan_rows, number_engine
+from explained_models import FunctionEngine, loan_engine, loan_rows, number_engine
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fairlead.core.dtype import DType
-from fairlead.core.interface import Array, Interface, TensorSpec
-from fairlead.errors import DeadlineError, RequestError, UnsupportedError
+from fairlead.core.interface import Array, Decision, DecisionKind, Interface, Task, Tensors, TensorSpec
+from fairlead.errors import DataError, DeadlineError, RequestError, UnsupportedError
+from fairlead.explain.aim import aim_at
 from fairlead.explain.counterfactual import Search
 from fairlead.explain.table import table_of
 
@@ -69,6 +71,69 @@ def test_of_a_number_a_bound_is_asked_for() -> None:
     for wanted, said in ((None, "which numbers are wanted"), ("many", "which numbers are wanted"), ("<9", "already")):
         with pytest.raises(RequestError, match=said):
             Search(engine, row, rows, wanted=wanted).find()
+
+
+def test_of_several_numbers_one_is_named() -> None:
+    engine = number_engine(2, lambda x: x[:, 0])
+    engine.interface = replace(engine.interface, outputs=(TensorSpec("y", DType.FP64, (None, 2)),))
+    engine._function = lambda inputs: {"y": inputs["x"].astype(np.float64)}
+    rows = {"x": np.random.default_rng(0).uniform(0, 10, (50, 2)).astype(np.float32)}
+    row = {"x": np.array([[1, 1]], np.float32)}
+    found = Search(engine, row, rows, wanted=">5", of="1").find()
+    assert found is not None
+    assert [change.feature for change in found.changes] == ["x[1]"]
+    assert found.is_value
+    with pytest.raises(UnsupportedError, match="gives 2 numbers"):
+        Search(engine, row, rows, wanted=">5").find()
+
+
+def test_what_moves_the_answer_the_wrong_way_is_no_gain() -> None:
+    engine = two_classes(lambda x: x[:, 0])
+    outputs = engine.run({"x": np.array([[0.2, 0, 0]], np.float32)})
+    away, towards = aim_at(engine.interface, outputs, None), aim_at(engine.interface, outputs, "yes")
+    assert (away.before, away.subject.column, towards.subject.column) == ("no", 0, 1)
+    assert away.gain(np.array([0.7, 0.9, np.nan])) == pytest.approx([0.1, -0.1, 0])
+    assert towards.gain(np.array([0.3, 0.1])) == pytest.approx([0.1, -0.1])
+
+
+@pytest.mark.parametrize(("decided", "wanted"), [(0.2, "yes"), (0.9, "no")])
+def test_one_score_for_two_classes_is_moved_the_right_way(decided: float, wanted: str) -> None:
+    interface = Interface(
+        (TensorSpec("x", DType.FP32, (None, 2)),), (TensorSpec("p", DType.FP64, (None, 1)),), Task.CLASSIFICATION,
+        Decision(DecisionKind.THRESHOLD, "p", "p"), ("no", "yes"),
+    )  # fmt: skip
+    engine = FunctionEngine(interface, lambda inputs: {"p": inputs["x"][:, :1].astype(np.float64)})
+    background = {"x": np.random.default_rng(0).uniform(0, 1, (30, 2)).astype(np.float32)}
+    found = Search(engine, {"x": np.array([[decided, 0.5]], np.float32)}, background).find()
+    assert found is not None
+    assert (found.other, [change.feature for change in found.changes]) == (wanted, ["x[0]"])
+
+
+def test_rows_without_one_decision_are_refused() -> None:
+    engine = two_classes(lambda x: np.where(x[:, 0] > 9, np.nan, x[:, 0]))
+    background = {"x": np.zeros((4, 3), np.float32)}
+    with pytest.raises(DataError, match="NaN"):
+        Search(engine, {"x": np.array([[10, 0, 0]], np.float32)}, background).find()
+    engine.interface = replace(engine.interface, decision=Decision(DecisionKind.THRESHOLD, "p", "p"), labels=())
+    with pytest.raises(UnsupportedError, match="several things"):
+        Search(engine, {"x": np.array([[1, 0, 0]], np.float32)}, background).find()
+    engine.interface = replace(engine.interface, decision=None)
+    with pytest.raises(UnsupportedError, match="--task"):
+        Search(engine, {"x": np.array([[1, 0, 0]], np.float32)}, background).find()
+
+
+def two_classes(function: Callable[[Array], Array]) -> FunctionEngine:
+    """Decides "yes" where the function is more than a half."""
+    interface = Interface(
+        (TensorSpec("x", DType.FP32, (None, 3), ("one", "two", "harm")),), (TensorSpec("p", DType.FP64, (None, 2)),), Task.CLASSIFICATION,
+        Decision(DecisionKind.ARGMAX, "p", "p"), ("no", "yes"),
+    )  # fmt: skip
+
+    def answer(inputs: Tensors) -> dict[str, Array]:
+        yes = function(inputs["x"].astype(np.float64))
+        return {"p": np.stack([1 - yes, yes], axis=1)}
+
+    return FunctionEngine(interface, answer)
 
 
 def test_whole_numbers_stay_whole() -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from fairlead.core.explanation import Curve, Explanation, Importance, Method, Overview, Subject
-from fairlead.explain.page import Page, beside, how, render_page
+from fairlead.explain.page import Page, answered, beside, how, render_page
 from fairlead.explain.picture import WIDTH, draw_bars, draw_curve, draw_forces, draw_importance, draw_patches, picture_address
 
 FOUND = Explanation(
@@ -144,6 +144,12 @@ def test_it_says_what_the_answer_is_held_against(method: Method, said: str) -> N
     text = beside(replace(FOUND, method=method))
     assert said in text
     assert bool(text) == bool(said)
+
+
+def test_a_number_is_answered_and_a_decision_decided() -> None:
+    found = replace(FOUND, decision=152.125, subject=replace(FOUND.subject, is_value=True))
+    assert "Row 0: answered 152.1<" in render_page(Page("m:1", (found,)))
+    assert answered("yes", is_value=False) == "decided yes"
 
 
 def test_words_are_held_against_no_word() -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from explained_models import loan_engine, loan_rows, number_engine
 
-from fairlead.core.interface import Array
+from fairlead.core.interface import Array, Decision, DecisionKind
 from fairlead.errors import UnsupportedError
-from fairlead.explain.rule import RuleSearch, wilson
+from fairlead.explain.rule import RuleSearch
+from fairlead.explain.rule_ground import ground_of
 
 
 def applicant() -> dict[str, Array]:
@@ -60,6 +63,16 @@ def test_a_number_has_no_rule() -> None:
         RuleSearch(engine, {"x": rows["x"][:1]}, rows).find()
 
 
-@pytest.mark.parametrize(("share", "count", "wanted"), [(0.5, 100, (0.4038, 0.5962)), (1.0, 10, (0.7225, 1.0)), (0.0, 10, (0.0, 0.2775))])
-def test_the_interval_is_wilsons(share: float, count: int, wanted: tuple[float, float]) -> None:
-    assert wilson(share, count) == pytest.approx(wanted, abs=1e-4)
+def test_a_row_without_one_decision_has_no_rule() -> None:
+    engine = loan_engine()
+    engine.interface = replace(engine.interface, decision=Decision(DecisionKind.THRESHOLD, "p", "p"), labels=())
+    with pytest.raises(UnsupportedError, match="several things"):
+        RuleSearch(engine, applicant(), loan_rows(20)).find()
+
+
+def test_a_feature_that_no_background_row_has_is_held_to_its_value() -> None:
+    rows = loan_rows(30)
+    rows["x"][:, 2] = np.nan
+    ground = ground_of(loan_engine().interface, applicant(), rows)
+    assert ground.conditions[2] == "shoe is 0"
+    assert ground.coverage([2]) == 0

@@ -122,7 +122,16 @@ def test_of_several_numbers_one_has_to_be_named() -> None:
     with pytest.raises(UnsupportedError, match="gives 2 numbers"):
         explain(ExplainJob(engine, clean(1, 1), clean(5, 3)))
     (found,) = explain(ExplainJob(engine, clean(1, 1), clean(5, 3), of="1"))
-    assert found.subject == Subject("y", 1, "y[1]")
+    assert found.subject == Subject("y", 1, "number 1 of the answer", is_value=True)
+
+
+def test_of_several_numbers_without_a_rule_none_is_taken_for_the_decision() -> None:
+    interface = replace(regression(4), outputs=(TensorSpec("y", DType.FP64, (None, 2)),), decision=None, task=None)
+    engine = FunctionEngine(interface, lambda inputs: {"y": inputs["x"][:, :2].astype(np.float64)})
+    with pytest.raises(UnsupportedError, match="gives 2 numbers"):
+        explain(ExplainJob(engine, clean(1, 1), clean(5, 3)))
+    (found,) = explain(ExplainJob(engine, clean(1, 1), clean(5, 3), of="0"))
+    assert not found.subject.is_value
 
 
 def test_time_that_is_too_short_is_said() -> None:

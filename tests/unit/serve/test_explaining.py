@@ -25,6 +25,13 @@ class Asking:
         self.calls: list[float] = []
         self.error: Exception | None = None
         self.ended = threading.Event()
+        self.prepared_count = self.closed_count = 0
+
+    def prepare(self):
+        self.prepared_count += 1
+
+    def close(self):
+        self.closed_count += 1
 
     def explain(self, version, engine, rows, wish, budget_s):
         try:
@@ -130,7 +137,7 @@ async def test_predictions_go_first(fakes) -> None:
 
 
 async def test_what_the_explainer_refuses_comes_out(fakes) -> None:
-    class Refusing:
+    class Refusing(Asking):
         def explain(self, version, engine, rows, wish, budget_s):
             raise RequestError("no such class")
 
@@ -142,20 +149,16 @@ async def test_what_the_explainer_refuses_comes_out(fakes) -> None:
     explaining.close()
 
 
-async def test_its_thread_gives_way_to_others(fakes) -> None:
-    niceness: list[int] = []
+async def test_its_time_begins_when_the_explainer_is_ready_and_it_ends_with_the_server(fakes) -> None:
+    class Slow(Asking):
+        def prepare(self):
+            super().prepare()
+            time.sleep(0.3)
 
-    class Looking:
-        def explain(self, version, engine, rows, wish, budget_s):
-            import os
-
-            niceness.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
-            return {}
-
-    table = table_with(fakes, fakes.Engine())
-    explaining = Explaining(table, Looking(), ExplainLimits())
-    began = time.monotonic()
-    await explaining.explain(table.resolve("m"), ROWS, {}, None)
-    assert niceness[0] >= 10
-    assert time.monotonic() - began < 10
+    table, explainer = table_with(fakes, fakes.Engine()), Slow()
+    explaining = Explaining(table, explainer, ExplainLimits(budget_s=30.0))
+    assert explainer.prepared_count == 0
+    assert (await explaining.explain(table.resolve("m"), ROWS, {}, None))["rows"] == 100
+    assert 29.8 < explainer.calls[0] <= 30
     explaining.close()
+    assert (explainer.prepared_count, explainer.closed_count) == (1, 1)
