@@ -7,8 +7,8 @@ that comes from a model or a data file is escaped. Raises OSError where it canno
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from fairlead.core.interface import Interface, TensorSpec
@@ -19,14 +19,26 @@ from fairlead.core.strategy import Strategy
 from fairlead.core.verdict import Verdict, decision_sentence
 from fairlead.explain.card_blocks import Block, Grid, Heading, Items, Sentence, as_markdown, listed, plain
 from fairlead.explain.page import make_environment
+from fairlead.explain.slices import Slice
 
 _LISTED = 20  # columns or labels that are worth reading on a card
+# What only people know of a model, by the tag that they write it in: `fairlead tag digits:4 card.purpose="..."`.
+WRITTEN: Mapping[str, str] = {
+    "purpose": "What it is for",
+    "users": "Who uses it",
+    "out-of-scope": "What it must not be used for",
+    "training-data": "What it was trained on",
+    "risks": "Whom its errors hurt",
+    "owner": "Who answers for it",
+}
+WRITTEN_PREFIX = "card."
 
 
 @dataclass(frozen=True)
 class CardFacts:
     """What the card tells of. `strategy` is how it is led into production, `profile` what its data looked like, where they are known;
-    `standing` are sentences on where it stands now.
+    `standing` are sentences on where it stands now, `watched` on how it is watched, `explained` on how its answers are explained.
+    `written` is what people say of it, by the keys of WRITTEN; `slices` are measured in parts of the rows that `slice_source` names.
     """
 
     name: str
@@ -37,6 +49,11 @@ class CardFacts:
     strategy: Strategy | None = None
     profile: Profile | None = None
     standing: tuple[str, ...] = ()
+    watched: tuple[str, ...] = ()
+    explained: tuple[str, ...] = ()
+    written: Mapping[str, str] = field(default_factory=dict)
+    slices: tuple[Slice, ...] = ()
+    slice_source: str = ""
 
 
 def write_card(name: str, interface: Interface, verdict: Verdict, plan: Plan, lineage: Lineage, path: Path) -> None:
@@ -60,15 +77,19 @@ def blocks_of(facts: CardFacts) -> tuple[Block, ...]:
     verdict = facts.verdict
     sections = (
         _model(facts),
-        _standing(facts.standing),
+        _written(facts.written),
+        _said("Where it stands", facts.standing),
         _promise(verdict, facts.plan),
         _faithful(verdict),
         _quality(verdict),
+        _slices(facts),
         _cost(verdict),
         _data(facts.profile),
+        _explained(facts),
+        _said("How it is watched", facts.watched),
         _led(facts.strategy),
-        _limits(verdict),
-        _origin(facts.lineage),
+        _limits(facts),
+        _origin(facts),
     )
     return tuple(block for section in sections for block in section)
 
@@ -88,9 +109,16 @@ def _model(facts: CardFacts) -> Iterator[Block]:
     yield Items(tuple(said))
 
 
-def _standing(said: tuple[str, ...]) -> Iterator[Block]:
+def _written(written: Mapping[str, str]) -> Iterator[Block]:
+    said = tuple(f"{title}: {plain(written[key], 1000)}" for key, title in WRITTEN.items() if key in written)
     if said:
-        yield Heading("Where it stands")
+        yield Heading("What people say of it")
+        yield Items(said)
+
+
+def _said(title: str, said: tuple[str, ...]) -> Iterator[Block]:
+    if said:
+        yield Heading(title)
         yield Items(tuple(plain(text, 300) for text in said))
 
 
@@ -138,6 +166,18 @@ def _quality(verdict: Verdict) -> Iterator[Block]:
         )
 
 
+def _slices(facts: CardFacts) -> Iterator[Block]:
+    if not facts.slices:
+        return
+    yield Sentence(f"In parts of {plain(facts.slice_source, 300)}:")
+    rows = tuple(
+        (f"`{plain(one.column)}`", plain(one.values), f"`{one.metric}`", f"{one.measured:.4g}",
+         f"{one.interval[0]:.4g} to {one.interval[1]:.4g}", f"{one.rows}")
+        for one in facts.slices
+    )  # fmt: skip
+    yield Grid(("Column", "Values", "Metric", "This version", "95 % interval", "Rows"), rows, frozenset({3, 4, 5}))
+
+
 def _cost(verdict: Verdict) -> Iterator[Block]:
     machine = verdict.machine
     yield Heading("What it costs")
@@ -168,6 +208,19 @@ def _range(one: FeatureProfile) -> str:
     return listed(one.categories, 5) or "none"
 
 
+def _explained(facts: CardFacts) -> Iterator[Block]:
+    found = facts.verdict.explanation
+    said = [plain(text, 300) for text in facts.explained]
+    if found is not None:
+        said.append(
+            f"It ranks what its answers hang on as the original does: rank correlation {found.mean:.3g} on average, {found.low:.3g} in the "
+            f"worst tenth of {found.row_count} rows (occlusion, {found.part_count} parts)"
+        )
+    if said:
+        yield Heading("How its answers are explained")
+        yield Items(tuple(said))
+
+
 def _led(strategy: Strategy | None) -> Iterator[Block]:
     if strategy is None:
         return
@@ -178,23 +231,27 @@ def _led(strategy: Strategy | None) -> Iterator[Block]:
     yield Items((*said, *(plain(note, 300) for note in strategy.notes)))
 
 
-def _limits(verdict: Verdict) -> Iterator[Block]:
+def _limits(facts: CardFacts) -> Iterator[Block]:
+    verdict = facts.verdict
     yield Heading("What is not known")
-    said = (
-        "What it was trained on, what it is meant for, and whom its errors hurt: not in the file. Please add it here.",
-        f"How it behaves on rows unlike the {verdict.row_count} that it was proven with.",
-    )
+    absent = [key for key in WRITTEN if key not in facts.written]
+    said = [f"How it behaves on rows unlike the {verdict.row_count} that it was proven with."]
+    if absent:
+        titles = "; ".join(WRITTEN[key] for key in absent)
+        said.insert(0, f"{titles}: not in the file. Say it: `fairlead tag {plain(facts.name)} {WRITTEN_PREFIX}{absent[0]}='...'`")
     yield Items((*said, *(plain(note, 300) for note in verdict.notes)))
 
 
-def _origin(lineage: Lineage) -> Iterator[Block]:
+def _origin(facts: CardFacts) -> Iterator[Block]:
     yield Heading("How it was made")
     said = []
-    for step in lineage.steps:
+    for step in facts.lineage.steps:
         versions = ", ".join(f"{tool} {version}" for tool, version in step.versions.items())
         notes = "".join(f"; {plain(note, 300)}" for note in step.notes)
         said.append(f"{step.room} ({plain(step.tool)}{', ' + plain(versions, 200) if versions else ''}){notes}")
     yield Items(tuple(said), is_numbered=True)
+    if facts.verdict.command:
+        yield Sentence(f"Measured by `{plain(facts.verdict.command, 500)}`, seed {facts.verdict.seed}.")
 
 
 def _tensor(spec: TensorSpec) -> str:

@@ -30,7 +30,7 @@ def test_the_card_is_printed_as_markdown_with_where_it_stands(home: str, capsys:
     capsys.readouterr()
     assert run(["card", "pets:1", "--home", home]) == 0
     text = capsys.readouterr().out
-    for part in ("# pets:1", "- Aliases: production", "- Tag team: cats", "Takes `x FP32 [batch, 4]`", "Labels: `cat`, `dog`, `owl`"):
+    for part in ("# pets:1", "- Aliases: production", "- Tag team=cats", "Takes `x FP32 [batch, 4]`", "Labels: `cat`, `dog`, `owl`"):
         assert part in text
     assert "<b>" not in text
 
@@ -54,6 +54,31 @@ def test_it_is_written_as_a_page_or_as_markdown_by_its_name(
     monkeypatch.setattr(click, "launch", lambda _place: 1)
     assert run(["card", "pets", "--home", home, "--out", str(tmp_path / "card.html"), "--open"]) == 0
     assert "No browser" in capsys.readouterr().err
+
+
+def test_what_people_wrote_and_slices_stand_on_it(home: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["tag", "pets:1", "card.purpose=Sorts pets", "team=cats", "--home", home]) == 0
+    rows = "\n".join(f"{number % 2},{number},1,2,{('cat', 'dog', 'owl')[number % 3]}" for number in range(30))
+    (tmp_path / "rows.csv").write_text(f"<b>age</b>,`c1`,c|2,c3,kind\n{rows}\n")
+    capsys.readouterr()
+    wish = ["--data", str(tmp_path / "rows.csv"), "--target", "kind", "--by", "<b>age</b>"]
+    assert run(["card", "pets:1", "--home", home, *wish]) == 0
+    text = capsys.readouterr().out
+    for part in (
+        "- What it is for: Sorts pets",
+        "- Tag team=cats",
+        "In parts of rows.csv, 30 rows",
+        "- Registered on 20",
+        "content sha256:",
+    ):
+        assert part in text
+    assert "Tag card.purpose" not in text
+    assert text.count("| `accuracy` |") == 2
+    assert "## How it is watched" in text
+    assert run(["card", "pets:1", "--home", home, "--by", "c3"]) != 0
+    assert "--data FILE --target COLUMN --by COLUMN" in capsys.readouterr().err
+    assert run(["card", "pets:1", "--home", home, *wish[:-1], "colour"]) != 0
+    assert "no feature 'colour'" in capsys.readouterr().err
 
 
 def test_what_is_not_there_is_said(home: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,8 +13,9 @@ from fairlead.core.profile import FeatureKind, FeatureProfile, Profile
 from fairlead.core.requirement import parse_requirement
 from fairlead.core.strategy import Strategy
 from fairlead.core.target import Machine, Target
-from fairlead.core.verdict import Calibration, Check, Flip, Parity, Quality, Speed, Verdict
-from fairlead.explain.card import CardFacts, card_markdown, card_page, write_card
+from fairlead.core.verdict import Calibration, Check, ExplanationParity, Flip, Parity, Quality, Speed, Verdict
+from fairlead.explain.card import WRITTEN, CardFacts, card_markdown, card_page, write_card
+from fairlead.explain.slices import Slice
 
 HOSTILE = "a|b`<script>\n# c"
 
@@ -138,3 +139,34 @@ def facts_of() -> CardFacts:
         1_400_000, 2_000_000, 4_200_000, "c" * 64, "d" * 64, "people.csv", 10, 0, Machine("Linux", "Test CPU", 2, 1),
     )  # fmt: skip
     return CardFacts("digits:4", interface, verdict, Plan((requirement,), Target(), ()), Lineage("a" * 64, "m.h5", ()))
+
+
+def test_what_people_say_and_how_it_is_explained_and_watched_stand_on_it() -> None:
+    explanation = ExplanationParity(0.981, 0.93, 32, 49)
+    facts = replace(
+        facts_of(),
+        verdict=replace(facts_of().verdict, explanation=explanation, command="fairlead deploy m.h5", seed=7),
+        written={"purpose": f"Reads digits {HOSTILE}", "owner": "the post office"},
+        watched=("No requests are kept",),
+        explained=("Against 100 background rows",),
+        slices=(Slice("job", HOSTILE, 40, "accuracy", 0.925, (0.8, 0.97)),),
+        slice_source="people.csv",
+    )
+    text = card_markdown(facts)
+    for part in (
+        "- What it is for: Reads digits",
+        "- Who answers for it: the post office",
+        "rank correlation 0.981 on average, 0.93 in the worst tenth of 32 rows",
+        "- No requests are kept",
+        "- Against 100 background rows",
+        "In parts of people.csv:",
+        "| `accuracy` | 0.925 | 0.8 to 0.97 | 40 |",
+        "What it must not be used for; What it was trained on; Whom its errors hurt: not in the file.",
+        "Say it: `fairlead tag digits:4 card.users='...'`",
+        "Measured by `fairlead deploy m.h5`, seed 7.",
+    ):
+        assert part in text
+    assert "<script" not in text
+    assert "<script" not in card_page(facts)
+    everything = card_markdown(replace(facts, written=dict.fromkeys(WRITTEN, "said")))
+    assert "Say it:" not in everything
