@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import fields
 from pathlib import Path
 
-from fairlead.settings import PREFIX, Settings
+from fairlead.settings import FROM_FILE, PREFIX, Settings
 
 HEAD = """# Settings
 
@@ -22,6 +22,9 @@ def main() -> None:
     for item in fields(Settings):
         default = item.default if not isinstance(item.default, Path) else str(item.default)
         print(f"| `{PREFIX}{item.name.upper()}` | `{default}` | {item.metadata['sentence']} |")
+    secret = ", ".join(f"`{PREFIX}{item.name.upper()}{FROM_FILE}`" for item in fields(Settings) if item.metadata["is_secret"])
+    print(f"\nA secret may stand in a file, so that no list of processes and no `docker inspect` shows it; name the file by {secret}.")
+    print("The keys of an S3 store are found as `boto3` finds them, `~/.aws/credentials` among it. `fairlead serve` writes no core file.")
     print("\n`FAIRLEAD_DEBUG=1` shows the trace of a defect.")
 
 

@@ -22,6 +22,7 @@ from typing import Any, BinaryIO
 from fairlead import errors
 from fairlead.core.interface import shorten
 from fairlead.errors import MissingExtraError
+from fairlead.security.own_process import environment_without_secrets
 
 _BOOT = "import sys; sys.path.append(sys.argv[1]); from fairlead.app.trial_child import main; main()"
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -107,7 +108,7 @@ class TrialPool:
     def start(self, job: TrialJob) -> None:
         """Start a trial. Has to be called by the thread that outlives it: the kernel ends children with the thread that made them."""
         job.folder.mkdir(parents=True, exist_ok=True)
-        environment = {**os.environ, **dict.fromkeys(_THREADS, str(job.thread_count)), "PYTHONHASHSEED": "0"}
+        environment = environment_without_secrets() | dict.fromkeys(_THREADS, str(job.thread_count)) | {"PYTHONHASHSEED": "0"}
         with (job.folder / _SAID).open("wb") as stderr:
             process = self._popen(environment, stderr)
         now = time.monotonic()

@@ -13,6 +13,7 @@ from fairlead.app.wiring import House, build_house
 from fairlead.cli.printing import ByteSize, home_option
 from fairlead.core.release_text import parse_share
 from fairlead.core.version import PRODUCTION
+from fairlead.security.own_process import leave_no_core
 
 
 @click.command()
@@ -64,6 +65,7 @@ def serve(
       curl -s localhost:8080/predict -d '{"input": [[5.1, 3.5, 1.4, 0.2]]}'
       curl -s localhost:8080/openapi.json
     """
+    leave_no_core()
     said = find_spec(spec, is_needed=False)[0].serve
     request = ServeRequest(
         names,

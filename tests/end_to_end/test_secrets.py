@@ -1,0 +1,87 @@
+"""Secrets of a server stay with it: no process that it starts inherits them, it writes no core file, and tells them nobody."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import release_house
+from registered import new_house, wait_until
+
+SECRETS = {
+    "AWS_SECRET_ACCESS_KEY": "planted-aws-4c1f",
+    "PGPASSWORD": "planted-pg-8d2e",
+    "MAIL_PASSWORD": "planted-mail-66b0",
+    "FAIRLEAD_OBSERVE_KEY": "planted-key-b1b2",
+}
+
+
+def allow_core() -> None:
+    resource.setrlimit(resource.RLIMIT_CORE, (resource.getrlimit(resource.RLIMIT_CORE)[1],) * 2)
+
+
+def descendants(pid: int) -> list[int]:
+    """All living processes below one."""
+    found = []
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        for child in (task / "children").read_text().split():
+            found += [int(child), *descendants(int(child))]
+    return found
+
+
+def told(pid: int) -> set[str]:
+    """The names of the planted secrets that stand in a process's environment."""
+    environment = Path(f"/proc/{pid}/environ").read_bytes()
+    return {name for name, value in SECRETS.items() if value.encode() in environment}
+
+
+def core_limit(pid: int) -> str:
+    return next(line.split()[4] for line in Path(f"/proc/{pid}/limits").read_text().splitlines() if line.startswith("Max core"))
+
+
+def ask(port: int, method: str, path: str, body: object = None) -> tuple[int, bytes]:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    connection.request(method, path, None if body is None else json.dumps(body))
+    answer = connection.getresponse()
+    content = answer.read()
+    connection.close()
+    return answer.status, content
+
+
+def test_no_process_of_a_server_inherits_its_secrets_and_none_leaves_a_core(tmp_path, monkeypatch) -> None:
+    house = new_house(tmp_path / "home")
+    release_house.add(house, tmp_path, release_house.good(tmp_path / "good.onnx"), alias="production")
+    for name in SECRETS:
+        monkeypatch.delenv(name, raising=False)
+    allow_core()
+    row = {"inputs": [{"name": "x", "shape": [1, 4], "datatype": "FP32", "data": [0, 0, 0, 0]}]}
+    with release_house.serving(tmp_path / "home", "--workers", "1", environment=SECRETS) as (server, port):
+        wait_until(lambda: ask(port, "GET", "/v2/health/ready")[0] == 200, 60)
+        said = [
+            ask(port, "POST", "/v2/models/pets/infer", row),
+            ask(port, "POST", "/v2/models/pets/infer", {}),
+            ask(port, "GET", "/metrics"),
+        ]
+        said += [ask(port, "POST", "/v2/models/pets/explain", {"input": [[0, 0, 0, 0]]})]
+        assert [status for status, _ in said] == [200, 400, 200, 200], said[-1]
+        wait_until(lambda: len(descendants(server.pid)) >= 3)  # those that copy themselves, the worker, the one that explains
+        below = descendants(server.pid)
+        assert [told(pid) for pid in below] == [set()] * len(below)
+        assert {core_limit(pid) for pid in (server.pid, *below)} == {"0"}
+        assert told(server.pid) == set(SECRETS)  # what it was given itself is found by the same look
+    kept = [content for _, content in said] + [path.read_bytes() for path in (tmp_path / "home").rglob("*") if path.is_file()]
+    assert [value for value in SECRETS.values() if any(value.encode() in content for content in kept)] == []
+
+
+def test_that_a_process_which_inherits_everything_would_be_found() -> None:
+    allow_core()
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, env={**os.environ, **SECRETS}) as child:
+        assert told(child.pid) == set(SECRETS)
+        hard = resource.getrlimit(resource.RLIMIT_CORE)[1]
+        assert core_limit(child.pid) == ("unlimited" if hard == resource.RLIM_INFINITY else str(hard))
+        child.communicate(b"\n")
