@@ -7,12 +7,12 @@ nothing.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from fairlead.core.interface import Array, Interface
-from fairlead.core.observation_log import INPUT, OUTPUT, LogWindow, ObservationLog
+from fairlead.core.interface import Array, DecisionKind, Interface
+from fairlead.core.observation_log import INPUT, OUTPUT, LogWindow, ObservationLog, columns_of
 from fairlead.errors import DataError
 from fairlead.monitor.quality.labels import Gathered, gather, wanted_columns
 from fairlead.monitor.quality.support import support_columns
@@ -44,14 +44,24 @@ def read_rows(
     log: ObservationLog, window: LogWindow, interface: Interface, slices: Sequence[str] = (), *, has_scores: bool = False
 ) -> Gathered:
     """Return the answered rows of the window with their labels; raises DataError where there are more than can be held."""
-    wanted = wanted_columns(interface, slices)
     known = log.columns(window)
+    interface = _as_recorded(interface, known)
+    wanted = wanted_columns(interface, slices)
     absent = [name for name in wanted if name.startswith(OUTPUT) and name not in known]
     if known and absent:
         raise DataError(
             f"The log has no column '{absent[0]}', by which the model decides.", hint="Let it be kept: fairlead observe --redact."
         )
     return gather(_bounded(log.scan(window, wanted)), interface, slices, has_scores=has_scores)
+
+
+def _as_recorded(interface: Interface, known: Mapping[str, str]) -> Interface:
+    """Return the interface, without scores where the model gives labels and only these were recorded: a label is enough to be right."""
+    rule = interface.decision
+    if rule is None or rule.kind is not DecisionKind.LABEL or not rule.scores:
+        return interface
+    is_there = all(name in known for name in columns_of(interface.output(rule.scores), OUTPUT))
+    return interface if is_there else replace(interface, decision=replace(rule, scores=""))
 
 
 def read_times(log: ObservationLog, window: LogWindow) -> Times:

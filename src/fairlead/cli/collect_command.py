@@ -15,6 +15,7 @@ _WORDS = {
     "paired": "answered",
     "unanswered": "unanswered",
     "labelled": "labelled",
+    "labels lost": "labels lost for want of room",
     "unasked": "answers without a request (dropped)",
     "repeated": "come twice (dropped)",
     "late": "come too late (dropped)",

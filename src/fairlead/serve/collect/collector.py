@@ -18,7 +18,7 @@ from functools import partial
 from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from fairlead.core.cloud_event import CloudEvent, EventKind
-from fairlead.core.interface import Array, Interface, Tensors
+from fairlead.core.interface import Array, Interface, Tensors, shorten
 from fairlead.core.observation import Observation
 from fairlead.core.ports import Clock
 from fairlead.core.traffic_event import LateLabel
@@ -64,14 +64,14 @@ class Sources(Protocol):
 
 @dataclass(frozen=True)
 class CollectorJob:
-    """`take` is left answered requests, `keep_labels` right answers that came later; `report` takes sentences for people. `clock` gives
-    Unix seconds, `monotonic` seconds that only grow.
+    """`take` is left answered requests, `keep_labels` right answers that came later (False: no room for them); `report` takes sentences
+    for people. `clock` gives Unix seconds, `monotonic` seconds that only grow.
     """
 
     sources: Sources
     pairs: Pairs
     take: Taker
-    keep_labels: Callable[[str, Sequence[LateLabel]], None]
+    keep_labels: Callable[[str, Sequence[LateLabel]], bool | None]
     limits: HttpLimits
     report: Callable[[str], None]
     clock: Clock = time.time
@@ -122,7 +122,7 @@ class Collector:
             self.counts["", "ignored"] += 1
         elif event.kind is EventKind.FEEDBACK:
             self.counts[watched.model, "feedback"] += 1
-            await self._guarded(watched, self._learn(watched, event))
+            await self._guarded(watched, event, self._learn(watched, event))
         else:
             await self._offer(watched, event)
 
@@ -148,7 +148,7 @@ class Collector:
         elif offered.other is not None:
             is_request = event.kind is EventKind.REQUEST
             request, answer = (half, offered.other) if is_request else (offered.other, half)
-            await self._guarded(watched, self._keep(request, answer))
+            await self._guarded(watched, event, self._keep(request, answer))
 
     async def _give_up(self, halves: Sequence[Half]) -> None:
         """Keep requests whose answers did not come, and forget answers whose requests did not."""
@@ -157,7 +157,7 @@ class Collector:
                 self.counts[half.watched.model, "unasked"] += 1
                 continue
             try:
-                await self._guarded(half.watched, self._keep(half, None))
+                await self._guarded(half.watched, half.event, self._keep(half, None))
             except FairleadError:
                 continue  # counted and told; nobody waits for it any more
             except Exception:  # noqa: BLE001 - a mistake of ours in one event must not end the collecting of all others
@@ -165,13 +165,13 @@ class Collector:
                 self._tell(half.watched.model, "failed", f"An event could not be kept.\n{traceback.format_exc()}")
         await asyncio.sleep(0)
 
-    async def _guarded(self, watched: Watched, work: Coroutine[Any, Any, None]) -> None:
+    async def _guarded(self, watched: Watched, event: CloudEvent, work: Coroutine[Any, Any, None]) -> None:
         """Do what an event asks for; count and tell what cannot be done, and raise it."""
         try:
             await work
         except FairleadError as error:
             self.counts[watched.model, "unreadable"] += 1
-            self._tell(watched.model, error.code, f"An event of {watched.model} could not be used: {error}")
+            self._tell(watched.model, error.code, f"Request {shorten(event.request_id)} to {watched.model} cannot be kept: {error}")
             raise
 
     async def _keep(self, request: Half, answer: Half | None) -> None:
@@ -216,8 +216,8 @@ class Collector:
         if label is None:
             self.counts[watched.model, "reward only"] += 1
             return
-        self.counts[watched.model, "labelled"] += 1
-        self._job.keep_labels(watched.model, [label])
+        is_lost = self._job.keep_labels(watched.model, [label]) is False
+        self.counts[watched.model, "labels lost" if is_lost else "labelled"] += 1
 
     async def _beside(self, data: bytes, read: Callable[[bytes], T]) -> T:
         """Read data at once, or where they are large in a thread, so that others have their turns."""
