@@ -19,6 +19,7 @@ from fairlead.core.interface import Array, Interface, Tensors, shorten
 from fairlead.errors import DataError, UnsupportedError
 
 DOCUMENT_INPUT = "text"  # the one input of a model that starts with a text vectorizer; a table's input always names its columns
+VECTORIZERS = ("CountVectorizer", "TfidfVectorizer", "HashingVectorizer")
 LABEL, PROBABILITIES, SCORES, PREDICTION = "label", "probabilities", "scores", "prediction"
 OUTLIER_CLASSES = (-1, 1)
 BOOSTER_MODULES = ("xgboost.sklearn", "lightgbm.sklearn", "catboost.core")
@@ -44,6 +45,28 @@ def parts(estimator: Any) -> Iterator[Any]:
             waiting.extend(getattr(item, "__dict__", {}).values())
 
 
+def members_of(estimator: Any) -> list[Any]:
+    """Return the fitted estimators that see the same columns as `estimator`."""
+    kind = type(estimator).__name__
+    if kind == "Pipeline":
+        return [step for _, step in estimator.steps if step not in (None, "passthrough")][:1]
+    if kind == "FeatureUnion":
+        return [transformer for _, transformer in estimator.transformer_list if not isinstance(transformer, str)]
+    for name in ("best_estimator_", "estimator_", "regressor_"):
+        if hasattr(estimator, name):
+            return [getattr(estimator, name)]
+    if hasattr(estimator, "calibrated_classifiers_"):
+        return [estimator.calibrated_classifiers_[0].estimator]
+    if kind.startswith(("Voting", "Stacking", "OneVs")):
+        return list(estimator.estimators_)
+    return []
+
+
+def reads_documents(estimator: Any) -> bool:
+    """Whether it starts with a text vectorizer, which wants texts and no table of them."""
+    return type(estimator).__name__ in VECTORIZERS or any(reads_documents(member) for member in members_of(estimator))
+
+
 def select_by_position(estimator: Any) -> None:
     """Make the estimator fit for rows without a data frame, in place: column transformers choose by number, transformers give arrays.
 
@@ -62,11 +85,12 @@ def select_by_position(estimator: Any) -> None:
         part.transformers_ = chosen
 
 
-def rows_of(interface: Interface, tensors: Tensors) -> Any:
-    """Return the tensors as `predict` wants them: texts, one array of numbers, or an object array of columns."""
+def rows_of(interface: Interface, tensors: Tensors, estimator: Any = None) -> Any:
+    """Return the tensors as `predict` of `estimator` wants them: texts, one array of numbers, or an object array of columns."""
     arrays = [tensors[spec.name] for spec in interface.inputs]
     if len(arrays) == 1:
-        is_documents = interface.inputs[0].name == DOCUMENT_INPUT and not interface.inputs[0].columns
+        spec = interface.inputs[0]  # of documents, a data file may have named the column: such a one can be a table's, too
+        is_documents = spec.name == DOCUMENT_INPUT and (not spec.columns or reads_documents(estimator))
         return list(arrays[0][:, 0]) if is_documents else arrays[0]
     rows = np.empty((len(arrays[0]), len(arrays)), dtype=object)
     for position, array in enumerate(arrays):
@@ -77,7 +101,7 @@ def rows_of(interface: Interface, tensors: Tensors) -> Any:
 def answer_rows(estimator: Any, interface: Interface, tensors: Tensors) -> dict[str, Array]:
     """Return the interface's outputs for `tensors`; raises DataError for rows that scikit-learn itself refuses."""
     try:
-        return answers_of(estimator, interface, rows_of(interface, tensors))
+        return answers_of(estimator, interface, rows_of(interface, tensors, estimator))
     except ValueError as error:  # what scikit-learn raises for a row that it does not take, such as NaN in a column that nothing fills
         raise DataError(
             f"scikit-learn refuses these rows: {shorten(str(error).partition(chr(10))[0], 200)}.",

@@ -12,17 +12,16 @@ import numpy as np
 
 from fairlead.core.dtype import DType
 from fairlead.core.interface import TensorSpec
-from fairlead.engines.estimator_rows import DOCUMENT_INPUT
+from fairlead.engines.estimator_rows import DOCUMENT_INPUT, VECTORIZERS, members_of, reads_documents
 from fairlead.errors import UnsupportedError
 
 _TEXT, _NUMBER, _UNKNOWN = "text", "number", ""
-_VECTORIZERS = ("CountVectorizer", "TfidfVectorizer", "HashingVectorizer")
 _KEEPS_COLUMNS = ("FunctionTransformer",)
 
 
 def input_specs(estimator: Any) -> tuple[TensorSpec, ...]:
     """Return the inputs: `x` [batch, n] for one kind of columns, `text` [batch, 1] for documents, else one [batch, 1] per column."""
-    if _reads_documents(estimator):
+    if reads_documents(estimator):
         return (TensorSpec(DOCUMENT_INPUT, DType.BYTES, (None, 1)),)
     count = width_of(estimator)
     if count is None:
@@ -47,7 +46,7 @@ def width_of(estimator: Any) -> int | None:
     count = getattr(estimator, "n_features_in_", None)
     names = getattr(estimator, "feature_names_", None)
     if count or names is None:
-        return count or next(filter(None, map(width_of, _members(estimator))), count)
+        return count or next(filter(None, map(width_of, members_of(estimator))), count)
     return len(names)
 
 
@@ -58,30 +57,9 @@ def names_of(estimator: Any) -> tuple[str, ...]:
     return () if made_up else names
 
 
-def _members(estimator: Any) -> list[Any]:
-    """The fitted estimators that see the same columns as `estimator`."""
-    kind = type(estimator).__name__
-    if kind == "Pipeline":
-        return [step for _, step in estimator.steps if step not in (None, "passthrough")][:1]
-    if kind == "FeatureUnion":
-        return [transformer for _, transformer in estimator.transformer_list if not isinstance(transformer, str)]
-    for name in ("best_estimator_", "estimator_", "regressor_"):
-        if hasattr(estimator, name):
-            return [getattr(estimator, name)]
-    if hasattr(estimator, "calibrated_classifiers_"):
-        return [estimator.calibrated_classifiers_[0].estimator]
-    if kind.startswith(("Voting", "Stacking", "OneVs")):
-        return list(estimator.estimators_)
-    return []
-
-
-def _reads_documents(estimator: Any) -> bool:
-    return type(estimator).__name__ in _VECTORIZERS or any(_reads_documents(member) for member in _members(estimator))
-
-
 def _kinds(estimator: Any, count: int) -> list[str]:
     kind = type(estimator).__name__
-    if kind in _VECTORIZERS:
+    if kind in VECTORIZERS:
         return [_TEXT] * count
     if kind == "ColumnTransformer":
         return _column_kinds(estimator, count)
@@ -95,7 +73,7 @@ def _kinds(estimator: Any, count: int) -> list[str]:
         return [_TEXT if isinstance(statistic, str) else _UNKNOWN for statistic in estimator.statistics_]
     if kind in _KEEPS_COLUMNS:
         return [_UNKNOWN] * count
-    inner = _first_known([_kinds(member, count) for member in _members(estimator)])
+    inner = _first_known([_kinds(member, count) for member in members_of(estimator)])
     return inner or [_NUMBER] * count
 
 

@@ -201,7 +201,7 @@ def with_boundary_rows(
 
 def _answers(estimator: Any, interface: Interface, tensors: Tensors) -> dict[str, Array] | None:
     try:
-        return answers_of(estimator, interface, rows_of(interface, tensors))
+        return answers_of(estimator, interface, rows_of(interface, tensors, estimator))
     except (ValueError, TypeError, IndexError, KeyError):  # what scikit-learn raises for a row that it refuses
         return None
 
