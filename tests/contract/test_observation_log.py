@@ -9,6 +9,7 @@ import pytest
 
 from fairlead.core.observation_log import ROW_COLUMNS, LabelMatch, LogWindow, ObservedRows, RowLabel
 from fairlead.stores.prediction_log import PredictionLog
+from fairlead.stores.prediction_log_compaction import Compacted, Compactor
 from fairlead.stores.prediction_log_folder import LogFolder
 
 DAY = 86_400.0
@@ -40,23 +41,29 @@ def rows(count: int, at: float, *, model: str = "m", version: int = 1, ids=None,
 
 
 @pytest.fixture(params=["folder", "s3"])
-def make_log(request, tmp_path):
-    """Opens the same log as often as a test likes."""
+def make_files(request, tmp_path):
+    """Opens the place of the same log's files as often as a test likes."""
     if request.param == "folder":
-        yield lambda: PredictionLog(LogFolder(tmp_path / "log"))
+        yield lambda: LogFolder(tmp_path / "log")
         return
     server = request.getfixturevalue("s3")
     from fairlead.stores.prediction_log_s3 import LogBucket
 
     url, opened = f"s3://{server.new_bucket()}/team/log", []
 
-    def open_log():
+    def open_files():
         opened.append(LogBucket(url, endpoint=server.endpoint))
-        return PredictionLog(opened[-1])
+        return opened[-1]
 
-    yield open_log
+    yield open_files
     for bucket in opened:
         bucket.close()
+
+
+@pytest.fixture
+def make_log(make_files):
+    """Opens the same log as often as a test likes."""
+    return lambda: PredictionLog(make_files())
 
 
 @pytest.fixture
@@ -161,6 +168,45 @@ def test_labels_are_told_apart_before_they_are_added(log) -> None:
     found = log.match("m", [RowLabel(identity, row, label, NOON + 1) for identity, row, label in told])
     assert found == LabelMatch(joined=1, unknown=2, ambiguous=1, duplicate=2, contradicting=1)
     assert read(log, LogWindow("m"), "label")["label"] == ["cat", None, None, None]
+
+
+def compacted(make_files, at: float) -> Compacted:
+    return Compactor(make_files(), lambda: at, lambda: False).compact_all(["m", "m2"])
+
+
+def test_many_small_files_become_few_and_every_row_and_label_stays(make_log, make_files) -> None:
+    log = make_log()
+    for minute in range(6):
+        log.append(rows(3, NOON + 60 * minute, ids=[f"{minute}-{place}" for place in range(3)]))
+        log.append(rows(1, NOON + 60 * minute, version=2, **{"input:t": objects("x" if minute else None)}))
+        log.add_labels("m", [RowLabel(f"{minute}-1", 0, minute, NOON + 60 * minute)])
+    log.append(rows(2, NOON + 7200))
+    log.append(rows(2, NOON, model="m2"))
+    before, after = read(log, LogWindow("m")), NOON + 7200
+    assert compacted(make_files, NOON + 60).made_count == 0  # the hour has not passed
+    assert compacted(make_files, after) == Compacted(made_count=3, source_count=18)
+    for one in (log, make_log()):
+        assert len(one.sources(LogWindow("m"))) == 3
+        found = read(one, LogWindow("m"))
+        assert {name: sorted(map(str, found[name])) for name in found} == {name: sorted(map(str, before[name])) for name in before}
+        assert read(one, LogWindow("m", (1,), NOON + 60, NOON + 62), "input:a", "label") == {"input:a": [0.0, 1.0], "label": [None, 1]}
+        assert one.size(LogWindow("m")).row_count == 26
+    assert compacted(make_files, after + 60) == Compacted()
+    assert compacted(make_files, after + 3601).removed_count == 18  # everybody who read them has ended
+    assert len(list(make_files().list("m"))) == 4
+    assert read(make_log(), LogWindow("m"))["label"].count(None) == 20
+    assert log.match("m", [RowLabel("2-1", 0, 2, NOON)]) == LabelMatch(duplicate=1)
+
+
+def test_what_is_old_goes_also_where_it_was_merged(make_log, make_files) -> None:
+    log = make_log()
+    for minute in range(3):
+        log.append(rows(1, NOON + 60 * minute))
+    compacted(make_files, NOON + 7200)
+    assert log.prune(before=NOON + 90).file_count == 2  # of those that were merged; their rows are also in the one that stays
+    assert log.size(LogWindow("m")).row_count == 3
+    assert log.prune(before=NOON + 120.5).left_bytes == 0
+    assert log.size(LogWindow("m")).row_count == 0
 
 
 def test_what_is_older_goes_and_then_the_oldest_until_the_rest_is_small_enough(log) -> None:

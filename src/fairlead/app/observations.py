@@ -1,13 +1,14 @@
 """The observation log as people ask for it: what is kept of a model, rows of it, and questions in SQL.
 
 Takes a House, a model and a window; gives plain frozen values. Raises NotFoundError for a model of which nothing is kept, SpecError,
-MissingExtraError where SQL is asked for and its extra is not installed, StorageError. It changes nothing.
+MissingExtraError where SQL is asked for and its extra is not installed, StorageError. It changes no row.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,14 +17,17 @@ import numpy as np
 
 from fairlead.app.wiring import House, scheme
 from fairlead.core.interface import Array
-from fairlead.core.observation_log import LogSize, LogWindow, ObservationLog
+from fairlead.core.observation_log import LogSize, LogWindow, ObservationLog, ObservationWriter
 from fairlead.core.version import check_name
 from fairlead.errors import NotFoundError, SpecError
 from fairlead.settings import Settings
 from fairlead.stores.catalog import LOG_QUERIES, LOG_STORES
+from fairlead.stores.prediction_log_folder import LogFolder
+from fairlead.stores.prediction_log_writing import LogWriter
 
 if TYPE_CHECKING:
-    from fairlead.stores.prediction_log import LogFiles
+    from fairlead.stores.prediction_log_compaction import Compacted
+    from fairlead.stores.prediction_log_files import LogFiles
 
 FOLDER = "observations"
 _FIRST_LOOK_S = 60.0
@@ -59,9 +63,14 @@ class Asked:
 
 def open_log(house: House) -> ObservationLog:
     """Return the observation log that the settings name; nothing is made before something is written. Raises SpecError."""
-    from fairlead.stores.prediction_log import PredictionLog  # noqa: PLC0415 - Arrow takes 30 MB, and a server may write nothing
+    from fairlead.stores.prediction_log import PredictionLog  # noqa: PLC0415 - Arrow takes 40 MB, and who only writes does without it
 
     return PredictionLog(log_files(house.settings))
+
+
+def open_log_writer(house: House, pause: Callable[[], None]) -> ObservationWriter:
+    """Return the log for whoever only writes it, which takes a third of the memory; `pause` is called between pieces of long work."""
+    return LogWriter(log_files(house.settings), pause=pause)
 
 
 def check_log(house: House) -> None:
@@ -78,8 +87,6 @@ def may_hold_any(house: House) -> bool:
 
 def log_files(settings: Settings) -> LogFiles:
     """Return the place of the log's files, and of what is made of them. Raises SpecError."""
-    from fairlead.stores.prediction_log_folder import LogFolder  # noqa: PLC0415 - as above
-
     folder = _folder(settings)
     if folder is not None:
         return LogFolder(folder)
@@ -98,6 +105,18 @@ def logs(house: House) -> tuple[ModelLog, ...]:
     """Return how much is kept of each model."""
     log = open_log(house)
     return tuple(ModelLog(name, log.size(LogWindow(name))) for name in log.models())
+
+
+def compact(name: str | None, house: House, *, limit_s: float) -> Compacted:
+    """Make few files of many small ones, of one model or of all, and stop with a whole file after the time. Raises NotFoundError."""
+    from fairlead.stores.prediction_log_compaction import Compactor  # noqa: PLC0415 - as above
+
+    files, until = log_files(house.settings), time.monotonic() + limit_s
+    names = LogWriter(files).models()
+    if name is not None and check_name(name) not in names:
+        raise NotFoundError(f"Nothing is kept of '{name}'.", hint="See what is: fairlead observations")
+    compactor = Compactor(files, house.clock, lambda: time.monotonic() > until)
+    return compactor.compact_all([one for one in names if name in {None, one}])
 
 
 def window_of(name: str, house: House, *, since_s: float, until_s: float = 0.0, version: int | None = None) -> LogWindow:

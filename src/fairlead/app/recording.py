@@ -14,16 +14,18 @@ import traceback
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 
 import numpy as np
 
-from fairlead.app.observations import check_log, may_hold_any, open_log
+from fairlead.app.observation_upkeep import Upkeep
+from fairlead.app.observations import check_log, may_hold_any, open_log_writer
 from fairlead.app.observing_rules import check_share
 from fairlead.app.recording_rules import Redactors, Rulebook
 from fairlead.app.wiring import House
-from fairlead.core.observation_log import ObservationLog, ObservedRows, RecordCounts, RecordReading, RowLabel
+from fairlead.core.interface import Array
+from fairlead.core.observation_log import ObservationWriter, ObservedRows, RecordCounts, RecordReading, RowLabel
 from fairlead.core.traffic_event import Joining, LateLabel
 from fairlead.errors import FairleadError
 from fairlead.serve.record import AnswerBuffer, Columns, Entry
@@ -68,15 +70,20 @@ class Parcel:
         self.size_bytes += size_bytes
 
 
+def _open_log(house: House) -> ObservationWriter:
+    return open_log_writer(house, breathe)
+
+
 class Recording:
     """Records what one server answers. Call `start` once and `close` at the end."""
 
     def __init__(
-        self, house: House, report: Callable[[str], None], *, share: float, open_log: Callable[[House], ObservationLog] = open_log
+        self, house: House, report: Callable[[str], None], *, share: float, open_log: Callable[[House], ObservationWriter] = _open_log
     ) -> None:
         self._house, self._open_log, self._report, self._clock = house, open_log, report, house.clock
         self._flush_s = house.settings.observe_flush_s
         self._rulebook = Rulebook(house, share)
+        self._upkeep = Upkeep(house, report)
         self._redactors = Redactors(house, self._rulebook, breathe)
         self.buffer = AnswerBuffer(self._rulebook.share_of)
         self._growing: dict[tuple[object, ...], Parcel] = {}
@@ -115,15 +122,16 @@ class Recording:
         }
         return RecordReading(counts, self.buffer.waiting_bytes + self._bytes_taken - self._bytes_let_go, self._log_bytes)
 
-    def keep_labels(self, model: str, labels: Sequence[LateLabel]) -> None:
-        """Take labels that came late, to be written within a second. Called in the event loop."""
+    def keep_labels(self, model: str, labels: Sequence[LateLabel]) -> bool:
+        """Take labels that came late, to be written within a second, and return whether there was room. Called in the event loop."""
         at = self._clock()
         rows = [RowLabel(item.request_id, place, label, at) for item in labels for place, label in enumerate(item.labels)]
         if self._labels_taken - self._labels_kept + len(rows) > _LABEL_LIMIT:
             self._tell_failure("so many labels wait that newer ones are lost.")
-            return
+            return False
         self._labels_taken += len(rows)
         self._labels.append((model, rows))
+        return True
 
     # The first thread: answers to columns.
 
@@ -184,7 +192,7 @@ class Recording:
     # The second thread: columns to files.
 
     @cached_property
-    def _log(self) -> ObservationLog:
+    def _log(self) -> ObservationWriter:
         os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")  # Arrow's own pool keeps what a file took: 15 MB, for the next one
         return self._open_log(self._house)
 
@@ -196,6 +204,7 @@ class Recording:
                     self._changed.wait(_LABEL_S)
             if not self._ready and self._is_closing and not self._collector.is_alive():
                 self._write_labels()
+                self._upkeep.close()
                 return
             while self._ready:
                 parcel = self._ready.popleft()
@@ -222,7 +231,7 @@ class Recording:
     def _rows(self, parcel: Parcel) -> ObservedRows:
         """Return what may be kept of a parcel."""
         first = parcel.batches[0]
-        facts = {name: np.concatenate([batch.facts[name] for batch in parcel.batches]) for name in first.facts}
+        facts = _facts(parcel.batches)
         inputs = {name: _together([batch.inputs[name] for batch in parcel.batches]) for name in first.inputs}
         outputs = {name: _together([batch.outputs[name] for batch in parcel.batches]) for name in first.outputs}
         kept = self._redactors.of(first.version, first.interface).columns(inputs, outputs)
@@ -252,6 +261,7 @@ class Recording:
     def _prune(self) -> None:
         if may_hold_any(self._house):
             self._log_bytes = self._rulebook.prune(self._log)
+            self._upkeep.start_where_due()
 
     # What is told.
 
@@ -286,9 +296,9 @@ class LabelKeeper(TrafficCounter):
         self._recording = recording
 
     def join(self, model: str, labels: Sequence[LateLabel]) -> Joining:
-        """Compare late labels with the answers of a release, and keep them."""
-        self._recording.keep_labels(model, labels)
-        return super().join(model, labels)
+        """Compare late labels with the answers of a release, and keep them, those too that are of no release."""
+        are_kept, found = self._recording.keep_labels(model, labels), super().join(model, labels)
+        return replace(found, unknown=0, kept=found.unknown) if are_kept else found
 
 
 @contextmanager
@@ -307,9 +317,23 @@ def recording(house: House, report: Callable[[str], None], *, is_on: bool, share
         recorder.close()
 
 
+def _facts(batches: Sequence[Batch]) -> dict[str, Array]:
+    """Return what is known of the requests of several batches."""
+    found: dict[str, Array] = {}
+    for name in batches[0].facts:
+        parts = [batch.facts[name] for batch in batches]
+        if len({part.dtype for part in parts}) > 1:  # ids, fixed-width in some of them: joined as they are, they would be padded
+            parts = [np.array([item.decode() for item in part.tolist()], object) if part.dtype.kind == "S" else part for part in parts]
+        found[name] = np.concatenate(parts)
+    return found
+
+
 def _together(parts: Sequence[Joined]) -> Joined:
-    """Return the tensors of several batches as one, or as a list where the shapes of rows differ."""
+    """Return the tensors of several batches as one, or as a list where the shapes of rows differ. Tables are laid out by columns."""
     arrays = [part for part in parts if not isinstance(part, list)]
     if len(arrays) == len(parts) and len({array.shape[1:] for array in arrays}) == 1:
-        return np.concatenate(arrays)
+        if arrays[0].ndim != 2 or len({array.dtype for array in arrays}) > 1:
+            return np.concatenate(arrays)
+        rows = sum(map(len, arrays))
+        return np.concatenate(arrays, out=np.empty((rows, arrays[0].shape[1]), arrays[0].dtype, order="F"))
     return [array for part in parts for array in (part if isinstance(part, list) else [part])]

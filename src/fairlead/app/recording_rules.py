@@ -17,7 +17,7 @@ from fairlead.app.observing_rules import ObservingRules, all_rules, redaction_of
 from fairlead.app.redaction import Redactor, known_of
 from fairlead.app.wiring import House
 from fairlead.core.interface import Interface
-from fairlead.core.observation_log import ObservationLog
+from fairlead.core.observation_log import ObservationWriter
 from fairlead.core.profile import Profile
 from fairlead.core.redaction import RedactionRules, Rule, Treatment, parse_rules
 from fairlead.core.version import Version
@@ -62,7 +62,7 @@ class Rulebook:
         before, self._rules = self._rules, all_rules(self._house.records)
         return self._rules != before
 
-    def prune(self, log: ObservationLog) -> float:
+    def prune(self, log: ObservationWriter) -> float:
         """Remove what is too old or too much, and return the bytes that are left."""
         settings, now = self._house.settings, self._house.clock()
         for model in log.models():

@@ -6,7 +6,7 @@ import math
 import shutil
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -18,7 +18,11 @@ from fairlead.cli.top_screen import size as bytes_text
 from fairlead.core.observation_log import LABEL, LogSize
 from fairlead.core.release_text import parse_share
 
+if TYPE_CHECKING:
+    from fairlead.stores.prediction_log_compaction import Compacted
+
 _TEXT_LIMIT = 24
+_COMPACT_S = 900.0
 _FIRST = ("at", "request_id", "version", "arm", "status", "latency_s")
 
 
@@ -29,6 +33,7 @@ _FIRST = ("at", "request_id", "version", "arm", "status", "latency_s")
 @click.option("--version", type=click.IntRange(1), help="Only what this version answered.")
 @click.option("--limit", type=click.IntRange(0, 1_000_000), default=20, show_default=True, help="How many rows to show, the newest.")
 @click.option("--sql", "question", metavar="QUESTION", help="Ask DuckDB about the table `observations` instead.")
+@click.option("--compact", "is_compacted", is_flag=True, help="Make few files of many small ones. Servers do so by themselves.")
 @home_option
 @json_option
 def observations(
@@ -39,6 +44,7 @@ def observations(
     version: int | None,
     limit: int,
     question: str | None,
+    is_compacted: bool,
     home: str | None,
     as_json: bool,
 ) -> None:
@@ -52,6 +58,9 @@ def observations(
       fairlead observations digits --limit 1000 --json > rows.json
     """
     house = build_house(home)
+    if is_compacted:
+        _print_compacted(use.compact(name, house, limit_s=_COMPACT_S), as_json=as_json)
+        return
     if name is None:
         if question is not None:
             raise click.UsageError("Say of which model: fairlead observations NAME --sql ...")
@@ -113,6 +122,15 @@ def observe(
         emit_json(found)
         return
     click.echo("\n".join(_observing_lines(found)))
+
+
+def _print_compacted(done: Compacted, *, as_json: bool) -> None:
+    if as_json:
+        emit_json(done)
+        return
+    click.echo(f"{done.source_count} files became {done.made_count}; {done.removed_count} that others replaced long ago were removed.")
+    if not done.has_ended:
+        click.echo("There is more to do: say it again.")
 
 
 def _observing_lines(found: Observing) -> list[str]:

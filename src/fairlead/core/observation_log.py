@@ -124,10 +124,10 @@ class RecordReading:
     log_bytes: float = math.nan
 
 
-class ObservationLog(Protocol):
-    """Rows of answered requests, kept in files. Safe for several threads; one process's writes never harm another's.
+class ObservationWriter(Protocol):
+    """Where rows of answered requests are kept, in files, for whoever only writes them. Safe for several threads and processes.
 
-    A file that is torn, or of somebody else, is left out and named in `size`. Raises StorageError where the store fails.
+    Raises StorageError where the store fails.
     """
 
     def models(self) -> tuple[str, ...]:
@@ -135,8 +135,20 @@ class ObservationLog(Protocol):
         ...
 
     def append(self, rows: ObservedRows) -> int:
-        """Keep rows, durably when it returns, and return the bytes that they take."""
+        """Keep rows, durably when it returns, and return the bytes that they take. Ids may be fixed-width ASCII, too."""
         ...
+
+    def add_labels(self, model: str, labels: Sequence[RowLabel]) -> None:
+        """Keep labels, durably when it returns, whether their rows are there or not. Of several for a row the newest counts."""
+        ...
+
+    def prune(self, *, before: float = -math.inf, keep_bytes: float = math.inf, model: str = "") -> Pruned:
+        """Remove files whose rows are all older than `before`, and then the oldest ones until at most `keep_bytes` are left."""
+        ...
+
+
+class ObservationLog(ObservationWriter, Protocol):
+    """Rows of answered requests, to be written and read. A file that is torn, or of somebody else, is left out and named in `size`."""
 
     def columns(self, window: LogWindow) -> Mapping[str, str]:
         """Return the columns of the window's rows, `label` included: name -> flag, whole, number, text or list."""
@@ -158,16 +170,8 @@ class ObservationLog(Protocol):
         """Return how much there is; rows are counted in the files that touch the window, whole."""
         ...
 
-    def add_labels(self, model: str, labels: Sequence[RowLabel]) -> None:
-        """Keep labels, durably when it returns, whether their rows are there or not. Of several for a row the newest counts."""
-        ...
-
     def match(self, model: str, labels: Sequence[RowLabel]) -> LabelMatch:
         """Say what labels, not yet added, would mean to what is kept of the model."""
-        ...
-
-    def prune(self, *, before: float = -math.inf, keep_bytes: float = math.inf, model: str = "") -> Pruned:
-        """Remove files whose rows are all older than `before`, and then the oldest ones until at most `keep_bytes` are left."""
         ...
 
 

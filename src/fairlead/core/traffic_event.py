@@ -92,14 +92,16 @@ class LateLabel:
 
 @dataclass(frozen=True)
 class Joining:
-    """What became of late labels: joined to an answer; of an unknown request (too long ago, or of no release); given before; of a request
-    whose id several requests had.
+    """What became of late labels: joined to an answer of a release; of a request that no release knows (too long ago, or there is none) and
+    lost; of one that the release knows as labelled; whose id several requests had; and, of those that no release knows, `kept` in the
+    observation log, where they are joined to their requests when those are looked at.
     """
 
     joined: int = 0
     unknown: int = 0
     duplicate: int = 0
     ambiguous: int = 0
+    kept: int = 0
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ import asyncio
 import random
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from fairlead.core.interface import Array, Interface, Tensors, TensorSpec
 from fairlead.core.observation import Observation
@@ -22,12 +22,13 @@ from fairlead.core.version import Version
 from fairlead.serve.record_facts import facts_of
 
 if TYPE_CHECKING:
-    from fairlead.serve.record_answer import Answer, Answerer
+    from fairlead.serve.record_answer import Answer
 
 _PIECE = 256  # rows that are handed over together
 _PIECE_BYTES = 2**20
 _SMALL_BYTES = 2**16  # what is larger is not copied in the loop
-_VERSION_LIMIT = 64
+_SMALL_ROWS = 8  # a request of more rows is not copied in the loop
+_GROWING_LIMIT = 128
 _TEXT_BYTES = 56  # what a text takes beside its characters
 Entry: TypeAlias = "tuple[Observation, Answer, int]"  # an answer by reference, and the bytes that it counts for
 
@@ -48,48 +49,50 @@ class Lane:
 
 
 class Columns:
-    """Small answers of one version whose tensors all have fixed shapes: bytes of each request's tensors by name, and its observation.
+    """Small answers of one version, each of `rows` rows, whose tensors all have fixed shapes: the bytes of each request's tensors, one
+    after the other, and its observation.
 
-    `named` are the id in the body and the arm, by place, of requests that have one. Packed, there are `count` of them, and `facts` instead
-    of observations. At most `small_rows` rows of a request are copied; none
-    of a version whose tensors have free shapes, or hold texts.
+    `named` are the id in the body and the arm, by place, of requests that have one. Packed, there are `count` requests, their bytes are
+    `content`, and there are `facts` instead of observations. `is_free`: nothing is copied, since the version's tensors have free shapes,
+    hold texts, or are large.
     """
 
     __slots__ = (
-        *("count", "facts", "inputs", "interface", "lane", "named", "observations", "outputs", "row_bytes", "row_count", "row_limit"),
-        *("small_rows", "version"),
+        *("content", "count", "facts", "interface", "is_free", "join", "lane", "limit", "named", "observations", "record_bytes", "records"),
+        *("rows", "version"),
     )
 
-    def __init__(self, version: Version, interface: Interface, lane: Lane, *, is_free: bool = False) -> None:
-        self.version, self.interface, self.lane = version, interface, lane
+    def __init__(self, version: Version, interface: Interface, lane: Lane, rows: int, *, is_free: bool = False) -> None:
+        self.version, self.interface, self.lane, self.rows = version, interface, lane, rows
         specs = (*interface.inputs, *interface.outputs)
-        self.row_bytes = max(sum(map(spec_bytes, specs)), 1)
-        is_fixed = not is_free and all(row_width(spec) is not None and not is_text(spec) for spec in specs)
-        self.small_rows = _SMALL_BYTES // self.row_bytes if is_fixed else 0
-        self.row_limit = max(min(_PIECE, _PIECE_BYTES // self.row_bytes), 1)
-        self.inputs: tuple[tuple[str, list[bytes]], ...] = tuple((spec.name, []) for spec in interface.inputs)
-        self.outputs: tuple[tuple[str, list[bytes]], ...] = tuple((spec.name, []) for spec in interface.outputs)
+        self.record_bytes = rows * sum(map(spec_bytes, specs))
+        is_fixed = all(row_width(spec) is not None and not is_text(spec) for spec in specs)
+        self.is_free = is_free or not is_fixed or not 0 < self.record_bytes <= _SMALL_BYTES
+        self.limit = max(min(_PIECE // max(rows, 1), _PIECE_BYTES // max(self.record_bytes, 1)), 1)
+        self.join = _joiner(interface)
+        self.records: list[bytes] = []
         self.observations: list[Observation] = []
         self.named: dict[int, tuple[str, str]] = {}
         self.facts: dict[str, Array] = {}
-        self.row_count = self.count = 0
+        self.content = b""
+        self.count = 0
+
+    def again(self) -> Columns:
+        """Return empty ones of the same kind."""
+        return Columns(self.version, self.interface, self.lane, self.rows, is_free=self.is_free)
 
     def pack(self) -> None:
         """Make columns of what was copied and observed, while it is in the caches."""
-        for _, parts in (*self.inputs, *self.outputs):
-            parts[:] = [b"".join(parts)]
-        own_ids, arms = [""] * self.count, [""] * self.count
-        for place, (own_id, arm) in self.named.items():
-            own_ids[place], arms[place] = own_id, arm
-        self.facts = facts_of(self.observations, own_ids, arms)
-        self.observations = []
+        self.content = b"".join(self.records)
+        self.facts = facts_of(self.observations, self.named)
+        self.records, self.observations = [], []
 
     def fits(self, outputs: Tensors) -> bool:
         """Whether answers have the types and shapes of the interface; where not, nothing of the version is copied any more."""
         for spec in self.interface.outputs:
             tensor = outputs.get(spec.name)
             if tensor is None or tensor.dtype != spec.dtype.numpy or tensor.shape[1:] != spec.shape[1:]:
-                self.small_rows = 0
+                self.is_free = True
                 return False
         return True
 
@@ -111,7 +114,8 @@ class AnswerBuffer:
         self._share_of, self._draw = share_of, draw
         self._count_limit, self._bytes_limit = count_limit, bytes_limit
         self._lanes: dict[str, Lane] = {}
-        self._growing: dict[int, Columns] = {}  # by the id of the version
+        self._single: dict[int, Columns] = {}  # by the id of the version: requests of one row, as most are
+        self._several: dict[tuple[int, int], Columns] = {}  # by the id of the version, and the rows of a request
         self._ready: deque[Columns] = deque()
         self._entries: deque[Entry] = deque()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -128,31 +132,33 @@ class AnswerBuffer:
     @property
     def has_any(self) -> bool:
         """Whether answers wait, handed over or not."""
-        return self._count > self._drained or any(columns.observations for columns in list(self._growing.values()))
+        return self._count > self._drained or any(columns.observations for columns in self._all_growing())
 
     def take(self, observation: Observation, asked: Answer) -> None:
         """Take one answer, or leave it."""
-        served, rows, ticket = asked.served, asked.rows, asked.ticket
-        columns = self._growing.get(id(served.version)) or self._begin(served)
+        version, rows, ticket = asked.served.version, asked.rows, asked.ticket
+        columns = (self._single.get(id(version)) if rows == 1 else self._several.get((id(version), _lane_rows(rows)))) or self._begin(asked)
         lane = columns.lane
         if lane.share < 1.0 and self._draw() >= lane.share:
             lane.unsampled += 1
             return
         outputs = asked.outputs if ticket is None else ticket.results
-        request = asked.request
-        if outputs is None or rows > columns.small_rows or request.outputs or not (columns.observations or columns.fits(outputs)):
+        request, observations = asked.request, columns.observations
+        if columns.is_free or outputs is None or request.outputs or not (observations or columns.fits(outputs)):
             self._refer(observation, asked, lane)
             return
-        given = request.inputs
-        for name, parts in columns.inputs:
-            parts.append(given[name].tobytes())
-        for name, parts in columns.outputs:
-            parts.append(outputs[name].tobytes())
+        try:
+            record = columns.join(request.inputs, outputs)
+        except (TypeError, ValueError, BufferError, KeyError):  # in several pieces of memory, or not there
+            record = b""
+        if len(record) != columns.record_bytes:
+            self._refer(observation, asked, lane)
+            return
         if request.own_id or asked.draw is not None:
-            columns.named[len(columns.observations)] = request.own_id, "" if asked.draw is None else asked.draw.name
-        columns.observations.append(observation)
-        columns.row_count += rows
-        if columns.row_count >= columns.row_limit:
+            columns.named[len(observations)] = request.own_id, "" if asked.draw is None else asked.draw.name
+        columns.records.append(record)
+        observations.append(observation)
+        if len(observations) >= columns.limit:
             self._hand_over(columns)
         if not self._is_watched:
             self._came.set()
@@ -179,31 +185,43 @@ class AnswerBuffer:
             self._came.set()
         return True
 
-    def _begin(self, served: Answerer) -> Columns:
-        """Begin with a version."""
+    def _begin(self, asked: Answer) -> Columns:
+        """Begin with a version, or with requests to it that have so many rows."""
+        served, rows = asked.served, _lane_rows(asked.rows)
         with suppress(RuntimeError):  # without a loop, whoever takes hands over
             self._loop = asyncio.get_running_loop()
-        if len(self._growing) >= _VERSION_LIMIT:
+        if len(self._single) + len(self._several) >= _GROWING_LIMIT:
             self.hand_over()
-            self._growing.clear()
-        version = served.version  # it is held, so its id stays its own
+            self._single.clear()
+            self._several.clear()
+        version = served.version
         lane = self._lanes.get(version.name) or self._open(version.name)
-        columns = self._growing[id(version)] = Columns(version, served.interface, lane)
+        columns = Columns(version, served.interface, lane, rows)
+        self._grow(columns)
         return columns
+
+    def _grow(self, columns: Columns) -> None:
+        """Let columns be those that answers are added to. They hold the version, so that its id stays its own."""
+        if columns.rows == 1:
+            self._single[id(columns.version)] = columns
+        else:
+            self._several[id(columns.version), columns.rows] = columns
+
+    def _all_growing(self) -> list[Columns]:
+        return [*list(self._single.values()), *list(self._several.values())]
 
     def _hand_over(self, columns: Columns) -> None:
         count = len(columns.observations)
         if count:
-            is_free = not columns.small_rows
-            self._growing[id(columns.version)] = Columns(columns.version, columns.interface, columns.lane, is_free=is_free)
+            self._grow(columns.again())
             columns.count = count
-            if self._has_room(columns.lane, count, columns.row_count * columns.row_bytes):
+            if self._has_room(columns.lane, count, count * columns.record_bytes):
                 columns.pack()
                 self._ready.append(columns)
 
     def hand_over(self) -> None:
         """Let the other thread have what is not a whole piece, too. Called by the thread that takes."""
-        for columns in list(self._growing.values()):
+        for columns in self._all_growing():
             self._hand_over(columns)
 
     # The other thread.
@@ -214,13 +232,13 @@ class AnswerBuffer:
         while self._ready and sum(columns.count for columns in taken) < limit:
             taken.append(self._ready.popleft())
         entries = [self._entries.popleft() for _ in range(min(len(self._entries), limit))]
-        self._removed += sum([entry[2] for entry in entries]) + sum([columns.row_count * columns.row_bytes for columns in taken])
+        self._removed += sum([entry[2] for entry in entries]) + sum([columns.count * columns.record_bytes for columns in taken])
         self._drained += len(entries) + sum([columns.count for columns in taken])
         return taken, entries
 
     def collect(self) -> None:
         """Have what is not a whole piece handed over, too: soon, or at once where the loop has ended."""
-        if self._loop is None or not any(columns.observations for columns in list(self._growing.values())):
+        if self._loop is None or not any(columns.observations for columns in self._all_growing()):
             return
         if self._loop.is_closed():
             self.hand_over()
@@ -260,6 +278,24 @@ class AnswerBuffer:
     def _open(self, name: str) -> Lane:
         lane = self._lanes[name] = Lane(self._share_of(name))
         return lane
+
+
+def _lane_rows(rows: int) -> int:
+    """Return with how many rows a request is put together with others; 0 for many rows, or none."""
+    return rows if rows <= _SMALL_ROWS else 0
+
+
+def _joiner(interface: Interface) -> Callable[[Tensors, Tensors], bytes]:
+    """Return what makes one run of bytes of a request's inputs and outputs, in the interface's order; raises what `bytes.join` does."""
+    inputs, outputs = tuple(spec.name for spec in interface.inputs), tuple(spec.name for spec in interface.outputs)
+    join: Callable[[Iterable[Any]], bytes] = b"".join
+    if len(inputs) == 1 and len(outputs) == 2:  # as classifiers have them: a third faster
+        given, first, second = *inputs, *outputs
+        return lambda asked, answered: join((asked[given], answered[first], answered[second]))
+    if len(inputs) == len(outputs) == 1:
+        given, first = *inputs, *outputs
+        return lambda asked, answered: join((asked[given], answered[first]))
+    return lambda asked, answered: join([*map(asked.__getitem__, inputs), *map(answered.__getitem__, outputs)])
 
 
 def spec_bytes(spec: TensorSpec) -> int:

@@ -16,7 +16,7 @@ from fairlead.core.interface import Array, Interface, Tensors, TensorSpec
 from fairlead.core.observation import Observation
 from fairlead.core.observation_log import is_text, row_width
 from fairlead.core.version import Version
-from fairlead.serve.record import Columns, Entry
+from fairlead.serve.record import Columns, Entry, spec_bytes
 from fairlead.serve.record_answer import Answer
 from fairlead.serve.record_facts import facts_of
 
@@ -57,19 +57,24 @@ class Batch:
 
 
 def batch_of(columns: Columns) -> Batch:
-    """Return what was copied already as a batch."""
-    interface, facts = columns.interface, columns.facts
-    row_count = len(facts["at"])
-    specs = {spec.name: spec for spec in interface.inputs}, {spec.name: spec for spec in interface.outputs}
-    inputs, outputs = (
-        {name: _unpacked(known[name], parts, row_count) for name, parts in side}
-        for known, side in zip(specs, (columns.inputs, columns.outputs), strict=True)
-    )
-    return Batch(columns.version, interface, columns.count, facts, inputs, outputs)
+    """Return what was copied already as a batch; its tensors are views of the requests' bytes."""
+    interface, place = columns.interface, 0
+    sides: list[dict[str, Joined]] = []
+    for specs in (interface.inputs, interface.outputs):
+        side: dict[str, Joined] = {}
+        for spec in specs:
+            side[spec.name] = _unpacked(columns, spec, place)
+            place += columns.rows * spec_bytes(spec)
+        sides.append(side)
+    return Batch(columns.version, interface, columns.count, columns.facts, *sides)
 
 
-def _unpacked(spec: TensorSpec, parts: list[bytes], row_count: int) -> Joined:
-    return np.frombuffer(b"".join(parts), spec.dtype.numpy).reshape(row_count, *(size or 0 for size in spec.shape[1:]))
+def _unpacked(columns: Columns, spec: TensorSpec, place: int) -> Joined:
+    """Return the tensor of all requests that lies at `place` in the bytes of each."""
+    dtype, shape = spec.dtype.numpy, tuple(size or 0 for size in spec.shape[1:])
+    inner = np.empty((columns.rows, *shape), dtype).strides
+    whole: Array = np.ndarray((columns.count, columns.rows, *shape), dtype, columns.content, place, (columns.record_bytes, *inner))
+    return whole[:, 0] if columns.rows == 1 else whole.reshape(-1, *shape)
 
 
 def batches(entries: Iterable[Entry]) -> list[Batch]:
@@ -100,9 +105,8 @@ def _outputs(observation: Observation, asked: Answer) -> Tensors:
 
 
 def _batch(group: Sequence[tuple[Observation, Answer, Tensors]]) -> Batch:
-    own_ids = [asked.request.own_id for _, asked, _ in group]
-    arms = ["" if asked.draw is None else asked.draw.name for _, asked, _ in group]
-    served, facts = group[0][1].served, facts_of([observation for observation, _, _ in group], own_ids, arms)
+    named = {place: (asked.request.own_id, "" if asked.draw is None else asked.draw.name) for place, (_, asked, _) in enumerate(group)}
+    served, facts = group[0][1].served, facts_of([observation for observation, _, _ in group], named)
     interface, row_count = served.interface, len(facts["at"])
     return Batch(
         served.version,

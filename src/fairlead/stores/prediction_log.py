@@ -1,94 +1,57 @@
 """The observation log in Parquet files, in a folder or in a store that speaks S3.
 
-Takes rows and labels, one file for each call of `append` and `add_labels`; gives rows in pieces, with their labels. What a file's name says
-decides whether it is opened. Files that are torn or of somebody else are left out and named. Raises StorageError where the store fails.
+Takes what LogWriter takes; gives rows in pieces, with their labels. What a file's name says decides whether it is opened. Files that are
+torn or of somebody else are left out and named, those that a merged file replaces are left out. Raises StorageError where the store fails.
 """
 
 from __future__ import annotations
 
-import itertools
 import math
 import threading
-import time
-import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from typing import Protocol
+from typing import NamedTuple
 
 import numpy as np
-import pyarrow as pa
 
 from fairlead.core.interface import Array
-from fairlead.core.observation_log import LABEL, LabelMatch, LogSize, LogWindow, ObservedRows, Pruned, RowLabel
-from fairlead.core.ports import Clock
+from fairlead.core.observation_log import LABEL, LabelMatch, LogSize, LogWindow, RowLabel
 from fairlead.errors import CorruptError, NotFoundError
-from fairlead.stores.prediction_log_columns import LogReader, encode_labels, encode_rows, objects
+from fairlead.stores.prediction_log_columns import LogReader, objects
+from fairlead.stores.prediction_log_files import LogFiles
 from fairlead.stores.prediction_log_labels import LabelIndex, ambiguous, match, places, read_labels
-from fairlead.stores.prediction_log_names import LogFile, name_labels, name_rows, read_name
+from fairlead.stores.prediction_log_merging import hidden
+from fairlead.stores.prediction_log_names import LogFile
+from fairlead.stores.prediction_log_writing import LogWriter, go_on
 
 _IDS = ("request_id", "own_id", "row")
-_LEFTOVER_S = 3600.0
 _LATE_LABEL_S = 86_400.0  # how far behind a request's clock the clock of its labels may be
 _KNOWN_LIMIT = 100_000  # files whose columns are remembered
-_SMALL_ROWS_PER_S = 2_000  # up to here there is time to make files small
 
 
-class LogFiles(Protocol):
-    """Where the files are: a folder, or a bucket."""
+class Described(NamedTuple):
+    """What a file says of itself: its columns and what they hold, its rows, and the paths of the files that it was made of."""
 
-    def list(self, beginning: str = "") -> Iterator[tuple[str, int]]:
-        """Yield the path and size of every file below `beginning`, in order."""
-        ...
-
-    def open(self, path: str) -> pa.NativeFile:
-        """Open a file for reading. Raises NotFoundError."""
-        ...
-
-    def write(self, path: str, content: memoryview) -> None:
-        """Write a file, whole or not at all, durably when it returns."""
-        ...
-
-    def remove(self, path: str) -> None:
-        """Remove a file; no error where it is absent."""
-        ...
-
-    def sweep(self, *, older_than_s: float) -> int:
-        """Remove what killed writers left, and return how much that was."""
-        ...
+    kinds: dict[str, str]
+    row_count: int
+    replaces: frozenset[str]
 
 
-class PredictionLog:
-    """A core.observation_log.ObservationLog over `files`. `monotonic` only tells how fast rows come."""
+class PredictionLog(LogWriter):
+    """A core.observation_log.ObservationLog over `files`. `pause` is called between pieces of long work."""
 
-    def __init__(self, files: LogFiles, *, monotonic: Clock = time.monotonic) -> None:
-        self._files, self._monotonic = files, monotonic
-        self._writer = uuid.uuid4().hex[:8]
-        self._numbers = itertools.count(1)
-        self._appended_at = -math.inf
+    def __init__(self, files: LogFiles, *, pause: Callable[[], None] = go_on) -> None:
+        super().__init__(files, pause=pause)
         self._lock = threading.Lock()
-        self._known: dict[str, tuple[dict[str, str], int]] = {}  # path -> columns and rows; files never change
+        self._known: dict[str, Described] = {}  # by path; files never change
         self._torn: set[str] = set()
-
-    def models(self) -> tuple[str, ...]:
-        """Return the names of the models of which something is kept."""
-        return tuple(sorted({file.model for file in self._listed("")[0]}))
-
-    def append(self, rows: ObservedRows) -> int:
-        """Keep rows, and return the bytes that they take."""
-        at = rows.columns["at"]
-        now, before = self._monotonic(), self._appended_at
-        self._appended_at = now
-        content = encode_rows(rows, is_small=rows.row_count < _SMALL_ROWS_PER_S * (now - before))
-        path = name_rows(rows.model, rows.version, (float(np.min(at)), float(np.max(at))), self._writer, next(self._numbers))
-        self._files.write(path, content)
-        return content.nbytes
 
     def columns(self, window: LogWindow) -> Mapping[str, str]:
         """Return the columns of the window's rows and what they hold."""
         found: dict[str, str] = {}
         for file in self._rows_of(window):
             known = self._describe(file)
-            for name, kind in known[0].items() if known is not None else ():
+            for name, kind in known.kinds.items() if known is not None else ():
                 found[name] = _wider(found.get(name, kind), kind)
         return found | {LABEL: "label"} if found else {}
 
@@ -110,10 +73,9 @@ class PredictionLog:
 
     def size(self, window: LogWindow) -> LogSize:
         """Return how much there is in the files that touch the window."""
-        files, strange = self._listed(window.model)
-        touching = [file for file in files if not file.is_labels and file.model == window.model and file.touches(window)]
-        told = [(file, self._describe(file)) for file in touching]
-        good = [(file, known[1]) for file, known in told if known is not None and file.path not in self._torn]
+        strange = self.listed(window.model)[1]
+        told = [(file, self._describe(file)) for file in self._rows_of(window)]
+        good = [(file, known.row_count) for file, known in told if known is not None and file.path not in self._torn]
         bad = {file.path for file, _ in told} - {file.path for file, _ in good}
         return LogSize(
             len(good),
@@ -124,54 +86,31 @@ class PredictionLog:
             (*strange, *sorted(bad)),
         )
 
-    def add_labels(self, model: str, labels: Sequence[RowLabel]) -> None:
-        """Keep labels."""
-        if labels:
-            span = min(label.at for label in labels), max(label.at for label in labels)
-            self._files.write(name_labels(model, span, self._writer, next(self._numbers)), encode_labels(labels))
-
     def match(self, model: str, labels: Sequence[RowLabel]) -> LabelMatch:
         """Say what labels would mean to what is kept of the model."""
         window = LogWindow(model)
         ids = {label.request_id for label in labels}
         return match(labels, places(self._id_pieces(window), ids), LabelIndex(self._read_labels(window)))
 
-    def prune(self, *, before: float = -math.inf, keep_bytes: float = math.inf, model: str = "") -> Pruned:
-        """Remove what is too old, and then the oldest rows until the rest is small enough."""
-        self._files.sweep(older_than_s=_LEFTOVER_S)
-        files = self._listed(model)[0]
-        gone = [file for file in files if file.last_at < before]
-        left = sorted((file for file in files if file.last_at >= before), key=lambda file: (file.is_labels, file.last_at))
-        size = sum(file.size_bytes for file in left)
-        for file in left:
-            if size <= keep_bytes:
-                break
-            gone.append(file)
-            size -= file.size_bytes
-        for file in gone:
-            self._files.remove(file.path)
-            with self._lock:
-                self._known.pop(file.path, None)
-        return Pruned(len(gone), sum(file.size_bytes for file in gone), size)
-
     # Files.
 
-    def _listed(self, model: str) -> tuple[list[LogFile], list[str]]:
-        """Return the log's files, and the names of others that lie among them."""
-        files, strange = [], []
-        for path, size_bytes in self._files.list(model):
-            file = read_name(path, size_bytes)
-            if file is None:
-                strange.append(path)
-            else:
-                files.append(file)
-        return files, strange
+    def _forget(self, path: str) -> None:
+        with self._lock:
+            self._known.pop(path, None)
 
     def _rows_of(self, window: LogWindow) -> list[LogFile]:
-        return [file for file in self._listed(window.model)[0] if not file.is_labels and file.touches(window)]
+        """Return the files that count and can hold rows of the window."""
+        files = [file for file in self.listed(window.model)[0] if not file.is_labels and file.touches(window)]
+        gone = hidden(files, self.replaces)
+        return [file for file in files if file.path not in gone]
 
-    def _describe(self, file: LogFile) -> tuple[dict[str, str], int] | None:
-        """Return a file's columns and rows; None where it cannot be read, or is gone."""
+    def replaces(self, file: LogFile) -> frozenset[str] | None:
+        """Return the paths of the files that one was made of; None where it cannot be read."""
+        known = self._describe(file)
+        return None if known is None else known.replaces
+
+    def _describe(self, file: LogFile) -> Described | None:
+        """Return what a file says of itself; None where it cannot be read, or is gone."""
         with self._lock:
             known = self._known.get(file.path)
         if known is not None:
@@ -179,7 +118,7 @@ class PredictionLog:
         try:
             with self._files.open(file.path) as source:
                 reader = LogReader(source)
-                known = reader.kinds(), reader.row_count
+                known = Described(reader.kinds(), reader.row_count, reader.replaces)
         except (CorruptError, NotFoundError):
             return None
         with self._lock:
@@ -215,7 +154,7 @@ class PredictionLog:
         return index
 
     def _read_labels(self, window: LogWindow) -> Iterator[RowLabel]:
-        for file in self._listed(f"{window.model}/labels")[0]:
+        for file in self.listed(f"{window.model}/labels")[0]:
             if file.last_at >= window.since - _LATE_LABEL_S:
                 with suppress(CorruptError, NotFoundError), self._files.open(file.path) as source:
                     yield from read_labels(LogReader(source))

@@ -1,14 +1,14 @@
-"""Rows of the observation log, between arrays and Parquet.
+"""Rows of the observation log, between arrays and Parquet, by Arrow: all of its reading, and the writing of lists and of merged files.
 
-Takes ObservedRows and labels; gives the bytes of a file, and back. What is stored has a mark of ours: a file without it, a torn one, and
-one whose pages do not have their checksums raise CorruptError. A column that lacks no value is stored as such, which takes half the time.
+Takes ObservedRows; gives the bytes of a file, and back. What is stored has a mark of ours: a file without it, a torn one, and one whose
+pages do not have their checksums raise CorruptError.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,49 +17,44 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fairlead.core.interface import Array
-from fairlead.core.observation_log import ObservedRows, RowLabel
+from fairlead.core.observation_log import ObservedRows
 from fairlead.errors import CorruptError
+from fairlead.stores.prediction_log_plain import MARK, sound
 
-_MARK = b"fairlead.observations"
-_FORMAT = b"1"
 _SHAPES = b"fairlead.shapes"
+_REPLACES = b"fairlead.replaces"
 PIECE_ROWS = 16_384
 LABEL_FIELDS = ("request_id", "row", "label", "at")
-_FAST, _SMALL = "none", "zstd"
 
 
-def encode_rows(rows: ObservedRows, *, is_small: bool) -> memoryview:
-    """Return a file with the rows; `is_small` takes four times the time for two thirds of the size."""
+def encode_rows(rows: ObservedRows) -> memoryview:
+    """Return a file with the rows."""
     arrays, shapes = {}, {}
     for name, column in rows.columns.items():
         arrays[name] = _to_arrow(column)
         if column.ndim > 2:
             shapes[name] = list(column.shape[1:])
-    return _encode(arrays, {_SHAPES: json.dumps(shapes).encode()} if shapes else {}, is_small=is_small)
-
-
-def encode_labels(labels: Sequence[RowLabel]) -> memoryview:
-    """Return a file with the labels."""
-    ids, rows, values, times = zip(*labels, strict=True)
-    arrays = {
-        "request_id": _texts(list(ids)),
-        "row": _numbers(np.array(rows, np.int32)),
-        "label": _texts([json.dumps(value) for value in values]),
-        "at": _numbers(np.array(times, np.float64)),
-    }
-    return _encode(arrays, {}, is_small=True)
-
-
-def _encode(arrays: Mapping[str, pa.Array], said: Mapping[bytes, bytes], *, is_small: bool) -> memoryview:
     fields = [pa.field(name, array.type, nullable=array.null_count > 0) for name, array in arrays.items()]
-    table = pa.Table.from_arrays(list(arrays.values()), schema=pa.schema(fields, metadata={_MARK: _FORMAT, **said}))
+    said = MARK | ({_SHAPES: json.dumps(shapes).encode()} if shapes else {})
+    return _written(pa.Table.from_arrays(list(arrays.values()), schema=pa.schema(fields, metadata=said)), "none")
+
+
+def encode_merged(tables: Sequence[pa.Table], paths: Sequence[str]) -> memoryview:
+    """Return a file with the rows of several files of the same columns (see `read_table`), which names these files; a small one."""
+    table = pa.concat_tables(tables).combine_chunks()
+    said = dict(table.schema.metadata or {}) | MARK | {_REPLACES: json.dumps(list(paths)).encode()}
+    return _written(table.replace_schema_metadata(said), "zstd")
+
+
+def _written(table: pa.Table, compression: str) -> memoryview:
+    texts = [field.name for field in table.schema if _is_text(field.type) and field.name != "request_id"]
     sink = pa.BufferOutputStream()
     pq.write_table(
         table,
         sink,
-        compression=_SMALL if is_small else _FAST,
-        use_dictionary=[name for name, array in arrays.items() if pa.types.is_large_string(array.type) and name != "request_id"],
-        write_statistics=["at"],
+        compression=compression,
+        use_dictionary=texts,
+        write_statistics=False,
         write_page_checksum=True,
         row_group_size=4 * PIECE_ROWS,
     )
@@ -80,7 +75,7 @@ def _to_arrow(column: Array) -> pa.Array:
 def _texts(items: list[Any]) -> pa.Array:
     """Return texts laid out by hand: where it can, pa.array imports pandas first, half a second of work for a server."""
     if items and items[0].__class__ is str and items.count(items[0]) == len(items):  # as most are: it takes a tenth of the time
-        content = _sound(items[0]).encode()
+        content = sound(items[0]).encode()
         return _laid_out(content * len(items), np.arange(len(items) + 1, dtype=np.int64) * len(content))
     is_there = None
     if None in items:
@@ -93,7 +88,7 @@ def _texts(items: list[Any]) -> pa.Array:
     if joined.isascii():
         content, lengths = joined.encode(), list(map(len, items))
     else:
-        encoded = [_sound(item).encode() for item in items]
+        encoded = [sound(item).encode() for item in items]
         content, lengths = b"".join(encoded), list(map(len, encoded))
     return _laid_out(content, np.cumsum([0, *lengths], dtype=np.int64), is_there)
 
@@ -110,12 +105,6 @@ def _numbers(column: Array) -> pa.Array:
     return pa.Array.from_buffers(pa.from_numpy_dtype(column.dtype), len(column), [None, pa.py_buffer(bits)], null_count=0)
 
 
-def _sound(text: object) -> str:
-    """Return a text that UTF-8 can hold."""
-    plain = text.decode("utf-8", "replace") if isinstance(text, bytes) else str(text)
-    return plain.encode("utf-8", "backslashreplace").decode("utf-8")
-
-
 class LogReader:
     """A file that is open for reading. Raises CorruptError where it is torn, or not of this log."""
 
@@ -124,14 +113,23 @@ class LogReader:
             self._parquet = pq.ParquetFile(file, page_checksum_verification=True)
             self._schema = self._parquet.schema_arrow
         said = self._schema.metadata or {}
-        if said.get(_MARK) != _FORMAT:
+        if any(said.get(key) != value for key, value in MARK.items()):
             raise CorruptError("It has not the mark of an observation log of this release.")
         self._shapes = json.loads(said.get(_SHAPES, b"{}"))
         self.row_count: int = self._parquet.metadata.num_rows
+        self.replaces = frozenset(json.loads(said.get(_REPLACES, b"[]")))  # paths of the files that it was made of
 
     def kinds(self) -> dict[str, str]:
         """Return the columns: name -> flag, whole, number, text or list."""
         return {field.name: _kind(field.type) for field in self._schema}
+
+    def table(self) -> pa.Table:
+        """Return all rows, with texts of one type; what the file was made of is forgotten."""
+        with typed_corruption():
+            table = self._parquet.read(use_threads=False)
+        fields = [pa.field(field.name, pa.large_string() if _is_text(field.type) else field.type) for field in table.schema]
+        said = {key: value for key, value in (table.schema.metadata or {}).items() if key in {*MARK, _SHAPES}}
+        return table.cast(pa.schema(fields, metadata=said))
 
     def pieces(self, columns: Sequence[str], piece_rows: int = PIECE_ROWS) -> Iterator[dict[str, Array]]:
         """Yield the columns that the file has, in pieces."""

@@ -9,16 +9,19 @@ from __future__ import annotations
 import os
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-
-import pyarrow as pa
+from typing import TYPE_CHECKING
 
 from fairlead.errors import NotFoundError
 from fairlead.stores.durable_files import make_folder, sync_folder, typed_errors
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 _INCOMING = ".incoming-"
+_TOGETHER_BYTES = 2**15  # parts that are smaller are written together
 
 
 class LogFolder:
@@ -46,30 +49,31 @@ class LogFolder:
 
     def open(self, path: str) -> pa.NativeFile:
         """Open a file for reading."""
+        import pyarrow as pa  # noqa: PLC0415 - who only writes does without Arrow, which takes 40 MB
+
         with typed_errors("reading the observations", self._folder):
             try:
                 return pa.OSFile(str(self._folder / path), "rb")
             except FileNotFoundError:
                 raise NotFoundError(f"There is no file {path} any more.", hint="It was removed meanwhile: ask again.") from None
 
-    def write(self, path: str, content: memoryview) -> None:
-        """Write a file, durably when it returns. Leaves nothing where it fails."""
+    def write(self, path: str, *parts: bytes | memoryview) -> None:
+        """Write a file of the parts, durably when it returns. Leaves nothing where it fails."""
         target = self._folder / path
         with typed_errors("the observations", self._folder):
             try:
-                self._write(target, content)
+                self._write(target, parts)
             except FileNotFoundError:  # somebody removed the folder, which was empty, in between
-                self._write(target, content)
+                self._write(target, parts)
 
-    def _write(self, target: Path, content: memoryview) -> None:
+    def _write(self, target: Path, parts: Sequence[bytes | memoryview]) -> None:
         make_folder(target.parent)
         incoming = target.with_name(f"{_INCOMING}{uuid.uuid4().hex}")
         try:
             handle = os.open(incoming, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-            with open(handle, "wb", buffering=0) as file:  # noqa: PTH123 - it is open already
-                rest = content
-                while rest:
-                    rest = rest[file.write(rest) :]
+            with open(handle, "wb", buffering=_TOGETHER_BYTES) as file:  # noqa: PTH123 - it is open already
+                file.writelines(parts)
+                file.flush()
                 os.fsync(file.fileno())
             incoming.replace(target)
         except BaseException:

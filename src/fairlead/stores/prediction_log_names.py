@@ -3,20 +3,22 @@
     <model>/<day>/v<version>-<first>-<last>-<writer>-<number>.parquet       rows; first and last are their milliseconds of receipt
     <model>/labels/<day>/<first>-<last>-<writer>-<number>.parquet           labels, by when they were told
 
-Days are UTC, of the first row. A writer is a process; it numbers its files. A name that is none of these belongs to somebody else.
+Days are UTC, of the first row. A writer is a process; it numbers its files. A file that was made of others has `-m<milliseconds>` behind
+that, when it was made. A name that is none of these belongs to somebody else.
 """
 
 from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from fairlead.core.observation_log import LogWindow
 
 _MODEL = r"(?P<model>[a-z0-9][a-z0-9._-]{0,127})"
-_SPAN = r"(?P<first>-?\d{1,16})-(?P<last>-?\d{1,16})-(?P<writer>[0-9a-f]{8})-(?P<number>\d{1,12})\.parquet"
+_SPAN = r"(?P<first>-?\d{1,16})-(?P<last>-?\d{1,16})-(?P<writer>[0-9a-f]{8})-(?P<number>\d{1,12})(?:-m(?P<merged>\d{1,16}))?\.parquet"
 _ROWS = re.compile(rf"{_MODEL}/\d{{4}}-\d\d-\d\d/v(?P<version>[1-9]\d{{0,8}})-{_SPAN}")
 _LABELS = re.compile(rf"{_MODEL}/labels/\d{{4}}-\d\d-\d\d/{_SPAN}")
 _MS = 1e3  # milliseconds per second
@@ -26,7 +28,9 @@ SUFFIX = ".parquet"
 
 @dataclass(frozen=True)
 class LogFile:
-    """A file by its name. `version` is 0 for labels; times are Unix seconds, rounded outward to milliseconds."""
+    """A file by its name. `version` is 0 for labels; times are Unix seconds, rounded outward to milliseconds. `merged_at` is when it was
+    made of other files; 0 for one that was not.
+    """
 
     path: str
     model: str
@@ -34,6 +38,12 @@ class LogFile:
     first_at: float
     last_at: float
     size_bytes: int = 0
+    merged_at: float = 0.0
+
+    @property
+    def folder(self) -> str:
+        """Where it lies: the model and the day, of labels or rows."""
+        return self.path.rpartition("/")[0]
 
     @property
     def is_labels(self) -> bool:
@@ -60,13 +70,21 @@ def name_labels(model: str, span: tuple[float, float], writer: str, number: int)
     return f"{model}/labels/{_day(span[0])}/{_span(span)}-{writer}-{number}{SUFFIX}"
 
 
+def name_merged(files: Sequence[LogFile], merged_at: float, writer: str, number: int) -> str:
+    """Return the path for what is in `files`, which lie in one folder and are of one version."""
+    span = min(file.first_at for file in files), max(file.last_at for file in files)
+    kind = "" if files[0].is_labels else f"v{files[0].version}-"
+    return f"{files[0].folder}/{kind}{_span(span)}-{writer}-{number}-m{max(math.ceil(believed(merged_at) * _MS), 1)}{SUFFIX}"
+
+
 def read_name(path: str, size_bytes: int = 0) -> LogFile | None:
     """Return what a path says; None where it is not one of the log's."""
     match = _ROWS.fullmatch(path) or _LABELS.fullmatch(path)
     if match is None:
         return None
     said = match.groupdict()
-    return LogFile(path, said["model"], int(said.get("version") or 0), int(said["first"]) / _MS, int(said["last"]) / _MS, size_bytes)
+    span = int(said["first"]) / _MS, int(said["last"]) / _MS
+    return LogFile(path, said["model"], int(said.get("version") or 0), *span, size_bytes, int(said["merged"] or 0) / _MS)
 
 
 def believed(at: float) -> float:

@@ -9,11 +9,13 @@ from __future__ import annotations
 import hashlib
 from base64 import b64encode
 from collections.abc import Iterator
-
-import pyarrow as pa
+from typing import TYPE_CHECKING
 
 from fairlead.stores.s3_connection import S3Connection, parse_place
 from fairlead.stores.s3_errors import typed_errors
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 class LogBucket:
@@ -39,17 +41,18 @@ class LogBucket:
 
     def open(self, path: str) -> pa.NativeFile:
         """Fetch a file for reading: they are a few MiB at most."""
+        import pyarrow as pa  # noqa: PLC0415 - who only writes does without Arrow, which takes 40 MB
+
         with typed_errors("reading the observations", self._place):
             answer = self._connection.client.get_object(Bucket=self._place.bucket, Key=self._key(path))
             return pa.BufferReader(answer["Body"].read())
 
-    def write(self, path: str, content: memoryview) -> None:
-        """Write a file, durably when it returns."""
+    def write(self, path: str, *parts: bytes | memoryview) -> None:
+        """Write a file of the parts, durably when it returns."""
+        content = b"".join(parts)
         checked = b64encode(hashlib.sha256(content).digest()).decode()
         with typed_errors("the observations", self._place):
-            self._connection.client.put_object(
-                Bucket=self._place.bucket, Key=self._key(path), Body=content.tobytes(), ChecksumSHA256=checked
-            )
+            self._connection.client.put_object(Bucket=self._place.bucket, Key=self._key(path), Body=content, ChecksumSHA256=checked)
 
     def remove(self, path: str) -> None:
         """Remove a file; no error where it is absent."""

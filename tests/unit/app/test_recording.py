@@ -18,7 +18,7 @@ from fairlead.app.recording import LabelKeeper, Recording
 from fairlead.app.recording_rules import KEY_FILE, read_key
 from fairlead.core.observation import Observation
 from fairlead.core.observation_log import LogWindow, RecordCounts
-from fairlead.core.traffic_event import LateLabel
+from fairlead.core.traffic_event import Joining, LateLabel
 from fairlead.errors import InputError, NoSpaceError, SpecError
 from fairlead.serve.data_plane import Asked, InferRequest
 
@@ -164,7 +164,7 @@ def test_a_mistake_of_ours_in_one_parcel_loses_that_parcel_alone(recorder, log, 
 
 def test_labels_that_come_late_are_kept_also_while_no_release_runs(recorder, log) -> None:
     keeper = LabelKeeper(recorder, recorder.told.append)
-    assert keeper.join("m", [LateLabel("a", (1, 2)), LateLabel("b", ("x",))]).unknown == 2
+    assert keeper.join("m", [LateLabel("a", (1, 2)), LateLabel("b", ("x",))]) == Joining(kept=2)
     wait_until(lambda: len(log.labels) == 3)
     assert [(item.request_id, item.row, item.label) for item in log.labels] == [("a", 0, 1), ("a", 1, 2), ("b", 0, "x")]
 
@@ -180,8 +180,9 @@ def test_labels_wait_for_a_log_that_fails(recorder, log) -> None:
 def test_no_more_labels_wait_than_are_allowed(recorder, log, monkeypatch) -> None:
     monkeypatch.setattr(module, "_LABEL_LIMIT", 3)
     log.error = NoSpaceError("No space is left.")
-    for _ in range(5):
-        recorder.keep_labels("m", [LateLabel("a", (1,))])
+    keeper = LabelKeeper(recorder, recorder.told.append)
+    told = [keeper.join("m", [LateLabel("a", (1,))]) for _ in range(5)]
+    assert told == [Joining(kept=1)] * 3 + [Joining(unknown=1)] * 2
     log.error = None
     wait_until(lambda: len(log.labels) >= 3)
     time.sleep(0.1)

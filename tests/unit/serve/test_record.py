@@ -10,10 +10,12 @@ import pytest
 
 from fairlead.core.dtype import DType
 from fairlead.core.interface import Interface, TensorSpec
+from fairlead.core.observation import Observation
 from fairlead.errors import RequestError
 from fairlead.serve.data_plane import DataPlane, InferRequest
 from fairlead.serve.model_table import ModelTable
 from fairlead.serve.record import AnswerBuffer
+from fairlead.serve.record_facts import facts_of
 from fairlead.serve.record_rows import batch_of, batches, join
 from fairlead.serve.response_cache import ResponseCache
 
@@ -48,17 +50,40 @@ async def ask(plane, *rows, **more) -> None:
 
 async def test_answers_become_columns_with_what_is_known_of_their_requests(plane_of) -> None:
     buffer = AnswerBuffer(everything)
-    await ask(plane_of(buffer), [[1, 2]], [[3, 4], [5, 6]], own_id="mine")
+    await ask(plane_of(buffer), [[1, 2], [3, 4]], [[5, 6], [7, 8]], own_id="mine")
     (batch,) = drained(buffer)
-    assert (batch.version.label, batch.request_count, batch.row_count) == ("m:7", 2, 3)
-    assert batch.inputs["x"].tolist() == [[1, 2], [3, 4], [5, 6]]
-    assert batch.outputs["y"].tolist() == [[3, 6], [9, 12], [15, 18]]
+    assert (batch.version.label, batch.request_count, batch.row_count) == ("m:7", 2, 4)
+    assert batch.inputs["x"].tolist() == [[1, 2], [3, 4], [5, 6], [7, 8]]
+    assert batch.outputs["y"].tolist() == [[3, 6], [9, 12], [15, 18], [21, 24]]
     facts = {name: column.tolist() for name, column in batch.facts.items()}
-    assert facts["request_id"] == ["r0", "r1", "r1"]
-    assert facts["row"] == [0, 0, 1]
+    assert facts["request_id"] == [b"r0", b"r0", b"r1", b"r1"]
+    assert facts["row"] == [0, 1, 0, 1]
     assert set(facts["own_id"]) == {"mine"}
     assert (set(facts["route"]), set(facts["status"]), set(facts["arm"])) == ({"http"}, {"ok"}, {""})
     assert all(at == pytest.approx(1000.0 - latency) for at, latency in zip(facts["at"], facts["latency_s"], strict=True))
+
+
+async def test_requests_of_few_and_of_many_rows_keep_theirs(plane_of) -> None:
+    buffer = AnswerBuffer(everything)
+    sizes = [1, 3, 8, 9, 1, 30, 3]
+    asked = [np.arange(2 * size).reshape(size, 2) + 100 * place for place, size in enumerate(sizes)]
+    await ask(plane_of(buffer), *asked)
+    found = {}
+    for batch in drained(buffer):
+        for identity, row, x, y in zip(
+            batch.facts["request_id"].tolist(), batch.facts["row"].tolist(), batch.inputs["x"], batch.outputs["y"], strict=True
+        ):
+            found[identity.decode(), row] = x.tolist()
+            assert y.tolist() == (x * 3).tolist()
+    assert found == {(f"r{place}", row): values for place, x in enumerate(asked) for row, values in enumerate(x.tolist())}
+
+
+@pytest.mark.parametrize(
+    "ids", [("a", "bb"), ("é", "ü"), ("a\0", "b\0"), ("", ""), ("same", "long")], ids=["lengths", "letters", "zeros", "empty", "alike"]
+)
+def test_ids_of_any_kind_stay_what_they_are(ids) -> None:
+    facts = facts_of([Observation(identity, "m", 1, 1.0, 1, 0.1, 0.2) for identity in ids], {})
+    assert tuple(item.decode() if isinstance(item, bytes) else item for item in facts["request_id"].tolist()) == ids
 
 
 async def test_a_request_that_failed_is_kept_without_an_answer_and_a_refused_one_not_at_all(plane_of, fakes) -> None:

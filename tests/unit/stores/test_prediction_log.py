@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from fairlead.core.observation_log import LogWindow, ObservedRows, RowLabel
 from fairlead.errors import CorruptError, NoSpaceError, NotFoundError
 from fairlead.stores.prediction_log import PredictionLog
-from fairlead.stores.prediction_log_columns import LogReader, encode_rows
+from fairlead.stores.prediction_log_columns import LogReader
 from fairlead.stores.prediction_log_folder import LogFolder
 from fairlead.stores.prediction_log_names import name_labels, name_rows, read_name
 
@@ -152,17 +152,6 @@ def test_several_writers_never_take_each_others_names(folder) -> None:
     assert count(logs[0]) == 40
 
 
-def test_rows_that_come_slowly_are_made_small(folder) -> None:
-    now = [0.0]
-    log = PredictionLog(LogFolder(folder), monotonic=lambda: now[0])
-    wide = {f"input:{place}": np.zeros(5000) for place in range(20)}
-    slow = log.append(rows(5000, **wide))
-    fast = log.append(rows(5000, **wide))
-    now[0] += 60.0
-    assert log.append(rows(5000, **wide)) == slow
-    assert slow < fast / 5
-
-
 @pytest.mark.parametrize("at", [-5.0, 0.0, 1e300, np.nan, np.inf])
 def test_a_clock_that_has_lost_its_mind_loses_no_rows(log, at) -> None:
     log.append(ObservedRows("m", 1, dict(rows(1).columns) | {"at": np.array([at])}))
@@ -204,18 +193,6 @@ def test_a_model_called_labels_is_no_folder_of_labels() -> None:
 def test_bytes_of_any_kind_are_no_log_and_no_crash(content: bytes) -> None:
     with pytest.raises(CorruptError):
         LogReader(pa.BufferReader(content))
-
-
-@given(st.lists(st.one_of(st.none(), st.text(), st.binary(max_size=20)), min_size=1, max_size=30))
-def test_texts_of_any_kind_are_stored(texts) -> None:
-    column = np.empty(len(texts), object)
-    column[:] = texts
-    encoded = encode_rows(rows(len(texts), **{"input:t": column}), is_small=False)
-    (piece,) = LogReader(pa.BufferReader(encoded)).pieces(("input:t",))
-    for stored, given_ in zip(piece["input:t"].tolist(), texts, strict=True):
-        assert (stored is None) == (given_ is None)
-        if isinstance(given_, str):
-            assert stored == given_.encode("utf-8", "backslashreplace").decode()
 
 
 def test_one_label_among_fifty_thousand_of_others_finds_its_row(log) -> None:

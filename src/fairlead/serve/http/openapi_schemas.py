@@ -121,8 +121,8 @@ SCHEMAS: dict[str, Any] = {
     },
     "Joining": {
         "type": "object",
-        "required": ["model", "joined", "unknown", "duplicate", "ambiguous"],
-        "properties": {"model": {"type": "string"}, "joined": _COUNT, "unknown": _COUNT, "duplicate": _COUNT, "ambiguous": _COUNT},
+        "required": ["model", "joined", "unknown", "duplicate", "ambiguous", "kept"],
+        "properties": {"model": {"type": "string"}} | dict.fromkeys(("joined", "unknown", "duplicate", "ambiguous", "kept"), _COUNT),
     },
     "Index": {
         "type": "array",
