@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import tempfile
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,15 +12,25 @@ import drifting
 import numpy as np
 import pytest
 from drifting import HOUR, START, Silent, observe
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from fairlead.app.drift_history import History
 from fairlead.app.drift_report import DriftReport, DriftRequest, report
+from fairlead.app.drift_windows import Source
 from fairlead.app.observations import open_log
 from fairlead.app.observing_rules import ObservingChange, change_observing
 from fairlead.app.wiring import House
-from fairlead.core.observation_log import LogWindow
+from fairlead.core.dtype import DType
+from fairlead.core.interface import Interface, TensorSpec
+from fairlead.core.manifest import Manifest
+from fairlead.core.observation_log import LogWindow, ObservedRows
+from fairlead.core.profile import Profile
 from fairlead.core.sketch_window import WindowSketch
+from fairlead.core.version import Version
 from fairlead.errors import NotFoundError, StorageError
 from fairlead.monitor.drift.budget import WatchOptions
+from fairlead.monitor.drift.reference import profile_column
 from fairlead.stores.prediction_log import PredictionLog
 from fairlead.stores.prediction_log_folder import LogFolder
 from fairlead.stores.sketch_archive import SketchArchive
@@ -239,3 +251,53 @@ def test_what_failed_has_no_answer_that_is_missing(watched: House, monkeypatch: 
     assert found.answers[0].rows == 600
     assert found.answers[0].missing == 0.0
     assert found.findings == ()
+
+
+ACTS = st.lists(
+    st.one_of(
+        st.tuples(st.just("rows"), st.sampled_from([1, 2, 23, 24]), st.integers(1, 9)),  # in which hour, how many
+        st.tuples(st.just("look"), st.sampled_from([0, 2, 20]), st.sampled_from([3, 31])),  # from which hour on, how many hours
+        st.tuples(st.just("retention"), st.sampled_from([2, 30]), st.just(0)),  # what is older than this hour goes
+        st.tuples(st.just("time"), st.just(0), st.sampled_from([1, 20])),  # so many days pass
+    ),
+    min_size=3,
+    max_size=15,
+)
+
+
+@settings(max_examples=30, deadline=None)
+@given(acts=ACTS)
+def test_whatever_comes_and_goes_in_whatever_order_no_row_counts_twice_and_what_was_kept_stays(acts: list[tuple[str, int, int]]) -> None:
+    features = (profile_column("age", np.arange(100.0), input_name="x"),)
+    interface = Interface((TensorSpec("x", DType.FP64, (None, 1), ("age",)),), ())
+    sent, now, number = Counter[int](), START + 32 * HOUR, 0
+    least = Counter[int]()  # what was kept of an hour
+    with tempfile.TemporaryDirectory() as folder:
+        place = LogFolder(Path(folder))
+        log = PredictionLog(place)
+
+        def windows(first: int, hours: int) -> list[WindowSketch]:
+            version = Version("m", 1, Manifest(()), START)
+            source = Source(log, version, Profile(features, (), 100, "rows"), interface)
+            history = History(source, SketchArchive(place), key="k", now=now)
+            return list(history.windows(START + first * HOUR, START + (first + hours) * HOUR, HOUR))
+
+        for act, hour, count in [*acts, ("look", 0, 31)]:
+            if act == "rows":
+                number += 1
+                at = START + (hour + np.linspace(0.0, 0.99, count)) * HOUR
+                ids = np.array([f"{number}-{row}" for row in range(count)], object)
+                facts = {"at": at, "request_id": ids, "row": np.zeros(count, np.int32), "share": np.ones(count, np.float32)}
+                log.append(ObservedRows("m", 1, facts | {"status": np.full(count, "ok", object), "input:age": at - START}))
+                sent[hour] += count
+            elif act == "retention":
+                log.prune(before=START + hour * HOUR, keep_bytes=math.inf)
+            elif act == "time":
+                now += count * DAY
+            else:
+                for window in windows(hour, count):
+                    covered = range(int((window.start - START) // HOUR), math.ceil((window.end - START) / HOUR))
+                    assert window.rows == window.features["age"].by_row.rows == window.features["age"].moments.count
+                    assert sum(least[one] for one in covered) <= window.rows <= sum(sent[one] for one in covered)
+                    if len(covered) == 1:
+                        least[covered[0]] = window.rows
