@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from fairlead.core.ports import Clock
 
 TICK_S = 0.25  # how often the front looks
-SILENT_TICKS = 10  # looks in a row without a new beat: the front's own pauses do not count
+SILENT_TICKS = 8  # looks in a row without a new beat (pauses of the front do not count): 2 s, so that a hung one is replaced within 3
 _CALL_FLOOR_S, _CALL_FACTOR = 2.5, 100.0
 _UNKNOWN_S, _UNKNOWN_ROW_S = 30.0, 0.1  # as for models in processes of their own: engines.resident_engine
 _WAIT_S, _WAIT_LIMIT_S = 0.5, 30.0
