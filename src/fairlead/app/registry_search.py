@@ -16,17 +16,21 @@ from fairlead.core.fact import BUILT_IN, TAG_PREFIX
 from fairlead.core.query import Hit, Query, Term, parse_query
 from fairlead.errors import SpecError
 
+_STAGE = TAG_PREFIX + "stage"  # written `stage`
 _SAMPLE_COUNT = 200  # versions that are looked into to say which words there are
 
 
 @dataclass(frozen=True)
 class Found:
-    """The versions that were asked for. `keys` are the traits that the query names; `is_cut`: there are more than that."""
+    """The versions that were asked for. `keys` are the traits that the query names; `is_cut`: there are more than that; `is_empty`: nothing
+    is registered.
+    """
 
     query: str
     hits: tuple[Hit, ...]
     keys: tuple[str, ...]
     is_cut: bool = False
+    is_empty: bool = False
 
 
 def search(text: str, house: House, *, limit: int = 100) -> Found:
@@ -34,6 +38,8 @@ def search(text: str, house: House, *, limit: int = 100) -> Found:
     query = parse_query(text)
     catch_up(house)
     hits = house.records.find(query, limit=limit + 1)
+    if not hits and not house.records.names():
+        return Found(text, (), (), is_empty=True)
     asked = tuple(dict.fromkeys(term.key for term in query.terms if term.key not in BUILT_IN))
     for term in query.terms:
         if term.key not in BUILT_IN and (not hits or term.op == "!="):
@@ -46,7 +52,8 @@ def _require_known(key: str, house: House) -> None:
     for term in (Term(key, ":", "*"), Term(key, ">=", -sys.float_info.max)):
         if house.records.find(Query((term,)), limit=1):
             return
-    known = sorted({key for hit in house.records.find(Query(), limit=_SAMPLE_COUNT) for key in hit.traits} | BUILT_IN)
+    sample = house.records.find(Query(), limit=_SAMPLE_COUNT)
+    known = sorted({key for hit in sample for key in hit.traits if key != _STAGE} | BUILT_IN)
     if house.records.find(Query((Term("tag", "=", key),)), limit=1):
         hint = f"It is a tag: write {TAG_PREFIX}{key}=..."
     else:

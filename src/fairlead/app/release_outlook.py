@@ -10,6 +10,7 @@ import time
 from dataclasses import dataclass, replace
 
 from fairlead.app.servers import Roll
+from fairlead.core.betting import rate_interval
 from fairlead.core.evidence import ReleaseEvidence, merge
 from fairlead.core.gate import RULES, ArmsComparison, GateDecision, GateVerdict, StepFacts
 from fairlead.core.heartbeat import ServerBeat
@@ -62,6 +63,7 @@ class Assessor:
             judgement(release, evidence, age_s),
             self._obstacle(kept, servers),
             self._defect(kept, servers),
+            compared(evidence) if release.kind is ReleaseKind.SHADOW else "",
         )
         return Assessment(kept, outlook, evidence, servers)
 
@@ -113,6 +115,20 @@ def evidence_of(release: Release, records: RecordStore) -> ReleaseEvidence:
         if part.release == release.id:
             parts.append(part)
     return merge(release.id, parts)
+
+
+def compared(evidence: ReleaseEvidence) -> str:
+    """Return what a shadow's answers were like beside the live ones, as a sentence."""
+    shadows = [step.shadow for step in evidence.steps]
+    pairs, flips = sum(pair.pairs for pair in shadows), sum(pair.flips for pair in shadows)
+    failures = sum(pair.failures for pair in shadows)
+    lost = f"; answers that never came: {failures:,}" if failures else ""
+    if not pairs:
+        return f"Nothing was compared{lost}."
+    low, high = rate_interval(flips, pairs, _ALPHA)
+    largest = max(pair.largest_difference for pair in shadows)
+    share = f"{flips / pairs:.3%} (95 %: {low:.3%} to {high:.3%})"
+    return f"{pairs:,} answers were compared: {flips:,} decided otherwise, {share}; numbers differ by {largest:.3g} at most{lost}."
 
 
 def judgement(release: Release, evidence: ReleaseEvidence, step_age_s: float) -> GateDecision | None:

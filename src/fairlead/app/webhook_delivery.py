@@ -41,7 +41,9 @@ _TOLD: Mapping[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Delivered:
-    """One attempt: what was sent where, and what came of it. `problem` is "" where it arrived; `is_given_up` where it never will."""
+    """One attempt: what was sent where, and what came of it. `problem` is "" where it arrived; `is_given_up` where it never will, `is_off`
+    where nothing goes there any more.
+    """
 
     webhook: str
     event: str
@@ -51,12 +53,15 @@ class Delivered:
     problem: str = ""
     is_given_up: bool = False
     next_in_s: float = 0.0
+    is_off: bool = False
 
     @property
     def complaint(self) -> str:
         """What came in the way, and when it is tried again; "" where it arrived."""
         if not self.problem:
             return ""
+        if self.is_off:
+            return f"{self.problem} (gone for good: the webhook is switched off)"
         after = "given up: it is older than a day" if self.is_given_up else f"again in {self.next_in_s:.0f} s"
         return f"{self.problem} ({after})"
 
@@ -198,8 +203,8 @@ def _attempt(hook: Webhook, change: Change, cursor: Cursor, house: House) -> tup
     if status == _GONE:
         disable_hook(hook, "It answered 410: gone for good.", house.records, at=now, author=hook.author)
     is_given_up = after.given_up > cursor.given_up
-    next_in_s = 0.0 if is_given_up else after.next_at - now
-    return after, Delivered(hook.id, event, change.subject, change.sequence, status, problem, is_given_up, next_in_s)
+    next_in_s = 0.0 if is_given_up or status == _GONE else after.next_at - now
+    return after, Delivered(hook.id, event, change.subject, change.sequence, status, problem, is_given_up, next_in_s, status == _GONE)
 
 
 def _next(cursor: Cursor, hook: Webhook, house: House) -> tuple[Change | None, Cursor]:

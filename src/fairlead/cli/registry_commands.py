@@ -16,6 +16,7 @@ from fairlead.core.manifest import readable_size
 from fairlead.core.query import Hit
 
 _SHOWN = 20
+_NO_MODELS = "No models yet. Deploy one: fairlead deploy model.h5 --name digits --data digits.npz"
 _METRICS = ("accuracy", "f1", "auc", "r2", "rmse", "mae")  # the first one that a list's versions have is shown
 
 
@@ -29,7 +30,7 @@ def models(home: str | None, *, as_json: bool) -> None:
         emit_json(rows)
         return
     if not rows:
-        click.echo("No models yet. Deploy one: fairlead deploy model.h5 --name digits --data digits.npz")
+        click.echo(_NO_MODELS)
         return
     columns: list[tuple[str, Callable[[catalogue.ModelRow], str]]] = [
         ("NAME", lambda row: row.name),
@@ -104,7 +105,7 @@ def search(query: tuple[str, ...], limit: int, home: str | None, *, as_json: boo
         emit_json(found)
         return
     if not found.hits:
-        click.echo("No version is like that.")
+        click.echo(_NO_MODELS if found.is_empty else "No version is like that.")
         return
     keys = [key for key in found.keys if key != "tag:stage"]
     if "size_bytes" not in keys:
@@ -154,12 +155,14 @@ def note(version: str, text: str | None, home: str | None, *, is_removed: bool, 
 
 @click.command()
 @click.argument("version")
-@click.argument("stage", type=click.Choice(registry_tags.STAGES), required=False)
+@click.argument("stage", metavar="[STAGE]", type=click.Choice(registry_tags.STAGES), required=False)
 @click.option("--remove", "is_removed", is_flag=True, help="Take the stage away.")
 @home_option
 @json_option
 def stage(version: str, stage: str | None, home: str | None, *, is_removed: bool, as_json: bool) -> None:
-    """Say how far a version has come: a label for people and searches. Requests follow aliases: see fairlead promote."""
+    """Say how far a version has come: development, staging, production or archived. A label for people and searches: requests follow
+    aliases, see fairlead promote.
+    """
     if (stage is None) != is_removed:
         raise click.UsageError("Give a stage, or --remove.")
     tagged = registry_tags.stage(version, stage or "", build_house(home))

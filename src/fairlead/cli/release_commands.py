@@ -91,7 +91,7 @@ def rollback(name: str, home: str | None, *, alias: str, to: str | None, is_furt
 
 @click.command()
 @click.argument("name")
-@click.argument("word", required=False, type=click.Choice(release_view.WORDS))
+@click.argument("word", metavar="[WORD]", required=False, type=click.Choice(release_view.WORDS))
 @click.option("--follow", "-f", "is_followed", is_flag=True, help="Watch until it has ended.")
 @wait_option
 @home_option

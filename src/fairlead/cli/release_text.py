@@ -83,8 +83,16 @@ def describe(view: ReleaseView) -> str:
             blocks += _comparison_lines(view.comparison)
         blocks += ["", f"  waits for  {view.waits_for or 'nothing'}", f"  servers    {_servers_text(view)}"]
     elif ends is not None:
-        blocks += [f"  ended {time_text(ends.at)} UTC: {ends.sentence}", "", *_basis_lines(ends.basis, release)]
+        blocks += [f"  ended {time_text(ends.at)} UTC: {ends.sentence}", "", *_basis_lines(ends.basis, release), *_left_lines(view)]
     return "\n".join(line.rstrip() for line in blocks).rstrip()
+
+
+def _left_lines(view: ReleaseView) -> list[str]:
+    """Return what an ended release's last step had seen, as long as that is kept: until the next one begins."""
+    step = view.evidence
+    if not (any(arm.requests for arm in step.arms.values()) or step.shadow.pairs or step.twin.pairs):
+        return []
+    return ["", *_indent(_arms_table(view)), *(["", *_comparison_lines(view.comparison)] if view.comparison is not None else [])]
 
 
 def history_lines(entries: Sequence[Entry], name: str) -> list[str]:
@@ -229,7 +237,8 @@ def _servers_text(view: ReleaseView) -> str:
         return "none runs that serves it"
     behind = [f"{server.label}: {server.problem}" for server in view.servers if server.problem]
     following = [server.label for server in view.servers if not server.problem]
-    return "; ".join([*([f"{_listed(following)} follow"] if following else []), *behind])
+    word = "follows" if len(following) == 1 else "follow"
+    return "; ".join([*([f"{_listed(following)} {word}"] if following else []), *behind])
 
 
 def _value(metric: str, value: float | None) -> str:

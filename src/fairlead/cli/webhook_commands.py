@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -90,7 +91,7 @@ def deliver(identity: str, home: str | None, *, as_json: bool) -> None:
     for attempt in attempts:
         click.echo(_told(attempt))
     if not attempts:
-        click.echo("Nothing is due.")
+        click.echo(_nothing(webhooks.listed(house), only))
 
 
 @webhook.command("remove")
@@ -112,9 +113,19 @@ def _state(row: WebhookRow) -> str:
         return f"switched off: {row.disabled}"
     if not cursor.error:
         return "well" if cursor.delivered else "nothing sent yet"
-    left_s = max(0.0, cursor.next_at - time.time())
-    again = f"; attempt {cursor.attempt + 1} in {left_s:.0f} s" if cursor.attempt else ""
+    left_s = cursor.next_at - time.time()
+    again = f"; attempt {cursor.attempt + 1} {f'in {left_s:.0f} s' if left_s > 0 else 'is due'}" if cursor.attempt else ""
     return cursor.error.rstrip(".") + again
+
+
+def _nothing(rows: Sequence[WebhookRow], only: str) -> str:
+    """Return why nothing was sent: nothing waits, or not yet."""
+    waiting = [row for row in rows if row.waiting and only in ("", row.id)]
+    if not waiting:
+        return "Nothing is due."
+    count, left_s = sum(row.waiting for row in waiting), min(row.cursor.next_at for row in waiting) - time.time()
+    when = f"the next attempt is in {left_s:.0f} s" if left_s > 0 else "somebody else is delivering"
+    return f"Nothing is due yet: {count} wait{'s' * (count == 1)}, {when}. See: fairlead webhook list"
 
 
 def _told(attempt: Delivered) -> str:

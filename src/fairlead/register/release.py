@@ -21,6 +21,7 @@ class Outlook:
     """What a release is judged by: Unix seconds `now`, the seconds that its step has lasted, where its alias points (0: nowhere) since the
     move with the sequence `alias_move`, what the gate says (None: there is no gate), what else keeps it from being promoted (`obstacle`:
     a server that is still loading it, an approval), and why the candidate cannot be served at all (`defect`); both "" for nothing.
+    `compared` says what the answers of a shadow were like, for the log when its time is over.
     """
 
     now: float
@@ -30,6 +31,7 @@ class Outlook:
     decision: GateDecision | None = None
     obstacle: str = ""
     defect: str = ""
+    compared: str = ""
 
 
 def next_state(release: Release, outlook: Outlook) -> Release:
@@ -193,8 +195,8 @@ def _why(release: Release, decision: GateDecision | None) -> str:
 
 def _finished(release: Release, outlook: Outlook) -> Release:
     decision = outlook.decision
-    said = "Its time is over; nothing was promoted." + (f" {decision.sentence}" if decision is not None else "")
-    return release.with_event(outlook.now, said, GATE, _basis(decision), status=ReleaseStatus.FINISHED)
+    said = ("Its time is over; nothing was promoted.", outlook.compared, decision.sentence if decision is not None else "")
+    return release.with_event(outlook.now, " ".join(filter(None, said)), GATE, _basis(decision), status=ReleaseStatus.FINISHED)
 
 
 def _basis(decision: GateDecision | None) -> Basis | None:

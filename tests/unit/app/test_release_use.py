@@ -12,7 +12,7 @@ from release_pets import Server, live, request, servers, three_pets
 from fairlead.app import release_view
 from fairlead.app.release import promote, release_new, rollback
 from fairlead.app.release_begin import ReleaseRequest, begin
-from fairlead.app.release_outlook import EVIDENCE, comparison_of, evidence_of, judgement
+from fairlead.app.release_outlook import EVIDENCE, compared, comparison_of, evidence_of, judgement
 from fairlead.app.wiring import House
 from fairlead.core.evidence import Outcome, ReleaseCounter
 from fairlead.core.gate import GateVerdict, parse_gate
@@ -281,6 +281,18 @@ def test_answers_that_share_a_batch_count_as_one_where_an_experiments_arms_are_c
         widths += [one.high - one.low for one in found.estimates if one.metric == "error_rate"]
         rollback("pets", pets)
     assert widths[2] > 2 * widths[0]
+
+
+def test_what_a_shadow_saw_is_said_with_an_interval():
+    counter = ReleaseCounter("r")
+    assert compared(counter.read()) == "Nothing was compared."
+    counter.shadow(0).failed()
+    assert compared(counter.read()) == "Nothing was compared; answers that never came: 1."
+    for number in range(200):
+        counter.shadow(0).compared(is_flip=number < 5, difference=0.25, latency_ns=1, live_latency_ns=1)
+    said = compared(counter.read())
+    assert said.startswith("200 answers were compared: 5 decided otherwise, 2.500% (95 %: ")
+    assert said.endswith("; numbers differ by 0.25 at most; answers that never came: 1.")
 
 
 def test_which_arm_of_an_experiment_the_gate_takes_back_is_said(pets):

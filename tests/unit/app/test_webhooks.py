@@ -159,7 +159,8 @@ def test_a_receiver_that_is_gone_is_switched_off_and_that_is_said(house, clock, 
     one = receiver(410)
     add(house, one)
     register(house, clock)
-    deliver_due(house)
+    (attempt,) = deliver_due(house)
+    assert attempt.complaint == "It answered 410. (gone for good: the webhook is switched off)"
     clock.now += 86_400
     assert deliver_due(house) == ()
     (row,) = webhooks.listed(house)

@@ -56,6 +56,12 @@ def test_the_sentences_of_the_registry_are_said_one_after_the_other(capsys, tmp_
     assert taken["version"] == "copy:1"
 
 
+def test_an_empty_registry_is_said_to_be_empty_whatever_one_looks_for(capsys, tmp_path):
+    empty = ("--home", str(tmp_path / "nothing"))
+    assert told(capsys, "search", "framework:xgboost", *empty) == told(capsys, "models", *empty)
+    assert "fairlead deploy" in told(capsys, "search", *empty)
+
+
 def test_a_protected_model_takes_a_second_person(capsys):
     told(capsys, "protect", "digits")
     try:
@@ -85,6 +91,9 @@ def test_webhooks_are_added_tried_delivered_and_removed(capsys, monkeypatch):
         assert "hidden" not in listed
         receiver.statuses = [500]
         assert "did not take the test event" in told(capsys, "webhook", "test", added["id"], code=10)
+        told(capsys, "tag", "digits:1", "more")
+        assert "It answered 500. (again in" in told(capsys, "webhook", "deliver")
+        assert "Nothing is due yet: 1 waits, the next attempt is in" in told(capsys, "webhook", "deliver", added["id"])
         told(capsys, "webhook", "remove", added["id"])
     finally:
         receiver.close()

@@ -8,11 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from fairlead.app.release_outlook import EVIDENCE
 from fairlead.app.strategy_wish import StrategyWish
 from fairlead.cli.main import run
+from fairlead.core.evidence import Outcome, ReleaseCounter
 from fairlead.core.release import ReleaseStatus
 from fairlead.core.strategy import Need, Scenario
 from fairlead.register import promotion
+from fairlead.stores.document import dump
 
 sys.path.append(str(Path(__file__).parents[1] / "app"))
 
@@ -95,7 +98,21 @@ def test_a_canary_is_begun_shown_held_and_stopped(fairlead):
     assert "A canary of pets:2 for pets@production is running" in refused[2]
     assert fairlead("release", "pets", "advance")[1].splitlines()[0].endswith("running, step 2 of 2 (10%)")
     assert "stopped" in fairlead("release", "pets", "stop")[1]
-    assert "stopped" in fairlead("release", "pets")[1]
+    shown = fairlead("release", "pets")[1]
+    assert "stopped" in shown
+    assert "REQUESTS" not in shown  # nobody asked
+
+
+def test_what_an_ended_release_saw_is_shown_until_the_next_begins(fairlead, home):
+    fairlead("promote", "pets:2", "--canary", "10%", "--detach")
+    records = registered.new_house(home).records
+    release = promotion.current("pets", records=records).release
+    counter = ReleaseCounter(release.id)
+    for _ in range(30):
+        counter.arm(0, "candidate").answered(1_000_000, Outcome.OK)
+    records.put_report(EVIDENCE, f"{release.id}/one", dump(counter.read()).decode(), 1.0)
+    fairlead("release", "pets", "stop")
+    assert "candidate (pets:2)  30" in fairlead("release", "pets")[1]
 
 
 def test_a_release_goes_as_the_versions_own_plan_says_with_its_reasons(fairlead):

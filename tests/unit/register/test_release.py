@@ -118,6 +118,8 @@ def test_a_shadow_alone_ends_with_its_time_and_promotes_nothing():
         ended = next_state(SHADOW, outlook(verdict))
         assert ended.status is ReleaseStatus.FINISHED
         assert "nothing was promoted" in ended.log[-1].sentence
+    seen = dataclasses.replace(outlook(), compared="12 answers were compared.")
+    assert next_state(SHADOW, seen).log[-1].sentence.startswith("Its time is over; nothing was promoted. 12 answers were compared.")
     assert next_state(SHADOW, outlook(GateVerdict.ROLL_BACK, age_s=1.0)).status is ReleaseStatus.ROLLED_BACK
 
 
