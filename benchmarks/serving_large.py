@@ -29,7 +29,7 @@ from onnx import TensorProto, helper
 import serving
 
 PORT = 9131
-_COLUMNS = 30
+COLUMNS = 30
 
 
 def ask(peer: socket.socket, request: bytes) -> bytes:
@@ -48,9 +48,10 @@ def ask(peer: socket.socket, request: bytes) -> bytes:
     return bytes(body)
 
 
-def message(body: bytes, path: str = serving.PATH) -> bytes:
+def message(body: bytes, path: str = serving.PATH, form: str = "v2") -> bytes:
     """Return a whole request."""
-    head = f"POST {path} HTTP/1.1\r\nHost: l\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    kind = MEDIA_TYPES.get(form, "application/json")
+    head = f"POST {path} HTTP/1.1\r\nHost: l\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n\r\n"
     return head.encode() + body
 
 
@@ -63,24 +64,26 @@ FORMS = {  # path, what stands around the rows, and which rows
     "v1": ("/v1/models/m:predict", '{"instances": [%s]}', "lists"),
     "invocations": ("/invocations", '{"dataframe_split": {"data": [%s]}}', "lists"),
     "texts": ("/predict", '{"input": [%s]}', "texts"),
+    "csv": ("/invocations", ",".join(map(str, range(COLUMNS))) + "\n%s", "lines"),
 }
+MEDIA_TYPES = {"csv": "text/csv"}
 
 
 def large_body(mib: int, form: str, name: str) -> tuple[bytes, int]:
     """Return a body of that many MiB and the number of its rows."""
     _, around, kind = FORMS[form]
-    row = [float(f"{value:.6g}") for value in np.random.default_rng(0).random(_COLUMNS)]
+    row = [float(f"{value:.6g}") for value in np.random.default_rng(0).random(COLUMNS)]
     texts = {"flat": json.dumps(row)[1:-1], "records": json.dumps({name: row}), "texts": json.dumps([f"text, {value}" for value in row])}
-    text = texts.get(kind, json.dumps(row))
+    text = ",".join(map(str, row)) if kind == "lines" else texts.get(kind, json.dumps(row))
     count = mib * 2**20 // (len(text) + 2)
-    around = around.replace("NAME", name).replace("ROWS", str(count)).replace("COLUMNS", str(_COLUMNS))
-    return (around % ", ".join([text] * count)).encode(), count
+    around = around.replace("NAME", name).replace("ROWS", str(count)).replace("COLUMNS", str(COLUMNS))
+    return (around % ("\n" if kind == "lines" else ", ").join([text] * count)).encode(), count
 
 
 def write_texts(path: Path) -> Path:
     """Write a model that maps texts to numbers."""
     node = helper.make_node("LabelEncoder", ["x"], ["y"], domain="ai.onnx.ml", keys_strings=["text, 1"], values_floats=[1.0])
-    shape = [None, _COLUMNS]
+    shape = [None, COLUMNS]
     graph = helper.make_graph(
         [node],
         "texts",
@@ -148,7 +151,7 @@ def main() -> None:
             compare(*serving.make_models(Path(folder))["tabular"], numbers, arguments)
         if texts:
             body = Path(folder) / "texts.json"
-            tensor = {"name": "x", "shape": [1, _COLUMNS], "datatype": "BYTES", "data": ["a"] * _COLUMNS}
+            tensor = {"name": "x", "shape": [1, COLUMNS], "datatype": "BYTES", "data": ["a"] * COLUMNS}
             body.write_text(json.dumps({"inputs": [tensor]}))
             compare(write_texts(Path(folder) / "texts.onnx"), body, texts, arguments)
 
@@ -163,7 +166,7 @@ def compare(model: Path, body: Path, forms: list[str], arguments: argparse.Names
         for form, mib in itertools.product(forms, arguments.mib):
             queue: multiprocessing.Queue[list[float]] = multiprocessing.Queue()
             large, count = large_body(mib, form, name)
-            request = message(large, FORMS[form][0])
+            request = message(large, FORMS[form][0], form)
             sender = multiprocessing.Process(target=send_large, args=(request, count, arguments.seconds, queue))
             sender.start()
             times = ask_small(small, arguments.seconds)

@@ -209,8 +209,13 @@ class ServiceTimes:
             rows *= 2
         return min(limit, 2 * useful if is_exploring else 2 * useful - 1)
 
-    def rows_within(self, row_elements: int, limit: int, limit_ms: float) -> int:
-        """Return a number of rows, at most `limit`, that a call is expected to take at most `limit_ms` for; at least 1."""
-        while limit > 1 and (self.expect_ms(limit * row_elements) or 0.0) > limit_ms:
-            limit //= 2
-        return max(limit, 1)
+    def rows_within(self, row_elements: int, limit: int, limit_ms: float, *, is_exploring: bool = False) -> int:
+        """Return a number of rows, at most `limit`, that a call is expected to take at most `limit_ms` for; at least 1.
+
+        Twice as many are tried where it `is_exploring`: the one call of a size that was made so far may have been disturbed, and nobody
+        would ever find out.
+        """
+        rows = limit
+        while rows > 1 and (self.expect_ms(rows * row_elements) or 0.0) > limit_ms:
+            rows //= 2
+        return max(min(2 * rows if is_exploring else rows, limit), 1)

@@ -109,7 +109,7 @@ class DataPlane:
         """Begin with a request to `served`, which is not asleep, or to the version that a release's split sends it to; its answer is there
         once its ticket is settled.
         """
-        model = self.table.models[request.model]
+        model = self.table.models.get(request.model) or self._gone(request)
         asked = Asked(self, request, served, model)
         if model.split is not None and request.version is None:
             asked.served, asked.draw = model.split.route(request, served)
@@ -123,7 +123,7 @@ class DataPlane:
 
     async def _ask_asleep(self, request: InferRequest, served: ServedVersion) -> Asked:
         """Begin with a request to a version that gave its memory to others, and has to be woken."""
-        model = self.table.models[request.model]
+        model = self.table.models.get(request.model) or self._gone(request)
         asked = Asked(self, request, served, model)
         if model.split is not None and request.version is None:
             asked.served, asked.draw = model.split.route(request, served)
@@ -137,6 +137,11 @@ class DataPlane:
             self.observe(asked, _code_of(error))
             raise
         return asked
+
+    def _gone(self, request: InferRequest) -> ServedModel:
+        """Raise NotFoundError: the model was unloaded while a large body was read for it."""
+        self.table.resolve(request.model)
+        return self.table.models[request.model]
 
     def _find(self, asked: Asked) -> bool:
         """Check what is asked; returns whether the cache has the answer."""

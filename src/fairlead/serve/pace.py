@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 
 from fairlead.core.interface import Interface
-from fairlead.serve.batching import LONG_MS, BatchPolicy, Caution, Moment, ServiceTimes, compose, hold_s
+from fairlead.serve.batching import BatchPolicy, Caution, Moment, ServiceTimes, compose, hold_s
 from fairlead.serve.joining import has_free_batch
 from fairlead.serve.ticket import Ticket
 
@@ -55,8 +55,10 @@ class Pace:
     def note_here(self, elements: int, call_ms: float) -> None:
         """Learn from a call in the event loop."""
         self._note(elements, call_ms, self._here)
-        if call_ms > LONG_MS:
-            self._caution.held()
+
+    def note_hold(self) -> None:
+        """A call in the event loop has held it for longer than LONG_MS, by its own work."""
+        self._caution.held()
 
     def note_beside(self, elements: int, call_ms: float) -> None:
         """Learn from a call beside it."""
@@ -86,11 +88,11 @@ class Pace:
             return [first], [], is_inline
         limit = self.row_limit
         if limit > 1:
-            row_elements = first.elements // first.rows
+            row_elements, is_exploring = first.elements // first.rows, self._call_count % _EXPLORE_EVERY == 0
             if is_inline:  # each call costs the loop more than the engine's part, so the fewer the better
-                limit = self._here.rows_within(row_elements, limit, _HELD_MS)
+                limit = self._here.rows_within(row_elements, limit, _HELD_MS, is_exploring=is_exploring)
             else:  # what waits is shared by the slots that are free
-                limit = self._beside.useful_rows(row_elements, limit, is_exploring=self._call_count % _EXPLORE_EVERY == 0)
+                limit = self._beside.useful_rows(row_elements, limit, is_exploring=is_exploring)
                 limit = min(limit, -(-sum(ticket.rows for ticket in waiting) // free_count))
         batch, left = compose(waiting, limit, self._policy.preferred_rows)
         return batch, left, is_inline

@@ -20,6 +20,8 @@ from fairlead.core.interface import DecisionKind as Kind
 from fairlead.errors import RequestError
 from fairlead.serve.tensor_json import nested, pack, plain_nested
 
+_FLOATS = (DType.FP32, DType.FP64)
+
 
 class Before(NamedTuple):
     """What stood before rows that are read on their own: how many, and the first of all, like which the others have to be."""
@@ -200,6 +202,40 @@ def _parts(spec: TensorSpec, columns: Mapping[str, Any]) -> list[Array]:
 def column(spec: TensorSpec, name: str) -> TensorSpec:
     """Return what a column of a table holds."""
     return replace(spec, name=name, shape=(None,), columns=())
+
+
+def values_of(spec: TensorSpec, array: Array) -> Array:
+    """Return the elements of `array` as a column takes them: by their values, whatever type they were sent as. What JSON may not hold in
+    that column raises RequestError here, too; infinities, which raw tensors can say, are taken.
+    """
+    flat, wanted = array.ravel(), spec.dtype.numpy
+    if flat.dtype == wanted:
+        return flat
+    kind = flat.dtype.kind
+    if spec.dtype in _FLOATS and kind in "iuf":
+        with np.errstate(over="ignore"):
+            found: Array = flat.astype(np.float64, copy=False).astype(wanted, copy=False)
+        if kind != "f" or np.array_equal(np.isinf(found), np.isinf(flat)):
+            return found
+    elif spec.dtype.is_integer and kind in "iuf" and flat.size:
+        least, most = int(np.iinfo(wanted).min), int(np.iinfo(wanted).max)  # type: ignore[type-var]
+        if kind != "f" or (np.isfinite(flat).all() and (np.trunc(flat) == flat).all()):
+            low, high = flat.min(), flat.max()
+            if least <= int(low) and int(high) <= most:
+                return flat.astype(wanted)
+    return pack(spec, flat.tolist())  # says what is wrong with it, or takes a category's number for its text
+
+
+def values_in_steps(spec: TensorSpec, array: Array, count: int) -> Generator[None, None, Array]:
+    """Return what `values_of` returns, yielding after each `count` elements."""
+    flat = array.ravel()
+    if flat.dtype == spec.dtype.numpy or flat.size <= count:
+        return values_of(spec, flat)
+    found = np.empty(flat.size, spec.dtype.numpy)
+    for place in range(0, flat.size, count):
+        found[place : place + count] = values_of(spec, flat[place : place + count])
+        yield
+    return found
 
 
 def fit(spec: TensorSpec, array: Array) -> Array:

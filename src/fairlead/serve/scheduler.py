@@ -24,7 +24,7 @@ from fairlead.core.ports import Clock
 from fairlead.errors import FairleadError, UnavailableError
 from fairlead.serve.admission import DEFAULT_LEVEL, check_deadline, expected_wait_s, level_of, passed
 from fairlead.serve.alarm import Alarm
-from fairlead.serve.batching import BatchPolicy
+from fairlead.serve.batching import LONG_MS, BatchPolicy
 from fairlead.serve.call_limit import CallLimit
 from fairlead.serve.executor import Executor
 from fairlead.serve.joining import join, key_of, part
@@ -34,6 +34,7 @@ from fairlead.serve.ticket import Release, Ticket
 # After so many looks that found one arrival the next ones are not put off, but for two in a row of twice as many: if the first of the two
 # is the last of its round, the second is the first of the next, so one of them finds company where there is any.
 _ALONE_COUNT = 8
+_EFFORT_S = 0.005  # asking what was computed takes a microsecond
 _LOOK_S = 0.05  # a slot that comes back unasked, a replaced worker's, is noticed within this
 
 
@@ -54,16 +55,26 @@ OnBatch = Callable[[Run], None]
 
 
 class Scheduler:
-    """The queue of one loaded version. `on_batch` is told of every call of the engine; `limit` is shared by all versions of the model."""
+    """The queue of one loaded version. `on_batch` is told of every call of the engine; `limit` is shared by all versions of the model.
+    `effort` gives the seconds that this process has computed.
+    """
 
     def __init__(
-        self, executor: Executor, policy: BatchPolicy, on_batch: OnBatch, *, limit: CallLimit | None = None, clock: Clock = time.monotonic
+        self,
+        executor: Executor,
+        policy: BatchPolicy,
+        on_batch: OnBatch,
+        *,
+        limit: CallLimit | None = None,
+        clock: Clock = time.monotonic,
+        effort: Clock = time.process_time,
     ) -> None:
         self._executor = executor
         self._limit = limit
         self._policy = policy
         self._on_batch = on_batch
-        self._clock = clock
+        self._clock, self._effort = clock, effort
+        self._effort_at = self._effort_s = -math.inf  # what this process had computed a moment ago
         self._pace = Pace(executor.interface, policy)
         self._is_plain = all(size is not None for spec in executor.interface.inputs for size in spec.shape[1:])
         self._arrived_count = 0
@@ -242,16 +253,24 @@ class Scheduler:
 
     def _run_here(self, batch: list[Ticket]) -> None:
         began = self._clock()
+        if began - self._effort_at > _EFFORT_S:
+            self._effort_at, self._effort_s = began, self._effort()
         try:
             outputs = self._executor.run_now(join(batch, self._clock), batch[0].outputs)
         except Exception as error:  # noqa: BLE001 - whatever an engine raises belongs to those who asked it
-            self._pace.note_here(*self._note_call(batch, began, _code_of(error)))
+            self._note_here(*self._note_call(batch, began, _code_of(error)))
             self._failed(batch, error)
         else:
             parts = part(batch, outputs, self._clock)
-            self._pace.note_here(*self._note_call(batch, began, ""))
+            self._note_here(*self._note_call(batch, began, ""))
             self._answered(batch, parts)
         self._give_place_back(batch)
+
+    def _note_here(self, elements: int, call_ms: float) -> None:
+        """Learn from a call in the loop. Where the system took the processor away for so long, that is no fault of the model's."""
+        self._pace.note_here(elements, call_ms)
+        if call_ms > LONG_MS and (self._effort() - self._effort_s) * 1e3 > LONG_MS:
+            self._pace.note_hold()
 
     def _run_beside(self, batch: list[Ticket]) -> None:
         began = self._clock()

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import Any
 
 from fairlead.core.dtype import DType
@@ -18,22 +19,28 @@ from fairlead.errors import RequestError
 _TRUTHS = {"true": True, "false": False, "1": True, "0": False}
 
 
-def read_csv(interface: Interface, text: bytes | bytearray) -> tuple[list[str | int], list[list[Any]]]:
-    """Return the column names and the rows of `text`."""
+def read_csv(interface: Interface, text: bytes | bytearray, count: int = 2**62) -> Iterator[tuple[list[str | int], list[list[Any]]]]:
+    """Yield the column names with all rows of `text`, or with some of them after the others: about `count` fields each time, the first
+    time also where there are no rows.
+    """
     reader = csv.reader(io.TextIOWrapper(io.BytesIO(text), "utf-8-sig", newline=""), strict=True)
     try:
         names = next(reader, None)
         if not names:
             raise RequestError("The CSV is empty.", hint="Its first line names the columns.")
         readers = _readers(interface, names)
-        rows = [_row(names, readers, fields, reader.line_num) for fields in reader if fields]
+        rows = (_row(names, readers, fields, reader.line_num) for fields in reader if fields)
+        taken = max(count // len(names), 1)
+        some = list(islice(rows, taken))
+        yield list(names), some
+        while len(some) == taken and (some := list(islice(rows, taken))):
+            yield list(names), some
     except UnicodeDecodeError:
         raise RequestError("The CSV is not UTF-8.") from None
     except csv.Error:
         raise RequestError(
             f"The CSV is damaged at line {reader.line_num}.", hint="Quotes have to be closed, fields below 128 KiB."
         ) from None
-    return list(names), rows
 
 
 def _readers(interface: Interface, names: list[str]) -> list[Callable[[str], Any]]:

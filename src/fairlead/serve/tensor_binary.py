@@ -17,10 +17,12 @@ import numpy as np
 from fairlead.core.dtype import DType
 from fairlead.core.interface import Array, TensorSpec, shorten
 from fairlead.errors import RequestError, TooLargeError
+from fairlead.serve.steps import Steps, at_once
 from fairlead.serve.tensor_json import element_count
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
 TEXT_LIMIT = 2**22  # texts in one tensor: each takes some 64 bytes, whatever it took on the wire
+_TEXT_COST = 8  # a text takes as long as so many numbers
 BF16 = "BF16"
 _LENGTH = Struct("<I")
 _BYTES, _BOOL = DType.BYTES, DType.BOOL  # an attribute of an enum costs as much as the comparison
@@ -51,7 +53,7 @@ def read_raw(spec: TensorSpec, shape: Sequence[int], buffer: Buffer, datatype: s
         check_datatype(spec, datatype, is_raw=True)
     size = element_count(spec, shape)
     if dtype is _BYTES:
-        return _texts(spec, size, buffer).reshape(tuple(shape))
+        return at_once(_texts(spec, size, buffer)).reshape(tuple(shape))
     wire = _BF16 if is_foreign else dtype.numpy
     if len(buffer) != size * wire.itemsize:
         kind = datatype or dtype.value
@@ -68,6 +70,21 @@ def read_raw(spec: TensorSpec, shape: Sequence[int], buffer: Buffer, datatype: s
     return array.reshape(tuple(shape))
 
 
+def read_raw_in_steps(spec: TensorSpec, shape: Sequence[int], buffer: Buffer, datatype: str, count: int) -> Steps[Array]:
+    """Return what `read_raw` returns, yielding after as many texts as take as long as `count` numbers, which are not looked at."""
+    if spec.dtype is not _BYTES:
+        return read_raw(spec, shape, buffer, datatype)
+    if datatype not in {"", spec.dtype}:
+        check_datatype(spec, datatype, is_raw=True)
+    return (yield from _texts(spec, element_count(spec, shape), buffer, max(count // _TEXT_COST, 1))).reshape(tuple(shape))
+
+
+def check_text_count(spec: TensorSpec, size: int) -> None:
+    """Raise TooLargeError for more texts than are taken at once."""
+    if size > TEXT_LIMIT:
+        raise TooLargeError(f"Input '{spec.name}' has {size} texts, more than {TEXT_LIMIT}, the limit.", hint="Send fewer rows at once.")
+
+
 def write_raw(array: Array) -> bytes:
     """Return the elements of `array` as bytes, row-major and little-endian."""
     if array.dtype.kind in "OUST":
@@ -77,16 +94,17 @@ def write_raw(array: Array) -> bytes:
     return array.tobytes()
 
 
-def _texts(spec: TensorSpec, size: int, buffer: Buffer) -> Array:
-    """Every element's length is checked against what is left before anything is made of it."""
+def _texts(spec: TensorSpec, size: int, buffer: Buffer, count: int = TEXT_LIMIT) -> Steps[Array]:
+    """Every element's length is checked against what is left before anything is made of it. Yields after each `count` of them."""
     total = len(buffer)
     if size * _LENGTH.size > total:
         raise RequestError(f"Input '{spec.name}' has {total} bytes, too few for {size} texts with their lengths.")
-    if size > TEXT_LIMIT:
-        raise TooLargeError(f"Input '{spec.name}' has {size} texts, more than {TEXT_LIMIT}, the limit.", hint="Send fewer rows at once.")
+    check_text_count(spec, size)
     array = np.empty(size, dtype=object)
     place = 0
     for index in range(size):
+        if index % count == count - 1:
+            yield
         start = place + _LENGTH.size
         end = start + _LENGTH.unpack_from(buffer, place)[0] if start <= total else total + 1
         if end > total:

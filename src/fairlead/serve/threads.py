@@ -60,6 +60,7 @@ class ThreadPool:
                 loop.call_soon_threadsafe(settle, future, outcome)
             except RuntimeError:  # the loop was closed while the call ran: nobody waits any more
                 return
+            del job, function, future, outcome  # else what the last call took and gave would stay while nothing comes
 
 
 def _succeed(future: asyncio.Future[Any], outcome: Any) -> None:

@@ -64,7 +64,13 @@ class Bench:
     def __init__(self, fakes, policy=BATCHES, *, interface=None, row_ms=0.001, **options) -> None:
         self.executor = FakeExecutor(interface or fakes.pair, **options)
         self.told: list[tuple[int, int, str]] = []
-        self.scheduler = Scheduler(self.executor, policy, lambda run: self.told.append((run.rows, run.requests, run.error_code)))
+        self.computed_s = 0.0  # what the process has computed
+        self.scheduler = Scheduler(
+            self.executor,
+            policy,
+            lambda run: self.told.append((run.rows, run.requests, run.error_code)),
+            effort=lambda: self.computed_s,
+        )
         for rows in (1, 2, 4, 8):  # rows become cheaper up to the largest batch
             for _ in range(6):
                 self.scheduler.expect(rows * 2, row_ms * rows**0.5)

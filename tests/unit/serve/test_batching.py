@@ -148,6 +148,16 @@ def test_rows_within_a_time_are_expected_to_take_no_longer(per_row, limit) -> No
     assert rows == 1 or (learned.expect_ms(rows * 10) or 0.0) <= 5.0
 
 
+def test_a_size_that_was_slow_once_is_tried_again_when_it_is_time_to_look() -> None:
+    learned = taught({1: 0.1, 2: 0.1, 4: 0.1, 8: 0.1}, times=4)
+    learned.note(16 * 10, 50.0)  # cold, or disturbed
+    assert learned.rows_within(10, 64, 4.0) == 8
+    assert learned.rows_within(10, 64, 4.0, is_exploring=True) == 16
+    learned.note(16 * 10, 1.6)
+    assert learned.rows_within(10, 64, 4.0) == 32
+    assert learned.rows_within(10, 24, 4.0, is_exploring=True) <= 24
+
+
 def test_caution_lasts_for_many_quick_calls_and_twice_as_many_each_time() -> None:
     caution = Caution()
     assert not caution.is_on

@@ -1,10 +1,15 @@
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 
 from fairlead.core.dtype import DType
 from fairlead.core.interface import Decision, DecisionKind, Interface, Task, TensorSpec
 from fairlead.errors import RequestError
-from fairlead.serve.records import column_names, example, from_columns, from_rows, labels, prediction
+from fairlead.serve.records import column_names, example, from_columns, from_rows, labels, prediction, values_in_steps, values_of
+from fairlead.serve.steps import at_once
+from fairlead.serve.tensor_json import pack
 
 TABLE = Interface((TensorSpec("x", DType.FP32, (None, 3), ("age", "height", "weight")),), (TensorSpec("y", DType.FP32, (None, 1)),))
 MIXED = Interface(
@@ -135,3 +140,63 @@ def test_what_is_neither_text_nor_a_whole_number_is_no_category(value: object) -
         from_rows(CATEGORY, [{"zip": value}])
     with pytest.raises(RequestError, match="strings are needed"):
         from_rows(MIXED, [{"age": 1, "city": 3}])
+
+
+def as_json(spec, array):
+    """What JSON with the same values gives."""
+    try:
+        return pack(spec, array.tolist())
+    except RequestError as error:
+        return str(error)
+
+
+def as_column(spec, array):
+    try:
+        return values_of(spec, array)
+    except RequestError as error:
+        return str(error)
+
+
+KINDS = [dtype for dtype in DType if dtype is not DType.BYTES]
+EDGES = [0, 1, -1, 0.5, 127, 128, 255, 256, 2**24 + 1, 2**31, 2**53 + 1, -(2**63), 2**63 - 1, 2**64 - 1, 1e30, 1e39, float("nan")]
+
+
+@st.composite
+def sent(draw):
+    """Numbers of some type, edges of other types among them as far as they fit; no infinity."""
+    kind = draw(st.sampled_from(KINDS)).numpy
+    drawn = draw(st.lists(st.sampled_from(edges_of(kind)), max_size=3)) if kind.kind != "b" else []
+    elements = {"allow_infinity": False} if kind.kind == "f" else {}
+    return np.array([*draw(hnp.arrays(kind, draw(st.integers(0, 4)), elements=elements)), *drawn], kind)
+
+
+def edges_of(kind):
+    if kind.kind == "f":
+        with np.errstate(over="ignore"):
+            return [item for item in np.array(EDGES).astype(kind) if not np.isinf(item)]
+    return [edge for edge in EDGES if isinstance(edge, int) and np.iinfo(kind).min <= edge <= np.iinfo(kind).max]
+
+
+@given(sent(), st.sampled_from([dtype for dtype in KINDS if dtype is not DType.FP16]))
+def test_a_column_of_any_type_is_taken_by_its_values_as_json_is(array, dtype) -> None:
+    spec = TensorSpec("c", dtype, (None,))
+    column, plain = as_column(spec, array), as_json(spec, array)
+    if isinstance(plain, str) and not array.size:
+        return  # of nothing, every type is taken
+    assert type(column) is type(plain)
+    if isinstance(plain, str):
+        assert column == plain
+        return
+    assert column.dtype == plain.dtype
+    np.testing.assert_array_equal(column, plain)
+    for count in (1, 3):
+        np.testing.assert_array_equal(at_once(values_in_steps(spec, array, count)), plain)
+
+
+def test_an_infinity_that_was_sent_as_one_is_taken_and_a_number_that_is_too_large_is_not() -> None:
+    spec = TensorSpec("c", DType.FP32, (None,))
+    assert values_of(spec, np.array([np.inf, -np.inf, 1.0])).tolist() == [np.inf, -np.inf, 1.0]
+    with pytest.raises(RequestError, match="outside of FP32"):
+        values_of(spec, np.array([np.inf, 1e39]))
+    with pytest.raises(RequestError, match="fraction"):
+        values_of(TensorSpec("c", DType.INT8, (None,)), np.array([np.inf]))

@@ -6,7 +6,8 @@ import asyncio
 import time
 
 import numpy as np
-from tests.unit.serve.scheduling import SINGLES, Bench, FakeExecutor
+import pytest
+from tests.unit.serve.scheduling import SINGLES, Bench
 
 from fairlead.core.dtype import DType
 from fairlead.core.interface import Interface, TensorSpec
@@ -15,27 +16,23 @@ from fairlead.serve.pace import Pace
 FREE = Interface((TensorSpec("x", DType.FP32, (None, None)),), (TensorSpec("y", DType.FP32, (None, None)),))
 
 
-class SlowNow(FakeExecutor):
-    """Its next call in the loop takes longer than any should."""
-
-    is_slow = False
-
-    def run_now(self, inputs, outputs):
-        if self.is_slow:
-            time.sleep(0.03)  # longer than the loop may be held
-        return super().run_now(inputs, outputs)
-
-
-async def test_a_model_that_held_the_loop_runs_beside_it_from_then_on(fakes) -> None:
+@pytest.mark.parametrize(("computed_s", "here_count"), [(0.03, 1), (0.001, 10)])
+async def test_a_model_that_held_the_loop_runs_beside_it_from_then_on_unless_the_machine_did(fakes, computed_s, here_count) -> None:
     bench = Bench(fakes, SINGLES)
-    bench.executor.__class__ = SlowNow
     bench.executor.gate.set()
-    bench.executor.is_slow = True
+    run_now = bench.executor.run_now
+
+    def run_slowly(inputs, outputs):
+        time.sleep(0.03)  # longer than the loop may be held
+        bench.computed_s += computed_s
+        return run_now(inputs, outputs)
+
+    bench.executor.run_now = run_slowly
     await bench.ask(1)
-    bench.executor.is_slow = False
+    bench.executor.run_now = run_now
     for number in range(9):
         await bench.ask(number)
-    assert (bench.executor.now_count, len(bench.executor.calls)) == (1, 10)
+    assert (bench.executor.now_count, len(bench.executor.calls)) == (here_count, 10)
     assert bench.is_balanced()
 
 

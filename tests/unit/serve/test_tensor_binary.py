@@ -9,7 +9,8 @@ from fairlead.core.dtype import DType
 from fairlead.core.interface import TensorSpec
 from fairlead.errors import RequestError, TooLargeError
 from fairlead.serve import tensor_binary
-from fairlead.serve.tensor_binary import check_datatype, read_raw, write_raw
+from fairlead.serve.steps import at_once
+from fairlead.serve.tensor_binary import check_datatype, read_raw, read_raw_in_steps, write_raw
 
 NUMBERS = [dtype for dtype in DType if dtype is not DType.BYTES]
 
@@ -139,3 +140,23 @@ def test_the_datatype_has_to_be_the_models_own(dtype, datatype, is_raw, is_taken
     else:
         with pytest.raises(RequestError, match="x"):
             check_datatype(spec(dtype), datatype, is_raw=is_raw)
+
+
+@given(st.lists(st.text(max_size=5), min_size=1, max_size=20), st.integers(1, 40))
+def test_texts_read_in_steps_are_those_read_at_once(items, count) -> None:
+    raw = write_raw(np.array(items, dtype=object))
+    one = TensorSpec("x", DType.BYTES, (None,))
+    steps = read_raw_in_steps(one, [len(items)], raw, "BYTES", count)
+    assert at_once(steps).tolist() == read_raw(one, [len(items)], raw).tolist()
+    taken = sum(1 for _ in read_raw_in_steps(one, [len(items)], raw, "", 8))
+    assert taken == len(items)
+
+
+def test_texts_in_steps_are_refused_as_at_once() -> None:
+    one = TensorSpec("x", DType.BYTES, (None,))
+    wrong = [([2], texts(b"a"), "", "too few"), ([1], texts(b"\xff"), "", "UTF-8"), ([1], b"", "INT8", "INT8")]
+    for shape, raw, datatype, said in wrong:
+        with pytest.raises(RequestError, match=said):
+            at_once(read_raw_in_steps(one, shape, raw, datatype, 1))
+    numbers = read_raw_in_steps(spec(DType.FP32), [1, 2], bytes(8), "FP32", 1)
+    assert at_once(numbers).tolist() == [[0.0, 0.0]]

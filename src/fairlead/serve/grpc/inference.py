@@ -1,7 +1,8 @@
 """ModelInfer and ModelStreamInfer: messages to the data plane's requests, its responses to messages.
 
 Takes messages' bytes; gives bytes. Raises RequestError for what does not fit the model or the protocol, and what the data plane raises.
-Typed and raw contents give equal answers; an answer is raw where the request was, or where an output has no typed form.
+Typed and raw contents give equal answers; an answer is raw where the request was, or where an output has no typed form. Large messages
+are read one at a time, and long answers written, while others have their turns; but protobuf's own parser takes a message at once.
 """
 
 from __future__ import annotations
@@ -21,12 +22,16 @@ from fairlead.serve.grpc.calls import Call
 from fairlead.serve.grpc.limits import GrpcLimits
 from fairlead.serve.grpc.schema import MESSAGES
 from fairlead.serve.grpc.status import CALLERS, Code, failure_of
-from fairlead.serve.grpc.tensors import has_typed_form, read_typed, type_name, write_typed
+from fairlead.serve.grpc.tensors import LONG_COUNT, has_typed_form, is_long, read_typed, type_name, write_typed
 from fairlead.serve.grpc.wire import broken, check_fields, element, field, varint
 from fairlead.serve.http.v2 import parse_version
 from fairlead.serve.http.v2_request import with_columns
+from fairlead.serve.long_bodies import LongBodies
+from fairlead.serve.model_table import ServedVersion
 from fairlead.serve.parameters import NONE, Parameters, Value, check_tensor_parameters, read_parameters
-from fairlead.serve.tensor_binary import BF16, read_raw, write_raw
+from fairlead.serve.records import assemble_in_steps, column, values_in_steps
+from fairlead.serve.steps import LONG_BYTES, PIECE_COUNT, Steps, at_once, in_turn
+from fairlead.serve.tensor_binary import BF16, read_raw_in_steps, write_raw
 
 _CACHE_LIMIT = 1024
 _Request = MESSAGES["ModelInferRequest"]
@@ -42,6 +47,7 @@ class Inference:
         self._limits = limits
         self._refused = refused
         self._heads: dict[tuple[str, str, tuple[int, ...]], bytes] = {}
+        self._long = LongBodies(plane)
         self._items = itertools.count(1)  # each message of a stream is a request of its own, to be drawn for an arm by its own id
 
     async def infer(self, call: Call, content: bytes) -> bytes:
@@ -49,34 +55,40 @@ class Inference:
         return await self._infer(call, content, call.request_id)
 
     async def _infer(self, call: Call, content: bytes, request_id: str) -> bytes:
-        """Nothing waits between finding the version and asking it, so it cannot be switched in between."""
+        """Nothing waits between finding the version and asking it, so it cannot be switched in between; a large message keeps it loaded."""
         message: Any = self._decode(content)
         number = parse_version(message.model_version) if message.model_version else None
         served = self._plane.table.resolve(message.model_name, number, "", call.pin)
         is_raw = len(message.raw_input_contents) > 0
-        inputs = read_inputs(served.interface, message, self._limits.tensor_count)
-        parameters = _parameters(message)
-        response = await self._plane.infer(
-            InferRequest(
-                message.model_name,
-                inputs,
-                number if call.pin is None else served.version.number,
-                tuple(output.name for output in message.outputs),
-                request_id,
-                parameters.rest,
-                parameters.priority,
-                min(call.deadline, parameters.deadline),
-                "grpc",
-                call.trace,
-                "",
-                message.id,
-                call.metadata,
-            ),
-            served,
-        )
+        steps = self._read(call, message, served, number if call.pin is None else served.version.number, request_id)
+        if len(content) > LONG_BYTES:
+            response = await self._long.infer(served, steps)
+        else:
+            response = await self._plane.infer(at_once(steps), served)
         if is_raw or not all(map(has_typed_form, response.outputs.values())):
             return self._raw(response, message.id)
-        return _typed(response, message.id)
+        if is_long(response):
+            return await in_turn(_typed(response, message.id))
+        return at_once(_typed(response, message.id))
+
+    def _read(self, call: Call, message: Any, served: ServedVersion, number: int | None, request_id: str) -> Steps[InferRequest]:
+        inputs = yield from read_inputs(served.interface, message, self._limits.tensor_count)
+        parameters = _parameters(message)
+        return InferRequest(
+            message.model_name,
+            inputs,
+            number,
+            tuple(output.name for output in message.outputs),
+            request_id,
+            parameters.rest,
+            parameters.priority,
+            min(call.deadline, parameters.deadline),
+            "grpc",
+            call.trace,
+            "",
+            message.id,
+            call.metadata,
+        )
 
     async def infer_item(self, call: Call, content: bytes) -> bytes:
         """Return a ModelStreamInferResponse: an error is one message among the others, and the stream goes on."""
@@ -117,8 +129,39 @@ class Inference:
         return b"".join(parts)
 
 
-def read_inputs(interface: Interface, message: Any, limit: int) -> dict[str, Array]:
-    """Return arrays by name; raises RequestError for what is not one of the model's inputs, or not of its type."""
+def read_inputs(interface: Interface, message: Any, limit: int, count: int = PIECE_COUNT) -> Steps[dict[str, Array]]:
+    """Return arrays by name, yielding after about each `count` elements; raises RequestError for what is not one of the model's inputs, or
+    not of its type.
+    """
+    raw = _raw_contents(message, limit)
+    inputs: dict[str, Array] = {}
+    columns: dict[str, Array] = {}
+    for index, tensor in enumerate(message.inputs):
+        spec, table = _spec_of(interface, tensor)
+        if tensor.name in inputs or tensor.name in columns:
+            raise RequestError(f"Input '{shorten(tensor.name)}' is given twice.")
+        if tensor.parameters:
+            check_tensor_parameters(_values(tensor.parameters))
+        if not raw:
+            array = yield from read_typed(spec, tuple(tensor.shape), tensor.contents, tensor.datatype, count)
+        else:
+            _check_alone(spec, tensor)
+            array = yield from read_raw_in_steps(spec, tuple(tensor.shape), raw[index], tensor.datatype, count)
+        if table is None:
+            inputs[spec.name] = array
+        else:
+            columns[spec.name] = yield from values_in_steps(column(table, spec.name), array, count)
+    if not columns:
+        return inputs
+    tables: dict[str, Array] = {}
+    for spec in interface.inputs:
+        if spec.name not in inputs and spec.columns and all(name in columns for name in spec.columns):
+            tables[spec.name] = yield from assemble_in_steps(spec, columns, count)
+    return with_columns(interface, inputs, columns, tables)
+
+
+def _raw_contents(message: Any, limit: int) -> Any:
+    """Return the raw contents, none or one for each input."""
     tensors, raw = message.inputs, message.raw_input_contents
     if len(tensors) > limit or len(message.outputs) > limit:
         raise RequestError(f"There are {max(len(tensors), len(message.outputs))} tensors, allowed are {limit}.")
@@ -127,31 +170,24 @@ def read_inputs(interface: Interface, message: Any, limit: int) -> dict[str, Arr
             f"There are {len(tensors)} inputs and {len(raw)} raw contents.",
             hint="Send raw contents for every input, in order, or for none.",
         )
-    inputs: dict[str, Array] = {}
-    columns: dict[str, list[Any]] = {}
-    for index, tensor in enumerate(tensors):
-        name = tensor.name
-        is_column = not any(spec.name == name for spec in interface.inputs) and any(name in spec.columns for spec in interface.inputs)
-        spec = _column_spec(tensor) if is_column else interface.input(name)
-        if name in inputs or name in columns:
-            raise RequestError(f"Input '{shorten(name)}' is given twice.")
-        if tensor.parameters:
-            check_tensor_parameters(_values(tensor.parameters))
-        array = _read(spec, tensor, raw[index] if raw else None)
-        if is_column:
-            columns[name] = array.ravel().tolist()
-        else:
-            inputs[name] = array
-    return with_columns(interface, inputs, columns) if columns else inputs
+    return raw
 
 
-def _read(spec: TensorSpec, tensor: Any, raw: bytes | None) -> Array:
-    shape = tuple(tensor.shape)
-    if raw is None:
-        return read_typed(spec, shape, tensor.contents, tensor.datatype)
+def _spec_of(interface: Interface, tensor: Any) -> tuple[TensorSpec, TensorSpec | None]:
+    """Return how a tensor is read, and the table that it is a column of, if it is one."""
+    name = tensor.name
+    for spec in interface.inputs:
+        if spec.name == name:
+            return spec, None
+    for spec in interface.inputs:
+        if name in spec.columns:
+            return _column_spec(tensor), spec
+    return interface.input(name), None  # says which there are
+
+
+def _check_alone(spec: TensorSpec, tensor: Any) -> None:
     if tensor.HasField("contents") and tensor.contents.ByteSize():  # MLServer's client sends an empty one
         raise RequestError(f"Input '{shorten(spec.name)}' has typed contents beside raw ones.", hint="Send one of the two.")
-    return read_raw(spec, shape, raw, tensor.datatype)
 
 
 def _column_spec(tensor: Any) -> TensorSpec:
@@ -181,12 +217,12 @@ def _values(parameters: Any) -> Mapping[str, Value | None]:
     return values
 
 
-def _typed(response: InferResponse, request_id: str) -> bytes:
+def _typed(response: InferResponse, request_id: str, count: int = LONG_COUNT) -> Steps[bytes]:
     message: Any = _Response(model_name=response.model, model_version=str(response.version), id=request_id)
     if response.arm:
         message.parameters["arm"].string_param = response.arm
     for name, array in response.outputs.items():
         output = message.outputs.add(name=name, datatype=type_name(array), shape=array.shape)
-        write_typed(output.contents, array)
+        yield from write_typed(output.contents, array, count)
     content: bytes = message.SerializeToString()
     return content

@@ -1,7 +1,8 @@
 """Tensors in gRPC messages: raw or typed contents to arrays and back, without a silent change of any value.
 
 Takes the decoded messages of the V2 protocol; gives arrays of the element type that a TensorSpec asks for, and answers' bytes. Raises
-RequestError for contents of the wrong kind, a value out of range, or a count that does not fit the shape. Raw contents are all or nothing.
+RequestError for contents of the wrong kind, a value out of range, or a count that does not fit the shape, TooLargeError for too many texts.
+Raw contents are all or nothing.
 """
 
 from __future__ import annotations
@@ -13,9 +14,12 @@ import numpy as np
 from fairlead.core.dtype import DType
 from fairlead.core.interface import Array, TensorSpec
 from fairlead.errors import RequestError
-from fairlead.serve.tensor_binary import BF16, check_datatype
+from fairlead.serve.data_plane import InferResponse
+from fairlead.serve.steps import Steps
+from fairlead.serve.tensor_binary import BF16, check_datatype, check_text_count
 from fairlead.serve.tensor_json import element_count
 
+LONG_COUNT = 2**13  # elements that take about a millisecond to write
 # Which field of InferTensorContents holds which types: the small integers share one of 32 bits.
 _FIELDS = {
     DType.BOOL: "bool_contents",
@@ -38,8 +42,8 @@ _NARROW = {
 _TYPE_NAMES = {dtype.numpy: dtype.value for dtype in DType}
 
 
-def read_typed(spec: TensorSpec, shape: tuple[int, ...], contents: Any, datatype: str) -> Array:
-    """Return the tensor in an InferTensorContents message."""
+def read_typed(spec: TensorSpec, shape: tuple[int, ...], contents: Any, datatype: str, count: int) -> Steps[Array]:
+    """Return the tensor in an InferTensorContents message, yielding after each `count` elements."""
     if datatype in {DType.FP16, BF16}:
         raise RequestError(f"Input '{spec.name}' is sent as {datatype}, which has raw contents only.", hint=f"Expected {spec.describe()}.")
     check_datatype(spec, datatype, is_raw=False)
@@ -51,16 +55,31 @@ def read_typed(spec: TensorSpec, shape: tuple[int, ...], contents: Any, datatype
     size = element_count(spec, shape)
     if len(values) != size:
         raise RequestError(f"Input '{spec.name}' has {len(values)} elements; its shape {list(shape)} needs {size}.")
-    return _array(spec, values).reshape(shape)
+    if spec.dtype is DType.BYTES:
+        check_text_count(spec, size)
+    if size <= count:
+        return _array(spec, values).reshape(shape)
+    array = np.empty(size, spec.dtype.numpy)
+    for place in range(0, size, count):
+        array[place : place + count] = _array(spec, values[place : place + count], place)
+        yield
+    return array.reshape(shape)
 
 
-def write_typed(contents: Any, array: Array) -> None:
-    """Put `array` into an InferTensorContents message."""
+def write_typed(contents: Any, array: Array, count: int) -> Steps[None]:
+    """Put `array` into an InferTensorContents message, yielding after each `count` elements."""
     field = getattr(contents, _FIELDS[DType.of(array.dtype)])
-    if array.dtype.kind in "OUST":
-        field.extend(item if isinstance(item, bytes) else str(item).encode("utf-8", "replace") for item in array.ravel().tolist())
-    else:
-        field.extend(array.ravel().tolist())
+    flat, is_text = array.ravel(), array.dtype.kind in "OUST"
+    for place in range(0, flat.size, count):
+        values = flat[place : place + count].tolist()
+        field.extend([item if isinstance(item, bytes) else str(item).encode("utf-8", "replace") for item in values] if is_text else values)
+        if place + count < flat.size:
+            yield
+
+
+def is_long(response: InferResponse) -> bool:
+    """Whether writing the answer with typed contents takes so long that others must have their turns meanwhile."""
+    return any(array.size > LONG_COUNT for array in response.outputs.values())
 
 
 def has_typed_form(array: Array) -> bool:
@@ -74,14 +93,14 @@ def type_name(array: Array) -> str:
     return name if name is not None else DType.of(array.dtype).value
 
 
-def _array(spec: TensorSpec, values: Any) -> Array:
+def _array(spec: TensorSpec, values: Any, before_count: int = 0) -> Array:
     if spec.dtype is DType.BYTES:
         array = np.empty(len(values), dtype=object)
         for index, item in enumerate(values):
             try:
                 array[index] = str(item, "utf-8")
             except UnicodeDecodeError:
-                raise RequestError(f"Input '{spec.name}': text {index} is not UTF-8.") from None
+                raise RequestError(f"Input '{spec.name}': text {before_count + index} is not UTF-8.") from None
         return array
     if spec.dtype not in _NARROW:
         return np.array(values, dtype=spec.dtype.numpy)

@@ -20,7 +20,6 @@ from fairlead.serve.http.encoding import WORTHWHILE_BYTES, encoded
 from fairlead.serve.http.explain import ExplainHandlers
 from fairlead.serve.http.feedback import FeedbackHandlers
 from fairlead.serve.http.limits import HttpLimits
-from fairlead.serve.http.long_bodies import LongBodies
 from fairlead.serve.http.message import HttpRequest, Reply, error_reply
 from fairlead.serve.http.metrics import MetricsHandlers
 from fairlead.serve.http.mlflow import MlflowHandlers
@@ -31,6 +30,7 @@ from fairlead.serve.http.status import reply_to
 from fairlead.serve.http.tensorflow import TensorFlowHandlers
 from fairlead.serve.http.v2 import V2Handlers
 from fairlead.serve.http.v2_repository import ModelRepository, RepositoryHandlers, StatisticsSource
+from fairlead.serve.long_bodies import LongBodies
 
 __all__ = ["Api", "ApiJob", "StatisticsSource"]
 _EXTENSIONS = ("binary_tensor_data", "parameters", "schedule_policy")

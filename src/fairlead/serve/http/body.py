@@ -15,11 +15,11 @@ from typing import Any, TypeVar
 import msgspec
 
 from fairlead.errors import RequestError, TooLargeError, UnsupportedError
-from fairlead.serve.http.decoded_size import check_csv, check_json, check_json_in_steps
+from fairlead.serve.http.decoded_size import check_csv, check_csv_in_steps, check_json, check_json_in_steps
 from fairlead.serve.http.limits import HttpLimits
 from fairlead.serve.http.media_type import MediaKind, media_kind
 from fairlead.serve.http.routes import Accepts
-from fairlead.serve.http.steps import LONG_BYTES, in_turn
+from fairlead.serve.steps import LONG_BYTES, in_turn
 
 T = TypeVar("T")
 _WINDOW_BITS = {b"gzip": 31, b"x-gzip": 31, b"deflate": 15}  # deflate in HTTP is zlib's format (RFC 9110, 8.4.1.2)
@@ -85,7 +85,10 @@ async def read_long_body(form: BodyForm, body: bytes | bytearray, limits: HttpLi
     if form.encoding != b"identity":
         body = await asyncio.to_thread(decompress, form.encoding, body, limits.body_bytes)
         form = BodyForm(is_csv=form.is_csv, is_optional=form.is_optional, json_bytes=form.json_bytes)
-    if form.is_csv or not body:
+    if form.is_csv:
+        await in_turn(check_csv_in_steps(body, limits.body_bytes))
+        return Body(body, is_csv=True)
+    if not body:
         return read_body(form, body, limits)
     whole = Body(body) if form.json_bytes is None else _divide(form.json_bytes, body)
     if whole.text:

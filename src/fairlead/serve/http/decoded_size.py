@@ -11,7 +11,7 @@ import re
 import numpy as np
 
 from fairlead.errors import RequestError, TooLargeError
-from fairlead.serve.http.steps import Steps, at_once
+from fairlead.serve.steps import Steps, at_once
 
 GROWTH = 4  # JSON may take this many times the limit of a body: for numbers, that is the limit exactly once they are FP64
 _NOT_STRUCTURE = bytes(byte for byte in range(256) if byte not in b'[]{}",')
@@ -50,10 +50,20 @@ def check_json_in_steps(text: bytes | bytearray, depth_limit: int, body_limit: i
 
 def check_csv(text: bytes | bytearray, body_limit: int) -> None:
     """Raise TooLargeError for CSV that grows to more than GROWTH times `body_limit`."""
-    if text.count(b",") * _FIELD_BYTES + text.count(b"\n") * _LINE_BYTES + text.count(b"\r") * _LINE_BYTES > GROWTH * body_limit:
-        raise TooLargeError(
-            f"The CSV would take more than {GROWTH * body_limit} bytes when decoded, the limit.", hint="Send fewer rows at once."
-        )
+    at_once(check_csv_in_steps(text, body_limit))
+
+
+def check_csv_in_steps(text: bytes | bytearray, body_limit: int) -> Steps[None]:
+    """Do what `check_csv` does."""
+    size = 0
+    for place in range(0, len(text), _PIECE_BYTES):
+        end = place + _PIECE_BYTES
+        size += text.count(b",", place, end) * _FIELD_BYTES
+        size += (text.count(b"\n", place, end) + text.count(b"\r", place, end)) * _LINE_BYTES
+        if size > GROWTH * body_limit:
+            hint = "Send fewer rows at once."
+            raise TooLargeError(f"The CSV would take more than {GROWTH * body_limit} bytes when decoded, the limit.", hint=hint)
+        yield
 
 
 def measure(text: bytes | bytearray, depth_limit: int, size_limit: int) -> Steps[tuple[int, int]]:

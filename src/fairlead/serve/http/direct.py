@@ -21,9 +21,9 @@ from fairlead.serve.http.gate import Finish, Going
 from fairlead.serve.http.limits import HttpLimits
 from fairlead.serve.http.message import HttpRequest, Memo, Reply
 from fairlead.serve.http.routes import Accepts, Call, Router
-from fairlead.serve.http.steps import in_turn
 from fairlead.serve.http.v2 import Reading, parse_version, read_request
 from fairlead.serve.http.v2_answer import answer, answer_in_steps, is_long_answer
+from fairlead.serve.steps import in_turn
 from fairlead.serve.traffic_pins import Pin, read_pin
 
 Refuse: TypeAlias = Callable[[HttpRequest, Exception], Reply]
@@ -132,7 +132,11 @@ class Exchange(msgspec.Struct, eq=False):
             self.finish(self.request, reply)
 
     async def _finish_long(self, response: InferResponse) -> None:
-        await self._finish_encoded(await in_turn(answer_in_steps(response, self.reading.identity, self.reading.raw)))
+        try:
+            reply = await in_turn(answer_in_steps(response, self.reading.identity, self.reading.raw))
+        except Exception as error:  # noqa: BLE001 - the last resort, as for every request
+            reply = self.direct.refuse(self.request, error)
+        await self._finish_encoded(reply)
 
     async def _finish_encoded(self, reply: Reply) -> None:
         self.finish(self.request, await encoded(reply, self.accept_encoding))

@@ -18,13 +18,13 @@ from fairlead.core.ports import TrafficWitness
 from fairlead.core.traffic_event import Joining, LateLabel
 from fairlead.errors import NotFoundError, RequestError
 from fairlead.serve.http.body import convert
-from fairlead.serve.http.long_bodies import LongBodies
 from fairlead.serve.http.message import Reply, json_reply
 from fairlead.serve.http.outline import read_skeleton
 from fairlead.serve.http.predict import default_name
 from fairlead.serve.http.routes import Call
-from fairlead.serve.http.steps import LONG_BYTES, Steps, in_turn
+from fairlead.serve.long_bodies import LongBodies
 from fairlead.serve.model_table import ModelTable
+from fairlead.serve.steps import LONG_BYTES, Steps, in_turn
 
 _PIECE_COUNT = 256  # labels that take about a millisecond
 _ID_LIMIT = 128

@@ -12,14 +12,24 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from fairlead.core.dtype import DType
 from fairlead.core.interface import Array, Interface, TensorSpec
 from fairlead.errors import RequestError
 from fairlead.serve.http.body import convert
 from fairlead.serve.http.outline import LongList, Skeleton, read_skeleton
-from fairlead.serve.http.steps import PIECE_BYTES, PIECE_COUNT, Steps
-from fairlead.serve.http.v2_request import AnyRequest, AnyTensor, check_column, column_tables, read_column, read_tensor
+from fairlead.serve.http.v2_request import (
+    AnyRequest,
+    AnyTensor,
+    check_column,
+    column_tables,
+    raw_column,
+    raw_size,
+    read_column,
+    read_tensor,
+)
 from fairlead.serve.records import assemble_in_steps, column
-from fairlead.serve.tensor_binary import check_datatype
+from fairlead.serve.steps import LONG_BYTES, PIECE_BYTES, PIECE_COUNT, Steps
+from fairlead.serve.tensor_binary import check_datatype, read_raw_in_steps
 from fairlead.serve.tensor_json import element_count, flatten, nested_in_steps, pack
 
 _FLAT = msgspec.json.Decoder(list[float])
@@ -32,8 +42,15 @@ class Cut(msgspec.Struct, frozen=True):
     arrays: dict[str, Array]
 
 
-def cut_request(interface: Interface, text: bytes | bytearray, piece_bytes: int = PIECE_BYTES) -> Steps[Cut]:
-    """Return what the text says."""
+def is_long_raw(interface: Interface, binary: memoryview | None) -> bool:
+    """Whether raw tensors take so long to read that others must have their turns meanwhile: texts, and columns of tables."""
+    return binary is not None and len(binary) > LONG_BYTES and any(spec.columns or spec.dtype is DType.BYTES for spec in interface.inputs)
+
+
+def cut_request(
+    interface: Interface, text: bytes | bytearray, binary: memoryview | None = None, piece_bytes: int = PIECE_BYTES
+) -> Steps[Cut]:
+    """Return what the text says; `binary` is what stands behind it."""
     skeleton = yield from read_skeleton(text, piece_bytes=piece_bytes)
     specs, tables = {spec.name: spec for spec in interface.inputs}, column_tables(interface)
     held = yield from _without_data(skeleton, specs.keys() | tables.keys())
@@ -47,10 +64,31 @@ def cut_request(interface: Interface, text: bytes | bytearray, piece_bytes: int 
             else:
                 arrays[tensor.name] = yield from _column(tables[tensor.name], tensor, skeleton, data)
             yield
+    if binary is not None:
+        yield from _raw_tensors(specs, tables, request, binary, arrays)
     for spec in interface.inputs:
         if spec.columns and spec.name not in arrays and all(name in arrays for name in spec.columns):
             arrays[spec.name] = yield from assemble_in_steps(spec, arrays, PIECE_COUNT)
     return Cut(request, arrays)
+
+
+def _raw_tensors(
+    specs: dict[str, TensorSpec], tables: dict[str, TensorSpec], request: AnyRequest, binary: memoryview, arrays: dict[str, Array]
+) -> Steps[None]:
+    """Put texts and columns into `arrays` whose bytes stand behind the JSON; other tensors are views of them, which takes no time."""
+    place = 0
+    for tensor in request.inputs:
+        size = raw_size(tensor, tensor.parameters, binary, place) if tensor.parameters else None
+        if size is None:
+            continue
+        raw, spec = binary[place : place + size], specs.get(tensor.name)
+        place += size
+        if tensor.name in arrays:
+            continue  # it is refused in a moment
+        if spec is not None and spec.dtype is DType.BYTES:
+            arrays[tensor.name] = yield from read_raw_in_steps(spec, tensor.shape, raw, tensor.datatype, PIECE_COUNT)
+        elif spec is None and tensor.name in tables:
+            arrays[tensor.name] = yield from raw_column(tables[tensor.name], tensor, raw)
 
 
 def _without_data(skeleton: Skeleton, known: set[str]) -> Steps[dict[str, Any]]:

@@ -14,11 +14,13 @@ import numpy as np
 from fairlead.core.interface import Array, Interface, TensorSpec
 from fairlead.errors import RequestError
 from fairlead.serve.http.outline import LongList, Skeleton
-from fairlead.serve.http.steps import PIECE_COUNT, Steps
-from fairlead.serve.records import Before, assemble_in_steps, column, fit, from_columns, from_frame, from_rows
+from fairlead.serve.records import NOTHING, Before, assemble_in_steps, column, fit, from_columns, from_frame, from_rows
+from fairlead.serve.steps import PIECE_COUNT, Steps
+from fairlead.serve.table_text import read_csv
 from fairlead.serve.tensor_json import nested, nested_in_steps, pack
 
 Tensors: TypeAlias = dict[str, Array]
+_FIELD_COUNT = 2**12  # fields of CSV that are read in about a millisecond
 ReadRows: TypeAlias = Callable[[Interface, list[Any], Before], Tensors]
 
 
@@ -26,9 +28,9 @@ def rows_in_steps(interface: Interface, skeleton: Skeleton, value: Any, read: Re
     """Return tensors for rows, as `read` does for a part of them."""
     found = skeleton.list_at(value)
     if found is None:
-        return read(interface, (yield from skeleton.filled(value)), Before())
+        return read(interface, (yield from skeleton.filled(value)), NOTHING)
     parts: dict[str, list[Array]] = {}
-    before, only = Before(), interface.inputs[0]
+    before, only = NOTHING, interface.inputs[0]
     for start, end in found.pieces:
         rows = yield from skeleton.run(found, start, end)
         first = before.first if before.row_count else rows[0] if rows else None
@@ -55,6 +57,18 @@ def frame_in_steps(interface: Interface, names: Sequence[str | int] | None, skel
         return from_frame(interface, names, rows, before)
 
     return (yield from rows_in_steps(interface, skeleton, value, read))
+
+
+def csv_in_steps(interface: Interface, text: bytes | bytearray, count: int = _FIELD_COUNT) -> Steps[Tensors]:
+    """Return tensors for CSV, yielding after about each `count` fields."""
+    parts: dict[str, list[Array]] = {}
+    before = NOTHING
+    for names, rows in read_csv(interface, text, count):
+        for name, array in from_frame(interface, names, rows, before).items():
+            parts.setdefault(name, []).append(array)
+        before = Before(before.row_count + len(rows), rows[0])
+        yield
+    return (yield from _joined(parts))
 
 
 def columns_in_steps(interface: Interface, skeleton: Skeleton, columns: Mapping[str, Any]) -> Steps[Tensors]:

@@ -7,7 +7,6 @@ RequestError; a column that the model does not have, or `params`, is refused rat
 
 from __future__ import annotations
 
-import asyncio
 import json
 import math
 from functools import partial
@@ -19,23 +18,22 @@ from fairlead.core.interface import Array, DecisionKind, Interface, decide, shor
 from fairlead.errors import RequestError
 from fairlead.serve.data_plane import DataPlane, InferRequest
 from fairlead.serve.http.body import convert, unreadable
-from fairlead.serve.http.long_bodies import LongBodies
-from fairlead.serve.http.long_rows import columns_in_steps, frame_in_steps, rows_in_steps
+from fairlead.serve.http.long_rows import columns_in_steps, csv_in_steps, frame_in_steps, rows_in_steps
 from fairlead.serve.http.message import Reply, json_reply
 from fairlead.serve.http.outline import read_skeleton
 from fairlead.serve.http.predict import default_name
 from fairlead.serve.http.routes import Call
 from fairlead.serve.http.row_answer import rows_answer
-from fairlead.serve.http.steps import LONG_BYTES, Steps
 from fairlead.serve.http.v2 import find_version, infer_request
 from fairlead.serve.http.v2_answer import who_answered
+from fairlead.serve.long_bodies import LongBodies
 from fairlead.serve.model_table import ServedVersion
 from fairlead.serve.records import NOTHING, Before, from_columns, from_frame, from_rows, without_undecided
-from fairlead.serve.table_text import read_csv
+from fairlead.serve.steps import LONG_BYTES, Steps, at_once
 from fairlead.serve.tensor_json import plain_nested
 
 _FORMS = ("dataframe_split", "dataframe_records", "instances", "inputs")
-_BESIDE_BYTES = 2**17  # CSV that takes longer than a moment is read in a thread
+_LONG_CSV_BYTES = 2**15  # CSV that takes longer than two milliseconds
 
 
 class SplitFrame(msgspec.Struct):
@@ -73,20 +71,10 @@ class MlflowHandlers:
         table = self._plane.table
         served, number = find_version(table, call, default_name(table, self._default_model))
         interface = served.interface
-        table.begin_request(served)  # it is not let go while the body is read
-        try:
-            if not call.is_csv and len(call.text) > LONG_BYTES:
-                response = await self._long.infer(served, _read_in_steps(served, call, number))
-            else:
-                if not call.is_csv:
-                    inputs = read_invocation(interface, decode_invocation(call.text))
-                elif len(call.text) <= _BESIDE_BYTES:
-                    inputs = from_frame(interface, *read_csv(interface, call.text))
-                else:
-                    inputs = await asyncio.to_thread(lambda: from_frame(interface, *read_csv(interface, call.text)))
-                response = await self._plane.infer(infer_request(served, inputs, call.request, number), served)
-        finally:
-            table.end_request(served)
+        if len(call.text) > (_LONG_CSV_BYTES if call.is_csv else LONG_BYTES):
+            response = await self._long.infer(served, _read_in_steps(served, call, number))
+        else:
+            response = await self._plane.infer(infer_request(served, _read(interface, call), call.request, number), served)
         found = await rows_answer(response.outputs, partial(predictions, response.interface or interface))
         return json_reply({"predictions": found}, headers=who_answered(response))
 
@@ -126,9 +114,16 @@ def _nan(name: str) -> float:
     return math.nan
 
 
+def _read(interface: Interface, call: Call) -> dict[str, Array]:
+    """Read a small body."""
+    return at_once(csv_in_steps(interface, call.text)) if call.is_csv else read_invocation(interface, decode_invocation(call.text))
+
+
 def _read_in_steps(served: ServedVersion, call: Call, number: int | None) -> Steps[InferRequest]:
     """Read a large body."""
     interface = served.interface
+    if call.is_csv:
+        return infer_request(served, (yield from csv_in_steps(interface, call.text)), call.request, number)
     skeleton = yield from read_skeleton(call.text, _with_nan)
     body = convert(skeleton.value, Invocation)
     form = _form(body)

@@ -21,7 +21,7 @@ import numpy as np
 
 from fairlead.errors import RequestError
 from fairlead.serve.http.body import unreadable
-from fairlead.serve.http.steps import PIECE_BYTES, Steps
+from fairlead.serve.steps import PIECE_BYTES, Steps
 
 Decode: TypeAlias = Callable[[bytes], Any]
 _ANY: Decode = msgspec.json.Decoder(Any).decode

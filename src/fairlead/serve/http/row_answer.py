@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from fairlead.core.interface import Array
-from fairlead.serve.http.steps import Steps, in_turn
+from fairlead.serve.steps import Steps, in_turn
 
 _LONG_COUNT = 2**13  # numbers that take about a millisecond to write
 _ENCODE = msgspec.json.Encoder().encode

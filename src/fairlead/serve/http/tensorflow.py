@@ -14,17 +14,17 @@ from fairlead.core.interface import Array, Interface, Tensors, shorten
 from fairlead.errors import NotFoundError, RequestError
 from fairlead.serve.data_plane import DataPlane, InferRequest
 from fairlead.serve.http.body import convert, decode
-from fairlead.serve.http.long_bodies import LongBodies
 from fairlead.serve.http.long_rows import columns_in_steps, rows_in_steps
 from fairlead.serve.http.message import Reply, json_reply
 from fairlead.serve.http.outline import read_skeleton
 from fairlead.serve.http.routes import Call
 from fairlead.serve.http.row_answer import rows_answer
-from fairlead.serve.http.steps import LONG_BYTES, Steps, at_once
 from fairlead.serve.http.v2 import find_version, infer_request, parse_version
 from fairlead.serve.http.v2_answer import who_answered
+from fairlead.serve.long_bodies import LongBodies
 from fairlead.serve.model_table import ServedVersion, State
 from fairlead.serve.records import from_columns, from_rows
+from fairlead.serve.steps import LONG_BYTES, Steps, at_once
 from fairlead.serve.tensor_json import plain_nested
 
 _STATES = {State.LOADING: "LOADING", State.READY: "AVAILABLE", State.UNLOADING: "UNLOADING", State.UNAVAILABLE: "END"}

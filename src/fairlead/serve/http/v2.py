@@ -13,16 +13,16 @@ import msgspec
 from fairlead.core.interface import Tensors, TensorSpec, shorten
 from fairlead.errors import NotFoundError
 from fairlead.serve.data_plane import DataPlane, InferRequest, InferResponse
-from fairlead.serve.http.long_bodies import LongBodies
-from fairlead.serve.http.long_lists import Cut, cut_request
+from fairlead.serve.http.long_lists import Cut, cut_request, is_long_raw
 from fairlead.serve.http.message import HttpRequest, Reply, json_reply
 from fairlead.serve.http.routes import Call
-from fairlead.serve.http.steps import LONG_BYTES, Steps, in_turn
 from fairlead.serve.http.v2_answer import answer, answer_in_steps, is_long_answer, raw_outputs
 from fairlead.serve.http.v2_request import decode_request, raw_input, read_inputs
+from fairlead.serve.long_bodies import LongBodies
 from fairlead.serve.model_table import ModelTable, ServedVersion
 from fairlead.serve.parameters import NONE, read_parameters
 from fairlead.serve.records import column_names
+from fairlead.serve.steps import LONG_BYTES, Steps, in_turn
 from fairlead.serve.trace_context import read_trace
 from fairlead.serve.traffic_pins import read_pin
 
@@ -81,7 +81,7 @@ class V2Handlers:
     async def infer(self, call: Call) -> Reply:
         """POST .../infer. Nothing waits between finding the version and asking it, so it cannot be switched in between."""
         served, number = find_version(self._plane.table, call)
-        if len(call.text) > LONG_BYTES:
+        if len(call.text) > LONG_BYTES or (call.text and is_long_raw(served.interface, call.binary)):
             reading, response = await self._infer_long(call, served, number)
         else:
             reading = read_request(call, served, number)
@@ -94,7 +94,7 @@ class V2Handlers:
         read: list[Reading] = []
 
         def steps() -> Steps[InferRequest]:
-            cut = yield from cut_request(served.interface, call.text)
+            cut = yield from cut_request(served.interface, call.text, call.binary)
             read.append(read_request(call, served, number, cut))
             return read[0].request
 

@@ -16,9 +16,9 @@ from fairlead.core.interface import Array, shorten
 from fairlead.errors import RequestError
 from fairlead.serve.data_plane import InferResponse
 from fairlead.serve.http.message import Reply, json_reply
-from fairlead.serve.http.steps import Steps
 from fairlead.serve.http.v2_request import OutputChoice
 from fairlead.serve.parameters import check_tensor_parameters
+from fairlead.serve.steps import Steps
 from fairlead.serve.tensor_binary import write_raw
 from fairlead.serve.tensor_json import plain
 

@@ -18,8 +18,9 @@ from fairlead.core.interface import Array, Interface, Tensors, TensorSpec, short
 from fairlead.errors import RequestError
 from fairlead.serve.http.body import decode, unreadable
 from fairlead.serve.parameters import check_tensor_parameters
-from fairlead.serve.records import assemble, check_one_way
-from fairlead.serve.tensor_binary import BF16, check_datatype, read_raw
+from fairlead.serve.records import assemble, check_one_way, column, values_in_steps
+from fairlead.serve.steps import PIECE_COUNT, Steps, at_once
+from fairlead.serve.tensor_binary import BF16, check_datatype, read_raw, read_raw_in_steps
 from fairlead.serve.tensor_json import element_count, flatten, shaped
 
 Given: TypeAlias = dict[str, str | int | float | bool | None]
@@ -113,7 +114,7 @@ def read_inputs(interface: Interface, request: InferBody, binary: memoryview | N
     for tensor in request.inputs:
         raw = None
         if tensor.parameters:
-            size = _raw_size(tensor, tensor.parameters, binary, place)
+            size = raw_size(tensor, tensor.parameters, binary, place)
             if size is not None and binary is not None:
                 raw = binary[place : place + size]
                 place += size
@@ -126,7 +127,12 @@ def read_inputs(interface: Interface, request: InferBody, binary: memoryview | N
         tables = tables or column_tables(interface)
         if tensor.name not in tables:
             interface.input(tensor.name)  # says which there are
-        columns[tensor.name] = ready[tensor.name] if tensor.name in ready else read_column(tables[tensor.name], tensor, raw)
+        if tensor.name in ready:
+            columns[tensor.name] = ready[tensor.name]
+        elif raw is None:
+            columns[tensor.name] = read_column(tables[tensor.name], tensor)
+        else:
+            columns[tensor.name] = at_once(raw_column(tables[tensor.name], tensor, raw))
     if binary is not None and place != len(binary):
         raise RequestError(f"{len(binary) - place} bytes stand behind the last raw tensor.", hint="Each needs its binary_data_size.")
     return with_columns(interface, inputs, columns, ready) if columns else inputs
@@ -157,7 +163,7 @@ def raw_input(interface: Interface, body: memoryview) -> dict[str, Array]:
     return {spec.name: read_raw(spec, shape, body)}
 
 
-def _raw_size(tensor: FloatTensor | AnyTensor, parameters: Given, binary: memoryview | None, place: int) -> int | None:
+def raw_size(tensor: FloatTensor | AnyTensor, parameters: Given, binary: memoryview | None, place: int) -> int | None:
     """Return how many of the bytes behind the JSON are this tensor's; None where its data are in the JSON."""
     check_tensor_parameters(parameters)
     size = parameters.get("binary_data_size")
@@ -198,13 +204,17 @@ def check_column(table: TensorSpec, tensor: FloatTensor | AnyTensor, *, is_raw: 
     return spec
 
 
-def read_column(table: TensorSpec, tensor: FloatTensor | AnyTensor, raw: memoryview | None = None) -> list[Any]:
-    """Return the values of a column of `table`, one for each row; `raw` are its bytes where it has no data."""
-    spec = check_column(table, tensor, is_raw=raw is not None)
-    if raw is not None:
-        dtype = DType.FP32 if tensor.datatype == BF16 else DType(tensor.datatype)
-        values: list[Any] = read_raw(TensorSpec(spec.name, dtype, spec.shape), tensor.shape, raw, tensor.datatype).ravel().tolist()
-        return values
+def raw_column(table: TensorSpec, tensor: FloatTensor | AnyTensor, raw: memoryview, count: int = PIECE_COUNT) -> Steps[Array]:
+    """Return a column of `table` whose bytes are `raw`, yielding after about each `count` elements."""
+    spec = check_column(table, tensor, is_raw=True)
+    dtype = DType.FP32 if tensor.datatype == BF16 else DType(tensor.datatype)
+    sent = yield from read_raw_in_steps(TensorSpec(spec.name, dtype, spec.shape), tensor.shape, raw, tensor.datatype, count)
+    return (yield from values_in_steps(column(table, tensor.name), sent, count))
+
+
+def read_column(table: TensorSpec, tensor: FloatTensor | AnyTensor) -> list[Any]:
+    """Return the values of a column of `table`, one for each row."""
+    spec = check_column(table, tensor)
     if tensor.data is None:
         raise _no_data(spec)
     values = flatten(spec, list(tensor.data))[1]

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from fairlead.errors import RequestError, TooLargeError
 from fairlead.serve.http.decoded_size import check_json, measure
-from fairlead.serve.http.steps import at_once
+from fairlead.serve.steps import at_once
 
 ANY = 2**40
 

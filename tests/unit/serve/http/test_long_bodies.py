@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
+import struct
 
+import numpy as np
 import pytest
 
 from fairlead.core.dtype import DType
-from fairlead.serve.http import mlflow, predict, tensorflow, v2
-from fairlead.serve.http.long_bodies import LongBodies
+from fairlead.core.interface import Interface, TensorSpec
+from fairlead.errors import NotFoundError
+from fairlead.serve.data_plane import InferRequest
+from fairlead.serve.http import long_lists, mlflow, predict, tensorflow, v2
+from fairlead.serve.http.message import HttpRequest, Memo
+from fairlead.serve.long_bodies import LongBodies
 
 ROUTES = (mlflow, predict, tensorflow, v2)
 COUNT = 12_000  # rows: more than a piece of text, and more than a piece of an answer
@@ -82,6 +88,85 @@ async def test_json_in_front_of_raw_tensors_is_read_in_pieces(world) -> None:
     status, answer, _ = await world.ask_raw("/v2/models/m/infer", {"inputs": tensors}, b"\1" * 2 * count)
     assert status == 200
     assert [set(output["data"]) for output in answer["outputs"]] == [{0.5}, {1}]
+
+
+@pytest.mark.parametrize("is_column", [False, True])
+async def test_raw_texts_and_raw_columns_are_read_in_pieces_and_give_the_same(world, monkeypatch, is_column) -> None:
+    world.table.remove("m")
+    texts = b"".join(struct.pack("<I", len(item)) + item for item in (b"%d" % index for index in range(COUNT)))
+    if is_column:
+        world.load("m", 1, Table())
+        kinds = {"a": "INT64", "b": "FP64"}
+        parts = [np.arange(COUNT, dtype=DType(kind).numpy).tobytes() for kind in kinds.values()]
+        shape = [COUNT]
+    else:
+        world.load("m", 1, world.Echo([DType.BYTES]))
+        kinds, parts, shape = {"bytes": "BYTES"}, [texts], [COUNT // 2, 2]
+    inputs = [
+        {"name": name, "shape": shape, "datatype": kind, "parameters": {"binary_data_size": len(part)}}
+        for (name, kind), part in zip(kinds.items(), parts, strict=True)
+    ]
+    broken = [*inputs[:-1], inputs[-1] | {"shape": [1]}]
+    answers = []
+    for long_bytes in (2**40, 1000):
+        monkeypatch.setattr(long_lists, "LONG_BYTES", long_bytes)
+        answers.append([await world.ask_raw("/v2/models/m/infer", {"inputs": given}, *parts) for given in (inputs, broken)])
+    at_once, in_pieces = answers
+    assert in_pieces == at_once
+    assert [status for status, _, _ in at_once] == [200, 400]
+    data = at_once[0][1]["outputs"][0]["data"]
+    assert (len(data), data[-1]) == ((2 * COUNT, COUNT - 1) if is_column else (COUNT, str(COUNT - 1)))
+
+
+class Table:
+    """Gives its table of two columns back."""
+
+    description = "table 1"
+    interface = Interface((TensorSpec("x", DType.FP32, (None, 2), ("a", "b")),), (TensorSpec("y", DType.FP32, (None, 2)),))
+
+    def run(self, inputs, _outputs=()):
+        return {"y": inputs["x"]}
+
+    def close(self) -> None:
+        pass
+
+
+async def test_a_model_that_is_unloaded_while_a_large_body_is_read_for_it_is_not_found(world) -> None:
+    served = world.table.resolve("m")
+
+    def steps():
+        yield
+        world.table.remove("m")
+        yield
+        inputs = {spec.name: np.zeros((1, 2), spec.dtype.numpy) for spec in served.interface.inputs}
+        return InferRequest("m", inputs)
+
+    with pytest.raises(NotFoundError, match="no model 'm'"):
+        await LongBodies(world.plane).infer(served, steps())
+    assert served.in_flight == 0
+
+
+class Unwritable(Table):
+    """Gives what JSON has no word for."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+
+    def run(self, _inputs, _outputs=()):
+        return {"y": np.full((1, self.count), 1j)}
+
+
+@pytest.mark.parametrize("count", [2, 20_000])
+async def test_an_answer_that_cannot_be_written_is_a_500_whatever_its_length_and_way(world, count) -> None:
+    world.table.remove("m")
+    world.load("m", 1, Unwritable(count))
+    body = json.dumps({"inputs": [{"name": "x", "shape": [1, 2], "datatype": "FP32", "data": [1, 2]}]}).encode()
+    request = HttpRequest(b"POST", b"/v2/models/m/infer", {}, body, request_id="rid", memo=Memo())
+    done = asyncio.get_running_loop().create_future()
+    world.api.direct.begin(request, lambda _, reply: done.set_result(reply))
+    for reply in (await asyncio.wait_for(done, 60), await world.api.handle(request)):
+        assert (reply.status, b"failed to answer" in reply.body) == (500, True)
+    assert len(world.said) == 2
 
 
 async def test_large_bodies_are_read_one_after_the_other(world) -> None:

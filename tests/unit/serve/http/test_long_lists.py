@@ -16,9 +16,9 @@ from fairlead.errors import RequestError
 from fairlead.serve.data_plane import InferResponse
 from fairlead.serve.http.long_lists import cut_request
 from fairlead.serve.http.outline import find_lists
-from fairlead.serve.http.steps import at_once, in_turn
 from fairlead.serve.http.v2_answer import answer, answer_in_steps, is_long_answer
 from fairlead.serve.http.v2_request import decode_request, read_inputs
+from fairlead.serve.steps import at_once, in_turn
 
 OUTPUT = (TensorSpec("y", DType.FP32, (None,)),)
 FLOATS = Interface((TensorSpec("x", DType.FP32, (None, None)),), OUTPUT)
@@ -34,7 +34,7 @@ def body(*tensors, indent=None, **more) -> bytes:
 
 def read(interface, text, piece_bytes):
     """The arrays as read in pieces of that many bytes, and which inputs were."""
-    cut = at_once(cut_request(interface, text, piece_bytes))
+    cut = at_once(cut_request(interface, text, piece_bytes=piece_bytes))
     return read_inputs(interface, cut.request, None, cut.arrays), sorted(cut.arrays)
 
 
@@ -81,7 +81,7 @@ def test_a_long_list_gives_way_after_each_piece() -> None:
 
     async def both() -> None:
         task = asyncio.create_task(others())
-        cut = await in_turn(cut_request(FLOATS, text, 10_000))
+        cut = await in_turn(cut_request(FLOATS, text, piece_bytes=10_000))
         task.cancel()
         assert cut is not None
         assert cut.arrays["x"].tolist() == [0.5] * 50_000
@@ -159,7 +159,7 @@ def test_many_short_inputs_are_read_one_at_a_time() -> None:
     names = [f"c{place}" for place in range(200)]
     many = Interface(tuple(TensorSpec(name, DType.INT64, (None, 1)) for name in names), OUTPUT)
     text = body(*((name, [20, 1], "INT64", list(range(20))) for name in names))
-    steps = cut_request(many, text, 2000)
+    steps = cut_request(many, text, piece_bytes=2000)
     turns = 0
     while True:
         try:
@@ -197,7 +197,7 @@ def test_data_beside_bytes_are_refused_in_pieces_too(values) -> None:
     parameters = {"binary_data_size": 4 * len(values)}
     tensor = {"name": "x", "shape": [1, len(values)], "datatype": "FP32", "data": values, "parameters": parameters}
     text, binary = json.dumps({"inputs": [tensor]}).encode(), memoryview(np.zeros(len(values), np.float32).tobytes())
-    cut = at_once(cut_request(FLOATS, text, 20))
+    cut = at_once(cut_request(FLOATS, text, piece_bytes=20))
     with pytest.raises(RequestError, match="both data and a binary_data_size"):
         read_inputs(FLOATS, cut.request, binary, cut.arrays)
 

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from fairlead.core.dtype import DType
 from fairlead.core.interface import Interface, TensorSpec
 from fairlead.errors import RequestError
-from fairlead.serve.http.long_rows import columns_in_steps, frame_in_steps, rows_in_steps
+from fairlead.serve.http.long_rows import columns_in_steps, csv_in_steps, frame_in_steps, rows_in_steps
 from fairlead.serve.http.outline import read_skeleton
 from fairlead.serve.http.row_answer import written_in_steps
-from fairlead.serve.http.steps import at_once
 from fairlead.serve.records import from_columns, from_frame, from_rows
+from fairlead.serve.steps import at_once
 
 OUTPUT = (TensorSpec("y", DType.FP32, (None,)),)
 TABLE = Interface((TensorSpec("x", DType.FP32, (None, 3), ("age", "height", "weight")),), OUTPUT)
@@ -146,3 +146,16 @@ def test_an_answer_that_is_written_in_pieces_is_the_same_to_the_byte(rows, count
 def test_outputs_that_do_not_have_a_row_each_are_written_at_once() -> None:
     outputs = {"y": np.arange(6.0).reshape(3, 2), "sum": np.array(15.0)}
     assert at_once(written_in_steps(outputs, lambda some: {n: a.tolist() for n, a in some.items()}, 1))["sum"] == 15.0
+
+
+@given(st.lists(st.tuples(*[st.sampled_from(["1", "-2.5", "", "x", "1,2", '"3"'])] * 3), max_size=8), st.integers(1, 30))
+def test_csv_in_pieces_is_what_it_is_at_once(rows, count) -> None:
+    text = "\n".join(["height,age,weight", *map(",".join, rows)]).encode()
+    agree(lambda: at_once(csv_in_steps(TABLE, text, count)), lambda: at_once(csv_in_steps(TABLE, text)))
+
+
+def test_no_piece_of_csv_is_long_and_a_later_line_is_named() -> None:
+    lines = ["age,height,weight", *["1,2,3"] * 1000]
+    assert sum(1 for _ in csv_in_steps(TABLE, "\n".join(lines).encode(), 30)) > 100
+    with pytest.raises(RequestError, match="Line 502 of the CSV has 2 fields"):
+        at_once(csv_in_steps(TABLE, "\n".join([*lines[:501], "1,2", *lines[501:]]).encode(), 30))

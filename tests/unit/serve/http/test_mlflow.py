@@ -60,7 +60,7 @@ async def test_csv_gives_labels_too(house, text, media_type) -> None:
     assert await house.ask("POST", "/invocations", text.encode(), content_type=media_type) == (200, {"predictions": ["yes", "no"]})
 
 
-async def test_a_large_csv_is_read_in_a_thread_and_gives_the_same(house) -> None:
+async def test_a_large_csv_is_read_in_pieces_and_gives_the_same(house) -> None:
     text = "city,age,height\n" + "Paris,39,1.8\nRome,50,2\n" * 10_000
     status, answer = await house.ask("POST", "/invocations", text.encode(), content_type="text/csv")
     assert (status, answer["predictions"]) == (200, ["yes", "no"] * 10_000)

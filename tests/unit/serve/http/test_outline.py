@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from fairlead.errors import RequestError
 from fairlead.serve.http.outline import find_lists, read_skeleton
-from fairlead.serve.http.steps import at_once, in_turn
+from fairlead.serve.steps import at_once, in_turn
 
 ODD = st.text(st.sampled_from('ab",[]{}\\\n:é\U0001f600'), max_size=12)
 VALUES = st.recursive(
