@@ -163,9 +163,10 @@ class CollectedModels:
             raise NotFoundError(
                 f"No model is collected for {place}.", hint=f"Start the collector with {shorten(event.service or ANY)}=MODEL."
             )
-        if found.source.part == ANY:
-            if event.component not in ("", "predictor"):
-                return None
+        part = found.source.part
+        if event.component not in ("", "predictor", part):
+            return None
+        if event.node and event.node != part and found.source.service != ANY:
             found.node = found.node or event.node
             if event.node != found.node:
                 raise ConflictError(

@@ -17,13 +17,15 @@ from hashlib import blake2b
 from fairlead.core.interface import shorten
 from fairlead.errors import RequestError
 
-ID_LIMIT = 256
+ID_LIMIT = 128  # as of ids of our own requests
 _ATTRIBUTE_LIMIT = 4096
 _OVERHEAD_BYTES = 2048  # what an event takes beside texts and data
 _VERSIONS = ("1.0", "0.3")
 _NEEDED = ("specversion", "id", "type")
 # What is read of an event; what else it says of itself, it need not carry while it waits.
-_READ = frozenset({*_NEEDED, "time", "requestid", "inferenceservicename", "namespace", "component", "endpoint", "modelid", "annotations"})
+ATTRIBUTES = frozenset(
+    {*_NEEDED, "time", "requestid", "inferenceservicename", "namespace", "component", "endpoint", "modelid", "annotations"}
+)
 
 
 class EventKind(enum.Enum):
@@ -103,14 +105,14 @@ class CloudEvent:
 
 def cloud_event(attributes: Mapping[str, str], data: bytes) -> CloudEvent:
     """Return the event; raises RequestError that says what it lacks."""
-    attributes = {name: value for name, value in attributes.items() if name in _READ}
+    attributes = {name: value for name, value in attributes.items() if name in ATTRIBUTES}
     for name in _NEEDED:
         if not attributes.get(name):
             raise RequestError(f"The event has no {name}.", hint=f"Send it as the header ce-{name}, or in the JSON of a structured event.")
     if attributes["specversion"] not in _VERSIONS:
         version = shorten(attributes["specversion"])
         raise RequestError(f"CloudEvents {version} are not understood.", hint=f"Send one of {', '.join(_VERSIONS)}.")
-    if any(len(value) > _ATTRIBUTE_LIMIT for value in attributes.values()) or len(attributes["id"]) > ID_LIMIT:
+    if max(map(len, attributes.values())) > _ATTRIBUTE_LIMIT or len(attributes["id"]) > ID_LIMIT:
         raise RequestError(f"An attribute of the event is too long; its id may have {ID_LIMIT} characters.")
     if len(attributes.get("requestid", "")) > ID_LIMIT:
         raise RequestError(f"The event's requestid has more than {ID_LIMIT} characters.")

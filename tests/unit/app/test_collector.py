@@ -239,6 +239,8 @@ def test_of_several_sources_the_one_that_says_most_counts(soon: House, tmp_path)
     ):
         assert models.find(given).source.reference.number == number
     assert models.find(event("svc", component="transformer")) is None
+    assert models.find(event("svc", namespace="shop", endpoint="canary", component="explainer")) is None
+    assert CollectedModels(["shop/svc/transformer=iris:1"], soon).find(event("svc", namespace="shop", component="transformer")) is not None
     assert models.watched[0] == "shop/svc/canary as iris:4"
 
 
@@ -248,6 +250,10 @@ def test_two_nodes_of_one_graph_are_not_taken_for_one_model(soon: House, tmp_pat
     assert models.find(event("graph", modelid="one")) is not None
     with pytest.raises(ConflictError, match="Say which"):
         models.find(event("graph", modelid="two"))
+    apart = CollectedModels(["ns/graph/two=iris:1"], soon)
+    assert apart.find(event("graph", namespace="ns", modelid="two")) is not None
+    with pytest.raises(NotFoundError):
+        apart.find(event("graph", namespace="ns", modelid="one"))
 
 
 async def test_an_event_says_which_version_answered_where_it_is_asked_to(soon: House, tmp_path) -> None:

@@ -13,7 +13,7 @@ from urllib.parse import unquote
 
 import msgspec
 
-from fairlead.core.cloud_event import CloudEvent, cloud_event
+from fairlead.core.cloud_event import ATTRIBUTES, CloudEvent, cloud_event
 from fairlead.core.interface import shorten
 from fairlead.errors import RequestError, TooLargeError, UnsupportedError
 from fairlead.serve.http.body import decode, decompress
@@ -23,7 +23,7 @@ from fairlead.serve.http.message import HttpRequest
 
 Fields: TypeAlias = dict[str, msgspec.Raw]
 BATCH_LIMIT = 1000  # events
-_PREFIX = b"ce-"
+_HEADERS = {b"ce-" + name.encode(): name for name in sorted(ATTRIBUTES)}
 _CLOUD = b"application/cloudevents"
 _ONE, _MANY = b"application/cloudevents+json", b"application/cloudevents-batch+json"
 _FIELDS = msgspec.json.Decoder(Fields)
@@ -46,14 +46,16 @@ def read_events(request: HttpRequest, limits: HttpLimits) -> list[CloudEvent | R
     if kind.startswith(_CLOUD):
         name = shorten(kind.decode("latin-1"))
         raise UnsupportedError(f"Events as {name} are not understood.", hint=f"Send {_ONE.decode()}, {_MANY.decode()}, or headers ce-*.")
-    attributes = {
-        name.removeprefix(_PREFIX).decode("ascii", "replace"): unquote(value.decode("utf-8", "replace"))
-        for name, value in headers.items()
-        if name.startswith(_PREFIX)
-    }
+    attributes = {name: _header(headers[header]) for header, name in _HEADERS.items() if header in headers}
     if not attributes:
         raise RequestError("This is no CloudEvent.", hint=_HINT)
     return [cloud_event(attributes, bytes(body))]
+
+
+def _header(value: bytes) -> str:
+    """Return a header's value; what a header cannot hold is percent-encoded in it."""
+    text = value.decode("utf-8", "replace")
+    return unquote(text) if "%" in text else text
 
 
 def _batch(body: bytes | bytearray, limits: HttpLimits) -> list[CloudEvent | RequestError]:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from fairlead.core.cloud_event import ID_LIMIT
 from fairlead.core.dtype import DType
 from fairlead.core.interface import Array, Interface, Label, TensorSpec, shorten
 from fairlead.core.traffic_event import LateLabel
@@ -19,7 +20,6 @@ from fairlead.serve.records import column_names, from_frame, from_rows
 from fairlead.serve.tensor_json import shaped
 
 _FORMS = ("data", "jsonData", "strData", "binData")
-_ID_LIMIT = 256
 
 
 def is_seldon(value: dict[str, Any]) -> bool:
@@ -78,7 +78,7 @@ def seldon_label(value: dict[str, Any], request_id: str) -> LateLabel | None:
     puid = meta.get("puid") if isinstance(meta, dict) else None
     given = seldon_values(truth)
     rows = given.tolist() if isinstance(given, np.ndarray) else given
-    known = puid if isinstance(puid, str) and 0 < len(puid) <= _ID_LIMIT else request_id
+    known = puid if isinstance(puid, str) and 0 < len(puid) <= ID_LIMIT else request_id
     return LateLabel(known, tuple(_label(row) for row in rows))
 
 
