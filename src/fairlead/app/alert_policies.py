@@ -1,8 +1,9 @@
 """What is done about alerts without asking: roll back, roll back and watch unseen, train again.
 
-`act` takes alerts and a House; gives what every policy did. An alert is acted upon once; a policy pauses for a model after it has acted,
-whoever runs it (compare-and-set). Never raises for what an action could not do: it is said, kept in the registry, and a person decides.
-Raises StorageError where the registry is away.
+`act` takes alerts and a House; gives what every policy did. Laws: only alerts about the live version count; what fired before a policy
+acted is not acted upon again by it; a policy pauses for a model after it has acted, whoever runs it (compare-and-set); while a version
+takes over, it waits, since that may be the cure and has a gate of its own. Never raises for what an action could not do: it is said, kept
+in the registry, and a person decides. Raises StorageError where the registry is away.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from fairlead.core.release import ReleaseKind, ReleaseStep
 from fairlead.core.version import PRODUCTION
 from fairlead.errors import ConflictError, FairleadError, RejectedError, StorageError
 from fairlead.monitor.alerts.machine import firing
+from fairlead.register import promotion
 from fairlead.stores.document import dump, load
 
 SLOW = frozenset({PolicyAction.RETRAIN})  # takes hours
@@ -50,7 +52,8 @@ def act(
     found = []
     for alert in firing(alerts):
         for policy in policies:
-            if policy.wants(alert.labels) and alert.fired_at >= policy.created_at and alert.labels.get("model"):
+            is_wanted = policy.wants(alert.labels) and alert.fired_at >= policy.created_at
+            if is_wanted and _is_live(alert, house) and not _is_to_wait(policy, alert, house):
                 acted = _once(policy, alert, house, stop)
                 if acted is not None:
                     found.append(acted)
@@ -63,6 +66,19 @@ def done(house: House) -> tuple[Acted, ...]:
     return tuple(sorted(facts, key=lambda one: -one.at))
 
 
+def _is_live(alert: Alert, house: House) -> bool:
+    name = alert.labels.get("model", "")
+    return bool(name) and alert.labels.get("version") == str(house.records.aliases(name).get(PRODUCTION, 0))
+
+
+def _is_to_wait(policy: Policy, alert: Alert, house: House) -> bool:
+    """Whether a release runs that the action would end, or that would keep it from beginning its own."""
+    kept = promotion.current(alert.labels["model"], records=house.records)
+    if kept is None or not kept.release.is_active:
+        return False
+    return policy.action is PolicyAction.RETRAIN or kept.release.kind in (ReleaseKind.CANARY, ReleaseKind.BLUE_GREEN)
+
+
 def _once(policy: Policy, alert: Alert, house: House, stop: threading.Event | None) -> Acted | None:
     """Act, unless it was done already, or not long ago."""
     model, now = alert.labels["model"], house.clock()
@@ -70,7 +86,7 @@ def _once(policy: Policy, alert: Alert, house: House, stop: threading.Event | No
     before = house.records.fact(ACTION, key)
     if before is not None and before.body is not None:
         last = load(before.body.encode(), Acted)
-        if last.alert == alert.fingerprint and last.at >= alert.fired_at:
+        if alert.fired_at <= last.at:
             return None
         if 0 <= now - last.at < policy.pause_s:
             return None
@@ -103,9 +119,9 @@ def _do(policy: Policy, alert: Alert, begun: Acted, house: House, stop: threadin
 def _roll_back(_policy: Policy, alert: Alert, house: House) -> str:
     name = alert.labels["model"]
     _require_live(alert, house)
-    outcome = rollback(name, house, wait_s=_WAIT_S)
-    if outcome.number == outcome.previous:
-        return f"Ended the release of {name}; {name}:{outcome.number} answers."
+    outcome = rollback(name, house, wait_s=_WAIT_S, is_further=True)
+    if outcome.number == outcome.previous:  # that ended a shadow or an experiment
+        outcome = rollback(name, house, wait_s=_WAIT_S, is_further=True)
     return f"Took {name} back from version {outcome.previous} to {outcome.number}."
 
 

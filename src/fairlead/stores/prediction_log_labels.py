@@ -16,14 +16,21 @@ from fairlead.core.observation_log import LabelMatch, RowLabel
 from fairlead.stores.prediction_log_columns import LABEL_FIELDS, LogReader, objects
 
 Place = tuple[str, int]  # a request's id, and a row in it
+_KNOWN_LIMIT = 10_000
 
 
 def read_labels(reader: LogReader) -> Iterator[RowLabel]:
     """Yield the labels of a file; raises CorruptError."""
+    known: dict[str, Label] = {}  # a million labels are often a few, again and again
     for piece in reader.pieces(LABEL_FIELDS):
         columns = [piece[name].tolist() for name in LABEL_FIELDS]
-        for identity, row, label, at in zip(*columns, strict=True):
-            yield RowLabel(identity, row, json.loads(label), at)
+        for identity, row, text, at in zip(*columns, strict=True):
+            label = known.get(text)
+            if label is None:
+                label = json.loads(text)
+                if len(known) < _KNOWN_LIMIT:
+                    known[text] = label
+            yield RowLabel(identity, row, label, at)
 
 
 class LabelIndex:
