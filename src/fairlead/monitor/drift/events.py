@@ -30,11 +30,17 @@ DOUBT = 0.01  # the chance that a reference is unluckier than what its limits al
 
 @dataclass(frozen=True)
 class Partition:
-    """Which coarse cell each of a profile's cells belongs to; `is_ordered` where they lie on a line."""
+    """Which coarse cell each of a profile's cells belongs to; `is_ordered` where they lie on a line.
+
+    Where the release's own data decided which categories have a cell of their own, `choices` is how many there were to choose from, and
+    `slack` (count,) what the cells' shares in these data leave out beside that: see `partition`.
+    """
 
     places: Array = field(repr=False)
     count: int
     is_ordered: bool
+    choices: int = 0
+    slack: Array = field(default_factory=lambda: np.zeros(1), repr=False)
 
     def coarse(self, cells: Array) -> Array:
         """Return the counts of the coarse cells, (..., count)."""
@@ -51,6 +57,10 @@ class Partition:
 def partition(profile: FeatureProfile) -> Partition:
     """Return at most COARSE_COUNT cells of about the same number of reference rows for a number; for a category the largest ones, all
     others together, and those that were never seen.
+
+    A sample makes its largest categories look larger than they are, and the others smaller, by the largest error of any set at most
+    (`_spread`). And it does not have all that there are: the chance of those that it lacks is about the share of its rows whose category
+    occurs once (Good, "The population frequencies of species", Biometrika 40 (1953)).
     """
     cells = profile.cells
     if profile.kind.is_number:
@@ -64,7 +74,26 @@ def partition(profile: FeatureProfile) -> Partition:
     places = np.full(len(cells), kept)
     places[order[:kept]] = np.arange(kept)
     places[-1] = kept + 1
-    return Partition(places, kept + 2, is_ordered=False)
+    slack = np.zeros(kept + 2)
+    rows = max(float(cells.sum()), 1.0)
+    slack[-2] = _spread(cells / rows, rows) if named > kept else 0.0
+    slack[-1] = float(rare_events(np.array([once(profile) / rows]), np.array([rows]), 0.0)[0])
+    return Partition(places, kept + 2, is_ordered=False, choices=len(cells), slack=slack)
+
+
+def once(profile: FeatureProfile) -> int:
+    """Return how many categories occur once, where the profile lists them all: where it does not, new ones are not told from others."""
+    return 0 if profile.rest or profile.kind.is_number else profile.counts.count(1)
+
+
+def expected_cells(profile: FeatureProfile) -> Array:
+    """Return a profile's cells as live rows are expected in them: categories that occur once stand for those that it lacks."""
+    cells = profile.cells
+    if not once(profile):
+        return cells
+    expected = np.where(cells == 1.0, 0.0, cells)
+    expected[-1] = once(profile)
+    return expected
 
 
 @dataclass(frozen=True)
@@ -82,14 +111,19 @@ def half_lines(reference: Array, effect: float) -> Events:
     return _limited(np.concatenate([below, 1.0 - below]), reference, effect, sets=1)
 
 
-def single_cells(reference: Array, effect: float) -> Events:
-    """Return every cell and everything but it, likewise."""
+def single_cells(reference: Array, effect: float, own: Partition | None = None) -> Events:
+    """Return every cell and everything but it, likewise; `own` is the partition where the reference is what it was chosen by."""
     count = reference.shape[-1]
     alone = np.eye(count)
-    return _limited(np.concatenate([alone, 1.0 - alone]), reference, effect, sets=count)
+    events = _limited(np.concatenate([alone, 1.0 - alone]), reference, effect, sets=max(count, own.choices if own else 0))
+    if own is None:
+        return events
+    without = np.zeros(count)
+    without[-2] = own.slack[-1]  # all but the others: what the reference lacks, it counts among the others that it has
+    return Events(events.members, np.minimum(events.limits + np.concatenate([own.slack, without]), 1.0))
 
 
-def gained_cells(reference: Array, seen: Array, effect: float) -> Events:
+def gained_cells(reference: Array, seen: Array, effect: float, slack: Array | float = 0.0) -> Events:
     """Return the one set of cells that had gained in `seen`, counts of what came before, (..., 1, cells); nothing where nothing was seen.
 
     Which cells these are hangs on the reference's own errors, so its limit allows for the largest error of any set: the total variation
@@ -99,9 +133,8 @@ def gained_cells(reference: Array, seen: Array, effect: float) -> Events:
     before, total = _shares(reference)
     after, _ = _shares(seen)
     members = (after > before).astype(np.float64)
-    spread = np.sqrt(before * (1.0 - before) / total[..., None]).sum(axis=-1) / 2.0
-    doubt = spread + np.sqrt(math.log(1.0 / DOUBT) / (2.0 * total))
-    limits = (members * before).sum(axis=-1) + doubt + effect
+    doubt = _spread(before, total[..., None]) + np.sqrt(math.log(1.0 / DOUBT) / (2.0 * total))
+    limits = (members * (before + slack)).sum(axis=-1) + doubt + effect
     return Events(members[..., None, :], np.minimum(limits, 1.0)[..., None])
 
 
@@ -114,6 +147,12 @@ def rare_events(shares: Array, rows: Array, effect: float) -> Array:
     term = math.log(shares.shape[-1] / DOUBT) / np.maximum(np.asarray(rows, dtype=np.float64), 1.0)
     upper = shares + 2.0 * term + np.sqrt(2.0 * shares * term)
     return np.minimum(upper + effect, 1.0)
+
+
+def _spread(shares: Array, rows: Array | float) -> Array:
+    """Return how large the largest error of any set of cells is at most, on average, in a sample of so many rows."""
+    found: Array = np.sqrt(shares * (1.0 - shares) / rows).sum(axis=-1) / 2.0
+    return found
 
 
 def _limited(members: Array, reference: Array, effect: float, *, sets: int) -> Events:

@@ -14,7 +14,7 @@ from fairlead.core.interface import Array
 from fairlead.core.profile import FeatureProfile
 from fairlead.core.sketch import FeatureSketch, Tally
 from fairlead.monitor.drift import measures
-from fairlead.monitor.drift.events import partition
+from fairlead.monitor.drift.events import expected_cells, partition
 from fairlead.monitor.drift.reference import points_of, reference_tally
 from fairlead.monitor.sketch.distinct import estimate
 from fairlead.monitor.sketch.quantiles import quantile
@@ -66,7 +66,7 @@ def movement(
     part = partition(feature)
     coarse = part.coarse(before.cells), part.coarse(live.cells)
     present = max(live.rows - live.missing, 0.0)
-    moved, interval = moved_share(*coarse)
+    moved, interval = moved_share(part.coarse(expected_cells(feature)) if reference is None else coarse[0], coarse[1])
     statistic, chance = measures.chi_square(*coarse)
     ordered = feature.kind.is_number
     is_used = feature.is_used

@@ -6,7 +6,7 @@ A `DriftWatch` is fed windows in order of time, each once; a window without rows
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from fairlead.monitor.drift import detector
 from fairlead.monitor.drift.alarm import VALUE_ASPECTS, Alarm, Aspect
 from fairlead.monitor.drift.budget import WatchOptions, divide, log_threshold
 from fairlead.monitor.drift.detector import ODDS, DetectorState
-from fairlead.monitor.drift.events import Events, Partition, gained_cells, half_lines, partition, rare_events, single_cells
+from fairlead.monitor.drift.events import Events, Partition, gained_cells, half_lines, once, partition, rare_events, single_cells
 from fairlead.monitor.drift.reference import reference_tally
 
 _MEMORY = 0.9  # of what was seen before, what still counts a window later for the choice of cells that gained
@@ -46,7 +46,10 @@ class DriftWatch:
         self._values = {name: self._values_detector(shares.values[name]) for name in self._features}
         # What follows from the profile alone, and from every window anew only where a season stands in for it.
         self._own = {name: reference_tally(feature) for name, feature in self._features.items()}
-        self._fixed = {name: fixed_events(part, part.coarse(self._own[name].cells), self.options.effect) for name, part in self._parts()}
+        self._own_values = {name: _with_unseen(feature, self._own[name]) for name, feature in self._features.items()}
+        self._fixed = {
+            name: fixed_events(part, part.coarse(self._own[name].cells), self.options.effect, is_own=True) for name, part in self._parts()
+        }
         self._starts: list[float] = []
 
     def step(
@@ -64,7 +67,7 @@ class DriftWatch:
             season = (references or {}).get(name)
             for found in (
                 self._step_shape(feature, sketch.by_request, season),
-                self._step_values(feature, sketch.by_request, season or self._own[name]),
+                self._step_values(feature, sketch.by_request, season or self._own_values[name]),
             ):
                 if found is not None:
                     aspect, started, evidence, threshold = found
@@ -88,9 +91,12 @@ class DriftWatch:
         if watched is None:
             return None
         part = self._partitions[feature.name]
-        reference = part.coarse((season or self._own[feature.name]).cells)
-        fixed = self._fixed[feature.name] if season is None else None
-        bets, watched.seen = shape_bets(part, reference, part.coarse(live.cells), watched.seen, self.options.effect, fixed)
+        live_cells, effect = part.coarse(live.cells), self.options.effect
+        if season is None:
+            reference, fixed = part.coarse(self._own[feature.name].cells), self._fixed[feature.name]
+            bets, watched.seen = shape_bets(part, reference, live_cells, watched.seen, effect, fixed, part.slack)
+        else:
+            bets, watched.seen = shape_bets(part, part.coarse(season.cells), live_cells, watched.seen, effect)
         found = self._advance(watched, bets)
         return found and (Aspect.SHAPE, *found[:3])
 
@@ -113,20 +119,27 @@ class DriftWatch:
         return found
 
 
-def fixed_events(part: Partition, reference: Array, effect: float) -> Events:
-    """Return the sets of cells that are bet on whatever was seen; coarse counts (..., cells)."""
-    return half_lines(reference, effect) if part.is_ordered else single_cells(reference, effect)
+def fixed_events(part: Partition, reference: Array, effect: float, *, is_own: bool = False) -> Events:
+    """Return the sets of cells that are bet on whatever was seen. Coarse counts (..., cells); `is_own`: of the data that chose these."""
+    return half_lines(reference, effect) if part.is_ordered else single_cells(reference, effect, part if is_own else None)
 
 
 def shape_bets(
-    part: Partition, reference: Array, live: Array, seen: Array, effect: float, fixed: Events | None = None
+    part: Partition,
+    reference: Array,
+    live: Array,
+    seen: Array,
+    effect: float,
+    fixed: Events | None = None,
+    slack: Array | float = 0.0,
 ) -> tuple[Array, Array]:
     """Return the bets on a distribution in one window, and what will have been seen after it. Coarse counts (..., cells) everywhere.
 
-    Half of the wealth is on fixed sets of cells (None: `fixed_events`), half on the set that gained in the windows before.
+    Half of the wealth is on fixed sets of cells (None: `fixed_events`), half on the set that gained in the windows before; `slack` is that
+    of the partition where the reference is what it was chosen by.
     """
     fixed = fixed_events(part, reference, effect) if fixed is None else fixed
-    chosen = gained_cells(reference, seen, effect)
+    chosen = gained_cells(reference, seen, effect, slack)
     trials = live.sum(axis=-1)[..., None]
     bets = detector.log_bets(live @ fixed.members.T, trials, fixed.limits)
     hits = (chosen.members * live[..., None, :]).sum(axis=-1)
@@ -150,3 +163,8 @@ def _value_counts(feature: FeatureProfile, tally: Tally) -> tuple[Array, Array]:
     unseen = 0.0 if feature.kind.is_number or not len(tally.cells) else float(tally.cells[-1])
     hits = np.array([tally.missing, tally.outside, unseen, tally.fractions])
     return hits, np.array([tally.rows, present, present, present])
+
+
+def _with_unseen(feature: FeatureProfile, tally: Tally) -> Tally:
+    """Return a release's counts with as many unseen rows as are expected of others: one for each category that occurs once."""
+    return replace(tally, cells=np.append(tally.cells[:-1], float(once(feature)))) if once(feature) else tally

@@ -17,6 +17,7 @@ from fairlead.monitor.drift import detector
 from fairlead.monitor.drift.alarm import Alarm, Aspect
 from fairlead.monitor.drift.budget import WatchOptions, divide, log_threshold
 from fairlead.monitor.drift.events import DOUBT, gained_cells, half_lines, partition, rare_events, single_cells
+from fairlead.monitor.drift.movement import movement
 from fairlead.monitor.drift.reference import profile_column
 from fairlead.monitor.drift.watch import DriftWatch, shape_bets, value_bets
 from fairlead.monitor.sketch.update import empty, update
@@ -62,6 +63,23 @@ class TestEvents:
         assert part.places[-1] == 15
         assert (part.places == 15).sum() == 1
         assert (part.places == 14).sum() == 27  # 26 small categories and the rest
+
+    @pytest.mark.parametrize(("names", "rows", "effect"), [(200, 200, 0.0), (200, 500, 0.1), (60, 300, 0.0), (400, 3000, 0.0)])
+    def test_categories_that_a_reference_happens_to_lack_are_no_drift(self, names: int, rows: int, effect: float) -> None:
+        chances = 1.0 / np.arange(1, names + 1)
+        generator, texts = np.random.default_rng(names + rows), np.array([f"c{number}" for number in range(names)], object)
+
+        def draw(count: int) -> np.ndarray:
+            return texts[generator.choice(names, count, p=chances / chances.sum())]
+
+        feature = profile_column("c", draw(rows), input_name="c")
+        options = WatchOptions(effect=effect)
+        live = [draw(100) for _ in range(40)]
+        assert watch([{"c": values} for values in live], profile(feature), options) == []
+        assert movement(feature, update(empty(feature), feature, np.concatenate(live))).moved < 0.12  # 22 % were not there at release
+        half = [np.where(np.arange(100) % 2, values, "new") for values in live]
+        found = watch([{"c": values.astype(object)} for values in half], profile(feature), options)
+        assert {alarm.aspect for alarm in found} >= {Aspect.SHAPE if feature.rest else Aspect.UNSEEN}
 
     def test_limits_hold_for_references_drawn_from_the_same_data(self) -> None:
         generator = np.random.default_rng(1)
