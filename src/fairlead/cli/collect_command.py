@@ -20,6 +20,7 @@ _WORDS = {
     "repeated": "come twice (dropped)",
     "late": "come too late (dropped)",
     "unreadable": "not understood",
+    "unread": "not read for want of time at the end",
     "failed": "lost by a mistake of Fairlead's",
     "refused": "refused (no CloudEvent, or of a service that no source names)",
     "ignored": "of transformers and explainers (passed over)",

@@ -131,10 +131,14 @@ class Collector:
         while halves := self._job.pairs.expired(self._job.monotonic(), _AT_ONCE):
             await self._give_up(halves)
 
-    async def finish(self) -> None:
-        """Give up all that waits: nothing more comes."""
-        while halves := self._job.pairs.rest(_AT_ONCE):
-            await self._give_up(halves)
+    async def finish(self, within_s: float) -> None:
+        """Give up all that waits: nothing more comes. What is not read within the time is counted and forgotten."""
+        until = self._job.monotonic() + within_s
+        while halves := self._job.pairs.rest(1):
+            if self._job.monotonic() < until:
+                await self._give_up(halves)
+            else:
+                self.counts.update((half.watched.model, "unread") for half in halves)
 
     async def _offer(self, watched: Watched, event: CloudEvent) -> None:
         self.counts[watched.model, event.kind.value] += 1

@@ -89,7 +89,7 @@ class CollectServer:
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await task
-        await self._job.collector.finish()
+        await self._job.collector.finish(self._job.grace_s)
 
     async def _tidy(self) -> None:
         while True:

@@ -101,9 +101,18 @@ async def test_a_request_whose_answer_never_comes_is_kept_without_one() -> None:
 async def test_an_answer_whose_request_never_comes_is_counted_and_dropped() -> None:
     world = World()
     await world.take("a", "response", SAID)
-    await world.collector.finish()
+    await world.collector.finish(10.0)
     assert world.left == []
     assert world.counts == {"answer": 1, "unasked": 1}
+
+
+async def test_what_there_is_no_time_for_at_the_end_is_counted() -> None:
+    world = World()
+    for name in "abc":
+        await world.take(name, "request", ASKED)
+    await world.collector.finish(0.0)
+    assert world.left == []
+    assert world.counts == {"request": 3, "unread": 3}
 
 
 async def test_what_comes_twice_is_kept_once() -> None:
@@ -147,12 +156,12 @@ async def test_neither_a_bad_event_nor_a_mistake_of_ours_keeps_others_from_being
     await world.take("a", "request", b"\x80")
     await world.take("b", "request", ASKED)
     world.served.interface = None
-    await world.collector.finish()
+    await world.collector.finish(10.0)
     assert world.counts == {"request": 2, "unreadable": 1, "failed": 1}
     world = World()
     await world.take("a", "request", b"\x80")
     await world.take("b", "request", ASKED)
-    await world.collector.finish()
+    await world.collector.finish(10.0)
     assert world.counts == {"request": 2, "unreadable": 1, "unanswered": 1}
 
 
