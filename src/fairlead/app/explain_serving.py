@@ -199,5 +199,5 @@ def _started(descriptor: int) -> subprocess.Popen[bytes]:
         stdout=subprocess.DEVNULL,
         pass_fds=(descriptor,),
         env=environment_without_secrets() | dict.fromkeys(_THREADS, "1"),
-        start_new_session=True,  # Ctrl-C at a terminal is for the server
+        process_group=0,  # Ctrl-C at a terminal is for the server; in a session of its own, niceness would count for nothing (autogroup)
     )

@@ -41,8 +41,7 @@ def explanation_text(found: Explanation) -> str:
         lines.append("No feature weighs anything: the model answers this row as it answers the background rows.")
     hidden = len(found.weights) - len(shown)
     if hidden:
-        rest = sum(found.weights) - sum(found.weights[place] for place in shown)
-        lines.append(click.style(f"and {hidden} {'other' if hidden == 1 else 'others'}, together {rest:+.4g}", dim=True))
+        lines.append(click.style(f"and {hidden} {'other' if hidden == 1 else 'others'}, together {found.others(shown):+.4g}", dim=True))
     picture = ("As a picture: --out why.html, or --open.",) if found.grid is not None else ()
     lines += [click.style(text, dim=True) for text in (how(found), *found.notes, *picture)]
     return sections([(f"Row {found.row}{decided}", lines)])

@@ -7,9 +7,13 @@ row of twenty (all bounds of a row hold together), and by nothing but rounding w
 from __future__ import annotations
 
 import enum
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from fairlead.core.interface import Label
+
+
+_NOTHING = 1e-12  # of the largest weight
 
 
 class Method(enum.StrEnum):
@@ -78,6 +82,11 @@ class Explanation:
     def gap(self) -> float:
         """What base and weights lack to the answer."""
         return self.output - self.base - sum(self.weights)
+
+    def others(self, shown: Collection[int]) -> float:
+        """Return what all features but those at `shown` add; 0 where that is nothing but rounding."""
+        rest = sum(weight for place, weight in enumerate(self.weights) if place not in shown)
+        return rest if abs(rest) > _NOTHING * max((abs(weight) for weight in self.weights), default=0.0) else 0.0
 
     @property
     def ranked(self) -> tuple[int, ...]:

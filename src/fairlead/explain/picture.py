@@ -133,14 +133,13 @@ class Line:
 def draw_bars(found: Explanation) -> Bars:
     """Return bars for the weightiest features of one row."""
     shown = [place for place in found.ranked if found.weights[place]][:_LISTED]
-    rest = sum(found.weights) - sum(found.weights[place] for place in shown)
     hidden = len(found.weights) - len(shown)
     values = [
         (found.features[place], given, found.weights[place], found.weights[place] - bound, found.weights[place] + bound)
         for place in shown
         for bound, given in ((found.bounds[place], "" if found.text else found.given[place]),)
     ]
-    return _bars(values, f"{hidden} other features together: {rest:+.4g}" if hidden else "")
+    return _bars(values, f"{hidden} other {'words' if found.text else 'features'} together: {found.others(shown):+.4g}" if hidden else "")
 
 
 def draw_importance(found: Overview) -> Bars:
@@ -179,7 +178,13 @@ def draw_forces(found: Explanation) -> Forces | None:
                 )
             )
             end = end - size if sign < 0 else end + size
-    return Forces(tuple(forces), at(found.base), at(found.output), f"mean {found.base:.4g}", f"{found.output:.4g}")
+    return Forces(
+        tuple(forces),
+        at(found.base),
+        at(found.output),
+        f"{'without words' if found.text else 'mean'} {found.base:.4g}",
+        f"{found.output:.4g}",
+    )
 
 
 def draw_patches(found: Explanation, row: Array | None) -> Patches | None:
