@@ -2,9 +2,10 @@
 
     python benchmarks/observing_log.py [--rounds 7] [--seconds 3] [--connections 1 64]
 
-Two `fairlead serve` of the `tabular` model of serving.py, one with --observe, one with --no-observe, both on core 0; wrk on core 1 asks
-them in turns, round by round, so that what else the machine does meets both. JSON requests of one row, every one kept. Prints medians of
-the rounds, ratios of medians, and what became of the requests as the server counted it. Stops unless everything was written.
+Three `fairlead serve` of the `tabular` model of serving.py, one with --observe, two with --no-observe, all on core 0; wrk on core 1 asks
+them in turns, round by round, so that what else the machine does meets all. JSON requests of one row, every one kept. Prints medians of
+the rounds; the median of the rounds' ratios of kept to not kept with their quartiles; the same of the two that keep nothing, which is the
+noise; and what became of the requests as the server counted it. Stops unless everything was written.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ from pathlib import Path
 
 from serving import CLIENT_CORE, PATH, cpu_s, make_models, running
 
-_PORTS = {"kept": 9111, "not kept": 9113}
-_FLAGS = {"kept": "--observe", "not kept": "--no-observe"}
+_PORTS = {"kept": 9111, "not kept": 9113, "not kept, again": 9115}
+_FLAGS = {"kept": "--observe", "not kept": "--no-observe", "not kept, again": "--no-observe"}
 _LUA = """
 local f = io.open(os.getenv("BODY"), "rb"); wrk.body = f:read("*a"); f:close()
 wrk.method = "POST"; wrk.headers["Content-Type"] = "application/json"
@@ -70,11 +71,20 @@ def all_written(port: int) -> dict[str, int]:
     return counts
 
 
+def ratios(ones: list[tuple[float, ...]], others: list[tuple[float, ...]]) -> list[str]:
+    """Return the median of the rounds' ratios and their quartiles, of each figure."""
+    found = []
+    for one, other in zip(zip(*ones, strict=True), zip(*others, strict=True), strict=True):
+        low, middle, high = statistics.quantiles([first / second for first, second in zip(one, other, strict=True)], n=4)
+        found.append(f"{middle:.3f} ({low:.3f} to {high:.3f})")
+    return found
+
+
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--seconds", type=float, default=3.0)
+    parser.add_argument("--seconds", type=int, default=3)
     parser.add_argument("--connections", type=int, nargs="+", default=[1, 64])
     parser.add_argument("--home", type=Path, help="A home that a run before has deployed the model into.")
     arguments = parser.parse_args()
@@ -97,7 +107,7 @@ def main() -> None:
             for connections in arguments.connections:
                 rounds: dict[str, list[tuple[float, ...]]] = {name: [] for name in pids}
                 for turn in range(arguments.rounds + 1):
-                    for name in sorted(pids, reverse=turn % 2 == 0):
+                    for name in sorted(pids, key=lambda name: (list(pids).index(name) + turn) % len(pids)):
                         found = ask(pids[name], _PORTS[name], body, connections, arguments.seconds)
                         if turn:  # the first round warms, up to the first file
                             rounds[name].append(found)
@@ -106,8 +116,8 @@ def main() -> None:
                 medians = {name: [statistics.median(values) for values in zip(*found, strict=True)] for name, found in rounds.items()}
                 for name, values in medians.items():
                     print(f"| {connections} | {name} | {' | '.join(f'{value:,.0f}' for value in values)} |")
-                ratios = [one / two for one, two in zip(medians["kept"], medians["not kept"], strict=True)]
-                print(f"| {connections} | ratio | {' | '.join(f'{ratio:.3f}' for ratio in ratios)} |", flush=True)
+                for name in ("kept", "not kept, again"):
+                    print(f"| {connections} | {name} / not kept | {' | '.join(ratios(rounds[name], rounds['not kept']))} |", flush=True)
             counts = all_written(_PORTS["kept"])
             print(f"\nWhat became of the requests: {', '.join(f'{name} {count:,}' for name, count in counts.items())}.")
             if counts.get("dropped") or counts.get("failed"):

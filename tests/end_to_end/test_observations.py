@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import struct
+import threading
 import time
 import urllib.request
 from contextlib import contextmanager
@@ -15,6 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 from registered import new_house, wait_until
 
+from fairlead.app import recording as recording_module
 from fairlead.app.observations import open_log
 from fairlead.app.recording import LabelKeeper, recording
 from fairlead.app.wiring import House
@@ -25,6 +28,7 @@ from fairlead.core.observation_log import LogWindow
 from fairlead.core.ports import LoadedModel
 from fairlead.core.version import Version
 from fairlead.serve.server import ServeJob, ServerThread
+from fairlead.stores.prediction_log_folder import LogFolder
 
 TEXT, HEADER, NUMBER = "planted-text-7f3a", "planted-header-91c2", 31337.25
 WINDOW = LogWindow("m")
@@ -179,6 +183,56 @@ def test_the_search_for_secrets_finds_those_that_a_rule_keeps(house) -> None:
     ]
     assert TEXT.encode() in kept
     assert struct.pack("<f", NUMBER) in kept
+
+
+def test_a_disk_that_fills_costs_no_answer_and_what_is_lost_is_counted(house, monkeypatch) -> None:
+    told: list[str] = []
+    real = Path.replace
+
+    def full(self, target):
+        if str(target).endswith(".parquet"):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(self, target)
+
+    with served(house, report=told.append) as (running, recorder):
+        asked = ask_over_everything(running)
+        wait_until(lambda: recorder.read().counts["m"].written == 5)  # the control
+        monkeypatch.setattr(Path, "replace", full)
+        ask_over_everything(running)
+        wait_until(lambda: recorder.read().counts["m"].failed == 5)
+        monkeypatch.undo()
+        ask_over_everything(running)
+        wait_until(lambda: recorder.read().counts["m"].written == 10)
+    assert ids(house) == asked
+    assert open_log(house).size(WINDOW).row_count == 10
+    assert list(house.settings.home.rglob(".incoming-*")) == []
+    assert "No space is left" in "".join(told)
+
+
+def test_a_log_that_hangs_costs_no_answer_and_what_waits_is_bounded(house, monkeypatch) -> None:
+    gate, entered = threading.Event(), threading.Event()
+    real = LogFolder.write
+
+    def hanging(self, path, *parts):
+        entered.set()
+        gate.wait(60)
+        real(self, path, *parts)
+
+    monkeypatch.setattr(LogFolder, "write", hanging)
+    monkeypatch.setattr(recording_module, "_HELD_BYTES", 4000)
+    with served(house) as (running, recorder):
+        ask_over_everything(running)
+        assert entered.wait(30)
+        for _ in range(12):
+            ask_over_everything(running)
+            recorder.buffer.collect()
+        wait_until(lambda: recorder.read().counts["m"].dropped > 0)
+        reading = recorder.read()
+        assert reading.waiting_bytes < 40_000
+        assert reading.counts["m"].written == 0
+        gate.set()
+        wait_until(lambda: sum(recorder.read().counts["m"][1:]) == 65)
+        assert recorder.read().counts["m"].written > 0
 
 
 def test_a_folder_that_cannot_be_written_costs_no_answer(house, tmp_path) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import os
 import secrets
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -18,6 +19,7 @@ from fairlead.app.redaction import Redactor, known_of
 from fairlead.app.wiring import House
 from fairlead.core.interface import Interface
 from fairlead.core.observation_log import ObservationWriter
+from fairlead.core.ports import Clock
 from fairlead.core.profile import Profile
 from fairlead.core.redaction import RedactionRules, Rule, Treatment, parse_rules
 from fairlead.core.version import Version
@@ -30,14 +32,20 @@ KEY_FILE = "observe.key"
 PROFILE_FILE = "profile.json"
 _KEY_BYTES = 32
 _REDACTOR_LIMIT = 64
+_JUMP_S = 3600.0  # more than a clock is ever set right by
+_DISBELIEF_S = 86_400.0
 _NOTHING = RedactionRules((Rule("*", Treatment.DROP),))
 
 
 class Rulebook:
-    """The rules of all models. `share` is that of models for which nothing is said. Read by one thread; asked by any."""
+    """The rules of all models. `share` is that of models for which nothing is said. Read by one thread; asked by any.
 
-    def __init__(self, house: House, share: float) -> None:
-        self._house, self._share = house, share
+    `monotonic` tells whether the clock has jumped: for a day after that nothing is removed for its age, since a wrong one would remove all.
+    """
+
+    def __init__(self, house: House, share: float, *, monotonic: Clock = time.monotonic) -> None:
+        self._house, self._share, self._monotonic = house, share, monotonic
+        self._offset, self._believed_from = house.clock() - monotonic(), -math.inf
         parse_rules(house.settings.observe_redact)  # what is wrong with it is said at the start
         self._rules: dict[str, ObservingRules] = all_rules(house.records)
 
@@ -64,12 +72,20 @@ class Rulebook:
 
     def prune(self, log: ObservationWriter) -> float:
         """Remove what is too old or too much, and return the bytes that are left."""
-        settings, now = self._house.settings, self._house.clock()
+        settings, now = self._house.settings, self._believed_clock()
         for model in log.models():
             rules = self._rules.get(model, ObservingRules())
             keep_s = settings.observe_keep_s if rules.keep_s is None else rules.keep_s
             log.prune(model=model, before=now - (keep_s or math.inf), keep_bytes=rules.keep_bytes or math.inf)
         return log.prune(keep_bytes=settings.observe_keep_bytes or math.inf).left_bytes
+
+    def _believed_clock(self) -> float:
+        """Return the time; minus infinity, before which nothing is old, for a day after the clock has jumped."""
+        now, ticks = self._house.clock(), self._monotonic()
+        if abs(now - ticks - self._offset) > _JUMP_S:
+            self._believed_from = ticks + _DISBELIEF_S
+        self._offset = now - ticks
+        return now if ticks >= self._believed_from else -math.inf
 
 
 class Redactors:

@@ -15,7 +15,7 @@ from fairlead.app import recording as module
 from fairlead.app.observations import open_log
 from fairlead.app.observing_rules import ObservingChange, change_observing
 from fairlead.app.recording import LabelKeeper, Recording
-from fairlead.app.recording_rules import KEY_FILE, read_key
+from fairlead.app.recording_rules import KEY_FILE, Rulebook, read_key
 from fairlead.core.observation import Observation
 from fairlead.core.observation_log import LogWindow, RecordCounts
 from fairlead.core.traffic_event import Joining, LateLabel
@@ -222,6 +222,41 @@ def test_what_is_old_goes_by_each_models_own_time(house, tmp_path, answer, recor
     wait_until(lambda: recorder._rulebook._rules)
     recorder._rulebook.prune(real)
     assert real.models() == ("n",)
+
+
+@pytest.mark.parametrize("jump_s", [400 * 86_400.0, -400 * 86_400.0])
+def test_a_clock_that_jumps_removes_nothing_until_it_has_been_so_for_a_day(house, answer, recorder, log, jump_s) -> None:
+    answer(2)
+    wait_until(lambda: len(log.rows) > 0)
+    real, ticks, wall = open_log(house), [0.0], [time.time()]
+    rulebook = Rulebook(replace(house, clock=lambda: wall[0] + ticks[0]), 1.0, monotonic=lambda: ticks[0])
+    old = log.rows[0].columns["at"] - 31 * 86_400
+    real.append(replace(log.rows[0], columns=dict(log.rows[0].columns) | {"at": old}))
+    real.append(log.rows[0])
+    ticks[0] += 300.0
+    rulebook.prune(real)
+    assert real.size(WINDOW).file_count == 1  # the control: what is old goes
+    wall[0] += jump_s
+    for _ in range(4):
+        ticks[0] += 300.0
+        assert rulebook.prune(real) > 0
+    assert real.size(WINDOW).file_count == 1
+    ticks[0] += 86_400.0
+    rulebook.prune(real)
+    assert real.size(WINDOW).file_count == (0 if jump_s > 0 else 1)
+
+
+@pytest.mark.parametrize("jump_s", [7 * 86_400.0, -7 * 86_400.0, -1e12])
+def test_answers_from_both_sides_of_a_clock_that_jumps_are_all_kept(house, log, answer, recorder, jump_s) -> None:
+    answer(4)
+    wait_until(lambda: counts(recorder).written == 4)
+    (rows,), real = log.rows, open_log(house)
+    at = rows.columns["at"] + np.array([0.0, jump_s, 1.0, 1.0 + jump_s])
+    real.append(replace(rows, columns=dict(rows.columns) | {"at": at}))
+    real.append(rows)
+    for window in (WINDOW, LogWindow("m", since=float(at[0]) - 5.0, until=float(at[0]) + 5.0)):
+        found = [value for piece in real.scan(window, ("at",)) for value in piece["at"].tolist()]
+        assert len(found) == (8 if window == WINDOW else 6)
 
 
 def test_the_key_of_hashes_is_made_once_and_read_by_its_owner_alone(house) -> None:
