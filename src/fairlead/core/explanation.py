@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 from fairlead.core.interface import Label
 
-
 _NOTHING = 1e-12  # of the largest weight
 
 
