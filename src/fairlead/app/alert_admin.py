@@ -146,7 +146,14 @@ def add_policy(policy: Policy, house: House) -> Added:
         policy.target,
     )
     alert_records.keep(made, house.records, at=house.clock(), author=house.settings.user)
-    return Added(made.id, f"{made.action.value} for {shown_matchers(made.matchers)}")
+    return Added(made.id, f"{made.action.value} for {shown_matchers(made.matchers)}", _too_late(made, house))
+
+
+def _too_late(policy: Policy, house: House) -> str:
+    """Return what fires already, and that it is left to a person; "" where nothing does."""
+    fires = [kept.alert for kept in alert_records.kept_alerts(house.records).values() if kept.alert.is_firing]
+    names = sorted({f"{one.name} of {one.labels.get('model', '')}" for one in fires if policy.wants(one.labels)})
+    return f"{', '.join(names)} fires already: that is left to you, the policy acts on what begins from now on." if names else ""
 
 
 def add_silence(matchers: tuple[Matcher, ...], for_s: float, comment: str, house: House) -> Added:
