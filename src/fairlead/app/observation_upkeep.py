@@ -6,6 +6,7 @@ what can wait, and ends it with the server. Says when it failed; raises StorageE
 
 from __future__ import annotations
 
+import math
 import os
 import subprocess
 import sys
@@ -19,32 +20,37 @@ from fairlead.stores.prediction_log_merging import is_due
 from fairlead.stores.prediction_log_names import read_name
 
 _LIMIT_S = 1800.0
+_REST_S = 900.0
 _END_S = 2.0
 _NICENESS = 10
 
 
 class Upkeep:
-    """Starts and ends the process. Used by one thread. `report` is told what went wrong."""
+    """Starts and ends the process, `rest_s` seconds after it was started last at the earliest: a torn file is always something to do.
 
-    def __init__(self, house: House, report: Callable[[str], None]) -> None:
-        self._house, self._report = house, report
+    Used by one thread. `report` is told what went wrong, once.
+    """
+
+    def __init__(self, house: House, report: Callable[[str], None], *, rest_s: float = _REST_S) -> None:
+        self._house, self._report, self._rest_s = house, report, rest_s
         self._child: subprocess.Popen[bytes] | None = None
-        self._started_at = 0.0
+        self._started_at = -math.inf
+        self._is_failing = False
 
     def start_where_due(self) -> bool:
         """Start it where none runs and something is to do; returns whether it was started."""
-        if self._is_running() or not self._is_due():
+        if self._is_running() or time.monotonic() - self._started_at < self._rest_s or not self._is_due():
             return False
+        self._started_at = time.monotonic()
         command = [sys.executable, "-m", "fairlead", "observations", "--compact", "--home", str(self._house.settings.home)]
         nothing = subprocess.DEVNULL
         try:
             self._child = subprocess.Popen(command, stdin=nothing, stdout=nothing, stderr=nothing, start_new_session=True)
         except OSError as error:
-            self._report(f"The files of observations stay many: no process can be started ({error.strerror}).")
+            self._tell(f"no process can be started ({error.strerror}).")
             return False
         with suppress(OSError):  # it has ended already
             os.setpriority(os.PRIO_PROCESS, self._child.pid, _NICENESS)
-        self._started_at = time.monotonic()
         return True
 
     def close(self) -> None:
@@ -68,10 +74,14 @@ class Upkeep:
             return True
         self._child = None
         if status:
-            self._report(
-                f"The files of observations stay many: compacting them ended with {status}. See why: fairlead observations --compact"
-            )
+            self._tell(f"compacting them ended with {status}. See why: fairlead observations --compact")
+        self._is_failing = bool(status)
         return False
+
+    def _tell(self, reason: str) -> None:
+        if not self._is_failing:
+            self._report(f"The files of observations stay many: {reason}")
+        self._is_failing = True
 
     def _end(self, child: subprocess.Popen[bytes]) -> None:
         child.terminate()
