@@ -26,6 +26,7 @@ _FORCE_HEIGHT = 74
 _IMAGE_SIDE = 336
 _CURVE_WIDTH, _CURVE_HEIGHT, _CURVE_EDGE = 340, 150, 26
 _LABEL = 34
+_LETTER = 6.5  # about the width of one
 _NEGLIGIBLE = 1e-12
 
 
@@ -58,7 +59,7 @@ class Bars:
 
 @dataclass(frozen=True)
 class Force:
-    """One feature's push: a stretch of the line between the mean answer and this one."""
+    """One feature's push: a stretch of the line between the mean answer and this one. `name` is "" where there is no room for it."""
 
     x: float
     width: float
@@ -116,7 +117,10 @@ class Word:
 
 @dataclass(frozen=True)
 class Line:
-    """A curve: `dependence` and `local` are points of a polyline, `ticks` (x, text) below it, `low` and `high` the ends of its scale."""
+    """A curve: `dependence` and `local` are points of a polyline, `ticks` (x, text) below it, `low` and `high` the ends of its scale.
+
+    Texts have no order, so that nothing lies between them: they are `dots` (x, y), and `dependence` is "".
+    """
 
     feature: str
     subject: str
@@ -125,6 +129,7 @@ class Line:
     ticks: tuple[tuple[float, str], ...]
     low: str
     high: str
+    dots: tuple[tuple[float, float], ...] = ()
     width: int = _CURVE_WIDTH
     height: int = _CURVE_HEIGHT
     edge: int = _CURVE_EDGE
@@ -168,12 +173,13 @@ def draw_forces(found: Explanation) -> Forces | None:
         for place in places:
             size = abs(found.weights[place])
             start = end - size if sign < 0 else end
+            name = shorten(found.features[place], 24)
             forces.append(
                 Force(
                     at(start),
                     round(size * scale, 1),
                     sign < 0,
-                    shorten(found.features[place], 24),
+                    name if len(name) * _LETTER < size * scale else "",
                     f"{found.features[place]}: {found.weights[place]:+.4g}",
                 )
             )
@@ -227,22 +233,22 @@ def draw_curve(curve: Curve) -> Line:
     low, high = min([*curve.dependence, *local]), max([*curve.dependence, *local])
     spread, length = high - low or 1.0, (across[-1] - across[0]) or 1.0
 
-    def at(place: int, value: float) -> str:
+    def at(place: int, value: float) -> tuple[float, float]:
         x = _CURVE_EDGE + (across[place] - across[0]) / length * (_CURVE_WIDTH - 2 * _CURVE_EDGE)
         y = _CURVE_HEIGHT - _CURVE_EDGE - (value - low) / spread * (_CURVE_HEIGHT - 2 * _CURVE_EDGE)
-        return f"{x:.1f},{y:.1f}"
+        return round(x, 1), round(y, 1)
 
     ends = (0, len(across) - 1) if numbers else range(len(across))
-    ticks = tuple((float(at(place, low).partition(",")[0]), _tick(curve.values[place])) for place in ends)
-    dependence = " ".join(at(place, value) for place, value in enumerate(curve.dependence))
+    points = tuple(at(place, value) for place, value in enumerate(curve.dependence))
     return Line(
         curve.feature,
         curve.subject,
-        dependence,
-        " ".join(at(place, value) for place, value in enumerate(local)),
-        ticks,
+        _polyline(points) if numbers else "",
+        _polyline(tuple(at(place, value) for place, value in enumerate(local))),
+        tuple((at(place, low)[0], _tick(curve.values[place])) for place in ends),
         f"{low:.3g}",
         f"{high:.3g}",
+        () if numbers else points,
     )
 
 
@@ -291,6 +297,10 @@ def _bars(values: Sequence[tuple[str, str, float, float, float]], rest: str) -> 
         for line, (name, given, value, start, end) in enumerate(values)
     )
     return Bars(bars, at(0), max(len(bars), 1) * _LINE + 6, rest)
+
+
+def _polyline(points: tuple[tuple[float, float], ...]) -> str:
+    return " ".join(f"{x},{y}" for x, y in points)
 
 
 def _tick(value: float | str) -> str:

@@ -51,6 +51,10 @@ def test_forces_lead_from_the_mean_to_the_answer() -> None:
     assert plus.x + plus.width == pytest.approx(drawn.output, abs=0.2)
     assert minus.x == pytest.approx(drawn.output, abs=0.2)
     assert 0 <= plus.x <= plus.x + plus.width <= minus.x + minus.width <= WIDTH
+    assert plus.name == "age"
+    narrow = draw_forces(replace(FOUND, features=("a name that has no room", "income", "shoe"), weights=(0.02, -0.2, 0.0)))
+    assert narrow is not None
+    assert narrow.forces[0].name == ""
     assert draw_forces(replace(FOUND, method=Method.OCCLUSION)) is None
     assert draw_forces(replace(FOUND, weights=(0.0, 0.0, 0.0))) is None
 
@@ -96,6 +100,14 @@ def test_curves_stay_in_their_frame() -> None:
     assert [text for _, text in line.ticks] == ["1", "5"]
     texts = draw_curve(Curve("job", "y", ("cook", "clerk"), (0.1, 0.4)))
     assert [text for _, text in texts.ticks] == ["cook", "clerk"]
+    assert texts.dependence == ""
+    assert [y for _, y in texts.dots] == [124, 26]
+    assert (
+        render_page(Page("m:1", overview=Overview("accuracy", 1, 1, (), (Curve("job", "y", ("a", "b"), (0.1, 0.4)),), 9, 0.1))).count(
+            "<circle"
+        )
+        == 2
+    )
 
 
 def test_importance_without_an_interval_is_drawn_without_one() -> None:
