@@ -120,6 +120,22 @@ def test_random_headers_and_bodies_are_answered_and_never_by_a_500(house: House)
         assert collector.told == []
 
 
+def test_ids_of_any_kind_come_back_as_they_are(house: House) -> None:
+    ids = ["a\x00", "\x00", "😀", "ü" * 128, " ", "'; drop table observations", "../../x", "\r\nCe-Id: y"]
+    kinds = {"request": {"instances": [[1, 2]]}, "response": {"predictions": [[3, 4]]}}
+    batch = [
+        {"specversion": "1.0", "id": name, "type": f"org.kubeflow.serving.inference.{kind}", "inferenceservicename": "m", "data": data}
+        for name in ids
+        for kind, data in kinds.items()
+    ]
+    with collecting(house, "m:1") as collector:
+        raw = post({"Content-Type": "application/cloudevents-batch+json"}, json.dumps(batch).encode())
+        assert collector.send(raw)[0].status == 200
+        collector.stop()
+    found = np.concatenate([piece["request_id"] for piece in open_log(house).scan(LogWindow("m"), ("request_id",))])
+    assert sorted(found.tolist()) == sorted(ids)
+
+
 def test_what_waits_when_the_collector_is_stopped_is_written(house: House) -> None:
     with collecting(house, "m:1") as collector:
         raw = [one for place in range(50) for one in good(f"p{place}")]

@@ -92,7 +92,7 @@ class CloudEvent:
     def pair(self) -> bytes:
         """What only its other half has, too: 16 bytes, whatever was sent."""
         whose = (self.namespace, self.service, self.component, self.node, self.attributes.get("endpoint", ""), self.request_id)
-        return blake2b("\0".join(whose).encode("utf-8", "backslashreplace"), digest_size=16).digest()
+        return blake2b(repr(whose).encode("utf-8", "backslashreplace"), digest_size=16).digest()
 
     def at(self) -> float:
         """Return when it happened, Unix seconds; NaN where that is not said, or not understood."""

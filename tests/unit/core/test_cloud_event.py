@@ -69,6 +69,8 @@ def test_halves_of_one_request_are_pairs_and_those_of_two_services_are_not() -> 
         {"id": "a2"},
     ):
         assert cloud_event(KSERVE | change, b"").pair != request.pair
+    tricks = [{"namespace": "a\0b", "inferenceservicename": "c"}, {"namespace": "a", "inferenceservicename": "b\0c"}]
+    assert len({cloud_event(KSERVE | trick, b"").pair for trick in tricks}) == 2
 
 
 def test_halves_of_seldon_are_told_by_their_request_not_by_their_own_ids() -> None:
