@@ -275,7 +275,8 @@ def _conclude(state: _State, house: House, folder: Path, progress: Progress) -> 
 def _result(state: _State, proof: Proof, house: House) -> SearchResult:
     setup, trial = state.setup, state.setup.trial
     red = {verdict.candidate: verdict for verdict in (*proof.before, *(() if proof.verdict.is_green else (proof.verdict,)))}
-    points = tuple(_after_verdict(point, red) for point in state.trials.points)
+    taken = proof.candidate.name if proof.verdict.is_green else ""
+    points = tuple(_taken(point) if point.candidate.name == taken else _after_verdict(point, red) for point in state.trials.points)
     front = tuple(name for name in front_of(state.chosen.contenders) if name not in red)
     training = setup.rows.training
     digests = {
@@ -324,6 +325,15 @@ def _slower_alone(points: tuple[SearchPoint, ...], undone: tuple[tuple[str, str]
             if not any(known.partition("(")[0] == name for known in found):
                 found[point.candidate.passes[0]] = point.reason
     return [(name, why) for name, why in found.items() if name not in dict(undone)]
+
+
+def _taken(point: SearchPoint) -> SearchPoint:
+    """The point that was taken, whatever was thought of it before the verdict."""
+    reasons = {
+        PointStatus.UNDONE: f"{point.reason}; taken all the same: no faster one keeps every bound",
+        PointStatus.REJECTED: f"on the rows that chose, {point.reason}; on those of the verdict it holds",
+    }
+    return replace(point, status=PointStatus.KEPT, reason=reasons.get(point.status, ""))
 
 
 def _after_verdict(point: SearchPoint, red: Mapping[str, Verdict]) -> SearchPoint:

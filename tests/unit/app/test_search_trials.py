@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from fairlead.app.search_model import _run
+from fairlead.app.search_model import _run, _taken
 from fairlead.app.search_options import SearchOptions
 from fairlead.app.search_setup import NO_ONNX, _space
 from fairlead.app.search_trials import Limits, Trials, texts
@@ -79,6 +79,18 @@ def test_passes_that_are_named_for_it_are_refused(is_exact: bool) -> None:
         _space(without_onnx(), SimpleNamespace(), options)  # type: ignore[arg-type]
     assert "--apply" in caught.value.hint
     assert _space(without_onnx(), SimpleNamespace(), SearchOptions()).values == {}  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("status", "said"), [(PointStatus.UNDONE, "no faster one"), (PointStatus.REJECTED, "on those of the verdict it holds")]
+)
+def test_the_model_that_was_taken_is_kept_and_says_what_spoke_against_it(status: PointStatus, said: str) -> None:
+    point = SearchPoint(SimpleNamespace(name="best"), "d", status, reason="1.1x slower")  # type: ignore[arg-type]
+    taken = _taken(point)
+    assert taken.status is PointStatus.KEPT
+    assert "1.1x slower" in taken.reason
+    assert said in taken.reason
+    assert _taken(SearchPoint(point.candidate, "d", PointStatus.KEPT)).reason == ""
 
 
 def without_onnx() -> Any:
