@@ -80,6 +80,8 @@ class Repository:
         """Return when what is chosen of the model serves. A client's `config` may choose versions by Triton's version_policy."""
         selection = _selection(dict(parameters or {}))
         await self._check(name)
+        if selection is not None:
+            self._check_known(name, selection)
         async with self._locks.setdefault(name, asyncio.Lock()):
             self._follower.order(name, selection, is_load=True)
             await self._follower.settle(name)
@@ -125,6 +127,15 @@ class Repository:
         if name not in self._follower.registry:
             known = ", ".join(sorted(self._follower.registry)[:10]) or "none"
             raise NotFoundError(f"There is no model '{shorten(name)}' for this server.", hint=f"Models: {known}.")
+
+    def _check_known(self, name: str, selection: Selection) -> None:
+        """Raise where a version is named that there is not: the order would take those away that serve."""
+        aspired = self._follower.registry[name]
+        known = {version.number for version in aspired.known}
+        missing = next((number for number in selection.named if number not in known), None)
+        if missing is not None and aspired.problem is None:
+            listed = ", ".join(map(str, sorted(known)[-10:])) or "none"
+            raise NotFoundError(f"Model '{name}' has no version {missing}; what serves goes on serving.", hint=f"Registered: {listed}.")
 
     def _check_loaded(self, name: str) -> None:
         aspired = self._follower.aspired(name)

@@ -156,6 +156,14 @@ async def test_a_load_that_fails_says_why_and_leaves_what_serves(house) -> None:
     assert house.table.resolve("m").version.number == 3
 
 
+@pytest.mark.parametrize("numbers", [[9], [2, 9]])
+async def test_a_load_of_a_version_that_there_is_not_takes_nothing_away(house, numbers) -> None:
+    config = json.dumps({"version_policy": {"specific": {"versions": numbers}}})
+    with pytest.raises(NotFoundError, match=r"no version 9; what serves goes on serving\. Registered: 1, 2, 3"):
+        await house.repository.load("m", {"config": config})
+    assert house.index(ready_only=True) == [("m", "2", "READY", "")]
+
+
 async def test_clients_may_look_but_not_touch_unless_that_was_allowed(fakes) -> None:
     house = House(fakes, is_open=False)
     repository = await house.begin()
