@@ -96,6 +96,20 @@ def test_what_seldons_executor_sends_becomes_rows_and_its_feedback_labels(soon: 
     assert rows == {"request_id": ["p1"], "row": [0], "input:c0": [1.0], "output:scores[1]": [pytest.approx(0.7)], "label": ["dog"]}
 
 
+def test_late_labels_can_be_sent_as_events_whatever_server_the_model_runs_on(soon: House, tmp_path) -> None:
+    registered.add_version(soon, "pets", registered.classifier(tmp_path / "pets.onnx"))
+    label = {"ce-specversion": "1.0", "ce-id": "l", "ce-type": "io.seldon.serving.feedback", "ce-inferenceservicename": "pets"}
+    with collecting(soon, "pets:1") as collector:
+        replies = collector.send(
+            kserve("request", "a", {"instances": [[1, 2, 3, 4], [4, 3, 2, 1]]}, at=time.time(), service="pets"),
+            kserve("response", "a", {"predictions": [[0.2, 0.7, 0.1], [1, 0, 0]]}, at=time.time(), service="pets"),
+            post({**label, "ce-requestid": "a"}, b'{"truth": {"data": {"ndarray": ["owl", "cat"]}}}'),
+        )
+        assert [reply.status for reply in replies] == [200] * 3
+        assert collector.stop().events["pets", "labelled"] == 1
+    assert rows_of(soon, "pets", "label")["label"] == ["owl", "cat"]
+
+
 def test_drift_is_found_in_what_was_collected_of_a_version_that_is_registered_for_its_profile_only(soon: House, capsys) -> None:
     drifting.add_watched(soon)
     generator = np.random.default_rng(3)
