@@ -165,12 +165,14 @@ def _title(estimator: Any) -> str:
 
 
 def _parameter_count(estimator: Any) -> int:
-    """Numbers that were learned: every float array with a trailing underscore in its name."""
+    """Numbers that were learned: every float array with a trailing underscore in its name but labels, and one for each node of a tree."""
     total = 0
     for part in parts(estimator):
+        if type(part).__name__ in ("Tree", "TreePredictor"):
+            total += int(part.node_count) if hasattr(part, "node_count") else len(part.nodes)
         for name, value in getattr(part, "__dict__", {}).items():
             arrays = value if isinstance(value, list) else [value]
-            if name.endswith("_"):
+            if name.endswith("_") and name != "classes_":
                 total += sum(array.size for array in arrays if isinstance(array, np.ndarray) and array.dtype.kind == "f")
     return total
 

@@ -111,6 +111,7 @@ def test_facts_count_trees_and_leaves() -> None:
     model = RandomForestClassifier(4, max_depth=1, random_state=0).fit(X, Y)
     facts = facts_of(model, describe(model))
     assert (facts["tree_count"], facts["leaf_count"], facts["class_count"], facts["feature_count"]) == (4, 8, 3, 4)
+    assert facts["parameter_count"] == 4 * 3  # a split and two leaves each; labels are none
 
 
 @pytest.mark.parametrize(
