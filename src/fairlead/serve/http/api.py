@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fairlead.core.ports import TrafficWitness
+from fairlead.errors import TooLargeError
 from fairlead.serve.data_plane import DataPlane
 from fairlead.serve.explaining import Explaining
 from fairlead.serve.http.about import AboutHandlers
@@ -85,7 +86,8 @@ class Api:
             if route.accepts is Accepts.NOTHING:
                 call = Call(request, match.parameters)
             else:
-                form, limits = body_form(request.headers, route.accepts), self._job.limits
+                form = body_form(request.headers, route.accepts)
+                limits = self._job.limits if route.accepts is not Accepts.OPTIONAL_JSON else self._check_control(request)
                 is_short = not is_long(form, request.body)
                 body = read_body(form, request.body, limits) if is_short else await read_long_body(form, request.body, limits)
                 call = Call(request, match.parameters, body.text, body.binary, body.is_csv)
@@ -95,6 +97,15 @@ class Api:
         if len(reply.body) > WORTHWHILE_BYTES and b"accept-encoding" in request.headers:
             return await encoded(reply, request.headers[b"accept-encoding"])
         return reply
+
+    def _check_control(self, request: HttpRequest) -> HttpLimits:
+        """Return the limits of a body that carries no tensors; raises TooLargeError."""
+        limits = replace(self._job.limits, body_bytes=min(self._job.limits.control_bytes, self._job.limits.body_bytes))
+        if len(request.body) > limits.body_bytes:
+            raise TooLargeError(
+                f"The body is larger than {limits.body_bytes} bytes, the limit of this path.", hint="It needs a few words only."
+            )
+        return limits
 
     def refuse(self, request: HttpRequest, error: Exception) -> Reply:
         """Return the reply to a request that failed; what is our mistake is reported."""

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class HttpLimits:
-    """Sizes in bytes, times in seconds. `body_bytes` bounds a body on the wire and again after decompression; `buffered_bytes`
-    bounds all bodies that are being received at once. A body may take `body_deadline_s` plus a second per MiB.
+    """Sizes in bytes, times in seconds. `body_bytes` bounds a body on the wire and again after decompression, `control_bytes` one that
+    carries no tensors; `buffered_bytes` bounds all bodies that are being received at once. A body may take `body_deadline_s` plus a second
+    per MiB.
     """
 
     body_bytes: int = 64 * 2**20
+    control_bytes: int = 2**20
     buffered_bytes: int = 512 * 2**20
     header_bytes: int = 16 * 2**10
     header_count: int = 64

@@ -1,3 +1,5 @@
+import gzip
+
 import pytest
 
 from fairlead.errors import ForbiddenError
@@ -88,4 +90,13 @@ async def test_what_is_not_offered_is_not_there(world, path) -> None:
 async def test_a_page_in_a_browser_cannot_operate_models(world, headers) -> None:
     for action in ("load", "unload"):
         assert (await world.ask("POST", f"{MODELS}/m/{action}", None, origin="https://example.org", **headers))[0] == 415
+    assert world.repository.done == []
+
+
+@pytest.mark.parametrize("path", ["/v2/repository/index", f"{MODELS}/m/load"])
+async def test_a_body_without_tensors_has_a_limit_of_its_own_packed_or_not(world, path) -> None:
+    large = b'{"parameters": {"config": "%b"}}' % (b" " * 2**20)
+    for body, headers in ((large, {}), (gzip.compress(large), {"content_encoding": "gzip"})):
+        status, answer = await world.ask("POST", path, body, **headers)
+        assert (status, "1048576 bytes" in answer["error"]) == (413, True)
     assert world.repository.done == []
