@@ -89,7 +89,9 @@ def single_decision(interface: Interface, outputs: Tensors) -> Label:
 def _number(interface: Interface, outputs: Tensors, wanted: str | None, of: str | None) -> Aim:
     match = _BOUND.fullmatch(wanted or "")
     if match is None:
-        raise RequestError("The model gives a number; it has to be said which numbers are wanted.", hint="Say it like --to '>=200'.")
+        raise RequestError(
+            "The model gives a number; it has to be said which numbers are wanted.", hint="Say it like --to '>=200'; in a request, \"to\"."
+        )
     (subject,) = subjects(interface, outputs, of)
     own = float(score(subject, outputs)[0])
     sign, number = match[1], float(match[2])

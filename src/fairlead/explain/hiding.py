@@ -21,7 +21,7 @@ from fairlead.errors import UnsupportedError
 
 FEATURE_LIMIT = 256
 PATCH_SIDE = 7  # patches along each side of an image
-_WORD_LIMIT = 64
+FEW_WORDS, MOST_WORDS = 64, 256  # of one text; where there are more, neighbours are taken together
 _FEWEST_WORDS = 4  # of a text in a named column
 _WORD = re.compile(r"\S+\s*")
 _TEXT_LENGTH = 40
@@ -135,7 +135,7 @@ class TextHiding:
 
 def hiding_of(interface: Interface, row: Tensors, background: Tensors, limit: int = FEATURE_LIMIT) -> Hiding:
     """Return what can be hidden of `row` (one row of each input). Raises UnsupportedError for rows of another shape than the background."""
-    text = text_of(interface, row)
+    text = text_of(interface, row, MOST_WORDS)
     if text is not None:
         return text
     for name, tensor in row.items():
@@ -148,15 +148,15 @@ def hiding_of(interface: Interface, row: Tensors, background: Tensors, limit: in
     return TensorHiding(layout_of(interface, row, limit), row, background)
 
 
-def text_of(interface: Interface, row: Tensors) -> TextHiding | None:
-    """Return the text of `row` as words that can be left out; None where the model takes something else."""
+def text_of(interface: Interface, row: Tensors, most: int = FEW_WORDS) -> TextHiding | None:
+    """Return the text of `row` as words that can be left out, at most `most` or runs of them; None where the model takes something else."""
     spec = text_input(interface, row)
     if spec is None:
         return None
     words = _WORD.findall(str(row[spec.name].reshape(-1)[0]).lstrip())
     if not words:
         raise UnsupportedError("The text has no words, so none can matter.", hint="Give a text.")
-    return TextHiding(spec.name, row[spec.name].shape[1:], tuple(_together(words)))
+    return TextHiding(spec.name, row[spec.name].shape[1:], tuple(_together(words, most)))
 
 
 def text_input(interface: Interface, rows: Tensors) -> TensorSpec | None:
@@ -199,9 +199,9 @@ def told(values: Array) -> str:
     return f"mean {float(np.mean(values.astype(np.float64))):.4g}"
 
 
-def _together(words: list[str]) -> Iterator[str]:
-    """Yield words, or runs of words where there are more than the limit."""
-    size = -(-len(words) // _WORD_LIMIT)
+def _together(words: list[str], most: int) -> Iterator[str]:
+    """Yield words, or runs of words where there are more than `most`."""
+    size = -(-len(words) // most)
     for place in range(0, len(words), size):
         yield "".join(words[place : place + size])
 

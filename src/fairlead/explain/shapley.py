@@ -101,7 +101,8 @@ def sample_shapley(game: Game, budget: Budget, seed: int) -> Shapley:
 def too_short(budget_s: float) -> DeadlineError:
     """Return the error for a row that cannot be explained in the time that it has."""
     return DeadlineError(
-        f"The model is too slow for this row to be explained within {budget_s:.3g} s.", hint="Allow more time: --budget 10s, for example."
+        f"The model is too slow for this row to be explained within {budget_s:.3g} s.",
+        hint="Allow more time: --budget 10s, for example; at a server, FAIRLEAD_EXPLAIN_BUDGET_S.",
     )
 
 

@@ -20,13 +20,14 @@ from fairlead.errors import DeadlineError, RequestError, UnsupportedError
 from fairlead.explain.explain_job import ExplainJob
 from fairlead.explain.game import Game
 from fairlead.explain.gradients import PIXEL_SIDE, integrated_gradients
-from fairlead.explain.hiding import TensorHiding, TextHiding, hiding_of, layout_of, text_input
+from fairlead.explain.hiding import FEW_WORDS, TensorHiding, TextHiding, hiding_of, layout_of, text_input, text_of
 from fairlead.explain.occlusion import occlude
 from fairlead.explain.shapley import Budget, Shapley, can_enumerate, enumerate_shapley, sample_shapley, too_short
 from fairlead.explain.subject import subjects
 from fairlead.explain.tree_rows import explain_by_trees
 
 _ENUMERATED_SHARE = 0.5  # of a row's time that trying every set may be expected to take
+_TRIED, _ENOUGH_PAIRS = 64, 32  # rows that show how fast the model is; pairs of orders after which bounds are narrow
 
 
 def explain(job: ExplainJob) -> tuple[Explanation, ...]:
@@ -64,6 +65,9 @@ def _explain_row(job: ExplainJob, row: Tensors, subject: Subject, until: float) 
             raise too_short(until - began)
 
     game = Game(job.engine, hiding, subject, check, job.piece_rows)
+    if isinstance(hiding, TextHiding) and len(hiding.words) > FEW_WORDS and not _has_time(job, game, until):
+        coarse = text_of(job.engine.interface, row)
+        game = game if coarse is None else Game(job.engine, coarse, subject, check, job.piece_rows)
     if method is Method.OCCLUSION:
         found = occlude(game)
     elif method is Method.ENUMERATED or (method is None and can_enumerate(game) and _is_quick(job, game, until)):
@@ -89,6 +93,19 @@ def _is_quick(job: ExplainJob, game: Game, until: float) -> bool:
     rows = game.hiding.background_count << game.size
     now = job.clock()
     return (now - began) * rows / (game.hiding.background_count + 1) < _ENUMERATED_SHARE * (until - now)
+
+
+def _has_time(job: ExplainJob, game: Game, until: float) -> bool:
+    """Whether each word of a long text can be one by itself, judged by some rows that are asked for nothing else."""
+    if math.isinf(until):
+        return True
+    began = job.clock()
+    try:
+        game.worths(np.random.default_rng(job.seed).random((_TRIED, game.size)) < 0.5, np.zeros(_TRIED, dtype=np.int64))
+    except DeadlineError:
+        return False
+    now = job.clock()
+    return (now - began) / _TRIED * 2 * game.size * _ENOUGH_PAIRS < _ENUMERATED_SHARE * (until - now)
 
 
 def _by_gradients(job: ExplainJob, row: Tensors, subject: Subject) -> Explanation:

@@ -7,7 +7,7 @@ import pytest
 from explained_models import FunctionEngine, review_engine
 
 from fairlead.core.dtype import DType
-from fairlead.core.interface import Array, Decision, DecisionKind, Interface, Task, TensorSpec
+from fairlead.core.interface import Array, Decision, DecisionKind, Interface, Task, Tensors, TensorSpec
 from fairlead.errors import DeadlineError, RequestError
 from fairlead.explain.explain_job import ExplainJob
 from fairlead.explain.hiding import text_input, text_of
@@ -119,3 +119,21 @@ def test_the_page_marks_the_words_where_they_stand() -> None:
     assert '<span class="for" style="--strength: 70.0%" title="+0.15">fine</span>' in page
     assert "fine</span>\n<span" in page
     assert ">but</span>   <span" in page
+
+
+@pytest.mark.parametrize(("row_s", "features"), [(0.0, 200), (0.002, 50)])
+def test_each_word_of_a_long_text_is_one_by_itself_where_the_model_is_fast_enough(row_s: float, features: int) -> None:
+    engine = review_engine()
+    answer, now = engine._function, 0.0
+
+    def slow(inputs: Tensors) -> dict[str, Array]:
+        nonlocal now
+        now += row_s * len(inputs["t"])
+        return answer(inputs)
+
+    engine._function = slow
+    row = one("a film " * 99 + "so fine")
+    (found,) = explain(ExplainJob(engine, row, row, budget_s=10.0, pair_limit=16, clock=lambda: now))
+    assert len(found.features) == features
+    assert "".join(found.text).split() == row["t"][0].split()
+    assert found.ranked[0] == features - 1
