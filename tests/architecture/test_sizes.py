@@ -130,6 +130,7 @@ BROAD_EXCEPTS = {
     "src/fairlead/serve/http/api.py": "the last resort: a mistake of ours becomes a 500 and a report, never the end of the server",
     "src/fairlead/serve/http/direct.py": "the last resort: a mistake of ours becomes a 500 and a report, never the end of the server",
     "src/fairlead/serve/http/eager.py": "hands what was thrown, cancellation included, on to the coroutine that it belongs to",
+    "src/fairlead/serve/record.py": "a mistake of ours in keeping an answer must not lose one that is on its way; it is reported",
     "src/fairlead/serve/scheduler.py": "whatever an engine raises belongs to those who asked it, and to nobody else",
     "src/fairlead/serve/loading.py": "hands whatever a load raised on to the one who awaits it, who is told its kind",
     "src/fairlead/serve/traffic_split.py": "the last resort: a mistake of ours in counting must not lose an answer that is on its way",

@@ -28,11 +28,12 @@ from fairlead.core.interface import Array
 from fairlead.core.observation_log import ObservationWriter, ObservedRows, RecordCounts, RecordReading, RowLabel
 from fairlead.core.traffic_event import Joining, LateLabel
 from fairlead.errors import FairleadError
-from fairlead.serve.record import AnswerBuffer, Columns, Entry
+from fairlead.serve.record import AnswerBuffer, Entry
+from fairlead.serve.record_columns import Columns
 from fairlead.serve.record_rows import Batch, Joined, batch_of, batches
 from fairlead.serve.traffic_witness import TrafficCounter
 
-_PIECE = 256  # answers that become columns at once: a tenth of a millisecond, or half of one where shapes are free
+_PIECE = 256  # answers that become columns at once: half a millisecond
 _TICK_S = 0.25  # a look costs as much as leaving a hundred answers
 _BREATH_S = 0.0002  # long enough for another thread to take its turn
 _ROWS_LIMIT = 32_768  # of a file
@@ -140,6 +141,7 @@ class Recording:
         while True:
             is_last = self._is_closing  # asked before the buffer is emptied: what came until then is not forgotten
             taken, entries = self.buffer.drain(_PIECE)
+            self._tell_defect()
             now = time.monotonic()
             if taken or entries:
                 idle_since = ended_at = now
@@ -269,6 +271,11 @@ class Recording:
         if not self._is_failing:
             self._is_failing = True
             self._report(f"Observations cannot be written: {reason} Answers are not affected; what is lost is counted.")
+
+    def _tell_defect(self) -> None:
+        defect = self.buffer.take_defect()
+        if defect:
+            self._report(f"Leaving an answer to be observed failed; it was given.\n{defect}")
 
     def _tell_success(self) -> None:
         if self._is_failing:

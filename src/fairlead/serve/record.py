@@ -10,91 +10,25 @@ from __future__ import annotations
 import asyncio
 import random
 import threading
+import traceback
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from fairlead.core.interface import Array, Interface, Tensors, TensorSpec
+import numpy as np
+
+from fairlead.core.interface import Array, Tensors
 from fairlead.core.observation import Observation
-from fairlead.core.observation_log import is_text, row_width
-from fairlead.core.version import Version
-from fairlead.serve.record_facts import facts_of
+from fairlead.serve.record_columns import SMALL_ROWS, Columns, Lane
 
 if TYPE_CHECKING:
     from fairlead.serve.record_answer import Answer
 
-_PIECE = 256  # rows that are handed over together
-_PIECE_BYTES = 2**20
-_SMALL_BYTES = 2**16  # what is larger is not copied in the loop
-_SMALL_ROWS = 8  # a request of more rows is not copied in the loop
+_PACKED = 8  # as many packed answers take as long to work on as one that is not
 _GROWING_LIMIT = 128
 _TEXT_BYTES = 56  # what a text takes beside its characters
 Entry: TypeAlias = "tuple[Observation, Answer, int]"  # an answer by reference, and the bytes that it counts for
-
-
-class Lane:
-    """The answers of one model: the share of them that is kept, and what became of them so far."""
-
-    __slots__ = ("dropped", "kept", "share", "unsampled")
-
-    def __init__(self, share: float) -> None:
-        self.share = share
-        self.kept = self.unsampled = self.dropped = 0
-
-    @property
-    def observed(self) -> int:
-        """How many there were, as far as they were handed over."""
-        return self.kept + self.unsampled + self.dropped
-
-
-class Columns:
-    """Small answers of one version, each of `rows` rows, whose tensors all have fixed shapes: the bytes of each request's tensors, one
-    after the other, and its observation.
-
-    `named` are the id in the body and the arm, by place, of requests that have one. Packed, there are `count` requests, their bytes are
-    `content`, and there are `facts` instead of observations. `is_free`: nothing is copied, since the version's tensors have free shapes,
-    hold texts, or are large.
-    """
-
-    __slots__ = (
-        *("content", "count", "facts", "interface", "is_free", "join", "lane", "limit", "named", "observations", "record_bytes", "records"),
-        *("rows", "version"),
-    )
-
-    def __init__(self, version: Version, interface: Interface, lane: Lane, rows: int, *, is_free: bool = False) -> None:
-        self.version, self.interface, self.lane, self.rows = version, interface, lane, rows
-        specs = (*interface.inputs, *interface.outputs)
-        self.record_bytes = rows * sum(map(spec_bytes, specs))
-        is_fixed = all(row_width(spec) is not None and not is_text(spec) for spec in specs)
-        self.is_free = is_free or not is_fixed or not 0 < self.record_bytes <= _SMALL_BYTES
-        self.limit = max(min(_PIECE // max(rows, 1), _PIECE_BYTES // max(self.record_bytes, 1)), 1)
-        self.join = _joiner(interface)
-        self.records: list[bytes] = []
-        self.observations: list[Observation] = []
-        self.named: dict[int, tuple[str, str]] = {}
-        self.facts: dict[str, Array] = {}
-        self.content = b""
-        self.count = 0
-
-    def again(self) -> Columns:
-        """Return empty ones of the same kind."""
-        return Columns(self.version, self.interface, self.lane, self.rows, is_free=self.is_free)
-
-    def pack(self) -> None:
-        """Make columns of what was copied and observed, while it is in the caches."""
-        self.content = b"".join(self.records)
-        self.facts = facts_of(self.observations, self.named)
-        self.records, self.observations = [], []
-
-    def fits(self, outputs: Tensors) -> bool:
-        """Whether answers have the types and shapes of the interface; where not, nothing of the version is copied any more."""
-        for spec in self.interface.outputs:
-            tensor = outputs.get(spec.name)
-            if tensor is None or tensor.dtype != spec.dtype.numpy or tensor.shape[1:] != spec.shape[1:]:
-                self.is_free = True
-                return False
-        return True
 
 
 class AnswerBuffer:
@@ -122,6 +56,7 @@ class AnswerBuffer:
         self._added = self._removed = self._count = self._drained = 0  # each is written by one thread alone
         self._is_watched = True
         self._has_ended = False
+        self._defect = ""
         self._came = threading.Event()
 
     @property
@@ -135,33 +70,35 @@ class AnswerBuffer:
         return self._count > self._drained or any(columns.observations for columns in self._all_growing())
 
     def take(self, observation: Observation, asked: Answer) -> None:
-        """Take one answer, or leave it."""
-        version, rows, ticket = asked.served.version, asked.rows, asked.ticket
-        columns = (self._single.get(id(version)) if rows == 1 else self._several.get((id(version), _lane_rows(rows)))) or self._begin(asked)
-        lane = columns.lane
-        if lane.share < 1.0 and self._draw() >= lane.share:
-            lane.unsampled += 1
-            return
-        outputs = asked.outputs if ticket is None else ticket.results
-        request, observations = asked.request, columns.observations
-        if columns.is_free or outputs is None or request.outputs or not (observations or columns.fits(outputs)):
-            self._refer(observation, asked, lane)
-            return
+        """Take one answer, or leave it. Never raises."""
         try:
-            record = columns.join(request.inputs, outputs)
-        except (TypeError, ValueError, BufferError, KeyError):  # in several pieces of memory, or not there
-            record = b""
-        if len(record) != columns.record_bytes:
-            self._refer(observation, asked, lane)
-            return
-        if request.own_id or asked.draw is not None:
-            columns.named[len(observations)] = request.own_id, "" if asked.draw is None else asked.draw.name
-        columns.records.append(record)
-        observations.append(observation)
-        if len(observations) >= columns.limit:
-            self._hand_over(columns)
-        if not self._is_watched:
-            self._came.set()
+            version, rows, ticket = asked.served.version, asked.rows, asked.ticket
+            columns = self._single.get(id(version)) if rows == 1 else self._several.get((id(version), _lane_rows(rows)))
+            if columns is None:
+                columns = self._begin(asked)
+            lane = columns.lane
+            if lane.share < 1.0 and self._draw() >= lane.share:
+                lane.unsampled += 1
+                return
+            outputs = asked.outputs if ticket is None else ticket.results
+            request, observations = asked.request, columns.observations
+            if columns.is_free or outputs is None or request.outputs or not (observations or columns.fits(outputs)):
+                self._refer(observation, asked, lane)
+                return
+            record = columns.record(request.inputs, outputs)
+            if len(record) != columns.record_bytes:
+                self._refer(observation, asked, lane)
+                return
+            if request.own_id or asked.draw is not None:
+                columns.named[len(observations)] = request.own_id, "" if asked.draw is None else asked.draw.name
+            columns.records.append(record)
+            observations.append(observation)
+            if len(observations) >= columns.limit:
+                self._hand_over(columns)
+            if not self._is_watched:
+                self._came.set()
+        except Exception:  # noqa: BLE001 - a mistake of ours in keeping an answer must not lose one that is on its way
+            self._defect = self._defect or traceback.format_exc()
 
     def _refer(self, observation: Observation, asked: Answer, lane: Lane) -> None:
         """Take an answer by reference; what was refused has no rows, and is left."""
@@ -227,14 +164,19 @@ class AnswerBuffer:
     # The other thread.
 
     def drain(self, limit: int) -> tuple[list[Columns], list[Entry]]:
-        """Return the oldest answers that were handed over, `limit` at most and one piece at least, and ask for the rest to be."""
+        """Return the oldest answers that were handed over: `limit` by reference at most, and eight times as many that are packed."""
         taken: list[Columns] = []
-        while self._ready and sum(columns.count for columns in taken) < limit:
+        while self._ready and sum(columns.count for columns in taken) < _PACKED * limit:
             taken.append(self._ready.popleft())
         entries = [self._entries.popleft() for _ in range(min(len(self._entries), limit))]
         self._removed += sum([entry[2] for entry in entries]) + sum([columns.count * columns.record_bytes for columns in taken])
         self._drained += len(entries) + sum([columns.count for columns in taken])
         return taken, entries
+
+    def take_defect(self) -> str:
+        """Return the trace of the first mistake of ours since it was asked for last; "" for none."""
+        found, self._defect = self._defect, ""
+        return found
 
     def collect(self) -> None:
         """Have what is not a whole piece handed over, too: soon, or at once where the loop has ended."""
@@ -282,30 +224,23 @@ class AnswerBuffer:
 
 def _lane_rows(rows: int) -> int:
     """Return with how many rows a request is put together with others; 0 for many rows, or none."""
-    return rows if rows <= _SMALL_ROWS else 0
-
-
-def _joiner(interface: Interface) -> Callable[[Tensors, Tensors], bytes]:
-    """Return what makes one run of bytes of a request's inputs and outputs, in the interface's order; raises what `bytes.join` does."""
-    inputs, outputs = tuple(spec.name for spec in interface.inputs), tuple(spec.name for spec in interface.outputs)
-    join: Callable[[Iterable[Any]], bytes] = b"".join
-    if len(inputs) == 1 and len(outputs) == 2:  # as classifiers have them: a third faster
-        given, first, second = *inputs, *outputs
-        return lambda asked, answered: join((asked[given], answered[first], answered[second]))
-    if len(inputs) == len(outputs) == 1:
-        given, first = *inputs, *outputs
-        return lambda asked, answered: join((asked[given], answered[first]))
-    return lambda asked, answered: join([*map(asked.__getitem__, inputs), *map(answered.__getitem__, outputs)])
-
-
-def spec_bytes(spec: TensorSpec) -> int:
-    """Return what a row of a tensor of fixed shape takes."""
-    return (row_width(spec) or 0) * spec.dtype.numpy.itemsize
+    return rows if rows <= SMALL_ROWS else 0
 
 
 def _size_bytes(asked: Answer) -> int:
+    """Return what an answer holds: its tensors, or the body that its inputs are views of."""
     outputs = asked.outputs if asked.ticket is None else asked.ticket.results
-    return _tensor_bytes(asked.request.inputs) + (0 if outputs is None else _tensor_bytes(outputs))
+    given = asked.request.inputs
+    held = max(_tensor_bytes(given), *map(_body_bytes, given.values())) if given else 0
+    return held + (0 if outputs is None else _tensor_bytes(outputs))
+
+
+def _body_bytes(tensor: Array) -> int:
+    """Return what the bytes take that a tensor is a view of."""
+    base: Any = tensor.base
+    while isinstance(base, np.ndarray):
+        base = base.base
+    return memoryview(base).nbytes if isinstance(base, bytes | bytearray | memoryview) else 0
 
 
 def _tensor_bytes(tensors: Tensors) -> int:

@@ -16,8 +16,9 @@ from fairlead.core.interface import Array, Interface, Tensors, TensorSpec
 from fairlead.core.observation import Observation
 from fairlead.core.observation_log import is_text, row_width
 from fairlead.core.version import Version
-from fairlead.serve.record import Columns, Entry, spec_bytes
+from fairlead.serve.record import Entry
 from fairlead.serve.record_answer import Answer
+from fairlead.serve.record_columns import Columns, spec_bytes
 from fairlead.serve.record_facts import facts_of
 
 _FACT_BYTES = 160  # what is known of a request beside its tensors

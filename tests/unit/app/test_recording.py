@@ -21,6 +21,7 @@ from fairlead.core.observation_log import LogWindow, RecordCounts
 from fairlead.core.traffic_event import Joining, LateLabel
 from fairlead.errors import InputError, NoSpaceError, SpecError
 from fairlead.serve.data_plane import Asked, InferRequest
+from fairlead.serve.record_columns import Columns
 
 WINDOW = LogWindow("m")
 
@@ -160,6 +161,13 @@ def test_a_mistake_of_ours_in_one_parcel_loses_that_parcel_alone(recorder, log, 
     answer()
     wait_until(lambda: counts(recorder).written == 1)
     assert "Traceback" in recorder.told[0]
+
+
+def test_a_mistake_of_ours_in_leaving_an_answer_is_told(recorder, answer, monkeypatch) -> None:
+    monkeypatch.setattr(Columns, "record", lambda *_: 1 / 0)
+    answer()
+    wait_until(lambda: recorder.told)
+    assert "ZeroDivisionError" in recorder.told[0]
 
 
 def test_labels_that_come_late_are_kept_also_while_no_release_runs(recorder, log) -> None:

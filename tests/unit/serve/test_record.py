@@ -15,6 +15,7 @@ from fairlead.errors import RequestError
 from fairlead.serve.data_plane import DataPlane, InferRequest
 from fairlead.serve.model_table import ModelTable
 from fairlead.serve.record import AnswerBuffer
+from fairlead.serve.record_columns import Columns
 from fairlead.serve.record_facts import facts_of
 from fairlead.serve.record_rows import batch_of, batches, join
 from fairlead.serve.response_cache import ResponseCache
@@ -134,6 +135,7 @@ async def test_what_finds_no_room_is_dropped_and_counted_and_the_request_is_answ
     assert (lane.observed, lane.kept) == ((6, 3) if not outputs else (6, 4))
     assert buffer.waiting_bytes == lane.kept * 16
     assert sum(batch.request_count for batch in drained(buffer)) == lane.kept
+    assert buffer.take_defect() == ""
     assert (buffer.waiting_bytes, buffer.has_any) == (0, False)
 
 
@@ -155,6 +157,28 @@ async def test_the_share_is_asked_for_anew_when_it_changes(plane_of) -> None:
     buffer.refresh()
     await ask(plane, [[1, 2]])
     assert sum(batch.request_count for batch in drained(buffer)) == 1
+
+
+async def test_an_answer_counts_with_the_body_that_it_keeps_from_going(plane_of) -> None:
+    buffer = AnswerBuffer(everything, bytes_limit=50_000)
+    plane = plane_of(buffer)
+    for size in (10_000, 100_000):
+        view = np.frombuffer(b"\0" * size, np.float32)[:2].reshape(1, 2)
+        await plane.infer(InferRequest("m", {"x": view}, outputs=("y",)))
+    lane = buffer.lanes()["m"]
+    assert (lane.observed, lane.dropped, buffer.waiting_bytes > 10_000) == (2, 1, True)
+
+
+async def test_a_mistake_in_keeping_an_answer_loses_no_answer_and_is_told(plane_of, monkeypatch) -> None:
+    buffer = AnswerBuffer(everything)
+    plane = plane_of(buffer)
+    monkeypatch.setattr(Columns, "record", lambda *_: 1 / 0)
+    await ask(plane, [[1, 2]], [[3, 4]])
+    assert "ZeroDivisionError" in buffer.take_defect()
+    assert buffer.take_defect() == ""
+    monkeypatch.undo()
+    await ask(plane, [[1, 2]])
+    assert [batch.request_count for batch in drained(buffer)] == [1]
 
 
 async def test_texts_count_by_their_length(plane_of, fakes) -> None:
