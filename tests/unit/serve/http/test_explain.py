@@ -14,6 +14,12 @@ class Echoing:
     def __init__(self) -> None:
         self.budgets: list[float] = []
 
+    def prepare(self):
+        pass
+
+    def close(self):
+        pass
+
     def explain(self, version, engine, rows, wish, budget_s):
         self.budgets.append(budget_s)
         return {"explanations": [{"rows": rows["x"].tolist(), "wish": dict(wish), "label": version.label}]}
