@@ -281,7 +281,7 @@ def test_content_that_does_not_agree_with_itself_is_refused(name, good, house, t
 
 def test_every_cut_of_the_file_is_refused(good, house, tmp_path):
     for length in range(0, len(good), max(len(good) // 40, 1)):
-        assert_refused(good[:length], InputError, house, tmp_path)  # where it ends behind the golden requests, these are an archive
+        assert_refused(good[:length], SourceError, house, tmp_path)
 
 
 @pytest.mark.slow

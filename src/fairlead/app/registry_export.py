@@ -45,6 +45,9 @@ class Exported:
 def export_file(reference: str, path: Path, house: House, *, may_replace: bool = False) -> Exported:
     """Write the version that `reference` names to `path`."""
     version = resolve(parse_reference(reference), records=house.records)
+    if not path.parent.is_dir() or path.is_dir():
+        said = f"'{path}' is a folder." if path.is_dir() else f"There is no folder '{path.parent}'."
+        raise SpecError(said, hint="Give a file in a folder that is there, like digits-3.fairlead.")
     if path.exists() and not may_replace:
         raise SpecError(f"'{path}' is there already.", hint="Give another name, or --force to replace it.")
     bundle = describe(version, house)

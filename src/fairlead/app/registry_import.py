@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import re
 import shutil
+import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import msgspec
 
@@ -52,7 +53,9 @@ _DOCUMENTS: Mapping[str, type] = {
 }
 _GOLDEN = "golden.npz"
 _STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")  # what moves a cursor, or turns text around
-_MAGIC = b"PK\x03\x04"
+_MAGIC, _END_MAGIC = b"PK\x03\x04", b"PK\x05\x06"
+_END = struct.Struct("<4s4H2LH")  # the last record of a zip archive without a comment
+_LARGE = 0xFFFFFFFF
 _DAMAGED = "Copy it again, or export the version again."
 _FORGED = "Fairlead does not write this; do not use the file."
 
@@ -110,6 +113,8 @@ def _unpack(path: Path, folder: Path) -> tuple[Bundle, dict[str, Path]]:
                 raise SourceError(
                     f"'{path.name}' is no exported version.", hint="Make one: fairlead export digits:3 --out digits-3.fairlead"
                 )
+            if not _is_whole(file, size_bytes):
+                raise SourceError(f"'{path.name}' is cut short, or something follows its end.", hint=_DAMAGED)
         # Members are stored as they are: together they cannot be larger than the file.
         budget = Budget(member_count=_FILE_LIMIT + 1, unpacked_bytes=size_bytes, ratio=1, ratio_floor_bytes=0)
         with open_zip(path, budget) as members:
@@ -119,6 +124,17 @@ def _unpack(path: Path, folder: Path) -> tuple[Bundle, dict[str, Path]]:
     except OSError as error:
         raise SourceError(f"'{path.name}' cannot be read: {error.strerror or type(error).__name__}.", hint="Check the path.") from None
     return bundle, blobs
+
+
+def _is_whole(file: BinaryIO, size_bytes: int) -> bool:
+    """Whether the file ends with the end of the archive that it begins with: cut short, it may end with that of an archive inside it."""
+    file.seek(max(size_bytes - _END.size, 0))
+    end = file.read(_END.size)
+    if len(end) < _END.size:
+        return False
+    signature, *_, list_bytes, list_at, comment_bytes = _END.unpack(end)
+    is_large = _LARGE in (list_bytes, list_at)  # where it begins then stands elsewhere, and is checked with the members
+    return signature == _END_MAGIC and not comment_bytes and (is_large or list_at + list_bytes == size_bytes - _END.size)
 
 
 def _index(members: ZipMembers) -> Bundle:

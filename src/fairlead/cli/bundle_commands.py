@@ -66,4 +66,6 @@ def import_(file: Path, name: str, home: str | None, *, as_json: bool) -> None:
     click.echo("  its measurements were taken elsewhere and are believed: fairlead show says on which machine")
     if taken.aliases:
         click.echo(f"  there, {', '.join('@' + alias for alias in taken.aliases)} pointed at it; here, nothing does yet")
+    if taken.stage:
+        click.echo(f"  there, its stage was {taken.stage}; here it has none yet: fairlead stage {taken.version} {taken.stage}")
     click.echo(f"Put it in production: fairlead promote {taken.version}")

@@ -111,6 +111,26 @@ def test_a_file_that_is_there_is_not_replaced_unasked(house, tmp_path):
     assert [path.name for path in tmp_path.iterdir() if path.name.endswith(".part")] == []
 
 
+def test_a_place_where_no_file_can_be_is_said_before_anything_is_read(house, tmp_path):
+    for place, said in ((tmp_path, "is a folder"), (tmp_path / "nowhere" / "a.fairlead", "There is no folder")):
+        with pytest.raises(SpecError, match=said):
+            export_file("digits:3", place, house, may_replace=True)
+
+
+def test_a_file_that_was_cut_behind_an_archive_inside_it_is_said_to_be_cut(house, other, tmp_path):
+    path = tmp_path / "a.fairlead"
+    export_file("digits:3", path, house)
+    whole = path.read_bytes()
+    inner = whole.index(b"PK\x05\x06") + 22  # the golden requests are an archive of their own
+    assert inner < len(whole)
+    for content in (whole[:inner], whole[:-1], whole + b"more"):
+        path.write_bytes(content)
+        with pytest.raises(SourceError, match="cut short, or something follows"):
+            import_file(path, other)
+    path.write_bytes(whole)
+    assert import_file(path, other).is_new
+
+
 def test_what_cannot_be_exported_leaves_no_file(house, tmp_path):
     with pytest.raises(NotFoundError):
         export_file("digits:9", tmp_path / "a.fairlead", house)
