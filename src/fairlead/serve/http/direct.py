@@ -20,7 +20,7 @@ from fairlead.serve.http.encoding import WORTHWHILE_BYTES, encoded
 from fairlead.serve.http.gate import Finish, Going
 from fairlead.serve.http.limits import HttpLimits
 from fairlead.serve.http.message import HttpRequest, Memo, Reply
-from fairlead.serve.http.routes import Accepts, Call, Router
+from fairlead.serve.http.routes import Accepts, Router
 from fairlead.serve.http.v2 import Reading, parse_version, read_request
 from fairlead.serve.http.v2_answer import answer, answer_in_steps, is_long_answer
 from fairlead.serve.steps import in_turn
@@ -32,7 +32,6 @@ Refuse: TypeAlias = Callable[[HttpRequest, Exception], Reply]
 class _Head(msgspec.Struct, frozen=True):
     """What the head of an inference request says."""
 
-    parameters: dict[str, str]
     name: str
     number: int | None
     pin: Pin | None
@@ -63,7 +62,7 @@ class DirectInference:
                 return None
             body = read_body(head.form, request.body, self._limits)
             number = head.number if head.pin is None else served.version.number
-            reading = read_request(Call(request, head.parameters, body.text, body.binary), served, number)
+            reading = read_request(request, body.text, body.binary, served, number)
             asked = self.plane.ask(reading.request, served)
         except Exception as error:  # noqa: BLE001 - the last resort, as for every request
             finish(request, self.refuse(request, error))
@@ -86,7 +85,7 @@ class DirectInference:
             pin = read_pin(headers)
         except FairleadError:
             return False
-        return _Head(dict(match.parameters), match.parameters["name"], number, pin, form, headers.get(b"accept-encoding", b""))
+        return _Head(match.parameters["name"], number, pin, form, headers.get(b"accept-encoding", b""))
 
 
 class _Answered:

@@ -84,7 +84,7 @@ class V2Handlers:
         if len(call.text) > LONG_BYTES or (call.text and is_long_raw(served.interface, call.binary)):
             reading, response = await self._infer_long(call, served, number)
         else:
-            reading = read_request(call, served, number)
+            reading = read_request(call.request, call.text, call.binary, served, number)
             response = await self._plane.infer(reading.request, served)
         if is_long_answer(response, reading.raw):
             return await in_turn(answer_in_steps(response, reading.identity, reading.raw))
@@ -95,7 +95,7 @@ class V2Handlers:
 
         def steps() -> Steps[InferRequest]:
             cut = yield from cut_request(served.interface, call.text, call.binary)
-            read.append(read_request(call, served, number, cut))
+            read.append(read_request(call.request, call.text, call.binary, served, number, cut))
             return read[0].request
 
         response = await self._long.infer(served, steps())
@@ -147,31 +147,38 @@ class Reading(msgspec.Struct, frozen=True):
     raw: frozenset[str] | None
 
 
-def read_request(call: Call, served: ServedVersion, number: int | None, cut: Cut | None = None) -> Reading:
-    """Return what a body asks of `served`; one without JSON is a raw tensor, and asks for raw outputs. `cut` is what was read of it,
-    `number` the version that the request names, None for none.
+def read_request(
+    call: HttpRequest,
+    text: bytes | bytearray,
+    binary: memoryview | None,
+    served: ServedVersion,
+    number: int | None,
+    cut: Cut | None = None,
+) -> Reading:
+    """Return what a body asks of `served`: `text` is its JSON, `binary` what stands behind that; one without JSON is a raw tensor, and asks
+    for raw outputs. `cut` is what was read of it, `number` the version that the request names, None for none.
 
     The decoded JSON is let go here: while a request waits, its lists of numbers would push those of others out of the caches.
     """
-    if call.binary is not None and not call.text:
-        return Reading(infer_request(served, raw_input(served.interface, call.binary), call.request, number), None, None)
-    body = decode_request(served.interface, call.text, is_raw=call.binary is not None) if cut is None else cut.request
+    if binary is not None and not text:
+        return Reading(infer_request(served, raw_input(served.interface, binary), call, number), None, None)
+    body = decode_request(served.interface, text, is_raw=binary is not None) if cut is None else cut.request
     parameters = NONE if body.parameters is None else read_parameters(body.parameters)
     choices = body.outputs
     request = InferRequest(
         served.version.name,
-        read_inputs(served.interface, body, call.binary, _NO_ARRAYS if cut is None else cut.arrays),
+        read_inputs(served.interface, body, binary, _NO_ARRAYS if cut is None else cut.arrays),
         number,
         tuple(choice.name for choice in choices) if choices else (),
-        call.request.request_id,
+        call.request_id,
         parameters.rest,
         parameters.priority,
         parameters.deadline,
         "http",
-        trace_of(call.request) if b"traceparent" in call.request.headers else "",
+        trace_of(call) if b"traceparent" in call.headers else "",
         "",
         body.id or "",
-        call.request.headers,
+        call.headers,
     )
     raw = raw_outputs(choices, is_default=parameters.is_binary) if choices or parameters.is_binary else _NONE_RAW
     return Reading(request, body.id, raw)
