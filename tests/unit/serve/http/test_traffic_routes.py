@@ -167,7 +167,7 @@ async def test_late_labels_are_joined_by_request_id(world, target) -> None:
     world.run(1.0)
     await answered(world, "a", "b")
     labels = [{"request_id": "a", "label": "no"}, {"request_id": "b", "label": "yes"}, {"request_id": "gone", "label": "yes"}]
-    counts = {"model": "m", "joined": 2, "unknown": 1, "duplicate": 0, "ambiguous": 0}
+    counts = {"model": "m", "joined": 2, "unknown": 1, "duplicate": 0, "ambiguous": 0, "kept": 0}
     assert await world.ask(target, {"labels": labels}) == (200, counts)
     assert await world.ask(target, labels[0]) == (200, counts | {"joined": 0, "unknown": 0, "duplicate": 1})
     arm = world.counter.snapshot()["rel"].step(0).arm("candidate")
