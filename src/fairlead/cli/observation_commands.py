@@ -128,7 +128,10 @@ def _print_compacted(done: Compacted, *, as_json: bool) -> None:
     if as_json:
         emit_json(done)
         return
-    click.echo(f"{done.source_count} files became {done.made_count}; {done.removed_count} that others replaced long ago were removed.")
+    if not done.source_count and not done.removed_count:
+        click.echo("Nothing is to be done: the files of an hour become few when it is over, ten minutes later.")
+    else:
+        click.echo(f"{done.source_count} files became {done.made_count}; {done.removed_count} that were replaced an hour ago are removed.")
     if not done.has_ended:
         click.echo("There is more to do: say it again.")
 

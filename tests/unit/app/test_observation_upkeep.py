@@ -92,7 +92,9 @@ def test_a_person_can_have_it_done(house, capsys) -> None:
     fill(house, age_s=3 * 3600.0)
     home = ("--home", str(house.settings.home))
     assert run(["observations", "--compact", *home]) == 0
-    assert "5 files became 1; 0 that others replaced" in capsys.readouterr().out
+    assert "5 files became 1; 0 that were replaced" in capsys.readouterr().out
+    assert run(["observations", "--compact", *home]) == 0
+    assert "Nothing is to be done" in capsys.readouterr().out
     assert run(["observations", "m", "--compact", "--json", *home]) == 0
     assert '"made_count": 0' in capsys.readouterr().out
     assert run(["observations", "absent", "--compact", *home]) == 5
