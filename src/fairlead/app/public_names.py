@@ -14,7 +14,7 @@ from pathlib import Path
 from fairlead.app.release_checks import interface_of
 from fairlead.app.wiring import House
 from fairlead.convert.tensor_names import rename_file
-from fairlead.core.artifact import Artifact, ArtifactForm
+from fairlead.core.artifact import Artifact, ArtifactForm, SourceFormat
 from fairlead.core.dataset import Dataset
 from fairlead.core.interface import Interface
 from fairlead.core.ports import Sandbox
@@ -23,7 +23,8 @@ from fairlead.engines.layer_graph_file import read_layer_graph, write_layer_grap
 from fairlead.errors import CorruptError, NotFoundError, SpecError
 from fairlead.register.names import kept_names, renamed
 
-# Their readers, converters and references go by the order of tensors; the first two hold names of their own, which are rewritten.
+# Their readers, converters and references go by the order of tensors (but see `_fixed_inputs`); the first two hold names of their own, and
+# these are rewritten.
 _RENAMED = frozenset(
     {ArtifactForm.LAYER_GRAPH, ArtifactForm.ONNX_FILE, ArtifactForm.KERAS_FILE, ArtifactForm.TORCH_FILE, ArtifactForm.SAVED_MODEL}
 )
@@ -72,9 +73,21 @@ def naming_for(artifact: Artifact, asked: Mapping[str, str], name: str, alias: s
         if told:
             raise SpecError(f"The tensors of a {artifact.format.value} model have fixed names.", hint="Leave out --rename.")
         return Naming()
+    fixed = _fixed_inputs(artifact)
+    if fixed & told.keys():
+        raise SpecError(
+            f"forward of this {artifact.format.value} model takes '{min(fixed & told.keys())}' by that name.",
+            hint="Leave that --rename out, or export the model with torch.export.save: then its inputs go by their order.",
+        )
     kept, label = _kept(own, name, alias or PRODUCTION, house)
-    kept = {before: public for before, public in kept.items() if before not in asked and public not in told.values()}
+    kept = {before: public for before, public in kept.items() if before not in {*asked, *fixed} and public not in told.values()}
     return Naming({**kept, **told}, label if kept and not told else "")
+
+
+def _fixed_inputs(artifact: Artifact) -> frozenset[str]:
+    """Return the inputs that a file is asked by name for: those of TorchScript and of a class of the user's, wherever it is opened."""
+    is_by_name = artifact.form is ArtifactForm.TORCH_FILE and artifact.format is not SourceFormat.TORCH_EXPORTED
+    return frozenset(spec.name for spec in artifact.interface.inputs) if is_by_name else frozenset()
 
 
 def _kept(own: Interface, name: str, alias: str, house: House) -> tuple[dict[str, str], str]:

@@ -126,6 +126,17 @@ def test_names_that_a_format_fixes_are_not_changed(tmp_path, trained):
         naming_for(source, {"dense_3": "scores"}, "pets", "production", trained)
 
 
+def test_inputs_that_a_forward_takes_by_name_keep_their_names_and_outputs_need_not(tmp_path, trained):
+    """TorchScript and classes are called with `forward(input_layer_2=...)`: two inputs with each other's names would be mixed up unseen."""
+    source = dataclasses.replace(artifact(ArtifactForm.TORCH_FILE, tmp_path), format=SourceFormat.TORCH_SCRIPT)
+    with pytest.raises(SpecError, match="takes 'input_layer_2' by that name"):
+        naming_for(source, {"input_layer_2": "pixels"}, "pets", "production", trained)
+    assert naming_for(source, {"dense_3": "scores"}, "pets", "production", trained).names == {"dense_3": "scores"}
+    assert naming_for(source, {}, "pets", "production", trained).names == {"dense_3": "dense_1"}
+    program = dataclasses.replace(source, format=SourceFormat.TORCH_EXPORTED)
+    assert naming_for(program, {"input_layer_2": "pixels"}, "pets", "production", trained).names["input_layer_2"] == "pixels"
+
+
 def test_a_tensor_that_is_not_there_is_not_renamed(tmp_path, trained):
     with pytest.raises(SpecError, match=r"no tensor 'dense' to rename\. It has: input_layer_2, dense_3"):
         naming_for(artifact(ArtifactForm.LAYER_GRAPH, tmp_path), {"dense": "scores"}, "pets", "production", trained)
