@@ -39,6 +39,7 @@ _REQUEST_LIMIT = 1024
 _DEFAULT_CONCURRENCY = 64
 _START_S = 120.0
 _STOP_S = 30.0
+_VERSION = re.compile(r"[A-Za-z0-9_-]+:[0-9]{1,5}")
 _URL = re.compile(r"(http://[^\s\"]+)")
 _GRPC = re.compile(r"gRPC.*?((?:\[[\da-f:]+\]|[\w.-]+):\d+)")
 
@@ -65,7 +66,13 @@ def bench(request: BenchRequest, house: Callable[[], House], *, report: Callable
         raise SpecError("--expect needs the rows that it is the answer to.", hint="Give them with --data.")
     job = _completed(request, report)
     if "://" in target or ":" in target:
-        return probe(job)
+        try:
+            return probe(job)
+        except UnavailableError as error:
+            if _VERSION.fullmatch(target):  # host and port, or a model and its version
+                hint = f"{error.hint} For a version of a model: fairlead serve {target}, then bench its URL."
+                raise UnavailableError(error.message, hint=hint) from None
+            raise
     name = check_name(target)
     owner = house()
     resolve(Reference(name), records=owner.records)

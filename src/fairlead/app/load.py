@@ -78,6 +78,7 @@ class Model:
 
     def predict_all(self, rows: Rows) -> dict[str, Array]:
         """Return every output by name."""
+        self._check_open()
         return self._engine.run(self._bind(rows))
 
     async def apredict_all(self, rows: Rows) -> dict[str, Array]:
@@ -101,6 +102,7 @@ class Model:
 
     def predict_file(self, path: Path) -> tuple[Tensors, dict[str, Array]]:
         """Return the rows in a .csv, .parquet, .npz, .npy or .json file, and every output for them."""
+        self._check_open()
         inputs = load_rows(path, self.interface)
         return inputs, self._engine.run(inputs)
 
@@ -129,6 +131,10 @@ class Model:
         takes = ", ".join(spec.describe() for spec in self.interface.inputs)
         return f"<fairlead.Model {self.version.label}: {takes}>"
 
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise UnavailableError("The model was closed.", hint="Load it again: fairlead.load(...).")
+
     def _bind(self, rows: Rows) -> Tensors:
         if isinstance(rows, np.ndarray) and _fits_as_it_is(rows, self.interface):
             return {self.interface.inputs[0].name: rows}
@@ -145,8 +151,7 @@ class Model:
         known = self._schedulers.get(loop)
         if known is not None:
             return known
-        if self._is_closed:
-            raise UnavailableError("The model was closed.", hint="Load it again: fairlead.load(...).")
+        self._check_open()
         for other in [other for other in self._schedulers if other.is_closed()]:
             self._schedulers.pop(other).close()
         # The server's own queue: brought in only where it is used, since most callers do not await.

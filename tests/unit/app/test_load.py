@@ -229,3 +229,15 @@ def test_a_loaded_model_does_not_change_when_its_alias_moves(stocked, tmp_path):
         with open_model("scale@production", stocked) as newer:
             assert newer.version.number == 2
             assert not np.array_equal(newer.predict(ROWS), before)
+
+
+def test_a_model_that_was_closed_says_so_whichever_way_it_is_asked(stocked, tmp_path):
+    path = tmp_path / "rows.npz"
+    np.savez(path, x=ROWS)
+    with open_model("pets@production", stocked) as closed:
+        assert closed.predict_file(path)[1]["scores"].shape == (40, 3)
+    for ask in (closed.predict, closed.predict_all, closed.predict_labels, lambda rows: asyncio.run(closed.apredict(rows))):
+        with pytest.raises(UnavailableError, match="was closed"):
+            ask(ROWS)
+    with pytest.raises(UnavailableError, match="was closed"):
+        closed.predict_file(path)
