@@ -71,7 +71,7 @@ class Api:
             repository=repository,
             metrics=job.metrics,
             feedback=None if job.witness is None else FeedbackHandlers(table, job.witness, long, job.default_model),
-            explain=None if job.explaining is None else ExplainHandlers(table, job.explaining),
+            explain=None if job.explaining is None else ExplainHandlers(table, job.explaining, long),
         )
         self.router = Router(make_routes(handlers))
         self.direct = DirectInference(job.plane, self.router, job.limits, self.refuse)

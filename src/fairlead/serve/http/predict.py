@@ -11,13 +11,13 @@ from typing import Any
 
 import msgspec
 
-from fairlead.core.interface import Array, Interface, shorten
+from fairlead.core.interface import Array, Interface, Tensors, shorten
 from fairlead.errors import NotFoundError, RequestError
 from fairlead.serve.data_plane import DataPlane, InferRequest
 from fairlead.serve.http.body import convert, decode
 from fairlead.serve.http.long_rows import columns_in_steps, rows_in_steps
 from fairlead.serve.http.message import Reply, json_reply
-from fairlead.serve.http.outline import read_skeleton
+from fairlead.serve.http.outline import Skeleton, read_skeleton
 from fairlead.serve.http.routes import Call
 from fairlead.serve.http.row_answer import rows_answer
 from fairlead.serve.http.v2 import find_version, infer_request
@@ -59,12 +59,16 @@ class PredictHandlers:
 def _read_in_steps(served: ServedVersion, call: Call, number: int | None) -> Steps[InferRequest]:
     """Read a large body."""
     skeleton = yield from read_skeleton(call.text)
-    form, value = _form(convert(skeleton.value, dict[str, Any]))
-    if form == "inputs" and isinstance(value, dict):
-        inputs = yield from columns_in_steps(served.interface, skeleton, value)
-    else:
-        inputs = yield from rows_in_steps(served.interface, skeleton, value)
+    inputs = yield from read_rows_in_steps(served.interface, skeleton, convert(skeleton.value, dict[str, Any]))
     return infer_request(served, inputs, call.request, number)
+
+
+def read_rows_in_steps(interface: Interface, skeleton: Skeleton, body: dict[str, Any]) -> Steps[Tensors]:
+    """Return what `read_rows` returns, for `body`, a part of a large body's skeleton."""
+    form, value = _form(body)
+    if form == "inputs" and isinstance(value, dict):
+        return (yield from columns_in_steps(interface, skeleton, value))
+    return (yield from rows_in_steps(interface, skeleton, value))
 
 
 def default_name(table: ModelTable, default_model: str) -> str:

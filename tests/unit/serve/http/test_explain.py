@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 from fairlead.serve.explaining import Explaining, ExplainLimits
 from fairlead.serve.http.api import Api
+from fairlead.serve.steps import LONG_BYTES
 
 
 class Echoing:
@@ -34,7 +36,8 @@ def explaining_world(world, concurrency: int = 1):
 
 async def test_rows_in_any_form_are_explained(world) -> None:
     explaining_world(world)
-    for body in ({"input": [[1, 2]]}, {"inputs": {"x": [[1, 2]]}}, {"instances": [[1, 2]]}):
+    tensor = {"name": "x", "shape": [1, 2], "datatype": "FP32", "data": [1, 2]}
+    for body in ({"input": [[1, 2]]}, {"inputs": {"x": [[1, 2]]}}, {"instances": [[1, 2]]}, {"inputs": [tensor]}):
         status, answer = await world.ask("POST", "/v2/models/m/explain", {**body, "of": "yes", "keep": ["a"]})
         assert status == 200
         assert answer["model"] == "m"
@@ -42,6 +45,24 @@ async def test_rows_in_any_form_are_explained(world) -> None:
         assert answer["explanations"] == [{"rows": [[1, 2]], "wish": {"of": "yes", "keep": ["a"]}, "label": "m:3"}]
     assert (await world.ask("POST", "/v2/models/m/versions/3/explain", {"input": [[1, 2]]}))[0] == 200
     assert (await world.ask("POST", "/v1/models/m:explain", {"instances": [[1, 2]]}))[0] == 200
+    world.explaining.close()
+
+
+async def test_a_large_body_is_read_in_turns_with_others(world) -> None:
+    explaining_world(world)
+    rows = ",".join(f"[1.0,{' ' * 10_000}2.0]" for _ in range(64))
+    flat = ",".join(f"1.0,{' ' * 10_000}2.0" for _ in range(64))
+    tensor = f'{{"name": "x", "shape": [64, 2], "datatype": "FP32", "data": [{flat}]}}'
+    for inputs in (f'"input": [{rows}]', f'"inputs": {{"x": [{rows}]}}', f'"inputs": [{tensor}]'):
+        text = f'{{"kind": "rule", {inputs}}}'
+        assert len(text) > LONG_BYTES
+        reply = await world.send("POST", "/v2/models/m/explain", text.encode())
+        assert reply.status == 200
+        found = json.loads(reply.body)["explanations"][0]
+        assert found["rows"] == [[1, 2]] * 64
+        assert found["wish"] == {"kind": "rule"}
+    too_many = ",".join(f"[1.0,{' ' * 10_000}2.0]" for _ in range(65))
+    assert (await world.send("POST", "/v2/models/m/explain", f'{{"input": [{too_many}]}}'.encode())).status == 413
     world.explaining.close()
 
 
