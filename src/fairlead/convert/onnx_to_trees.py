@@ -59,8 +59,13 @@ def ensemble_of(job: BuildJob) -> TreeEnsemble:
 
 
 def read_ensemble(path: Path, interface: Interface) -> TreeEnsemble:
-    """Return the ensemble that a canonical ONNX file of ours is, read from its graph alone; raises UnsupportedError as above."""
+    """Return the ensemble that a canonical ONNX file of ours is, read from its graph alone, for who asks for its sums: what is decided at a
+    sum of exactly zero may be the other class. Raises UnsupportedError as above.
+    """
     model = onnx.load_model(path)
+    for node in model.graph.node:
+        if node.op_type == "GreaterOrEqual":  # scikit-learn's boosting of two classes
+            node.op_type = "Greater"
     sites = find_sites(model)
     if len(sites) != 1:
         raise _other(f"it adds up trees in {len(sites)} places")

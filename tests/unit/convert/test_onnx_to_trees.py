@@ -13,7 +13,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from fairlead.convert.onnx_to_trees import ensemble_of
+from fairlead.convert.onnx_to_trees import ensemble_of, read_ensemble
 from fairlead.convert.tree_ensemble_to_kernel import build_trees
 from fairlead.convert.trees.graph import build_model
 from fairlead.core.artifact import Artifact, ArtifactForm, SourceFormat
@@ -22,6 +22,7 @@ from fairlead.core.interface import Interface
 from fairlead.core.manifest import FileEntry, Manifest
 from fairlead.core.tree_ensemble import Split, Transform
 from fairlead.engines.onnxruntime_engine import OnnxRuntimeEngine
+from fairlead.engines.tree_ensemble_engine import sums_of
 from fairlead.engines.tree_ensemble_file import read_tree_ensemble, write_tree_ensemble
 from fairlead.engines.tree_sites import find_sites, write_site
 from fairlead.engines.trees_engine import TreesEngine
@@ -164,3 +165,19 @@ def test_a_model_without_trees_is_refused(tmp_path: Path) -> None:
     onnx.save(model, job.model)
     with pytest.raises(UnsupportedError, match="0 places"):
         ensemble_of(job)
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_the_trees_of_a_boosted_classifier_are_found_for_who_asks_for_their_sums(count: int, tmp_path: Path) -> None:
+    ensemble = pytest.importorskip("sklearn.ensemble", reason="the extra 'sklearn' is not installed")
+    from fairlead.convert.sklearn.assembly import assemble
+    from fairlead.ingest.sklearn_reader import describe
+
+    random = np.random.default_rng(0)
+    rows = random.normal(size=(200, 4))
+    classes = np.digitize(rows[:, 0] + random.normal(scale=0.3, size=200), [0.0, 0.8][: count - 1])
+    estimator = ensemble.GradientBoostingClassifier(n_estimators=5, random_state=0).fit(rows, classes)
+    interface = describe(estimator)
+    onnx.save(assemble(estimator, interface)[0], tmp_path / "model.onnx")
+    sums = sums_of(read_ensemble(tmp_path / "model.onnx", interface), rows)
+    np.testing.assert_allclose(sums.reshape(200, -1), estimator.decision_function(rows).reshape(200, -1), rtol=1e-12, atol=1e-12)
