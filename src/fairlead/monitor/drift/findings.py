@@ -118,7 +118,7 @@ class _Told:
                 said = f"{why}, since this version serves: compare it with the one before, or go back to it."
                 return (Advice(AdviceKind.ROLL_BACK, said),)
             return (Advice(AdviceKind.CHECK_SOURCE, f"{why}: look at inputs that are not kept in the log, and at what calls the model."),)
-        if from_start:
+        if from_start and not is_answer:  # answers that moved with the inputs need no source to be checked
             said = f"'{name}' never looked like the release's data: see whether training and production prepare it alike."
             return (Advice(AdviceKind.CHECK_SOURCE, said), self._retrain(alarm))
         return (self._retrain(alarm),)

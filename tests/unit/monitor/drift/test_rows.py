@@ -292,6 +292,9 @@ class TestFindings:
         assert finding.advice[0].kind is AdviceKind.CHECK_SOURCE
         [finding] = self.found(self.alarm("decision", Aspect.SHAPE, 0.0), scene=scene)
         assert (finding.kind, finding.advice[0].kind) == (FindingKind.PREDICTION_DRIFT, AdviceKind.ROLL_BACK)
+        both = self.found(self.alarm("decision", Aspect.SHAPE, 0.0), self.alarm("age", Aspect.SHAPE, 0.0), scene=scene)
+        advice = {finding.subject: [one.kind for one in finding.advice] for finding in both}
+        assert advice == {"age": [AdviceKind.CHECK_SOURCE, AdviceKind.RETRAIN], "decision": [AdviceKind.RETRAIN]}
 
     def test_answers_that_moved_alone_send_one_to_what_is_not_watched(self) -> None:
         [finding] = self.found(self.alarm("decision", Aspect.SHAPE))
