@@ -15,6 +15,7 @@ import numpy as np
 
 from fairlead.core.interface import Array, DecisionKind, Interface, Tensors
 from fairlead.core.ports import Engine
+from fairlead.core.row_parts import is_image, patches, runs
 from fairlead.core.verdict import ExplanationParity
 from fairlead.errors import RequirementError
 from fairlead.verify.run_rows import count_rows, run_in_pieces, run_reference
@@ -109,35 +110,9 @@ def _parts(rows: Tensors) -> Iterator[_Part]:
     share = max(PART_LIMIT // len(rows), 1)
     for name, tensor in rows.items():
         shape = tensor.shape[1:]
-        groups = _patches(shape) if len(shape) >= 2 and min(_sides(shape)) >= _SIDE else _blocks(shape, share)
+        groups = patches(shape, _SIDE, _SIDE) if is_image(shape) else runs(shape, share)
         for number in range(int(groups.max(initial=-1)) + 1):
             yield _Part(name, groups == number)
-
-
-def _sides(shape: tuple[int, ...]) -> tuple[int, int]:
-    """Height and width: the two largest of the last three dimensions, whether channels come first or last."""
-    if len(shape) == 2:
-        return shape[0], shape[1]
-    return (shape[-2], shape[-1]) if shape[-1] >= shape[-3] else (shape[-3], shape[-2])
-
-
-def _patches(shape: tuple[int, ...]) -> Array:
-    """Number the elements of an image by the patch that they lie in; all channels belong to the same patch."""
-    height, width = _sides(shape)
-    rows, columns = (np.arange(size) * _SIDE // size for size in (height, width))
-    patches = rows[:, None] * _SIDE + columns[None, :]
-    if len(shape) > 2 and shape[-1] < shape[-3]:
-        patches = patches[..., None]
-    return np.broadcast_to(patches, shape)
-
-
-def _blocks(shape: tuple[int, ...], share: int) -> Array:
-    """Number the elements along the first axis of a row (positions of a sequence, columns of a table) in at most `share` runs."""
-    if not shape:
-        return np.zeros((), dtype=np.int64)
-    length = shape[0]
-    numbers = np.arange(length) * min(share, length) // max(length, 1)
-    return np.broadcast_to(numbers.reshape(length, *[1] * (len(shape) - 1)), shape)
 
 
 def _hidden(rows: Tensors, background: Tensors, parts: tuple[_Part, ...]) -> dict[str, Array]:
