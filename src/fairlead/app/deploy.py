@@ -23,6 +23,7 @@ from fairlead.app.profiling import write_profile
 from fairlead.app.public_names import naming_for
 from fairlead.app.release import release_new
 from fairlead.app.reliability import write_reliability
+from fairlead.app.search_text import unfinished_text
 from fairlead.app.strategy_wish import StrategyWish
 from fairlead.app.wiring import House
 from fairlead.app.workspace import workspace
@@ -128,7 +129,8 @@ def deploy(request: DeployRequest, house: House, progress: Progress) -> Deployed
         files = write_evidence(evidence, folder / "evidence", background_rows=house.settings.explain_rows)
         _copy_report(files["report.html"], request.report)
         if not proof.verdict.is_green:
-            raise rejection(proof.verdict, chosen.ledger)
+            more = unfinished_text(chosen.search, "the same command with a longer --budget goes on from there.")
+            raise rejection(proof.verdict, chosen.ledger, outcome=f"Nothing was registered.{more}")
         files |= write_profile(evidence, folder / "evidence", house, progress)
         files |= write_reliability(evidence, folder / "evidence", house)
         version = _register(evidence, files, house, progress)

@@ -22,6 +22,7 @@ from fairlead.app.lineup import Trial
 from fairlead.app.search_model import Found, search
 from fairlead.app.search_options import SearchOptions, check_passes
 from fairlead.app.search_script import Reproduction
+from fairlead.app.search_text import unfinished_text
 from fairlead.app.wiring import House
 from fairlead.app.workspace import workspace
 from fairlead.core.conversion import MAIN_FILE, RuntimeForm
@@ -110,6 +111,7 @@ def optimize_model(request: OptimizeRequest, house: House, progress: Progress) -
             files = _write(request, evidence, found)
     if not found.proof.verdict.is_green and not request.is_exact:
         outcome = f"The best of what was found lies in {request.out}; see {request.out / 'report.html'}."
+        outcome += unfinished_text(found.result, "--resume with a longer --budget, and another --out, goes on from there.")
         raise rejection(found.proof.verdict, found.ledger, outcome=outcome)
     return Optimized(found, files, assumed)
 

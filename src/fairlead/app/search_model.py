@@ -37,7 +37,7 @@ from fairlead.app.search_options import Rows, SearchOptions, divide_rows
 from fairlead.app.search_session import tune
 from fairlead.app.search_setup import NO_ONNX, Setup, set_up
 from fairlead.app.search_text import Reasons, baseline_text, interrupted_text, point_text, speed_text
-from fairlead.app.search_trials import Limits, Made, Trials, name_of, texts
+from fairlead.app.search_trials import TIME_UP, Limits, Made, Trials, name_of, texts
 from fairlead.app.search_voice import SearchVoice
 from fairlead.app.trial_cache import TrialCache, key_of
 from fairlead.app.wiring import House
@@ -198,7 +198,7 @@ def _run(trials: Trials, options: SearchOptions, cache: TrialCache, progress: Pr
     first = len(trials.points) - 1
     progress.step("trial 1: ...")
     stopped = trials.run(on_point, known.get)
-    if len(trials.points) <= len(setup.plain) and stopped == "the time was up":
+    if len(trials.points) <= len(setup.plain) and stopped == TIME_UP:
         needed = max(60.0, 4 * trials.limits.budget_s)
         raise SpecError(
             f"The budget of {trials.limits.budget_s:g} s is too short for one trial.",

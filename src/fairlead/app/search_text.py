@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 
 from fairlead.app.search_measure import Meter
 from fairlead.app.search_setup import Setup
-from fairlead.app.search_trials import Trials, name_of
+from fairlead.app.search_trials import TIME_UP, Trials, name_of
 from fairlead.core.outlook import PromiseOutlook
 from fairlead.core.paired import Comparison
-from fairlead.core.search import PointStatus, SearchPoint
+from fairlead.core.search import PointStatus, SearchPoint, SearchResult
 
 _NUMBER = re.compile(r"\d[\d,.]*")
 
@@ -73,6 +73,11 @@ def speed_text(value: Comparison | float | None) -> str:
     """How many times as fast as the baseline."""
     ratio = value.ratio if isinstance(value, Comparison) else 1.0 if value is None else value
     return f"{1 / ratio:.2f}x as fast"
+
+
+def unfinished_text(search: SearchResult | None, to_go_on: str) -> str:
+    """What is said behind the outcome of a search that found nothing, where more time might have; "" where it would not."""
+    return "" if search is None or search.stopped != TIME_UP else f" The time for trials was up: {to_go_on}"
 
 
 def interrupted_text(trials: Trials, to_go_on: str) -> str:

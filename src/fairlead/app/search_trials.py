@@ -44,6 +44,7 @@ _LEAST_S = 10.0
 _STARTING_S = 30.0  # of a trial's process, its libraries and its selection rows, beside what its passes may take
 _FOREVER_S = 30 * 86_400.0
 _SHORTENED = "shortened"
+TIME_UP = "the time was up"
 Made = tuple[Path, tuple[Step, ...]]
 
 
@@ -114,7 +115,7 @@ class Trials:
                     self.voice.started(name_of(recipe))
                 if pool.is_idle:
                     self._weigh_again()
-                    return "the time was up" if self._left_s() <= 0 else "nothing new was left to try"
+                    return TIME_UP if self._left_s() <= 0 else "nothing new was left to try"
                 end = pool.wait()
                 recipe = pending.pop(end.job.name)
                 self.voice.ended(end.job.name)

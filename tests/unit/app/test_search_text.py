@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from fairlead.app.search_text import Reasons, speed_text
+import pytest
+
+from fairlead.app.search_text import Reasons, speed_text, unfinished_text
+from fairlead.app.search_trials import TIME_UP
 from fairlead.core.paired import Comparison, Outcome
 from fairlead.core.plan import Candidate
-from fairlead.core.search import PointStatus, SearchPoint
+from fairlead.core.search import Objective, PointStatus, SearchPoint, SearchResult
 
 
 def failed(name: str, reason: str, status: PointStatus = PointStatus.FAILED) -> SearchPoint:
@@ -33,3 +36,9 @@ def test_what_did_not_fail_is_always_said() -> None:
 def test_a_speed_is_said_as_how_many_times_as_fast() -> None:
     assert speed_text(0.5) == speed_text(Comparison(0.5, 0.4, 0.6, Outcome.FASTER, 12)) == "2.00x as fast"
     assert speed_text(None) == "1.00x as fast"
+
+
+@pytest.mark.parametrize(("stopped", "said"), [(TIME_UP, " The time for trials was up: go on."), ("nothing new was left to try", "")])
+def test_that_more_time_may_help_is_said_where_it_may(stopped: str, said: str) -> None:
+    assert unfinished_text(SearchResult((), "a", "a", (), Objective.LATENCY, 0, 60.0, 60.0, stopped), "go on.") == said
+    assert unfinished_text(None, "go on.") == ""
