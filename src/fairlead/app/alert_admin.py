@@ -221,6 +221,22 @@ def try_out(identity: str, house: House) -> str:
     return receiver.id
 
 
+def try_out_all(house: House) -> tuple[tuple[str, FairleadError | None], ...]:
+    """Send a test alert to every receiver; return their ids and what came in the way of each. Raises NotFoundError where there is none."""
+    receivers = alert_records.everything(Receiver, house.records)
+    if not receivers:
+        raise NotFoundError("Nobody is told of alerts yet, so there is nobody to test.", hint="fairlead alerts add --help shows how.")
+    return tuple((receiver.id, _problem_of(receiver.id, house)) for receiver in receivers)
+
+
+def _problem_of(identity: str, house: House) -> FairleadError | None:
+    try:
+        try_out(identity, house)
+    except UnavailableError as error:
+        return error
+    return None
+
+
 def promises(house: House) -> Mapping[str, tuple[Requirement, ...]]:
     """Return what each model in production was registered for."""
     found = {}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from fairlead.cli.printing import Duration, emit_json, home_option, json_option, mark
-from fairlead.errors import SpecError
+from fairlead.errors import SpecError, UnavailableError
 
 if TYPE_CHECKING:
     from fairlead.app.alert_admin import Added
@@ -191,19 +191,24 @@ def silence(*, matchers: tuple[str, ...], for_s: float, comment: str, home: str 
 
 
 @alerts.command("test")
-@click.argument("identity", metavar="ID")
+@click.argument("identity", metavar="[ID]", required=False)
 @home_option
 @json_option
-def test(identity: str, home: str | None, *, as_json: bool) -> None:
-    """Send a test alert to a receiver now."""
+def test(identity: str | None, home: str | None, *, as_json: bool) -> None:
+    """Send a test alert to a receiver now, without an ID to all of them."""
     from fairlead.app import alert_admin  # noqa: PLC0415 - as above
     from fairlead.app.wiring import build_house  # noqa: PLC0415 - as above
 
-    tested = alert_admin.try_out(identity, build_house(home))
+    house = build_house(home)
+    tested = ((alert_admin.try_out(identity, house), None),) if identity else alert_admin.try_out_all(house)
+    problems = [problem for _, problem in tested if problem is not None]
     if as_json:
-        emit_json({"id": tested})
-        return
-    click.echo(f"{mark(is_good=True)} {tested} took the test alert.")
+        emit_json([{"id": name, "problem": "" if problem is None else problem.message} for name, problem in tested])
+    else:
+        for name, problem in tested:
+            click.echo(f"{mark(is_good=problem is None)} {f'{name} took the test alert.' if problem is None else problem.message}")
+    if problems:
+        raise UnavailableError(f"{len(problems)} of {len(tested)} receivers did not take it.", hint=problems[0].hint)
 
 
 @alerts.command("remove")

@@ -26,6 +26,20 @@ def test_receivers_silences_and_policies_are_added_listed_and_removed(capsys: py
     assert run(["alerts", "remove", silence]) == 5
 
 
+def test_without_an_id_every_receiver_is_tested_and_who_took_it_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["alerts", "test"]) == 5
+    assert "alerts add" in capsys.readouterr().err
+    assert run(["alerts", "add", "command", "true"]) == 0
+    assert run(["alerts", "test"]) == 0
+    assert "took the test alert" in said(capsys)
+    assert run(["alerts", "add", "command", "false"]) == 0
+    assert run(["alerts", "test"]) != 0
+    printed = capsys.readouterr()
+    assert "took the test alert" in printed.out
+    assert "did not take the test" in printed.out
+    assert "1 of 2 receivers did not take it" in printed.err
+
+
 def test_one_round_over_nothing_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["alerts", "run", "--once"]) == 0
     assert said(capsys) == ""
