@@ -204,6 +204,11 @@ def column(spec: TensorSpec, name: str) -> TensorSpec:
     return replace(spec, name=name, shape=(None,), columns=())
 
 
+def is_raw_slow(interface: Interface) -> bool:
+    """Whether raw tensors take time to read: texts, and columns of tables. All others are views of what came."""
+    return any(spec.columns or spec.dtype is DType.BYTES for spec in interface.inputs)
+
+
 def values_of(spec: TensorSpec, array: Array) -> Array:
     """Return the elements of `array` as a column takes them: by their values, whatever type they were sent as. What JSON may not hold in
     that column raises RequestError here, too; infinities, which raw tensors can say, are taken.

@@ -29,7 +29,7 @@ from fairlead.serve.http.v2_request import with_columns
 from fairlead.serve.long_bodies import LongBodies
 from fairlead.serve.model_table import ServedVersion
 from fairlead.serve.parameters import NONE, Parameters, Value, check_tensor_parameters, read_parameters
-from fairlead.serve.records import assemble_in_steps, column, values_in_steps
+from fairlead.serve.records import assemble_in_steps, column, is_raw_slow, values_in_steps
 from fairlead.serve.steps import LONG_BYTES, PIECE_COUNT, Steps, at_once, in_turn
 from fairlead.serve.tensor_binary import BF16, read_raw_in_steps, write_raw
 
@@ -61,7 +61,7 @@ class Inference:
         served = self._plane.table.resolve(message.model_name, number, "", call.pin)
         is_raw = len(message.raw_input_contents) > 0
         steps = self._read(call, message, served, number if call.pin is None else served.version.number, request_id)
-        if len(content) > LONG_BYTES:
+        if len(content) > LONG_BYTES and (not is_raw or is_raw_slow(served.interface)):
             response = await self._long.infer(served, steps)
         else:
             response = await self._plane.infer(at_once(steps), served)

@@ -27,7 +27,7 @@ from fairlead.serve.http.v2_request import (
     read_column,
     read_tensor,
 )
-from fairlead.serve.records import assemble_in_steps, column
+from fairlead.serve.records import assemble_in_steps, column, is_raw_slow
 from fairlead.serve.steps import LONG_BYTES, PIECE_BYTES, PIECE_COUNT, Steps
 from fairlead.serve.tensor_binary import check_datatype, read_raw_in_steps
 from fairlead.serve.tensor_json import element_count, flatten, nested_in_steps, pack
@@ -43,8 +43,8 @@ class Cut(msgspec.Struct, frozen=True):
 
 
 def is_long_raw(interface: Interface, binary: memoryview | None) -> bool:
-    """Whether raw tensors take so long to read that others must have their turns meanwhile: texts, and columns of tables."""
-    return binary is not None and len(binary) > LONG_BYTES and any(spec.columns or spec.dtype is DType.BYTES for spec in interface.inputs)
+    """Whether raw tensors take so long to read that others must have their turns meanwhile."""
+    return binary is not None and len(binary) > LONG_BYTES and is_raw_slow(interface)
 
 
 def cut_request(
