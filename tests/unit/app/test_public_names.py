@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -19,11 +20,13 @@ from fairlead.app.release_begin import begin
 from fairlead.app.release_view import say
 from fairlead.app.wiring import House
 from fairlead.core.artifact import Artifact, ArtifactForm, SourceFormat
+from fairlead.core.dataset import Dataset
 from fairlead.core.dtype import DType
 from fairlead.core.interface import Decision, DecisionKind, Interface, Task, TensorSpec
 from fairlead.core.layer_graph import GRAPH_INPUT, Call, Layer, LayerGraph, ValueRef
 from fairlead.core.manifest import Manifest
 from fairlead.engines.layer_graph_file import read_layer_graph, write_layer_graph
+from fairlead.engines.tensor_file import read_tensors, write_tensors
 from fairlead.errors import RejectedError, SpecError
 from fairlead.register.names import parse_renames
 
@@ -135,6 +138,39 @@ def test_inputs_that_a_forward_takes_by_name_keep_their_names_and_outputs_need_n
     assert naming_for(source, {}, "pets", "production", trained).names == {"dense_3": "dense_1"}
     program = dataclasses.replace(source, format=SourceFormat.TORCH_EXPORTED)
     assert naming_for(program, {"input_layer_2": "pixels"}, "pets", "production", trained).names["input_layer_2"] == "pixels"
+
+
+@pytest.mark.slow
+def test_an_exported_program_answers_by_order_where_two_inputs_have_each_others_names(tmp_path, trained):
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    from fairlead.engines.torch_engine import model_arguments, run_once
+
+    class Apart(torch.nn.Module):
+        def forward(self, left, right):
+            return {"up": left + 2, "down": left - 3 * right}
+
+    rows = {name: np.random.default_rng(seed).normal(size=(6, 4)).astype(np.float32) for seed, name in enumerate(("left", "right"))}
+    given = tuple(map(torch.from_numpy, rows.values()))
+    free = ({0: torch.export.Dim.DYNAMIC},) * 2
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.export.save(torch.export.export(Apart().eval(), given, dynamic_shapes=free), tmp_path / "apart.pt2")
+    inputs, outputs = ([TensorSpec(name, DType.FP32, (None, 4)) for name in names] for names in (("left", "right"), ("up", "down")))
+    source = dataclasses.replace(
+        artifact(ArtifactForm.TORCH_FILE, tmp_path / "apart.pt2"),
+        format=SourceFormat.TORCH_EXPORTED,
+        interface=Interface(tuple(inputs), tuple(outputs)),
+    )
+    naming = naming_for(source, {"left": "right", "right": "left", "up": "down", "down": "up"}, "apart", "production", trained)
+    called = naming.of_artifact(source, tmp_path / "named", trained.sandbox)
+    write_tensors(tmp_path / "rows.npz", naming.of_rows(Dataset(rows)).inputs)
+    try:
+        run_once({**model_arguments(called), "scratch": str(tmp_path), "inputs": str(tmp_path / "rows.npz")})
+    finally:
+        torch.set_grad_enabled(True)  # a sandboxed process has no other use for gradients; this one may
+    got = read_tensors(tmp_path / "outputs.npz")
+    np.testing.assert_allclose(got["down"], rows["left"] + 2, rtol=1e-6)
+    np.testing.assert_allclose(got["up"], rows["left"] - 3 * rows["right"], rtol=1e-5, atol=1e-6)
 
 
 def test_a_tensor_that_is_not_there_is_not_renamed(tmp_path, trained):
