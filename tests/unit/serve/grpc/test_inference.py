@@ -333,3 +333,20 @@ def test_a_stream_whose_answers_are_not_read_takes_no_more_messages(address):
         peer.send(h2.settings({h2.INITIAL_WINDOW_SIZE: 2**20}))
         answers, found = stream_answers(peer, stream)
         assert ([answer.infer_response.id for answer in answers], found.status) == ([str(i) for i in range(200)], 0)
+
+
+@pytest.mark.parametrize("dtype", [DType.FP32, DType.BYTES])
+def test_a_large_message_is_answered_rightly_typed_and_raw_while_small_calls_go_on(dtype):
+    count = 80_000 if dtype is DType.BYTES else 160_000  # more than half a MiB, less than a stream's window
+    values = [str(number) if dtype is DType.BYTES else float(number) for number in range(count)]
+    sent, (field, few) = [item.encode() for item in values] if dtype is DType.BYTES else values, FIELDS[dtype]
+    small = tensors(dtype.value, **{field: [item.encode() for item in few] if dtype is DType.BYTES else few})
+    large, raw = tensors(dtype.value, (count // 2, 2), **{field: sent}), tensors(dtype.value, (count // 2, 2))
+    raw.raw_input_contents.append(raw_of(dtype, values))
+    with server(Echo(dtype)) as running, Peer(running.server.grpc_address, settings={h2.INITIAL_WINDOW_SIZE: 2**24}) as peer:
+        peer.send(h2.window_update(0, 2**24))
+        streams = [peer.begin(message.SerializeToString()) for message in (large, raw, small)]
+        typed, plain, quick = (parsed(peer.answer(stream)) for stream in streams)
+    assert list(getattr(typed.outputs[0].contents, field)) == sent
+    assert plain.raw_output_contents[0] == raw_of(dtype, values)
+    assert list(quick.outputs[0].shape) == [1, 2]
