@@ -121,6 +121,9 @@ def read_profile(version: Version, house: House) -> tuple[Profile, Interface]:
             hint="Deploy the model again with real rows: --data rows.csv. Versions before this release of Fairlead have none.",
         )
     profile = load(read_file(version, PROFILE, house.blobs), Profile)
+    inputs = {feature.name for feature in profile.features}
+    # Profiles of the first days called an answer like an input that had its name; such an answer is not watched.
+    profile = replace(profile, predictions=tuple(feature for feature in profile.predictions if feature.name not in inputs))
     return profile, load(read_file(version, "interface.json", house.blobs), Interface)
 
 

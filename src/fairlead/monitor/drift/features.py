@@ -2,7 +2,7 @@
 
 A feature is called like the log's column without its side (`core.observation_log.columns_of`): a table's columns, or `x[3]`; what is no
 table is watched by its summaries, `x.mean`. Answers are watched as `decision` with `confidence` (of several scores the largest) or
-`score`, or as `value`. Nothing is raised: what is not there is left out.
+`score`, or as `value`; where an input is called so, as `value (answer)`. Nothing is raised: what is not there is left out.
 """
 
 from __future__ import annotations
@@ -42,6 +42,11 @@ def input_features(interface: Interface, inputs: Tensors) -> dict[str, Column]:
 
 def answer_features(interface: Interface, outputs: Tensors) -> dict[str, Column]:
     """Return the features of a model's answers: empty where they say nothing about a row as a whole."""
+    taken = {column.removeprefix(INPUT) for spec in interface.inputs for column in columns_of(spec, INPUT)}
+    return {f"{name} (answer)" if name in taken else name: column for name, column in _answer_features(interface, outputs).items()}
+
+
+def _answer_features(interface: Interface, outputs: Tensors) -> dict[str, Column]:
     rule = interface.decision
     if rule is None or rule.output not in outputs:
         return {}

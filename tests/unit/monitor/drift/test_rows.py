@@ -69,6 +69,17 @@ class TestFeatures:
             sketch = update(empty(feature), feature, found[feature.name])
             assert sketch.by_row.cells.tolist() == feature.cells.tolist()
 
+    def test_an_answer_is_never_taken_for_an_input_of_its_name(self) -> None:
+        spec = TensorSpec("x", DType.FP64, (None, 2), columns=("value", "size"))
+        rule = Decision(DecisionKind.VALUE, "y")
+        interface = Interface((spec,), (TensorSpec("y", DType.FP64, (None, 1)),), decision=rule)
+        inputs, outputs = {"x": RNG.normal(size=(300, 2))}, {"y": RNG.normal(50.0, 1.0, size=(300, 1))}
+        known = profile_of(interface, inputs, outputs)
+        assert [item.name for item in known.everything] == ["value", "size", "value (answer)"]
+        piece = {"input:value": inputs["x"][:, 0], "input:size": inputs["x"][:, 1], "output:y": outputs["y"][:, 0]}
+        found = observed_features(known, interface, piece)
+        assert (found["value"].max() < 10, found["value (answer)"].min() > 40) == (True, True)
+
     def test_what_the_log_does_not_keep_is_left_out(self) -> None:
         known = profile_of(TABLE, *self.tensors())
         assert set(observed_features(known, TABLE, {"input:age": np.zeros(3)})) == {"age"}
