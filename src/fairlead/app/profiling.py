@@ -109,7 +109,8 @@ def measure_use(
     A feature's values are handed on to the next row of a random order, so that none keeps its own; the model answers again, and the mean
     change of its scores (labels: how many differ) is divided by that between the rows themselves. This is permutation importance without
     labels: Breiman, "Random forests", Machine Learning 45 (2001); Fisher, Rudin, Dominici, "All models are wrong, but many are useful",
-    JMLR 20 (2019). Features that the time does not reach are left out; so are summaries: nobody can change an image's sharpness alone.
+    JMLR 20 (2019). Features that the time does not reach are left out, and those with one value in all these rows; so are summaries: nobody
+    can change an image's sharpness alone.
     """
     order = np.random.default_rng(seed).permutation(count_rows(inputs))
     if len(order) < 2:
@@ -139,10 +140,16 @@ def _uses(
         tensor = rows[feature.input].copy()
         flat = tensor.reshape(len(tensor), -1)
         place = int(feature.part or 0)
+        if _is_constant(flat[:, place]):  # nobody knows what another value would do
+            continue
         flat[:, place] = np.roll(flat[:, place], 1)
         after = run_in_pieces(engine, {**rows, feature.input: flat.reshape(tensor.shape)})
         found[feature.name] = min(answer_change(engine.interface, before, after) / whole, 1.0)
     return found
+
+
+def _is_constant(values: Array) -> bool:
+    return bool(np.array_equal(values, np.full_like(values, values[0]), equal_nan=values.dtype.kind == "f"))
 
 
 @np.errstate(over="ignore", invalid="ignore")  # sums of numbers near the largest double are infinite, and told so

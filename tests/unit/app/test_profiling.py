@@ -60,6 +60,15 @@ def test_the_model_uses_what_its_answers_hang_on() -> None:
     assert describe(found).startswith("3 features of 600 rows; the model uses 2 of 3, most of all age")
 
 
+@pytest.mark.parametrize("value", [7.0, np.nan])
+def test_the_use_of_what_never_changes_is_unknown_and_counts_as_used(value: float) -> None:
+    data = rows()
+    data.inputs["x"][:, 2] = value
+    found = profile_of(data, Formula(), seed=1)
+    assert [feature.use is None for feature in found.features] == [False, False, True]
+    assert found.features[2].is_used
+
+
 def test_use_is_the_same_in_any_unit_of_the_answers() -> None:
     features = profile_of(rows(), Formula(), seed=1).features
     value, _ = measure_use(features, rows().inputs, Formula(), seed=1)
