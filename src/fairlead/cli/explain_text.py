@@ -8,6 +8,7 @@ from fairlead.cli.printing import sections, table
 from fairlead.core.explanation import Counterfactual, Explanation, Method, Overview, Rule
 from fairlead.core.interface import shorten
 from fairlead.explain.page import answered, beside, how, number
+from fairlead.explain.rule import PRECISION
 
 _LISTED = 15
 _BAR = 16
@@ -68,6 +69,8 @@ def rule_text(found: Rule) -> str:
     low, high = found.interval
     lines = [f"where {' and '.join(found.conditions)}" if found.conditions else "nearly everywhere: it needs no condition"]
     lines.append(f"in {found.precision:.1%} of rows ({low:.1%} to {high:.1%}); it speaks about {found.coverage:.0%} of the background rows")
+    if found.precision < PRECISION:
+        lines.append(f"No few conditions were found under which the decision holds in {PRECISION:.0%} of rows.")
     return sections([(f"Row {found.row}: {answered(found.decision, is_value=False)}", lines)])
 
 

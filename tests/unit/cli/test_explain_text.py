@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import click
 
-from fairlead.cli.explain_text import counterfactual_text, explanation_text
-from fairlead.core.explanation import Change, Counterfactual, Explanation, Method, Subject
+from fairlead.cli.explain_text import counterfactual_text, explanation_text, rule_text
+from fairlead.core.explanation import Change, Counterfactual, Explanation, Method, Rule, Subject
 
 
 def found(features: tuple[str, ...], weights: tuple[float, ...], **others: object) -> Explanation:
@@ -55,3 +57,9 @@ def test_what_would_have_to_go_is_told_as_words() -> None:
     assert "Row 1: answered 1.5" in counterfactual_text(1, number)
     assert "Then it would be answered 2.5." in counterfactual_text(1, number)
     assert "fewer words" in counterfactual_text(2, None)
+
+
+def test_a_rule_that_says_little_says_so() -> None:
+    rule = Rule(0, "no", ("age <= 30",), 0.48, (0.45, 0.51), 0.01, 1000, 0.1)
+    assert "No few conditions were found" in rule_text(rule)
+    assert "No few conditions were found" not in rule_text(replace(rule, precision=0.97))
