@@ -16,6 +16,7 @@ from contextlib import suppress
 
 from fairlead.app.observations import log_files
 from fairlead.app.wiring import House
+from fairlead.security.own_process import environment_without_secrets
 from fairlead.stores.prediction_log_merging import is_due
 from fairlead.stores.prediction_log_names import read_name
 
@@ -45,7 +46,9 @@ class Upkeep:
         command = [sys.executable, "-m", "fairlead", "observations", "--compact", "--home", str(self._house.settings.home)]
         nothing = subprocess.DEVNULL
         try:
-            self._child = subprocess.Popen(command, stdin=nothing, stdout=nothing, stderr=nothing, start_new_session=True)
+            self._child = subprocess.Popen(
+                command, stdin=nothing, stdout=nothing, stderr=nothing, env=self._environment(), start_new_session=True
+            )
         except OSError as error:
             self._tell(f"no process can be started ({error.strerror}).")
             return False
@@ -57,6 +60,13 @@ class Upkeep:
         """End it: what it was at is done by the next one."""
         if self._child is not None:
             self._end(self._child)
+
+    def _environment(self) -> dict[str, str]:
+        """Return what the process sees of ours: no secret, but for the keys of a bucket where the log is in one."""
+        kept = environment_without_secrets()
+        if "://" in self._house.settings.observations:
+            kept |= {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
+        return kept
 
     def _is_due(self) -> bool:
         files = [read_name(path, size) for path, size in log_files(self._house.settings).list()]

@@ -18,6 +18,7 @@ import numpy as np
 from fairlead.app.wiring import House, scheme
 from fairlead.core.interface import Array
 from fairlead.core.observation_log import LogSize, LogWindow, ObservationLog, ObservationWriter
+from fairlead.core.ports import Clock
 from fairlead.core.version import check_name
 from fairlead.errors import NotFoundError, SpecError
 from fairlead.settings import Settings
@@ -107,15 +108,18 @@ def logs(house: House) -> tuple[ModelLog, ...]:
     return tuple(ModelLog(name, log.size(LogWindow(name))) for name in log.models())
 
 
-def compact(name: str | None, house: House, *, limit_s: float) -> Compacted:
-    """Make few files of many small ones, of one model or of all, and stop with a whole file after the time. Raises NotFoundError."""
+def compact(name: str | None, settings: Settings, *, limit_s: float, clock: Clock = time.time) -> Compacted:
+    """Make few files of many small ones, of one model or of all, and stop with a whole file after the time. Raises NotFoundError.
+
+    The registry is not asked: who does this needs no secret of it.
+    """
     from fairlead.stores.prediction_log_compaction import Compactor  # noqa: PLC0415 - as above
 
-    files, until = log_files(house.settings), time.monotonic() + limit_s
+    files, until = log_files(settings), time.monotonic() + limit_s
     names = LogWriter(files).models()
     if name is not None and check_name(name) not in names:
         raise NotFoundError(f"Nothing is kept of '{name}'.", hint="See what is: fairlead observations")
-    compactor = Compactor(files, house.clock, lambda: time.monotonic() > until)
+    compactor = Compactor(files, clock, lambda: time.monotonic() > until)
     return compactor.compact_all([one for one in names if name in {None, one}])
 
 

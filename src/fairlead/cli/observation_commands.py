@@ -12,7 +12,7 @@ import click
 
 from fairlead.app import observations as use
 from fairlead.app.observing_rules import Observing, ObservingChange, change_observing, observing_of
-from fairlead.app.wiring import build_house
+from fairlead.app.wiring import build_house, settings_for
 from fairlead.cli.printing import ByteSize, Duration, emit_json, home_option, json_option, table
 from fairlead.cli.top_screen import size as bytes_text
 from fairlead.core.observation_log import LABEL, LogSize
@@ -57,10 +57,10 @@ def observations(
       fairlead observations digits --since 7d --sql "select label, count(*) from observations where label is not null group by 1"
       fairlead observations digits --limit 1000 --json > rows.json
     """
-    house = build_house(home)
     if is_compacted:
-        _print_compacted(use.compact(name, house, limit_s=_COMPACT_S), as_json=as_json)
+        _print_compacted(use.compact(name, settings_for(home), limit_s=_COMPACT_S), as_json=as_json)
         return
+    house = build_house(home)
     if name is None:
         if question is not None:
             raise click.UsageError("Say of which model: fairlead observations NAME --sql ...")

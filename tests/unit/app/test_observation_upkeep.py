@@ -74,6 +74,28 @@ def test_a_torn_file_is_not_looked_at_all_the_time(house, monkeypatch) -> None:
     assert not upkeep.start_where_due()
 
 
+@pytest.mark.parametrize("place", ["", "s3://bucket/log"])
+def test_it_inherits_no_secret_but_the_keys_of_a_bucket_that_the_log_is_in(house, tmp_path, monkeypatch, place) -> None:
+    fill(house, age_s=3 * 3600.0)
+    program, seen = tmp_path / "program", tmp_path / "seen"
+    program.write_text(f"#!/bin/sh\nenv > {seen}.new; mv {seen}.new {seen}\n")
+    program.chmod(0o700)
+    monkeypatch.setattr(sys, "executable", str(program))
+    for name in ("PGPASSWORD", "FAIRLEAD_OBSERVE_KEY", "MAIL_PASSWORD", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, f"planted-{name}")
+    monkeypatch.setenv("FAIRLEAD_PORT", "1234")  # the control
+    upkeep = Upkeep(replace(house, settings=replace(house.settings, observations=place)), print, rest_s=0.0)
+    monkeypatch.setattr(upkeep, "_is_due", lambda: True)
+    assert upkeep.start_where_due()
+    wait_until(seen.exists)
+    content = seen.read_text()
+    assert "FAIRLEAD_PORT=1234" in content
+    assert {line.partition("=")[0] for line in content.splitlines() if "planted-" in line} == (
+        {"AWS_SECRET_ACCESS_KEY"} if place else set()
+    )
+    wait_until(lambda: not upkeep._is_running())
+
+
 def test_it_is_ended_with_the_server(house, tmp_path, monkeypatch) -> None:
     fill(house, age_s=3 * 3600.0)
     slow = tmp_path / "slow"
