@@ -19,6 +19,7 @@ from fairlead.app.explain_aids import Aids, aids_of
 from fairlead.app.explain_asked import answer
 from fairlead.app.explain_model import Explainer
 from fairlead.app.explain_wire import Wire, error_of
+from fairlead.core.explanation import Method
 from fairlead.core.interface import Array, Interface, Tensors
 from fairlead.errors import FairleadError
 from fairlead.security.sandbox_failures import describe_failure
@@ -62,6 +63,8 @@ def main() -> None:
 
 
 def _answered(words: Mapping[str, Any], rows: Tensors, wire: Wire, kept: OrderedDict[str, Aids]) -> dict[str, Any]:
+    if words["wish"].get("method") == Method.GRADIENTS and "torch" not in sys.modules:
+        wire.send({"loading": True})  # takes longer than an explanation may
     try:
         interface = load(words["interface"].encode(), Interface)
         explainer = Explainer(words["label"], _AskedEngine(wire, interface), _aids(words, interface, kept))

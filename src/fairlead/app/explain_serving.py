@@ -156,6 +156,9 @@ class ExplainProcess:
             self._wire.send(job, rows)
             while True:
                 words, tensors = self._wire.receive(until - time.monotonic())
+                if "loading" in words:  # ended now, it would only begin anew with the next explanation
+                    until = time.monotonic() + _START_S
+                    continue
                 if "ask" not in words:
                     break
                 try:

@@ -11,7 +11,8 @@ import pytest
 
 from fairlead.app.explain_child import NICENESS
 from fairlead.app.explain_model import open_explainer
-from fairlead.app.explain_serving import ServedExplainer
+from fairlead.app.explain_serving import ExplainProcess, ServedExplainer
+from fairlead.app.explain_wire import Wire, open_wire
 from fairlead.core.interface import Array, Tensors
 from fairlead.core.version import parse_reference
 from fairlead.errors import DeadlineError, OverloadedError, RequestError, UnavailableError
@@ -89,3 +90,15 @@ def test_what_ends_a_process_ends_one_explanation(stocked, explainer: ServedExpl
     assert second.process.poll() is not None
     with pytest.raises(UnavailableError, match="stopping"):
         explainer.prepare()
+
+
+def test_a_process_that_loads_a_library_is_not_ended_for_it() -> None:
+    ours, theirs = open_wire()
+    process = ExplainProcess.__new__(ExplainProcess)
+    process._wire, process._has_failed = ours, False
+    child = Wire(theirs.detach())
+    child.send({"loading": True})
+    child.send({"done": {"explanations": []}})
+    assert process.explain({"wish": {}}, ROW, Refusing(None), -1.0) == {"explanations": []}
+    child.close()
+    ours.close()
