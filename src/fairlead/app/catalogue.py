@@ -135,9 +135,12 @@ def list_versions(name: str, house: House, *, limit: int = 20) -> tuple[VersionR
     require_name(check_name(name), records=house.records)
     catch_up(house)
     latest = house.records.latest(name)
-    since = (latest.number if latest is not None else 0) - limit
-    hits = house.records.find(Query((Term("name", "=", name), Term("number", ">", float(since)))), limit=limit)
-    return tuple(_version_row(hit) for hit in reversed(hits))
+    newest, span = (latest.number if latest is not None else 0), limit
+    while True:
+        hits = house.records.find(Query((Term("name", "=", name), Term("number", ">", float(newest - span)))), limit=span)
+        if len(hits) >= limit or span >= newest:
+            return tuple(_version_row(hit) for hit in reversed(hits[-limit:]))
+        span *= 4  # many between are retired
 
 
 def _version_row(hit: Hit) -> VersionRow:

@@ -54,7 +54,8 @@ def models(home: str | None, *, as_json: bool) -> None:
 def versions(name: str, limit: int, home: str | None, *, as_json: bool) -> None:
     """List the versions of a model, newest first."""
     house = build_house(home)
-    rows = catalogue.list_versions(name, house, limit=limit)
+    found = catalogue.list_versions(name, house, limit=limit + 1)
+    rows = found[:limit]
     if as_json:
         emit_json(rows)
         return
@@ -75,6 +76,8 @@ def versions(name: str, limit: int, home: str | None, *, as_json: bool) -> None:
     ]
     header = ("VERSION", "REGISTERED", "ALIASES", "STAGE", metric.upper(), "SIZE", "P99 MS", "BY", "TAGS")
     click.echo(_without_empty(lines, header))
+    if len(found) > limit:
+        click.echo(f"There are more than {limit}: --limit {limit * 5} shows older ones.")
     retired = house.records.retired(name)
     if retired:
         click.echo(f"{len(retired)} retired, the newest of them {name}:{retired[-1].number} ({retired[-1].reason})")

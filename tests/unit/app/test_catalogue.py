@@ -117,6 +117,17 @@ def test_the_versions_of_a_model_are_listed_newest_first(house):
         catalogue.list_versions("digit", house)
 
 
+def test_versions_before_many_that_were_retired_are_listed_too(house):
+    manifest = house.records.version("digits", 1).manifest
+    for _ in range(20):
+        house.records.add_version("digits", manifest, 1.0)
+    for number in (1, *range(4, 23)):
+        house.records.retire_version("digits", number, at=1.0, reason="old")
+    assert [row.version for row in catalogue.list_versions("digits", house, limit=3)] == ["digits:23", "digits:3", "digits:2"]
+    assert [row.version for row in catalogue.list_versions("digits", house, limit=2)] == ["digits:23", "digits:3"]
+    assert len(catalogue.list_versions("digits", house, limit=50)) == 3
+
+
 def test_a_version_is_shown_with_what_people_wrote_on_it(house):
     house.records.add_traits("digits", 2, {"publisher": "ann"})
     write_note("digits:2", "spring data", house)

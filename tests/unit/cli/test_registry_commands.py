@@ -43,6 +43,8 @@ def test_the_sentences_of_the_registry_are_said_one_after_the_other(capsys, tmp_
     listed = told(capsys, "versions", "digits")
     assert "staging" in listed
     assert "reviewed  team=vision" in listed
+    assert "There are more than 1: --limit 5 shows older ones." in told(capsys, "versions", "digits", "--limit", "1")
+    assert "more than" not in listed
     found = json.loads(told(capsys, "search", "tag:team=vision", "alias:production", "--json"))
     assert [hit["number"] for hit in found["hits"]] == [2]
     shown = told(capsys, "show", "digits:2")
