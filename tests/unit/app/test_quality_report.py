@@ -75,7 +75,7 @@ def test_latency_above_its_bound_burns_the_budget_at_once(house, model) -> None:
 
 def test_without_labels_accuracy_is_estimated_and_holds(house, model, tmp_path) -> None:
     version = add_proven(house, "pets", model, reliability=learned(model), accuracy=0.7)
-    rows = draw(1500, 5) * 0.5  # less sure than at release
+    rows = draw(1500, 5) * 0.7  # less sure than at release
     answer(house, version, model, rows)
     view = quality(QualityRequest("pets", 3600.0), house)
     assert view.estimated is not None

@@ -25,7 +25,7 @@ import numpy as np
 from fairlead.core.betting import rate_interval
 from fairlead.core.interface import Array
 from fairlead.core.outcome import EstimatedQuality, LabelledRows, Measured, Reliability, Support
-from fairlead.monitor.quality.support import coordinates, distances
+from fairlead.monitor.quality.support import coordinates, distances, places
 
 ROWS_MIN = 100  # fewer labelled rows at release say nothing about bins
 _BIN_ROWS, _BIN_LIMIT = 40, 20
@@ -36,7 +36,7 @@ SAMPLE_AXES, _SAMPLE_ROWS, _TRUSTED_ROWS = 8, 2000, 100.0
 _Z = 1.959963984540054  # 97.5 % quantile of the normal distribution
 _NOVEL_LIMIT = 0.05  # share of live rows beyond what one in a hundred of the release's own reached
 _BEYOND_LIMIT = 0.05  # mean distance of confidences beyond those of the release's outermost bins
-_OVERLAP_LIMIT = 0.7  # share of live rows that lie where those of the release lay
+_OVERLAP_LIMIT, _OVERLAP_SLACK = 0.85, 2.5  # share of live rows that lie where the release's lay; less where those are few (/ sqrt of rows)
 _CONTRADICTED = 0.01  # how often labels contradict a sound estimate, whenever one looks
 
 
@@ -52,21 +52,21 @@ def learn(rows: LabelledRows, support: Support | None = None, inputs: Array | No
     bins = max(min(count // _BIN_ROWS, _BIN_LIMIT), 2)
     edges = np.unique(np.quantile(confidence, np.arange(1, bins) / bins, method="inverted_cdf"))
     edges = edges[edges < confidence.max()]  # no bin is empty
-    places, size = np.searchsorted(edges, confidence, side="left"), len(edges) + 1
-    totals = np.bincount(places, minlength=size)
-    means = np.bincount(places, confidence, size) / np.maximum(totals, 1)
+    bins_of, size = np.searchsorted(edges, confidence, side="left"), len(edges) + 1
+    totals = np.bincount(bins_of, minlength=size)
+    means = np.bincount(bins_of, confidence, size) / np.maximum(totals, 1)
     class_rows, class_right = {}, {}
     for said in np.unique(rows.said[known]).tolist():
         of_class = rows.said[known] == said
         if of_class.sum() >= _CLASS_ROWS:
             key = str(int(said))
-            class_rows[key] = _whole(np.bincount(places[of_class], minlength=size))
-            class_right[key] = _whole(np.bincount(places[of_class], is_right[of_class], size))
-    right = _whole(np.bincount(places, is_right, size))
+            class_rows[key] = _whole(np.bincount(bins_of[of_class], minlength=size))
+            class_right[key] = _whole(np.bincount(bins_of[of_class], is_right[of_class], size))
+    right = _whole(np.bincount(bins_of, is_right, size))
     sample: tuple[tuple[float, ...], ...] = ()
     if support is not None and inputs is not None:
         beside = np.stack([rows.said[known], confidence, is_right], axis=1)
-        table = np.concatenate([beside, coordinates(support, inputs[known], SAMPLE_AXES)], axis=1)[:_SAMPLE_ROWS]
+        table = np.concatenate([beside, places(support, inputs[known], SAMPLE_AXES)], axis=1)[:_SAMPLE_ROWS]
         sample = tuple(tuple(float(f"{value:.5g}") for value in row) for row in table.tolist())
     return Reliability(tuple(edges.tolist()), _whole(totals), right, tuple(means.tolist()), class_rows, class_right, support, sample)
 
@@ -79,15 +79,16 @@ def estimate(reliability: Reliability, rows: LabelledRows, inputs: Array | None 
     confidence, said = rows.confidence[known], rows.said[known]
     if not len(confidence):
         return EstimatedQuality(Measured(math.nan, math.nan, math.nan, 0), reliability.accuracy, ("no row has a confidence",))
-    places = np.searchsorted(np.asarray(reliability.edges), confidence, side="left")
+    bins = np.searchsorted(np.asarray(reliability.edges), confidence, side="left")
     found, variances = _chances(reliability, confidence, said)
-    accuracy, spread = float(found.mean()), _spread(reliability, places, found, variances)
+    again = _again(inputs) if inputs is not None and len(inputs) else 1.0
+    accuracy, spread = float(found.mean()), _spread(reliability, bins, found, variances, again)
     beyond = _beyond(reliability, confidence)
     reasons = list(doubts)
     moved = _Moved(0.0, 0.0, 1.0)
     if reliability.sample and reliability.support is not None and inputs is not None and len(inputs) >= ROWS_MIN:
         moved = _moved(reliability, reliability.support, inputs)
-        if moved.overlap < _OVERLAP_LIMIT:
+        if moved.overlap < _OVERLAP_LIMIT - _OVERLAP_SLACK / math.sqrt(len(reliability.sample)):
             reasons.append(f"the rows hardly lie where those of the release lay ({moved.overlap:.0%} of them could)")
     if beyond > _BEYOND_LIMIT:
         reasons.append(f"confidences lie {beyond:.2f} beyond those of the release, on average")
@@ -121,8 +122,10 @@ def _moved(reliability: Reliability, support: Support, inputs: Array) -> _Moved:
     Zhao, JASA 89, 1994).
     """
     sample = np.asarray(reliability.sample, dtype=np.float64)
-    count = sample.shape[1] - 3
-    before, now = sample[:, 3:], coordinates(support, inputs[:_SAMPLE_ROWS], count)
+    axes = min(len(support.axes), SAMPLE_AXES)
+    rows = inputs[:: -(-len(inputs) // _SAMPLE_ROWS)]  # from all of the time
+    is_old = sample.shape[1] - 3 == axes  # written before what lies outside of the axes was kept
+    before, now = sample[:, 3:], (coordinates if is_old else places)(support, rows, axes)
     weights = _odds(before, now)
     excess = sample[:, 2] - _chances(reliability, sample[:, 1], sample[:, 0])[0]
     total, level = float(weights.sum()), float(excess.mean())
@@ -164,16 +167,16 @@ def _chances(reliability: Reliability, confidence: Array, said: Array) -> tuple[
     shares = _logistic(curve, means)
     bend = (right - rows * shares) / (rows + _WEIGHT)
     shares = np.clip(shares + bend, 0.0, 1.0)
-    places = np.searchsorted(np.asarray(reliability.edges), confidence, side="left")
+    bins = np.searchsorted(np.asarray(reliability.edges), confidence, side="left")
     found = _logistic(curve, confidence) + np.interp(_log_odds(confidence), _log_odds(means), bend)
-    variances = ((shares * (1.0 - shares) + 0.25 / (rows + 1.0)) / (rows + _WEIGHT))[places]
+    variances = ((shares * (1.0 - shares) + 0.25 / (rows + 1.0)) / (rows + _WEIGHT))[bins]
     for key, class_rows in reliability.class_rows.items():
         own, good = np.asarray(class_rows, dtype=np.float64), np.asarray(reliability.class_right[key], dtype=np.float64)
         own_bend = (good - own * shares) / (own + _WEIGHT)
         of_class = said == float(key)
         found[of_class] += np.interp(_log_odds(confidence[of_class]), _log_odds(means), own_bend)
         spread = (shares * (1.0 - shares) + 0.25 / (own + 1.0)) / (own + _WEIGHT)
-        variances[of_class] = np.maximum(variances[of_class], spread[places[of_class]] * own.sum() / max(rows.sum(), 1.0))
+        variances[of_class] = np.maximum(variances[of_class], spread[bins[of_class]] * own.sum() / max(rows.sum(), 1.0))
     return np.clip(found, 0.0, 1.0), variances
 
 
@@ -202,15 +205,24 @@ def _log_odds(confidence: Array) -> Array:
     return np.asarray(np.log(kept / (1.0 - kept)))
 
 
-def _spread(reliability: Reliability, places: Array, found: Array, variances: Array) -> float:
-    """Return the standard deviation of the mean: of the live rows (they are drawn), and of the bins (they were learned).
+def _again(inputs: Array) -> float:
+    """Return how often a row comes, on average over rows: one that comes again says nothing new of how right answers are."""
+    known = np.where(np.isfinite(inputs), inputs, 0.0)
+    weights = np.random.default_rng(0).normal(size=known.shape[1]) / np.maximum(np.abs(known).max(axis=0), 1e-12)
+    counts = np.unique(known @ weights, return_counts=True)[1].astype(np.float64)
+    return float((counts**2).sum() / counts.sum())
+
+
+def _spread(reliability: Reliability, bins: Array, found: Array, variances: Array, again: float = 1.0) -> float:
+    """Return the standard deviation of the mean: of the live rows (they are drawn, each `again` times), and of the bins (they were
+    learned).
 
     Rows of one bin share that bin's error, so within a bin it does not average out.
     """
     count = len(found)
-    drawn = float((found * (1.0 - found)).sum()) / count**2
-    share = np.bincount(places, minlength=len(reliability.rows)) / count
-    deviation = np.bincount(places, np.sqrt(variances), len(reliability.rows)) / np.maximum(np.bincount(places, minlength=len(share)), 1)
+    drawn = float((found * (1.0 - found)).sum()) / count**2 * again
+    share = np.bincount(bins, minlength=len(reliability.rows)) / count
+    deviation = np.bincount(bins, np.sqrt(variances), len(reliability.rows)) / np.maximum(np.bincount(bins, minlength=len(share)), 1)
     return math.sqrt(drawn + float(((share * deviation) ** 2).sum()))
 
 
@@ -227,9 +239,9 @@ def _contradictions(rows: LabelledRows, reliability: Reliability) -> tuple[str, 
         return ()
     hits = float((rows.right[known] == rows.said[known]).sum())
     low, high = rate_interval(hits, float(count), _CONTRADICTED)
-    places = np.searchsorted(np.asarray(reliability.edges), rows.confidence[known], side="left")
+    bins = np.searchsorted(np.asarray(reliability.edges), rows.confidence[known], side="left")
     found, variances = _chances(reliability, rows.confidence[known], rows.said[known])
-    expected, slack = float(found.mean()), _Z * _spread(reliability, places, found, variances)
+    expected, slack = float(found.mean()), _Z * _spread(reliability, bins, found, variances)
     if low - slack <= expected <= high + slack:
         return ()
     return (f"{count:,} labels say {hits / count:.1%}, the estimate for the same rows is {expected:.1%}",)

@@ -90,6 +90,14 @@ def coordinates(support: Support, rows: Array, count: int) -> Array:
     return np.asarray((along / np.asarray(support.spread))[:, :count])
 
 
+def places(support: Support, rows: Array, count: int) -> Array:
+    """Return where rows lie along the first `count` axes, and in the last column how far outside of all axes, (rows, axes + 1): the
+    logarithm of that as a multiple of what is usual. What is missing in a row, or is noise, shows there and nowhere else.
+    """
+    outside = np.log(np.maximum(_parts(support, rows)[1] / support.rest, 1e-6))
+    return np.concatenate([coordinates(support, rows, count), np.clip(outside, -_FAR, _FAR)[:, None]], axis=1)
+
+
 def _parts(support: Support, rows: Array) -> tuple[Array, Array]:
     places, around = _projected(support, rows)
     along = ((places / np.asarray(support.spread)) ** 2).mean(axis=1)
