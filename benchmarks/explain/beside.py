@@ -165,7 +165,8 @@ def main() -> int:
         for name in ("trees", "network"):
             lines += measure(home, name, arguments.rate, arguments.seconds, arguments.rounds)
     cores = os.cpu_count()
-    text = "\n".join([*lines, "", f"{arguments.rate:.0f} single rows a second, {ROWS} rows in each explanation, {cores} cores."])
+    said = f"{arguments.rate:.0f} single rows a second, {ROWS} rows in each explanation, {cores} cores"
+    text = "\n".join([*lines, "", f"{said}; the median of {arguments.rounds} rounds of {arguments.seconds:g} s."])
     print(text)
     if arguments.write:
         page = arguments.write.read_text(encoding="utf-8")
