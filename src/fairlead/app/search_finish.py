@@ -6,6 +6,7 @@ with it and not slower; a model that is slower than the baseline comes last, and
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -21,7 +22,7 @@ from fairlead.core.ledger import Measured
 from fairlead.core.paired import Comparison, Outcome
 from fairlead.core.plan import Candidate
 from fairlead.core.search import Objective, PointStatus, SearchPoint
-from fairlead.errors import EnvironmentalError, InputError
+from fairlead.errors import EnvironmentalError, FairleadError, InputError
 from fairlead.optimize.search.front import TIE, Finding, pareto, ranked
 from fairlead.optimize.search.space import Family, Recipe, place_of
 from fairlead.plan.relaxation import undecided
@@ -227,8 +228,9 @@ def measure_what_could_give(trials: Trials) -> None:
         point = trials.points[place]
         if point.candidate.passes in trials.made and point.candidate.form == RuntimeForm.ONNX.value:
             path = trials.made[point.candidate.passes][0]
-            found = trials.meter.measure(point.candidate, RuntimeModel(RuntimeForm.ONNX, path, {MAIN_FILE[RuntimeForm.ONNX]: path}))
-            trials.points[place] = replace(point, values={**point.values, **found.values})
+            with contextlib.suppress(FairleadError):  # it stays undecided, which the ledger says
+                found = trials.meter.measure(point.candidate, RuntimeModel(RuntimeForm.ONNX, path, {MAIN_FILE[RuntimeForm.ONNX]: path}))
+                trials.points[place] = replace(point, values={**point.values, **found.values})
 
 
 def _contender(recipe: Recipe, like: Contender, among: Sequence[Contender]) -> Contender | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -9,10 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fairlead.app.search_finish import Contender, in_order, looks, settled, turns
+from fairlead.app.search_finish import Contender, in_order, looks, measure_what_could_give, settled, turns
 from fairlead.core.pass_use import parse_passes
 from fairlead.core.plan import Candidate
+from fairlead.core.requirement import parse_requirements
 from fairlead.core.search import Objective, PointStatus, SearchPoint
+from fairlead.errors import UnavailableError
 from fairlead.optimize.search.front import Finding
 
 _LATENCY = Objective.LATENCY
@@ -76,6 +79,21 @@ def test_an_untouched_model_that_lost_too_much_by_luck_has_its_turn_in_the_end()
 def test_where_nobody_keeps_everything_the_first_is_proven_for_the_ledger() -> None:
     assert names(turns([contender("near", passes="store_int8", shortfall=0.1), contender("plain", shortfall=2.0)], 4)) == ["near"]
     assert names(turns([contender("plain", holds=False)], 4)) == ["plain"]
+
+
+def test_a_model_that_cannot_be_measured_any_more_stays_undecided_and_the_others_are_measured() -> None:
+    def measure(candidate: Candidate, _model: object) -> SimpleNamespace:
+        if candidate.name == "dead":
+            raise UnavailableError("The runtime is gone.")
+        return SimpleNamespace(values={"p50_ms": 3.0})
+
+    points = [replace(contender(name).point, values={"accuracy": 0.9}) for name in ("dead", "alive")]
+    made = {point.candidate.passes: (Path("m.onnx"), ()) for point in points}
+    plan = SimpleNamespace(requirements=parse_requirements(["accuracy>=0.95", "p50_ms<=1"]))
+    setup = SimpleNamespace(trial=SimpleNamespace(plan=plan))
+    trials = SimpleNamespace(points=points, made=made, setup=setup, has_time=True, meter=SimpleNamespace(measure=measure))
+    measure_what_could_give(trials)  # type: ignore[arg-type]
+    assert [point.values for point in trials.points] == [{"accuracy": 0.9}, {"accuracy": 0.9, "p50_ms": 3.0}]
 
 
 @given(st.lists(st.integers(0, 50), max_size=12), st.integers(1, 12))
