@@ -11,11 +11,12 @@ from fairlead.app.watching import ServerLook, Watched
 from fairlead.cli.quality_text import measured_text
 from fairlead.cli.top_screen import milliseconds, number
 from fairlead.core.alert import Alert, AlertPhase
-from fairlead.core.finding import Finding
+from fairlead.core.finding import Finding, Severity
 from fairlead.core.outcome import Keeping
 
 _COLOURS = {"critical": "red", "warning": "yellow", "info": "cyan", "firing": "red", "pending": "yellow"}
 _SIGNS = {Keeping.KEPT: "✓", Keeping.BROKEN: "✗", Keeping.UNCLEAR: "?", Keeping.UNMEASURED: "·"}
+_RANKED = frozenset(Severity)
 _SHOWN = 8
 _INDENT = "  "
 
@@ -94,7 +95,7 @@ def _server(one: ServerLook) -> str:
 
 
 def _alerts(found: Watched) -> list[str]:
-    fires = [one for one in found.alerts if one.phase is not AlertPhase.RESOLVED]
+    fires = sorted((one for one in found.alerts if one.phase is not AlertPhase.RESOLVED), key=lambda one: _order(one, found.version))
     lines = [_alert(one) for one in fires[:_SHOWN]]
     if len(fires) > _SHOWN:
         lines.append(f"and {len(fires) - _SHOWN} more: fairlead alerts list")
@@ -102,6 +103,12 @@ def _alerts(found: Watched) -> list[str]:
         last = f"since {_clock(found.alerts_at)} UTC" if found.alerts_at else "yet"
         return [*lines, _coloured("warning", f"nobody has looked for any {last}: start fairlead alerts run")]
     return lines or [f"none at {_clock(found.alerts_at)} UTC"]
+
+
+def _order(one: Alert, live: int) -> tuple[bool, bool, int]:
+    """Return what comes first: what is live, what fires, what is worst."""
+    severity = one.labels.get("severity", "")
+    return one.labels.get("version") != str(live), not one.is_firing, -Severity(severity).rank if severity in _RANKED else 0
 
 
 def _alert(one: Alert) -> str:

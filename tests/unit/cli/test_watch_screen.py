@@ -54,6 +54,16 @@ def test_every_screen_is_kept_to(width: int, height: int) -> None:
         assert max((len(click.unstyle(line)) for line in lines), default=0) <= width
 
 
+def test_alerts_about_the_live_version_come_first_and_the_worst_of_them() -> None:
+    def about(version: str, severity: str) -> Alert:
+        return replace(
+            ALERT, labels={**ALERT.labels, "version": version, "severity": severity}, annotations={"summary": version + severity}
+        )
+
+    shown = text(replace(FULL, quality=None, alerts=(about("2", "critical"), about("1", "warning"), about("1", "critical"))))
+    assert shown.index("1critical") < shown.index("1warning") < shown.index("2critical")
+
+
 def test_a_low_screen_says_that_there_is_more() -> None:
     assert text(FULL, 80, 6).splitlines()[-1].startswith("and ")
     assert "fairlead watch pets --once" in text(FULL, 80, 6)
