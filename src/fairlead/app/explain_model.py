@@ -24,11 +24,12 @@ from fairlead.datasets.load import load_dataset, load_rows
 from fairlead.errors import RequestError, SpecError
 from fairlead.explain.counterfactual import Search
 from fairlead.explain.explain_job import ExplainJob
-from fairlead.explain.hiding import text_of
+from fairlead.explain.hiding import text_input, text_of
 from fairlead.explain.overview import OverviewJob
 from fairlead.explain.rule import RuleSearch
 from fairlead.explain.shapley import too_short
 from fairlead.explain.stage import explain
+from fairlead.explain.word_overview import WordOverviewJob
 from fairlead.explain.words import WordSearch
 
 ROW_BUDGET_S = 2.0  # where nothing is said, of a model that has to be asked
@@ -125,8 +126,11 @@ class Explainer:
                 dataset = dataset.take(0, _OVERVIEW_ROWS)
             rows, answers = dataset.inputs, dataset.target
         check = self._check(math.inf if wish.budget_s is None else wish.budget_s)
-        job = OverviewJob(self.engine, rows, answers, wish.of, wish.seed, check, tell, self.clock)
-        found = job.run()
+        text = text_input(self.interface, rows)
+        if text is not None:
+            found = WordOverviewJob(self.engine, rows, text.name, wish.of, check, tell, self.clock).run()
+        else:
+            found = OverviewJob(self.engine, rows, answers, wish.of, wish.seed, check, tell, self.clock).run()
         return replace(found, notes=(*found.notes, *notes))
 
     def _each(self, rows: Tensors, wish: Wish) -> Iterator[tuple[int, Tensors, float, Callable[[], None]]]:

@@ -78,11 +78,12 @@ def overview_text(found: Overview) -> str:
     """Return what the model loses without each feature, and how its answer goes with the weightiest."""
     shown = found.importances[:_LISTED]
     rows = [[shorten(one.feature, 32), f"{one.loss:.4g}", f"{one.interval[0]:.4g} to {one.interval[1]:.4g}"] for one in shown]
-    lines = table(rows, ["feature", "loss", "95 % interval"]).splitlines()
+    lines = table(rows, ["feature" if found.repeats else "word", "loss", "95 % interval"]).splitlines()
     if len(found.importances) > len(shown):
         lines.append(click.style(f"and {len(found.importances) - len(shown)} others, which lose less", dim=True))
     lines += [click.style(note, dim=True) for note in found.notes]
-    parts = [(f"What it goes by: {found.metric} lost, {found.rows:,} rows", lines)]
+    where = f"{found.rows:,} rows" if found.repeats else f"where a word is left out of those of {found.rows:,} texts that have it"
+    parts = [(f"What it goes by: {found.metric} lost, {where}", lines)]
     for curve in found.curves[:_CURVES]:
         ends = [(curve.values[place], curve.dependence[place]) for place in (0, len(curve.values) // 2, -1)]
         said = ", ".join(f"{number(value) if isinstance(value, float) else shorten(value, 20)}: {number(mean)}" for value, mean in ends)

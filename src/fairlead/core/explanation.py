@@ -164,7 +164,7 @@ class Curve:
 @dataclass(frozen=True)
 class Overview:
     """What a model goes by on the whole. `metric` says what `importances` lose; `rows` were looked at, each feature exchanged `repeats`
-    times.
+    times; 0: the features are words, each left out of the texts that have it.
     """
 
     metric: str

@@ -153,10 +153,15 @@ def text_of(interface: Interface, row: Tensors, most: int = FEW_WORDS) -> TextHi
     spec = text_input(interface, row)
     if spec is None:
         return None
-    words = _WORD.findall(str(row[spec.name].reshape(-1)[0]).lstrip())
+    words = pieces_of(str(row[spec.name].reshape(-1)[0]))
     if not words:
         raise UnsupportedError("The text has no words, so none can matter.", hint="Give a text.")
     return TextHiding(spec.name, row[spec.name].shape[1:], tuple(_together(words, most)))
+
+
+def pieces_of(text: str) -> list[str]:
+    """Return the words of a text, each with the space behind it."""
+    return _WORD.findall(text.lstrip())
 
 
 def text_input(interface: Interface, rows: Tensors) -> TensorSpec | None:

@@ -17,7 +17,7 @@ import numpy as np
 
 from fairlead.core.deciding import labelled
 from fairlead.core.explanation import Curve, Importance, Overview, Subject
-from fairlead.core.interface import Array, DecisionKind, Tensors
+from fairlead.core.interface import Array, DecisionKind, Interface, Tensors
 from fairlead.core.ports import Engine
 from fairlead.explain.game import no_check
 from fairlead.explain.shapley import t_quantile
@@ -58,9 +58,9 @@ class OverviewJob:
         for place, column in enumerate(table.columns):
             self.tell(f"feature {place + 1} of {len(table.columns)}")
             lost = np.mean([loss(self._ask(self._exchanged(table, place, random))) for _ in range(_REPEATS)], axis=0) - loss(outputs)
-            importances.append(_importance(column.name, lost))
+            importances.append(importance(column.name, lost))
         importances.sort(key=lambda item: -item.loss)
-        subject = self._subject(outputs)
+        subject = common_subject(self.engine.interface, outputs, self.of)
         curves = tuple(self._curves(table, [table.place(item.feature) for item in importances[:_CURVES]], subject))
         notes = () if self.answers is not None else ("Without right answers, importance says what moves the model, not what it needs.",)
         return Overview(
@@ -88,11 +88,6 @@ class OverviewJob:
         rows = {name: tensor.copy() for name, tensor in self.rows.items()}
         table.put(rows, place, random.permutation(table.values(self.rows, place)))
         return rows
-
-    def _subject(self, outputs: Tensors) -> Subject:
-        found = subjects(self.engine.interface, outputs, self.of)
-        columns = [one.column for one in found]
-        return found[columns.index(max(set(columns), key=columns.count))]
 
     def _curves(self, table: Table, places: list[int], subject: Subject) -> Iterator[Curve]:
         few = {name: tensor[:_CURVE_ROWS] for name, tensor in self.rows.items()}
@@ -142,11 +137,18 @@ class OverviewJob:
         return tuple((effects - centre).tolist()), tuple(counts.tolist())
 
 
+def common_subject(interface: Interface, outputs: Tensors, of: str | None) -> Subject:
+    """Return what is shown of all rows: the score of class `of`, for None of the one that is decided most often."""
+    found = subjects(interface, outputs, of)
+    columns = [one.column for one in found]
+    return found[columns.index(max(sorted(set(columns)), key=columns.count))]
+
+
 def _off(found: Array, wanted: Array) -> Array:
     return np.asarray(np.abs(found - wanted).reshape(len(found), -1).mean(axis=1))
 
 
-def _importance(name: str, lost: Array) -> Importance:
+def importance(name: str, lost: Array) -> Importance:
     """Return the mean loss, and Student's interval over rows."""
     count = len(lost)
     mean = float(np.mean(lost))
