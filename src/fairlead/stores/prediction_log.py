@@ -90,7 +90,8 @@ class PredictionLog(LogWriter):
         """Say what labels would mean to what is kept of the model."""
         window = LogWindow(model)
         ids = {label.request_id for label in labels}
-        return match(labels, places(self._id_pieces(window), ids), LabelIndex(self._read_labels(window)))
+        known = LabelIndex(label for label in self._read_labels(window) if label.request_id in ids)
+        return match(labels, places(self._id_pieces(window), ids), known)
 
     # Files.
 
