@@ -25,6 +25,7 @@ import pyarrow as pa
 from fairlead.core.ports import Clock
 from fairlead.errors import ConflictError, CorruptError, InputError
 from fairlead.stores.durable_files import sync_folder, typed_errors
+from fairlead.typed_json import decoder
 
 SUFFIX = ".unfinished"
 _FORMAT = 1
@@ -226,7 +227,7 @@ class BatchState:
 
     def _read(self, path: Path) -> Manifest:
         try:
-            return msgspec.json.decode(path.read_bytes(), type=Manifest)
+            return decoder(Manifest).decode(path.read_bytes())
         except msgspec.MsgspecError as error:
             raise CorruptError(f"What is left of the earlier run cannot be read: {error}.", hint=f"Delete {self.folder}.") from error
 

@@ -20,6 +20,7 @@ from fairlead.core.ensemble_deciding import class_array, majority, votes
 from fairlead.core.interface import Array, Interface, Tensors
 from fairlead.engines.opening import has_processes, open_engine
 from fairlead.errors import CorruptError, FairleadError, UnavailableError
+from fairlead.typed_json import decoder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -159,7 +160,7 @@ class EnsembleEngine:
 def read_ensemble(path: Path) -> Ensemble:
     """Return the ensemble in the file at `path`; raises CorruptError."""
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Ensemble)
+        return decoder(Ensemble).decode(path.read_bytes())
     except (msgspec.MsgspecError, ValueError) as error:
         raise CorruptError(f"'{path.name}' is no ensemble: {error}.", hint="The registry's files were changed.") from error
 

@@ -19,6 +19,7 @@ import numpy as np
 from fairlead.core.interface import Array
 from fairlead.core.layer_graph import GRAPH_INPUT, LayerGraph, ValueRef
 from fairlead.errors import CorruptError
+from fairlead.typed_json import decoder
 
 GRAPH_FILE = "graph.json"
 WEIGHTS_FILE = "weights.npz"
@@ -46,7 +47,7 @@ def read_layer_graph(folder: Path) -> tuple[LayerGraph, dict[str, Array]]:
     try:
         if (folder / GRAPH_FILE).stat().st_size > GRAPH_LIMIT_BYTES:
             raise CorruptError(f"{GRAPH_FILE} is larger than {GRAPH_LIMIT_BYTES >> 20} MiB.", hint=_HINT)
-        graph = msgspec.json.decode((folder / GRAPH_FILE).read_bytes(), type=LayerGraph)
+        graph = decoder(LayerGraph).decode((folder / GRAPH_FILE).read_bytes())
         weights = _read_weights(folder / WEIGHTS_FILE)
     except (OSError, msgspec.DecodeError, RecursionError, zipfile.BadZipFile, ValueError) as error:
         raise CorruptError(f"The layer graph in '{folder.name}' cannot be read: {error}.", hint=_HINT) from error

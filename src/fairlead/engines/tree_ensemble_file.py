@@ -19,6 +19,7 @@ from fairlead.core.dtype import DType
 from fairlead.core.interface import Array
 from fairlead.core.tree_ensemble import Transform, TreeEnsemble
 from fairlead.errors import CorruptError
+from fairlead.typed_json import decoder
 
 TREES_FILE = "model.trees"
 _MAGIC = b"FLTREES1"
@@ -84,7 +85,7 @@ def read_tree_ensemble(path: Path) -> TreeEnsemble:
     if data[:8] != _MAGIC or size > min(len(data) - 16, _HEADER_LIMIT_BYTES):
         raise _broken("it does not begin as such a file does")
     try:
-        header = msgspec.json.decode(data[16 : 16 + size], type=_Header)
+        header = decoder(_Header).decode(data[16 : 16 + size])
     except (msgspec.DecodeError, RecursionError, ValueError) as error:
         raise _broken(f"its header: {str(error)[:200]}") from error
     if set(header.shapes) != set(_TYPES):

@@ -21,6 +21,7 @@ from fairlead.errors import ForbiddenError, NotFoundError, RequestError, Unavail
 from fairlead.serve.follower import Follower
 from fairlead.serve.model_config import model_config
 from fairlead.serve.model_table import ModelTable, State, VersionState
+from fairlead.typed_json import decoder
 
 StatisticsSource = Callable[[str, int], object]
 _VERSIONS_LIMIT = 1_000_000
@@ -174,7 +175,7 @@ def _selection(parameters: dict[str, Any]) -> Selection | None:
     if not isinstance(config, str):
         raise RequestError("The parameter 'config' is a text with JSON in it.")
     try:
-        policy = msgspec.json.decode(config, type=LoadConfig).version_policy
+        policy = decoder(LoadConfig).decode(config).version_policy
     except (msgspec.DecodeError, UnicodeEncodeError) as error:
         raise RequestError(f"The parameter 'config' cannot be used: {shorten(str(error), 120)}.", hint=_CONFIG_HINT) from None
     return _chosen(policy)

@@ -15,6 +15,7 @@ import msgspec
 import numpy as np
 
 from fairlead.errors import CorruptError
+from fairlead.typed_json import decoder
 
 T = TypeVar("T")
 _WORDS = (b'"NaN"', b'"Infinity"', b'"-Infinity"')
@@ -33,7 +34,7 @@ def dump_pretty(value: object) -> str:
 def load(data: bytes, kind: type[T]) -> T:
     """Return the value of type `kind` that `dump` wrote."""
     try:
-        return msgspec.json.decode(data, type=kind, dec_hook=_rich)
+        return decoder(kind, _rich).decode(data)
     except msgspec.ValidationError as error:
         if not any(word in data for word in _WORDS):
             raise _corrupt(kind, error) from error
