@@ -134,8 +134,12 @@ def _coded(column: Array) -> Coded:
 
 
 def _coded_fixed(column: Array) -> Coded:
-    """ASCII texts of one length: each behind its length, laid out at once."""
+    """ASCII texts: where all are the same, that one; of one length, each behind its length, laid out at once."""
     count, width = len(column), column.dtype.itemsize
+    if column[0] == column[-1] and (column == column[0]).all():
+        return _coded_alike(column[0], count)
+    if (np.char.str_len(column) != width).any():
+        return _coded_texts(column.tolist())
     laid = np.empty((count, 4 + width), np.uint8)
     laid[:, :4] = np.frombuffer(struct.pack("<I", width), np.uint8)
     laid[:, 4:] = np.ascontiguousarray(column).view(np.uint8).reshape(count, width)
@@ -145,8 +149,7 @@ def _coded_fixed(column: Array) -> Coded:
 def _coded_texts(items: list[Any]) -> Coded:
     count = len(items)
     if items and items[0].__class__ is str and items.count(items[0]) == count:  # as most are: it takes a tenth of the time
-        indices = _varint(count << 1) + b"\0"  # one run of the first text
-        return Coded(_BYTES, _UTF8, True, [_all_there(count), b"\1", indices], _BY_DICTIONARY, _behind_lengths([items[0]]), 1)
+        return _coded_alike(items[0], count)
     levels = _all_there(count)
     if None in items:
         is_there = np.fromiter((item is not None for item in items), np.bool_, count)
@@ -163,6 +166,12 @@ def _coded_texts(items: list[Any]) -> Coded:
     header = _varint((len(padded) // 8 << 1) | 1)
     parts = [levels, bytes([8 * padded.itemsize]), header, padded.astype(padded.dtype.newbyteorder("<")).tobytes()]
     return Coded(_BYTES, _UTF8, True, parts, _BY_DICTIONARY, _behind_lengths(list(known)), len(known))
+
+
+def _coded_alike(item: object, count: int) -> Coded:
+    """So many times the same text: one run of the first one of a dictionary."""
+    parts = [_all_there(count), b"\1", _varint(count << 1) + b"\0"]
+    return Coded(_BYTES, _UTF8, True, parts, _BY_DICTIONARY, _behind_lengths([item]), 1)
 
 
 def _behind_lengths(items: Sequence[Any]) -> list[bytes]:

@@ -59,8 +59,8 @@ async def test_answers_become_columns_with_what_is_known_of_their_requests(plane
     facts = {name: column.tolist() for name, column in batch.facts.items()}
     assert facts["request_id"] == [b"r0", b"r0", b"r1", b"r1"]
     assert facts["row"] == [0, 1, 0, 1]
-    assert set(facts["own_id"]) == {"mine"}
-    assert (set(facts["route"]), set(facts["status"]), set(facts["arm"])) == ({"http"}, {"ok"}, {""})
+    assert set(facts["own_id"]) == {b"mine"}
+    assert (set(facts["route"]), set(facts["status"]), set(facts["arm"])) == ({b"http"}, {b"ok"}, {b""})
     assert all(at == pytest.approx(1000.0 - latency) for at, latency in zip(facts["at"], facts["latency_s"], strict=True))
 
 
@@ -98,7 +98,7 @@ async def test_a_request_that_failed_is_kept_without_an_answer_and_a_refused_one
         with pytest.raises(RequestError):
             await plane.infer(InferRequest("m", {"x": rows}))
     (batch,) = drained(buffer)
-    assert batch.facts["status"].tolist() == ["bad_request"]
+    assert batch.facts["status"].tolist() == [b"bad_request"]
     assert batch.outputs == {}
     assert batch.row_count == 1
     assert buffer.lanes()["m"].observed == 1

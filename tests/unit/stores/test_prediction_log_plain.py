@@ -74,6 +74,12 @@ def test_texts_of_one_width_are_laid_out_at_once() -> None:
     assert read(written({"id": ids, "part": ids[::2][:500].repeat(2)}))["id"].to_pylist() == [item.decode() for item in ids.tolist()]
 
 
+@pytest.mark.parametrize("items", [[b""] * 9, [b"http"] * 9, [b"", b"a", b""], [b"ab", b"a", b""], [b"aa", b"bb"], [b"x"]])
+def test_ascii_texts_of_any_length_come_back(items) -> None:
+    column = np.array(items, f"S{max(map(len, items), default=1) or 1}")
+    assert read(written({"t": column}))["t"].to_pylist() == [item.decode() for item in items]
+
+
 def test_columns_that_lie_elsewhere_in_memory_come_back() -> None:
     table = np.arange(60, dtype=np.float32).reshape(20, 3)
     backwards = table[::-1, 1]
