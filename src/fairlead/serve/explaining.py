@@ -71,7 +71,7 @@ class Explaining:
         limit = self._limits.concurrency
         if self._running >= limit:
             raise OverloadedError(
-                f"{self._running} explanations are under way here, as many as are allowed at once.",
+                f"As many explanations as are allowed at once ({limit}) are under way here.",
                 hint="Ask again later.",
                 retry_after_s=max(round(self._limits.budget_s), 1),
             )
