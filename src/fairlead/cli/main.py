@@ -76,6 +76,8 @@ Examples:
 Exit codes:
 """ + "\n".join(f"  {code:>3}  {meaning}" for code, meaning in MEANINGS.items())
 
+_INTERRUPTED = "Interrupted; nothing half-done was left behind."
+
 
 class LazyGroup(click.Group):
     """A group that imports a command when it is called."""
@@ -131,11 +133,15 @@ def run(arguments: Sequence[str]) -> int:
         report_error(error.message, error.hint, error.code, as_json=as_json)
         return exit_code(type(error))
     except click.ClickException as error:
-        report_error(error.format_message(), "See: fairlead --help", "usage", as_json=as_json)
+        context = error.ctx if isinstance(error, click.UsageError) else None
+        report_error(error.format_message(), f"See: {context.command_path if context else 'fairlead'} --help", "usage", as_json=as_json)
         return error.exit_code
     except (KeyboardInterrupt, click.Abort) as error:
         said = str(error) or str(error.__cause__ or "")  # click turns the one into the other
-        report_error(said or "Interrupted; nothing half-done was left behind.", "", "interrupted", as_json=as_json)
+        if as_json:
+            report_error(said or _INTERRUPTED, "", "interrupted", as_json=True)
+        else:
+            click.echo(said or _INTERRUPTED, err=True)  # somebody wanted that: no error
         return INTERRUPTED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # whoever read our output has gone

@@ -38,6 +38,13 @@ def test_an_unknown_command_names_the_nearest(capsys: pytest.CaptureFixture[str]
     assert "Did you mean 'show'?" in capsys.readouterr().err
 
 
+def test_a_mistake_in_a_command_leads_to_its_own_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["alerts", "add", "pigeon", "home"]) == 2
+    assert "See: fairlead alerts add --help" in capsys.readouterr().err
+    assert run(["deploy", "--no-such-option"]) == 2
+    assert "See: fairlead deploy --help" in capsys.readouterr().err
+
+
 def test_every_error_class_has_its_own_code_and_a_status_with_a_meaning() -> None:
     kinds = all_errors()
     assert len({kind.code for kind in kinds}) == len(kinds)
