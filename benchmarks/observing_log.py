@@ -2,10 +2,11 @@
 
     python benchmarks/observing_log.py [--rounds 7] [--seconds 3] [--connections 1 64]
 
-Three `fairlead serve` of the `tabular` model of serving.py, one with --observe, two with --no-observe, all on core 0; wrk on core 1 asks
-them in turns, round by round, so that what else the machine does meets all. JSON requests of one row, every one kept. Prints medians of
-the rounds; the median of the rounds' ratios of kept to not kept with their quartiles; the same of the two that keep nothing, which is the
-noise; and what became of the requests as the server counted it. Stops unless everything was written.
+One `fairlead serve` of the `tabular` model of serving.py on core 0; wrk on core 1 asks it in turns while nothing is kept, everything, and
+nothing again: `fairlead observe` turns it on and off in the running server, since two processes of the same program differ by more than is
+looked for. JSON requests of one row. Prints medians of the rounds; the median of the rounds' ratios of kept to not kept with their
+quartiles; the same of the two that keep nothing, which is the noise; and what became of the requests as the server counted it. Stops unless
+everything was written.
 """
 
 from __future__ import annotations
@@ -20,13 +21,15 @@ import sys
 import tempfile
 import time
 import urllib.request
-from contextlib import ExitStack
 from pathlib import Path
 
+from fairlead.app.observing_rules import ObservingChange, change_observing
+from fairlead.app.wiring import build_house
 from serving import CLIENT_CORE, PATH, cpu_s, make_models, running
 
-_PORTS = {"kept": 9111, "not kept": 9113, "not kept, again": 9115}
-_FLAGS = {"kept": "--observe", "not kept": "--no-observe", "not kept, again": "--no-observe"}
+_PORT = 9111
+_TURNS = {"not kept": False, "kept": True, "not kept, again": False}
+_FOLLOWED_S = 3.5  # by then a running server does what was said
 _LUA = """
 local f = io.open(os.getenv("BODY"), "rb"); wrk.body = f:read("*a"); f:close()
 wrk.method = "POST"; wrk.headers["Content-Type"] = "application/json"
@@ -61,10 +64,16 @@ def became(port: int) -> dict[str, int]:
     return {name: int(count) for name, count in re.findall(r'fairlead_observations_total\{.*result="(\w+)"\} (\d+)', page)}
 
 
+def switch(home: Path, *, is_on: bool) -> None:
+    """Have the running server keep every request, or none."""
+    change_observing("m", ObservingChange(is_on=is_on), build_house(home))
+    time.sleep(_FOLLOWED_S)
+
+
 def all_written(port: int) -> dict[str, int]:
     """Return what became of the requests, once nothing waits to be written."""
     until = time.monotonic() + 60
-    while (counts := became(port))["written"] < counts["observed"] - counts["dropped"] - counts["failed"]:
+    while (counts := became(port))["written"] < counts["observed"] - counts["unsampled"] - counts["dropped"] - counts["failed"]:
         if time.monotonic() > until:
             raise SystemExit(f"Not all was written within a minute: {counts}.")
         time.sleep(0.5)
@@ -96,29 +105,23 @@ def main() -> None:
         fairlead = [sys.executable, "-m", "fairlead"]
         if not (home / "registry.sqlite").exists():
             subprocess.run([*fairlead, "deploy", str(model), "--name", "m", "--home", str(home)], check=True)
-        with ExitStack() as stack:
-            pids = {
-                name: stack.enter_context(
-                    running([*fairlead, "serve", "m", "--home", str(home), "--port", str(port), _FLAGS[name]], {}, port, body)
-                )
-                for name, port in _PORTS.items()
-            }
+        with running([*fairlead, "serve", "m", "--home", str(home), "--port", str(_PORT), "--observe"], {}, _PORT, body) as pid:
+            switch(home, is_on=True)
             print("| connections | | requests/s | median, us | p99, us | processor time, us |\n|---|---|---|---|---|---|")
             for connections in arguments.connections:
-                rounds: dict[str, list[tuple[float, ...]]] = {name: [] for name in pids}
-                for turn in range(arguments.rounds + 1):
-                    for name in sorted(pids, key=lambda name: (list(pids).index(name) + turn) % len(pids)):
-                        found = ask(pids[name], _PORTS[name], body, connections, arguments.seconds)
-                        if turn:  # the first round warms, up to the first file
-                            rounds[name].append(found)
-                    if not turn:
-                        all_written(_PORTS["kept"])
+                ask(pid, _PORT, body, connections, arguments.seconds)  # warms, up to the first file
+                all_written(_PORT)
+                rounds: dict[str, list[tuple[float, ...]]] = {name: [] for name in _TURNS}
+                for _ in range(arguments.rounds):
+                    for name, is_on in _TURNS.items():
+                        switch(home, is_on=is_on)
+                        rounds[name].append(ask(pid, _PORT, body, connections, arguments.seconds))
                 medians = {name: [statistics.median(values) for values in zip(*found, strict=True)] for name, found in rounds.items()}
                 for name, values in medians.items():
                     print(f"| {connections} | {name} | {' | '.join(f'{value:,.0f}' for value in values)} |")
                 for name in ("kept", "not kept, again"):
                     print(f"| {connections} | {name} / not kept | {' | '.join(ratios(rounds[name], rounds['not kept']))} |", flush=True)
-            counts = all_written(_PORTS["kept"])
+            counts = all_written(_PORT)
             print(f"\nWhat became of the requests: {', '.join(f'{name} {count:,}' for name, count in counts.items())}.")
             if counts.get("dropped") or counts.get("failed"):
                 raise SystemExit("Not every request was kept: the figures are too good.")
