@@ -73,10 +73,11 @@ class Pace:
 
     def weight(self, elements: int) -> int:
         """Return how many elements a large request counts for those who wait: its elements take less time than those of small ones. How
-        much less is not known before the first, and nobody is refused for want of knowledge.
+        much less is not known before calls of its size, and nobody is refused for want of knowledge: it counts as what smaller calls
+        took, as one element where there was none.
         """
-        expected = self._beside.at_least_ms(elements)
-        return elements if expected is None or not self.element_ms else min(elements, int(expected / self.element_ms) + 1)
+        expected = self._beside.at_least_ms(elements) or self._here.at_least_ms(elements)
+        return 1 if not expected or not self.element_ms else min(elements, int(expected / self.element_ms) + 1)
 
     def next_batch(self, waiting: list[Ticket], free_count: int, *, may_hold_loop: bool) -> tuple[list[Ticket], list[Ticket], bool]:
         """Return the next batch of those that wait, what is left, and whether it is short enough to hold the event loop; `free_count` calls

@@ -83,6 +83,17 @@ async def test_a_large_request_counts_for_those_behind_it_by_what_its_size_takes
     assert bench.is_balanced()
 
 
+async def test_what_large_requests_take_is_not_guessed_from_the_first_small_one(fakes) -> None:
+    bench = Bench(fakes, SINGLES, interface=FREE, row_ms=0.5)
+    large = bench.scheduler.submit({"x": np.zeros((2**10, 2**10), np.float32)}, (), 2**10)  # nothing is known of this version yet
+    bench.scheduler.expect(2, 11.0)  # a small call, disturbed: in proportion the large one would take an hour and a half
+    assert bench.scheduler.expected_wait_s() < 1.0
+    second = bench.scheduler.submit({"x": np.zeros((2**10, 2**10), np.float32)}, (), 2**10, timeout_s=60.0)
+    bench.executor.gate.set()
+    await asyncio.gather(large, second)
+    assert bench.is_balanced()
+
+
 async def test_what_joining_and_parting_took_is_told_and_nothing_where_a_request_runs_alone(fakes) -> None:
     bench = Bench(fakes)
     runs = []
