@@ -69,7 +69,7 @@ def test_no_process_of_a_server_inherits_its_secrets_and_none_leaves_a_core(tmp_
         ]
         said += [ask(port, "POST", "/v2/models/pets/explain", {"input": [[0, 0, 0, 0]]})]
         assert [status for status, _ in said] == [200, 400, 200, 200], said[-1]
-        wait_until(lambda: len(descendants(server.pid)) >= 3)  # those that copy themselves, the worker, the one that explains
+        wait_until(lambda: len(descendants(server.pid)) >= 3, 60)  # those that copy themselves, the worker, the one that explains
         below = descendants(server.pid)
         assert [told(pid) for pid in below] == [set()] * len(below)
         assert {core_limit(pid) for pid in (server.pid, *below)} == {"0"}
@@ -80,7 +80,9 @@ def test_no_process_of_a_server_inherits_its_secrets_and_none_leaves_a_core(tmp_
 
 def test_that_a_process_which_inherits_everything_would_be_found() -> None:
     allow_core()
-    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, env={**os.environ, **SECRETS}) as child:
+    wait = [sys.executable, "-c", "print(1, flush=True); input()"]
+    with subprocess.Popen(wait, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={**os.environ, **SECRETS}) as child:
+        child.stdout.readline()  # before, it may still be the copy of this process
         assert told(child.pid) == set(SECRETS)
         hard = resource.getrlimit(resource.RLIMIT_CORE)[1]
         assert core_limit(child.pid) == ("unlimited" if hard == resource.RLIM_INFINITY else str(hard))
