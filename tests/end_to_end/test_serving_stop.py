@@ -146,8 +146,8 @@ def test_what_is_in_flight_is_answered_and_the_exit_is_clean(number, tmp_path) -
         read(idle)  # a connection that is kept alive
         with in_flight(port, 6) as replies:
             process.send_signal(number)
+            wait_until(lambda: takes_nobody(port))
             if number == signal.SIGTERM:
-                wait_until(lambda: takes_nobody(port))
                 process.send_signal(number)  # twice is as good as once
             (tmp_path / "go").touch()
         assert process.wait(60) == 0
