@@ -135,7 +135,7 @@ class TextHiding:
 
 def hiding_of(interface: Interface, row: Tensors, background: Tensors, limit: int = FEATURE_LIMIT) -> Hiding:
     """Return what can be hidden of `row` (one row of each input). Raises UnsupportedError for rows of another shape than the background."""
-    text = text_of(interface, row, MOST_WORDS)
+    text = text_of(interface, row, background, most=MOST_WORDS)
     if text is not None:
         return text
     for name, tensor in row.items():
@@ -148,9 +148,11 @@ def hiding_of(interface: Interface, row: Tensors, background: Tensors, limit: in
     return TensorHiding(layout_of(interface, row, limit), row, background)
 
 
-def text_of(interface: Interface, row: Tensors, most: int = FEW_WORDS) -> TextHiding | None:
-    """Return the text of `row` as words that can be left out, at most `most` or runs of them; None where the model takes something else."""
-    spec = text_input(interface, row)
+def text_of(interface: Interface, row: Tensors, *others: Tensors, most: int = FEW_WORDS) -> TextHiding | None:
+    """Return the text of `row` as words that can be left out, at most `most` or runs of them; None where the model takes something else.
+    `others` are rows of the same model (see `text_input`).
+    """
+    spec = text_input(interface, row, *others)
     if spec is None:
         return None
     words = pieces_of(str(row[spec.name].reshape(-1)[0]))
@@ -164,17 +166,17 @@ def pieces_of(text: str) -> list[str]:
     return _WORD.findall(text.lstrip())
 
 
-def text_input(interface: Interface, rows: Tensors) -> TensorSpec | None:
-    """Return the input that takes one free text, where it is the only one. A named column holds texts where any has more than a few words:
-    the name of a category has not.
+def text_input(interface: Interface, rows: Tensors, *others: Tensors) -> TensorSpec | None:
+    """Return the input that takes one free text, where it is the only one. A named column holds texts where any, of `rows` or of `others`,
+    has more than a few words: the name of a category has not.
     """
     if len(interface.inputs) != 1 or interface.inputs[0].dtype is not DType.BYTES:
         return None
     spec = interface.inputs[0]
     if rows[spec.name][:1].size != 1:
         return None
-    is_text = not spec.columns or any(len(str(text).split()) >= _FEWEST_WORDS for text in rows[spec.name].reshape(-1))
-    return spec if is_text else None
+    texts = (text for known in (rows, *others) for text in known[spec.name].reshape(-1))
+    return spec if not spec.columns or any(len(str(text).split()) >= _FEWEST_WORDS for text in texts) else None
 
 
 def layout_of(interface: Interface, rows: Tensors, limit: int = FEATURE_LIMIT, side: int = PATCH_SIDE) -> Layout:

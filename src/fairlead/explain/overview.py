@@ -95,7 +95,8 @@ class OverviewJob:
             column = table.columns[place]
             values = table.values(self.rows, place)
             if column.is_number:
-                points = np.unique(np.quantile(values[np.isfinite(values)], np.linspace(0, 1, _POINTS))) if values.size else values
+                known = values[np.isfinite(values)]
+                points = np.unique(np.quantile(known, np.linspace(0, 1, _POINTS))) if known.size else known
                 if points.size < 2:
                     continue
                 if values.dtype.kind != "f":

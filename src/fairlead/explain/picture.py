@@ -151,7 +151,8 @@ def draw_importance(found: Overview) -> Bars:
     """Return bars for what the model loses without each feature."""
     shown = found.importances[:_LISTED]
     hidden = len(found.importances) - len(shown)
-    return _bars([(item.feature, "", item.loss, *item.interval) for item in shown], f"{hidden} other features lose less" if hidden else "")
+    rest = f"{hidden} other {'features' if found.repeats else 'words'} lose less" if hidden else ""
+    return _bars([(item.feature, "", item.loss, *item.interval) for item in shown], rest)
 
 
 def draw_forces(found: Explanation) -> Forces | None:

@@ -106,7 +106,7 @@ class TextGround:
 
 def ground_of(interface: Interface, row: Tensors, background: Tensors) -> Ground:
     """Return the ground for one row."""
-    text = text_of(interface, row)
+    text = text_of(interface, row, background)
     if text is not None:
         return TextGround(text, tuple(words_of(str(other)) for other in background[text.name].reshape(-1)))
     table = table_of(interface, background)

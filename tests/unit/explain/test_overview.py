@@ -53,6 +53,14 @@ def test_curves_of_a_sum_are_its_lines() -> None:
         assert sum(curve.counts) == 200
 
 
+def test_a_feature_that_no_row_has_gets_no_curve() -> None:
+    rows = {"x": np.random.default_rng(0).normal(size=(30, 2)).astype(np.float32)}
+    rows["x"][:, 1] = np.nan
+    found = OverviewJob(number_engine(2, lambda x: x[:, 0]), rows).run()
+    assert [curve.feature for curve in found.curves] == ["x[0]"]
+    assert {one.feature for one in found.importances} == {"x[0]", "x[1]"}
+
+
 def test_local_effects_stay_among_rows_that_occur() -> None:
     """Two equal features of which the model takes the difference, squared: partial dependence sees rows that never occur."""
     values = np.random.default_rng(2).uniform(0, 1, 300)

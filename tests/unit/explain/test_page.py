@@ -102,17 +102,19 @@ def test_curves_stay_in_their_frame() -> None:
     assert [text for _, text in texts.ticks] == ["cook", "clerk"]
     assert texts.dependence == ""
     assert [y for _, y in texts.dots] == [124, 26]
-    assert (
-        render_page(Page("m:1", overview=Overview("accuracy", 1, 1, (), (Curve("job", "y", ("a", "b"), (0.1, 0.4)),), 9, 0.1))).count(
-            "<circle"
-        )
-        == 2
-    )
+    overview = Overview("accuracy", 1, 1, (), (Curve("job", "y", ("a", "b"), (0.1, 0.4)),), 9, 0.1)
+    assert render_page(Page("m:1", overview=overview)).count("<circle") == 2
 
 
 def test_importance_without_an_interval_is_drawn_without_one() -> None:
     drawn = draw_importance(Overview("accuracy", 1, 5, (Importance("age", 0.2, (-np.inf, np.inf)),), (), 9, 0.1))
     assert all(np.isfinite([bar.low, bar.high, bar.width]).all() for bar in drawn.bars)
+
+
+def test_those_that_are_not_shown_are_called_what_they_are() -> None:
+    losses = tuple(Importance(f"item {number}", 0.1, (0.0, 0.2)) for number in range(20))
+    assert draw_importance(Overview("accuracy", 1, 5, losses, (), 9, 0.1)).rest == "5 other features lose less"
+    assert draw_importance(Overview("accuracy", 1, 0, losses, (), 9, 0.1)).rest == "5 other words lose less"
 
 
 def test_the_page_says_what_was_found_and_how_sure_it_is() -> None:

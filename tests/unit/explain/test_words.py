@@ -10,9 +10,10 @@ from fairlead.core.dtype import DType
 from fairlead.core.interface import Array, Decision, DecisionKind, Interface, Task, Tensors, TensorSpec
 from fairlead.errors import DeadlineError, RequestError
 from fairlead.explain.explain_job import ExplainJob
-from fairlead.explain.hiding import text_input, text_of
+from fairlead.explain.hiding import TextHiding, hiding_of, text_input, text_of
 from fairlead.explain.page import Page, render_page
 from fairlead.explain.rule import RuleSearch
+from fairlead.explain.rule_ground import TextGround, ground_of
 from fairlead.explain.stage import explain
 from fairlead.explain.words import WordSearch
 
@@ -105,6 +106,10 @@ def test_a_named_column_holds_texts_where_they_are_longer_than_a_category() -> N
     interface = Interface((TensorSpec("x", DType.BYTES, (None, 1), ("review",)),), (TensorSpec("p", DType.FP64, (None, 2)),))
     assert text_input(interface, {"x": np.array([["New York"], ["Rome"]], object)}) is None
     assert text_input(interface, {"x": np.array([["a text of some words"]], object)}) is not None
+    short, long = {"x": np.array([["fine"]], object)}, {"x": np.array([["a text of some words"], ["dull"]], object)}
+    assert text_input(interface, short, short) is None
+    assert isinstance(hiding_of(interface, short, long), TextHiding)  # whatever stands in the row itself, it is one of texts
+    assert isinstance(ground_of(interface, short, long), TextGround)
     two = Interface((TensorSpec("x", DType.BYTES, (None, 2), ("a", "b")),), interface.outputs)
     assert text_input(two, {"x": np.array([["a text of some words", "and another one of them"]], object)}) is None
 
