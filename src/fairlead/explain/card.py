@@ -58,7 +58,7 @@ class CardFacts:
 
 def write_card(name: str, interface: Interface, verdict: Verdict, plan: Plan, lineage: Lineage, path: Path) -> None:
     """Write the model card of `name` to `path`, as Markdown."""
-    path.write_text(as_markdown(blocks_of(CardFacts(name, interface, verdict, plan, lineage))), encoding="utf-8")
+    path.write_text(card_markdown(CardFacts(name, interface, verdict, plan, lineage)), encoding="utf-8")
 
 
 def card_markdown(facts: CardFacts) -> str:

@@ -85,7 +85,8 @@ def _background_patterns(paths: Paths, misses: Array) -> _Patterns:
 
 def _distinct(paths: Paths, misses: Array) -> tuple[Array, Array, Array]:
     """Return the distinct codes of each path: their paths (in order), the codes, and the place of each of `misses` among them."""
-    starts = np.concatenate([[0], np.cumsum(np.int64(1) << paths.counts)]) if int(paths.counts.max(initial=0)) < _WIDEST else None
+    width = int(paths.counts.max(initial=0))
+    starts = np.concatenate([[0], np.cumsum(np.int64(1) << paths.counts)]) if width < _WIDEST else None
     if starts is not None and starts[-1] <= max(_TABLE, _PER_CELL * misses.size):
         kind = np.int32 if starts[-1] < 2**31 else np.int64
         keys = starts[:-1, np.newaxis].astype(kind) + misses.astype(kind)
@@ -96,7 +97,6 @@ def _distinct(paths: Paths, misses: Array) -> tuple[Array, Array, Array]:
         place_of[found] = np.arange(len(found))
         owners = np.searchsorted(starts, found, side="right") - 1
         return owners, found - starts[owners], place_of[keys]
-    width = int(paths.counts.max(initial=0))
     if paths.count << width < 2**63:
         keys = (np.arange(paths.count, dtype=np.int64) << width)[:, np.newaxis] | misses.astype(np.int64)
         found, places = np.unique(keys, return_inverse=True)

@@ -45,7 +45,7 @@ class WordOverviewJob:
     def run(self) -> Overview:
         """Return the overview; `repeats` is 0, since nothing is exchanged."""
         began = self.clock()
-        texts = [pieces_of(str(text)) for text in self.rows[self.input].reshape(-1)]
+        texts = [[(piece, words_of(piece)) for piece in pieces_of(str(text))] for text in self.rows[self.input].reshape(-1)]
         places = _places(texts)
         if not places:
             raise UnsupportedError(
@@ -59,7 +59,7 @@ class WordOverviewJob:
         for number, (word, rows) in enumerate(places.items()):
             if number % _TELL_EVERY == 0:
                 self.tell(f"word {number + 1} of {len(places)}")
-            shorter = ["".join(piece for piece in texts[row] if word not in words_of(piece)) for row in rows]
+            shorter = ["".join(piece for piece, words in texts[row] if word not in words) for row in rows]
             tensor = np.array(shorter, dtype=object).reshape(len(rows), *self.rows[self.input].shape[1:])
             found.append(importance(word, before[rows] - score(subject, self._ask({self.input: tensor}))))
         found.sort(key=lambda item: -item.loss)
@@ -71,11 +71,11 @@ class WordOverviewJob:
         return self.engine.run(rows)
 
 
-def _places(texts: list[list[str]]) -> dict[str, list[int]]:
-    """Return the texts that have each word, for the words in most of them."""
+def _places(texts: list[list[tuple[str, frozenset[str]]]]) -> dict[str, list[int]]:
+    """Return the texts that have each word, for the words in most of them; a text is its pieces, each with its words."""
     places = defaultdict(list)
     for row, pieces in enumerate(texts):
-        for word in sorted(words_of("".join(pieces))):
+        for word in sorted(frozenset[str]().union(*(words for _, words in pieces))):
             places[word].append(row)
     often = sorted((word for word, rows in places.items() if len(rows) >= _FEWEST_TEXTS), key=lambda word: -len(places[word]))
     return {word: places[word] for word in often[:_MOST_WORDS]}

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from explained_models import FunctionEngine, draw_rows, draw_trees, loan_engine, loan_rows, number_engine, regression
+from explained_models import FunctionEngine, draw_rows, draw_trees, loan_engine, loan_rows, number_engine, regression, review_engine
 
 from fairlead.core.dtype import DType
 from fairlead.core.explanation import Method, Subject
@@ -179,21 +179,9 @@ def one_loan() -> dict[str, Array]:
 
 
 def test_words_of_a_text_are_weighed_against_the_text_without_them() -> None:
-    interface = Interface(
-        (TensorSpec("t", DType.BYTES, (None,)),),
-        (TensorSpec("p", DType.FP64, (None, 2)),),
-        Task.CLASSIFICATION,
-        Decision(DecisionKind.ARGMAX, "p", "p"),
-        ("bad", "good"),
-    )
-
-    def answer(inputs: Tensors) -> dict[str, Array]:
-        good = np.array([0.5 + 0.2 * text.split().count("fine") - 0.1 * text.split().count("dull") for text in inputs["t"]])
-        return {"p": np.stack([1 - good, good], axis=1)}
-
     text = {"t": np.array(["a fine but dull film"], object)}
-    (found,) = explain(ExplainJob(FunctionEngine(interface, answer), text, text))
+    (found,) = explain(ExplainJob(review_engine(), text, text))
     assert found.decision == "good"
-    assert dict(zip(found.given, found.weights, strict=True)) == pytest.approx({"a": 0, "fine": 0.2, "but": 0, "dull": -0.1, "film": 0})
+    assert dict(zip(found.given, found.weights, strict=True)) == pytest.approx({"a": 0, "fine": 0.15, "but": 0, "dull": -0.1, "film": 0})
     assert found.base == pytest.approx(0.5)
     assert found.background_count == 0
