@@ -3,42 +3,23 @@
 from __future__ import annotations
 
 import json
-import sys
 import urllib.request
 from pathlib import Path
 
 import numpy as np
 import pytest
-
-sys.path.append(str(Path(__file__).parents[1] / "unit" / "app"))
 import registered
+from ensemble_house import PIPELINE, ROWS, house_of_members
 
 from fairlead.app.load import open_model
 from fairlead.app.serving import RegistrySource
 from fairlead.cli.main import run
 from fairlead.serve.server import ServeJob, ServerThread
 
-ROWS = np.random.default_rng(0).normal(size=(30, 4)).astype(np.float32)
-PIPELINE = """
-steps:
-  scale: {model: scale, inputs: {x: input.x}}
-  pets: {model: pets, inputs: {x: scale.y}}
-outputs: {scores: pets}
-data: rows.npz
-"""
-
 
 @pytest.fixture
 def house(tmp_path, monkeypatch):
-    monkeypatch.setenv("FAIRLEAD_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("FAIRLEAD_VERIFY_TIME_S", "0.05")
-    monkeypatch.chdir(tmp_path)
-    house = registered.new_house(tmp_path / "home")
-    registered.add_version(house, "scale", registered.scaler(tmp_path / "scale.onnx"))
-    registered.add_version(house, "pets", registered.classifier(tmp_path / "pets.onnx"))
-    np.savez(tmp_path / "rows.npz", x=ROWS)
-    (tmp_path / "pipeline.yaml").write_text(PIPELINE)
-    return house
+    return house_of_members(tmp_path, monkeypatch)
 
 
 def ask(url: str, rows: np.ndarray) -> np.ndarray:

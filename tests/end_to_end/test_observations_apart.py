@@ -7,13 +7,10 @@ import sys
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
-
-sys.path.append(str(Path(__file__).parents[1] / "unit" / "app"))
-import registered
+from ensemble_house import ROWS, house_of_members
 
 from fairlead.app.observations import open_log
 from fairlead.app.recording import recording
@@ -22,24 +19,10 @@ from fairlead.cli.main import run
 from fairlead.core.observation_log import LogWindow
 from fairlead.serve.server import ServeJob, ServerThread
 
-ROWS = np.random.default_rng(0).normal(size=(30, 4)).astype(np.float32)
-PIPELINE = """
-steps:
-  scale: {model: scale, inputs: {x: input.x}}
-  pets: {model: pets, inputs: {x: scale.y}}
-outputs: {scores: pets}
-data: rows.npz
-"""
-
 
 @pytest.fixture
 def house(tmp_path, monkeypatch):
-    monkeypatch.setenv("FAIRLEAD_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("FAIRLEAD_VERIFY_TIME_S", "0.05")
-    monkeypatch.chdir(tmp_path)
-    house = registered.new_house(tmp_path / "home")
-    registered.add_version(house, "scale", registered.scaler(tmp_path / "scale.onnx"))
-    registered.add_version(house, "pets", registered.classifier(tmp_path / "pets.onnx"))
+    house = house_of_members(tmp_path, monkeypatch)
     return replace(house, settings=replace(house.settings, observe_flush_s=0.05))
 
 
@@ -93,9 +76,7 @@ def test_answers_of_every_worker_process_are_kept(house) -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="worker processes need Linux")
-def test_an_ensembles_answers_are_kept_as_its_own_and_not_as_its_members(house, tmp_path) -> None:
-    np.savez(tmp_path / "rows.npz", x=ROWS)
-    (tmp_path / "pipeline.yaml").write_text(PIPELINE)
+def test_an_ensembles_answers_are_kept_as_its_own_and_not_as_its_members(house) -> None:
     assert run(["compose", "pipeline.yaml"]) == 0
     weights = np.random.default_rng(0).normal(size=(4, 3)).astype(np.float32)
 

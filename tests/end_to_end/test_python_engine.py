@@ -20,6 +20,7 @@ import pytest
 pytest.importorskip("sklearn")
 
 import joblib
+from process_tree import descendants
 from sklearn.datasets import load_iris
 from sklearn.neighbors import LocalOutlierFactor
 
@@ -103,16 +104,6 @@ def _exchange(port: int, method: str, path: str, body: str | None = None) -> tup
 
 def labels(answer: Any) -> list[int]:
     return next(output["data"] for output in answer["outputs"] if output["name"] == "label")
-
-
-def descendants(pid: int) -> set[int]:
-    found: set[int] = set()
-    with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # a process or a thread may end while it is read
-        for task in Path(f"/proc/{pid}/task").iterdir():
-            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-                for child in (task / "children").read_text().split():
-                    found |= {int(child), *descendants(int(child))}
-    return found
 
 
 def has_loaded(pid: int) -> bool:

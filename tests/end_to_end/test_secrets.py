@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
 import resource
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
 import release_house
+from process_tree import descendants
 from registered import new_house, wait_until
 
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the tests read /proc")
 SECRETS = {
     "AWS_SECRET_ACCESS_KEY": "planted-aws-4c1f",
     "PGPASSWORD": "planted-pg-8d2e",
@@ -21,17 +26,13 @@ SECRETS = {
 }
 
 
-def allow_core() -> None:
-    resource.setrlimit(resource.RLIMIT_CORE, (resource.getrlimit(resource.RLIMIT_CORE)[1],) * 2)
-
-
-def descendants(pid: int) -> list[int]:
-    """All living processes below one."""
-    found = []
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        for child in (task / "children").read_text().split():
-            found += [int(child), *descendants(int(child))]
-    return found
+@pytest.fixture(autouse=True)
+def core_limit_here() -> Iterator[str]:
+    """Allow core files while a test runs, so that only the server itself can forbid them; return the limit as /proc says it."""
+    before = resource.getrlimit(resource.RLIMIT_CORE)
+    resource.setrlimit(resource.RLIMIT_CORE, (before[1], before[1]))
+    yield core_limit(os.getpid())
+    resource.setrlimit(resource.RLIMIT_CORE, before)
 
 
 def told(pid: int) -> set[str]:
@@ -45,12 +46,10 @@ def core_limit(pid: int) -> str:
 
 
 def ask(port: int, method: str, path: str, body: object = None) -> tuple[int, bytes]:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-    connection.request(method, path, None if body is None else json.dumps(body))
-    answer = connection.getresponse()
-    content = answer.read()
-    connection.close()
-    return answer.status, content
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=60)) as connection:
+        connection.request(method, path, None if body is None else json.dumps(body))
+        answer = connection.getresponse()
+        return answer.status, answer.read()
 
 
 def test_no_process_of_a_server_inherits_its_secrets_and_none_leaves_a_core(tmp_path, monkeypatch) -> None:
@@ -58,7 +57,6 @@ def test_no_process_of_a_server_inherits_its_secrets_and_none_leaves_a_core(tmp_
     release_house.add(house, tmp_path, release_house.good(tmp_path / "good.onnx"), alias="production")
     for name in SECRETS:
         monkeypatch.delenv(name, raising=False)
-    allow_core()
     row = {"inputs": [{"name": "x", "shape": [1, 4], "datatype": "FP32", "data": [0, 0, 0, 0]}]}
     with release_house.serving(tmp_path / "home", "--workers", "1", environment=SECRETS) as (server, port):
         wait_until(lambda: ask(port, "GET", "/v2/health/ready")[0] == 200, 60)
@@ -78,12 +76,10 @@ def test_no_process_of_a_server_inherits_its_secrets_and_none_leaves_a_core(tmp_
     assert [value for value in SECRETS.values() if any(value.encode() in content for content in kept)] == []
 
 
-def test_that_a_process_which_inherits_everything_would_be_found() -> None:
-    allow_core()
+def test_that_a_process_which_inherits_everything_would_be_found(core_limit_here: str) -> None:
     wait = [sys.executable, "-c", "print(1, flush=True); input()"]
     with subprocess.Popen(wait, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={**os.environ, **SECRETS}) as child:
         child.stdout.readline()  # before, it may still be the copy of this process
         assert told(child.pid) == set(SECRETS)
-        hard = resource.getrlimit(resource.RLIMIT_CORE)[1]
-        assert core_limit(child.pid) == ("unlimited" if hard == resource.RLIM_INFINITY else str(hard))
+        assert core_limit(child.pid) == core_limit_here
         child.communicate(b"\n")

@@ -21,18 +21,19 @@ def run(script: str, *options: str) -> tuple[int, dict]:
     return result.returncode, json.loads(result.stdout)
 
 
+GROWTH = ("--slope-kib", "64")  # the allocators still fill their pools; `make soak` holds it to 1
+
+
 def test_memory_comes_back_when_a_model_is_unloaded_and_nothing_grows() -> None:
-    code, found = run(
-        "memory.py", "--cycles", "12", "--slope-kib", "64"
-    )  # the allocators still fill their pools; `make soak` holds it to 1
+    code, found = run("memory.py", "--cycles", "12", *GROWTH)
     if code:  # so few cycles on a busy machine are noisy; what leaks does so every time
-        code, found = run("memory.py", "--cycles", "24", "--slope-kib", "64")
+        code, found = run("memory.py", "--cycles", "24", *GROWTH)
     assert (code, found["wrong"]) == (0, [])
     assert found["given_back_mb"] > 10
 
 
 def test_that_a_planted_leak_would_have_been_found() -> None:
-    code, found = run("memory.py", "--cycles", "10", "--megabytes", "1", "--plant-kib", "1024")
+    code, found = run("memory.py", "--cycles", "10", "--megabytes", "1", "--plant-kib", "1024", *GROWTH)
     assert code == 1
     assert "grows by" in found["wrong"][0]
 
