@@ -13,6 +13,7 @@ import smtplib
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from email.message import EmailMessage
@@ -63,11 +64,12 @@ def send_letter(
     box: Postbox, password: str, letter: tuple[str, str], *, allow_private: bool, timeout_s: float, tls: ssl.SSLContext | None = None
 ) -> None:
     """Send subject and text, all of it within `timeout_s`. `tls` None trusts whom the system trusts."""
+    deadline = time.monotonic() + timeout_s
     scheme, host, port = check_postbox(box)
     places = resolve(Destination(scheme, host, port, ""), allow_private=allow_private, timeout_s=timeout_s)
     context, cord = tls or ssl.create_default_context(), _Cord()
     try:
-        with cord.cut_after(timeout_s), _client(scheme, host, port, places, context, timeout_s, cord) as client:
+        with cord.cut_after(deadline - time.monotonic()), _client(scheme, host, port, places, context, timeout_s, cord) as client:
             if scheme == "smtp+starttls":
                 client.starttls(context=context)
             if box.user:

@@ -1,7 +1,7 @@
 """Has the observation log's files kept few, by a process of its own: a server has better use for the memory and the time that it takes.
 
-Takes a House; starts `fairlead observations --compact` where the names of the files say that there is something to do, one at a time, as
-what can wait, and ends it with the server. Says when it failed; raises StorageError where the log cannot be listed.
+Takes a House; starts `fairlead observations --compact` where the names of the files say that there is something to do, one at a time and
+with low priority, and ends it with the server. Says when it failed; raises StorageError where the log cannot be listed.
 """
 
 from __future__ import annotations

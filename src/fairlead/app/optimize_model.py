@@ -7,6 +7,7 @@ requirements (the report and the search are written then, too), SpecError for a 
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shutil
 import tempfile
@@ -125,10 +126,12 @@ def _check_out(out: Path) -> None:
         out.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=out):
             pass
-        for one in absent:
-            one.rmdir()
     except OSError as error:
         raise SpecError(f"Nothing can be written to '{out}': {error.strerror}.", hint="Name another folder: --out DIR.") from error
+    finally:
+        for one in absent:
+            with contextlib.suppress(OSError):  # it was not made, or somebody else has put something there
+                one.rmdir()
 
 
 def _assumed(rows: Dataset, interface: Interface, requirements: tuple[Requirement, ...]) -> Requirement | None:

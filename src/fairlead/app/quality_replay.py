@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fairlead.app.model import open_version
+from fairlead.app.quality_rows import as_recorded
 from fairlead.app.wiring import House
 from fairlead.core.conversion import TWIN_FILE
 from fairlead.core.deciding import undecided
@@ -49,7 +50,9 @@ def replay(version: Version, interface: Interface, log: ObservationLog, window: 
     """Let the version's uncompressed original answer what was recorded, and compare; `rows` are the window's."""
     if not any(entry.name == TWIN_FILE for entry in version.manifest.files) or not rows.count:
         return Replayed()
-    problem = _problem(interface, log, window)
+    known = log.columns(window)
+    interface = as_recorded(interface, known)
+    problem = _problem(interface, known)
     if problem:
         return Replayed(problem=problem)
     sample = _Sample(rows.count, int(rows.is_labelled.sum()))
@@ -76,13 +79,12 @@ def replay(version: Version, interface: Interface, log: ObservationLog, window: 
     return Replayed(pairs.loss())
 
 
-def _problem(interface: Interface, log: ObservationLog, window: LogWindow) -> str:
+def _problem(interface: Interface, known: Mapping[str, str]) -> str:
     """Return why rows cannot be asked again; "" where they can."""
     if interface.decision is None or interface.decision.kind is DecisionKind.VALUE:
         return "its answers are no decisions"
     if any(is_text(spec) or len(columns_of(spec, INPUT)) != row_width(spec) for spec in interface.inputs):
         return "its inputs are not recorded as they came (texts, images); fairlead serve compares live by the setting twin_share"
-    known = log.columns(window)
     if any(known.get(name) not in _NUMBERS for spec in interface.inputs for name in columns_of(spec, INPUT)):
         return "some of its inputs are not recorded, so its original cannot be asked again"
     return ""
@@ -100,7 +102,7 @@ def _ask(pairs: _Pairs, sample: _Sample, interface: Interface, log: ObservationL
 
 
 class _Sample:
-    """Which rows are asked again: every so manieth, so that all of the window is among them."""
+    """Which rows are asked again: every one in so many, spread over all of the window."""
 
     def __init__(self, count: int, labelled: int) -> None:
         self._is_labelled_only = labelled >= LABELLED_MIN

@@ -45,7 +45,7 @@ def read_rows(
 ) -> Gathered:
     """Return the answered rows of the window with their labels; raises DataError where there are more than can be held."""
     known = log.columns(window)
-    interface = _as_recorded(interface, known)
+    interface = as_recorded(interface, known)
     wanted = wanted_columns(interface, slices)
     absent = [name for name in wanted if name.startswith(OUTPUT) and name not in known]
     if known and absent:
@@ -55,8 +55,8 @@ def read_rows(
     return gather(_bounded(log.scan(window, wanted)), interface, slices, has_scores=has_scores)
 
 
-def _as_recorded(interface: Interface, known: Mapping[str, str]) -> Interface:
-    """Return the interface, without scores where the model gives labels and only these were recorded: a label is enough to be right."""
+def as_recorded(interface: Interface, known: Mapping[str, str]) -> Interface:
+    """Return the interface, without scores where the model gives labels and `known` columns lack them: a label is enough to be right."""
     rule = interface.decision
     if rule is None or rule.kind is not DecisionKind.LABEL or not rule.scores:
         return interface

@@ -126,10 +126,11 @@ def _choice(
     item: Requirement, points: Sequence[SearchPoint], made: Mapping[tuple[str, ...], Finding], judge: Judge, objective: Objective
 ) -> Choice:
     """What was chosen among, as far as it is about `item`."""
-    known = [one for one in _each_once(points) if one.candidate.passes in made and _shown(one, item, judge, objective) is not None]
+    found = ((made.get(one.candidate.passes), _shown(one, item, judge, objective)) for one in _each_once(points))
+    known = [(finding, shown) for finding, shown in found if finding is not None and shown is not None]
     return Choice(
-        [shown for one in known if (shown := _shown(one, item, judge, objective)) is not None],
-        [made[one.candidate.passes] for one in known],
+        [shown for _, shown in known],
+        [finding for finding, _ in known],
         lambda lost, won, prior: judge.chance_of_counts(item, (lost, won), prior),
         lambda lost, won: judge.holds_counts(item, (lost, won)),
         judge.decision_count,

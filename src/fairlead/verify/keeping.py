@@ -95,10 +95,11 @@ def drawn_again(models: Sequence[Shown], rows: int, generator: np.random.Generat
             count = generator.binomial(rows, rate)
             lost = generator.binomial(count, share)
             found[one.kin] = lost - one.lost, count - lost - one.won  # beside what the kin showed in the mean
-    return tuple(  # type: ignore[return-value] # of two
-        [(max(round(one.lost + found[one.kin][0]), 0), max(round(one.won + found[one.kin][1]), 0)) for one in models]
-        for found in (first, then)
-    )
+
+    def counts(found: dict[str, tuple[float, float]]) -> list[Counts]:
+        return [(max(round(one.lost + found[one.kin][0]), 0), max(round(one.won + found[one.kin][1]), 0)) for one in models]
+
+    return counts(first), counts(then)
 
 
 def _by_kin(models: Sequence[Shown]) -> list[Shown]:

@@ -59,7 +59,6 @@ def test_a_process_that_fails_is_told_and_tried_again(house, monkeypatch) -> Non
         assert reason in told[0]
     monkeypatch.undo()
     assert upkeep.start_where_due()
-    assert not Upkeep(house, print)._is_running()
     wait_until(lambda: len(open_log(house).sources(WINDOW)) == 1)
     wait_until(lambda: not upkeep._is_running())
 
