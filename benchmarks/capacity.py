@@ -239,7 +239,13 @@ def one_round(bench: Bench, peak: float, before: list[dict], number: int) -> dic
     if before:
         rates = [trial["rate"] for trial in before[0]["trials"]]
     else:
-        expected = max_rate(ReplicaModel(profile, costs, ServerShape()), Demand(1.0, PROMISES_MS[bench.name]))
+        promise_ms = PROMISES_MS[bench.name]
+        expected = max_rate(ReplicaModel(profile, costs, ServerShape()), Demand(1.0, promise_ms))
+        if expected is None:
+            raise SystemExit(
+                f"No rate of {bench.name} is expected to keep {promise_ms:g} ms here: a call takes {profile.mean_ms(1, 1):.1f} ms, and a "
+                f"request on its way {costs.path_ms:.1f} ms. Run it on an idle machine, or allow more in PROMISES_MS."
+            )
         rates = [round(expected.rate_rps * share, 1 - int(math.log10(expected.rate_rps))) for share in SHARES]
     trials = []
     order = sorted(range(len(rates)), key=lambda place: (place * 3 + number) % len(rates))  # no rate has a place of its own in time

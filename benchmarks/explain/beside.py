@@ -29,6 +29,10 @@ from typing import Any
 import numpy as np
 from sklearn.datasets import load_digits
 
+sys.path.append(str(Path(__file__).resolve().parents[1] / "optimize"))
+
+from results import publish
+
 ROWS = 8  # of an explanation
 FAIRLEAD = (sys.executable, "-m", "fairlead")
 
@@ -81,8 +85,7 @@ def serving(home: Path, name: str) -> Iterator[int]:
 def wait_until_ready(port: int, name: str) -> None:
     """Ask until the model is ready."""
     for _ in range(300):
-        with contextlib.suppress(OSError):
-            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+        with contextlib.suppress(OSError), contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=5)) as connection:
             connection.request("GET", f"/v2/models/{name}/ready")
             if connection.getresponse().status == 200:
                 return
@@ -110,6 +113,8 @@ def explaining(port: int, name: str, *, is_on: bool) -> Iterator[dict[int, int]]
     if is_on:
         thread.start()
         while not seen:  # the first one starts what explains
+            if not thread.is_alive():
+                raise SystemExit("the server does not answer explanations")
             time.sleep(0.05)
         seen.clear()
     try:
@@ -137,6 +142,8 @@ def measure(home: Path, name: str, rate: float, seconds: float, rounds: int) -> 
                 with explaining(port, name, is_on=is_on) as seen:
                     found = load(port, name, rate, seconds)
                     count = seen.get(200, 0)
+                if is_on and not count:
+                    raise SystemExit(f"no row was explained beside the predictions; answers by status: {seen}")
                 result = found["result"]
                 p50, p99 = (result["percentiles_ms"][name_of] for name_of in ("p50", "p99"))
                 print(name, is_on, f"{p50:.2f} {p99:.2f} {result['largest_ms']:.1f}", seen, file=sys.stderr)
@@ -167,11 +174,7 @@ def main() -> int:
     cores = os.cpu_count()
     said = f"{arguments.rate:.0f} single rows a second, {ROWS} rows in each explanation, {cores} cores"
     text = "\n".join([*lines, "", f"{said}; the median of {arguments.rounds} rounds of {arguments.seconds:g} s."])
-    print(text)
-    if arguments.write:
-        page = arguments.write.read_text(encoding="utf-8")
-        block = f"<!-- beside -->\n{text}\n<!-- /beside -->"
-        arguments.write.write_text(re.sub(r"<!-- beside -->.*?<!-- /beside -->", lambda _: block, page, flags=re.DOTALL), encoding="utf-8")
+    publish("beside", text, arguments.write)
     return 0
 
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 import sys
 import time
 from collections.abc import Callable
@@ -21,8 +20,10 @@ from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+sys.path.append(str(Path(__file__).resolve().parents[1] / "optimize"))
 
 import numpy as np
+from results import publish
 from sklearn.datasets import load_diabetes
 from sklearn.ensemble import RandomForestRegressor
 from sklearn.linear_model import LogisticRegression
@@ -130,13 +131,7 @@ def main() -> int:
     sizes = f"{arguments.rows:,} rows, {FEATURES} features, {BACKGROUND} background rows"
     said = f"{sizes}; error and bound in per cent of the answers' range; processor time."
     text = "\n".join([*lines, "", said])
-    print(text)
-    if arguments.write:
-        page = arguments.write.read_text(encoding="utf-8")
-        block = f"<!-- sampled -->\n{text}\n<!-- /sampled -->"
-        arguments.write.write_text(
-            re.sub(r"<!-- sampled -->.*?<!-- /sampled -->", lambda _: block, page, flags=re.DOTALL), encoding="utf-8"
-        )
+    publish("sampled", text, arguments.write)
     return 0 if holds else 1
 
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 import sys
 import time
 from collections.abc import Callable
@@ -22,11 +21,13 @@ from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+sys.path.append(str(Path(__file__).resolve().parents[1] / "optimize"))
 
 import lightgbm
 import numpy as np
 import shap
 import xgboost
+from results import publish
 from sklearn.datasets import load_digits
 from sklearn.ensemble import RandomForestClassifier
 
@@ -171,11 +172,7 @@ def main() -> int:
             holds &= is_good
     count = f"{arguments.rows:,}"
     text = "\n".join([*lines, "", f"{count} rows, {BACKGROUND} background rows, 64 features; processor seconds of one thread."])
-    print(text)
-    if arguments.write:
-        page = arguments.write.read_text(encoding="utf-8")
-        block = f"<!-- trees -->\n{text}\n<!-- /trees -->"
-        arguments.write.write_text(re.sub(r"<!-- trees -->.*?<!-- /trees -->", lambda _: block, page, flags=re.DOTALL), encoding="utf-8")
+    publish("trees", text, arguments.write)
     return 0 if holds else 1
 
 
