@@ -139,12 +139,14 @@ def test_an_experiment_splits_says_what_it_saw_and_ends_with_an_arm(field, capsy
     home = ["--home", str(field.house.settings.home)]
     assert run(["experiment", NAME, "--split", f"A={before}:50", f"B={number}:50", "--sticky", "user_id", *home]) == 0
     release_house.registered.wait_until(lambda: {arm for *_, arm in field.load.seen[-60:]} == {"A", "B"}, 60.0)
-    time.sleep(1.5)  # counts are told once a second
-    capsys.readouterr()
-    assert run(["experiment", NAME, *home]) == 0
-    printed = capsys.readouterr().out
-    assert "error_rate" in printed
-    assert "LIES BETWEEN" in printed
+
+    def is_told() -> bool:
+        capsys.readouterr()
+        assert run(["experiment", NAME, *home]) == 0
+        printed = capsys.readouterr().out
+        return "error_rate" in printed and "LIES BETWEEN" in printed
+
+    release_house.registered.wait_until(is_told, 60.0)  # counts are told once a second
     assert run(["experiment", NAME, "--choose", "B", *home]) == 0
     assert field.live == number
     assert promotion.current(NAME, records=field.house.records).release.status is ReleaseStatus.PROMOTED
