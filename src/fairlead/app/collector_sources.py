@@ -150,11 +150,6 @@ class CollectedModels:
         """Who is watched, in words."""
         return tuple(item.text for item in self._models)
 
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The registered names."""
-        return tuple(sorted({item.model for item in self._models}))
-
     def find(self, event: CloudEvent) -> WatchedModel | None:
         """Return whose event it is; see `serve.collect.collector.Sources`."""
         found = next((item for item in self._models if item.source.fits(event)), None)
@@ -169,30 +164,32 @@ class CollectedModels:
         if event.node and event.node != part and found.source.service != ANY:
             found.node = found.node or event.node
             if event.node != found.node:
+                place = "/".join(shorten(name) for name in (event.namespace or ANY, event.service, found.node))
                 raise ConflictError(
                     f"Two nodes of one graph send events: '{shorten(found.node)}' and '{shorten(event.node)}'.",
-                    hint=f"Say which one is {found.model}: {shorten(event.namespace)}/{shorten(event.service)}/{shorten(found.node)}=...",
+                    hint=f"Say which one is {found.model}: {place}=...",
                 )
         return found
 
     async def follow(self, report: Callable[[str], None]) -> None:
         """Look where aliases point, every few seconds, until cancelled."""
-        is_away = False
+        lost: set[WatchedModel] = set()  # what could not be followed the last time
         while True:
             await asyncio.sleep(_FOLLOW_S)
-            before = self.watched
-            try:
-                for item in self._models:
+            told = set[str]()
+            for item in self._models:
+                before = item.text
+                try:
                     await asyncio.to_thread(item.refresh)
-            except FairleadError as error:
-                if not is_away:
-                    report(f"The registry cannot be read; versions stay as they are. {error}")
-                is_away = True
-                continue
-            is_away = False
-            for old, new in zip(before, self.watched, strict=True):
-                if old != new:
-                    report(f"Collecting {new} now, no more {old}.")
+                except FairleadError as error:
+                    if item not in lost and str(error) not in told:
+                        report(f"{before} stays as it is: {error}")
+                    told.add(str(error))  # a registry that is away is one mistake, not one of each model
+                    lost.add(item)
+                    continue
+                lost.discard(item)
+                if item.text != before:
+                    report(f"Collecting {item.text} now, no more {before}.")
 
 
 def _annotated(event: CloudEvent) -> str:

@@ -39,7 +39,9 @@ def run(models: tuple[str, ...], *, every_s: float, once: bool, url: str, home: 
     from fairlead.app.wiring import build_house  # noqa: PLC0415 - likewise
     from fairlead.cli.alerts_text import round_text  # noqa: PLC0415 - likewise
     from fairlead.cli.patience import be_humble, until_told  # noqa: PLC0415 - likewise
+    from fairlead.security.own_process import leave_no_core  # noqa: PLC0415 - likewise
 
+    leave_no_core()
     house = build_house(home)
 
     def tell(one: Round) -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 
 import click
 
 from fairlead.app.model_card import SliceWish, card_of
 from fairlead.app.wiring import build_house
-from fairlead.cli.printing import home_option
+from fairlead.cli.printing import home_option, open_page, write_page
 from fairlead.explain.card import card_markdown, card_page
 
 _PAGES = (".html", ".htm")
@@ -44,9 +43,8 @@ def card(
     if out is None and not is_opened:
         click.echo(card_markdown(facts), nl=False)
         return
-    place = out or Path(tempfile.mkdtemp(prefix="fairlead-card-")) / f"{facts.name.replace(':', '-')}.html"
-    is_page = out is None or place.suffix.lower() in _PAGES
-    place.write_text(card_page(facts) if is_page else card_markdown(facts), encoding="utf-8")
+    is_page = out is None or out.suffix.lower() in _PAGES
+    place = write_page(card_page(facts) if is_page else card_markdown(facts), out, facts.name)
     click.echo(str(place))
-    if is_opened and click.launch(str(place)) != 0:
-        click.echo(f"No browser could be started here. Open {place} yourself.", err=True)
+    if is_opened:
+        open_page(place)

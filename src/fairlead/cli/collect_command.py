@@ -10,12 +10,14 @@ from fairlead.app import collector as use
 from fairlead.app.wiring import build_house
 from fairlead.cli.printing import ByteSize, Duration, home_option
 from fairlead.core.release_text import parse_share
+from fairlead.security.own_process import leave_no_core
 
 _WORDS = {
     "paired": "answered",
     "unanswered": "unanswered",
     "labelled": "labelled",
     "labels lost": "labels lost for want of room",
+    "reward only": "feedback without a label (passed over)",
     "unasked": "answers without a request (dropped)",
     "repeated": "come twice (dropped)",
     "late": "come too late (dropped)",
@@ -60,6 +62,7 @@ def collect(
       fairlead collect shop/iris/default=iris:3 shop/iris/canary=iris:4
       fairlead collect '*=digits:3' --host 0.0.0.0 --unsafe-expose
     """
+    leave_no_core()
     share = None if observe_share is None else parse_share(observe_share)
     request = use.CollectRequest(sources, host, port, wait_s, waiting_bytes, is_exposed, share)
     found = use.collect(request, build_house(home), on_listening=_listening, report=lambda line: click.echo(f"  {line}", err=True))

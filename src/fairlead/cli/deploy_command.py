@@ -17,6 +17,7 @@ from fairlead.core.interface import Task
 from fairlead.core.search import Objective
 from fairlead.core.strategy import Need, Scenario
 from fairlead.core.verdict import Verdict
+from fairlead.core.version import PRODUCTION
 from fairlead.errors import SpecError
 
 _BY_STEPS = 'fairlead promote {label} --canary "1%,10%,50%"'
@@ -93,7 +94,10 @@ def _describe(deployed: Deployed) -> str:
     look = ("look at it", f"fairlead report {label} --open")
     if deployed.alias:
         said = f"{label} is in @{deployed.alias}."
-        commands = [("serve it", f"fairlead serve {name}"), look, ("take it back", f"fairlead rollback {name}")]
+        follow = "" if deployed.alias == PRODUCTION else f" --alias {deployed.alias}"
+        commands = [("serve it", f"fairlead serve {name}{follow}"), look]
+        if deployed.previous:  # from the first one there is no way back
+            commands.append(("take it back", f"fairlead rollback {name}{follow}"))
     else:
         said = f"{label} is registered; no alias was moved."
         commands = [

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import click
 from fairlead.app.explain_model import Explainer, Wish, open_explainer
 from fairlead.app.wiring import build_house
 from fairlead.cli.explain_text import counterfactual_text, explanation_text, overview_text, rule_text
-from fairlead.cli.printing import Duration, StepProgress, emit_json, home_option, json_option
+from fairlead.cli.printing import Duration, StepProgress, emit_json, home_option, json_option, open_page, write_page
 from fairlead.core.explanation import Method
 from fairlead.core.interface import Tensors
 from fairlead.datasets.load import load_rows
@@ -113,11 +112,8 @@ def _say(explainer: Explainer, name: str, found: object, texts: list[str], *, as
 
 
 def _show(page: Page, out: Path | None, *, is_opened: bool) -> None:
-    """Write the page, and open it where that is wanted; without a path, into the folder for temporary files, where the browser finds it."""
-    if out is None:
-        folder = Path(tempfile.mkdtemp(prefix="fairlead-explain-"))
-        out = folder / f"{page.name.replace(':', '-')}.html"
-    out.write_text(render_page(page), encoding="utf-8")
-    click.echo(str(out), err=True)
-    if is_opened and click.launch(str(out)) != 0:
-        click.echo(f"No browser could be started here. Open {out} yourself.", err=True)
+    """Write the page, and open it where that is wanted."""
+    place = write_page(render_page(page), out, page.name)
+    click.echo(str(place), err=True)
+    if is_opened:
+        open_page(place)

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import click
 
-from fairlead.settings import PREFIX
+from fairlead.settings import FROM_FILE, PREFIX
 
 if TYPE_CHECKING:
     from fairlead.core.verdict import Check
@@ -76,18 +77,16 @@ def home_option(function: F) -> F:
 
 
 def _set_for_this_run(context: click.Context, option: click.Parameter, value: str | None) -> None:
-    """Put a setting into the environment until the command has ended."""
+    """Put a setting into the environment until the command has ended, in place of what stands there, or in a file that is named there."""
     if value is None or option.name is None:
         return
     name = PREFIX + option.name.upper()
-    before = os.environ.get(name)
+    before = {one: os.environ.pop(one, None) for one in (name, name + FROM_FILE)}
     os.environ[name] = value
 
     def put_back() -> None:
-        if before is None:
-            os.environ.pop(name, None)
-        else:
-            os.environ[name] = before
+        os.environ.pop(name, None)
+        os.environ.update({one: text for one, text in before.items() if text is not None})
 
     context.call_on_close(put_back)
 
@@ -175,6 +174,22 @@ def mark(*, is_good: bool) -> str:
 def check_mark(check: Check) -> str:
     """Return a tick, a cross, or a point for what is told and was not asked."""
     return mark(is_good=check.is_met) if check.is_met or check.is_gate else click.style("·", dim=True)
+
+
+def write_page(text: str, out: Path | None, name: str) -> Path:
+    """Write a page, without a path into the folder for temporary files, where the browser finds it. Raises StorageError."""
+    from fairlead.stores.durable_files import typed_errors  # noqa: PLC0415 - few commands write pages
+
+    place = out or Path(tempfile.mkdtemp(prefix="fairlead-")) / f"{name.replace(':', '-')}.html"
+    with typed_errors("the page", place.parent):
+        place.write_text(text, encoding="utf-8")
+    return place
+
+
+def open_page(place: Path) -> None:
+    """Show a page in the browser, or say that there is none."""
+    if click.launch(str(place)) != 0:
+        click.echo(f"No browser could be started here. Open {place} yourself.", err=True)
 
 
 def sections(parts: Sequence[tuple[str, Sequence[str]]]) -> str:

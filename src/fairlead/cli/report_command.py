@@ -8,7 +8,7 @@ import click
 
 from fairlead.app import catalogue
 from fairlead.app.wiring import build_house
-from fairlead.cli.printing import emit_json, home_option, json_option
+from fairlead.cli.printing import emit_json, home_option, json_option, open_page
 
 
 @click.command()
@@ -31,5 +31,5 @@ def report(*, version: str, out: Path | None, is_opened: bool, home: str | None,
         emit_json({"report": str(page)})
     else:
         click.echo(str(page))
-    if is_opened and click.launch(str(page)) != 0:
-        click.echo(f"No browser could be started here. Open {page} yourself.", err=True)
+    if is_opened:
+        open_page(page)

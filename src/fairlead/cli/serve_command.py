@@ -65,7 +65,6 @@ def serve(
       curl -s localhost:8080/predict -d '{"input": [[5.1, 3.5, 1.4, 0.2]]}'
       curl -s localhost:8080/openapi.json
     """
-    leave_no_core()
     said = find_spec(spec, is_needed=False)[0].serve
     request = ServeRequest(
         names,
@@ -88,6 +87,7 @@ def serve(
 
 def serve_until_stopped(house: House, request: ServeRequest) -> None:
     """Serve, and say on stderr what happens."""
+    leave_no_core()
 
     def listening(url: str) -> None:
         everything = f"all of @{request.alias}" if request.versions in {None, "alias"} else f"all models ({request.versions})"

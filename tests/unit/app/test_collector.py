@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from dataclasses import replace
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 import registered
 
+from fairlead.app import collector_sources
 from fairlead.app.collector import CollectRequest
 from fairlead.app.collector_sources import CollectedModels, parse_source
 from fairlead.app.drift_report import DriftRequest, report
@@ -26,7 +28,7 @@ from fairlead.core.version import Reference
 from fairlead.errors import ConflictError, NotFoundError, PortInUseError, RequestError, SpecError
 from fairlead.register.aliases import promote
 from fairlead.serve.collect import server
-from payload_loggers import collecting, kserve, post, seldon
+from payload_loggers import Collecting, collecting, kserve, post, seldon
 
 HOUR = 3600.0
 
@@ -192,8 +194,10 @@ def test_bad_events_are_refused_with_what_to_do_and_good_ones_of_a_batch_are_tak
     ]
 
 
-def test_nothing_collected_is_said() -> None:
+def test_what_came_is_said_where_nothing_of_it_is_kept() -> None:
     assert list(_lines(SimpleNamespace(events={}, requests={}))) == ["No event came."]
+    rewards = SimpleNamespace(events={("iris", "feedback"): 2, ("iris", "reward only"): 2}, requests={})
+    assert list(_lines(rewards)) == ["iris: 2 feedback without a label (passed over)"]
 
 
 def test_what_cannot_be_collected_is_refused_before_anything_listens(soon: House, tmp_path) -> None:
@@ -209,8 +213,6 @@ def test_what_cannot_be_collected_is_refused_before_anything_listens(soon: House
         with pytest.raises(kind), collecting(soon, *sources, **changes):
             pass
     with collecting(soon, "iris") as collector, pytest.raises(PortInUseError):
-        from payload_loggers import Collecting
-
         Collecting(CollectRequest(("iris",), port=int(collector.url.rpartition(":")[2])), soon)
 
 
@@ -292,3 +294,30 @@ def test_an_alias_is_followed_and_a_number_is_not(soon: House, tmp_path) -> None
     for model in (moving, fixed):
         model.refresh()
     assert (moving.text, fixed.text) == ("a as iris:2", "b as iris:1")
+
+
+async def test_what_cannot_be_followed_is_said_once_and_keeps_nobody_from_being_followed(soon: House, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(collector_sources, "_FOLLOW_S", 0.01)
+    for name in ("lost", "moving"):
+        scaled(soon, tmp_path, name)
+    models = CollectedModels(["a=lost@production", "b=moving@production"], soon)
+    told = asyncio.Queue[str]()
+    look_up = collector_sources.resolve
+
+    def resolve(reference: Reference, **more):
+        if reference.name == "lost":
+            raise NotFoundError("lost has no alias 'production'.")
+        return look_up(reference, **more)
+
+    monkeypatch.setattr(collector_sources, "resolve", resolve)
+    scaled(soon, tmp_path, "moving", 2.0)
+    following = asyncio.create_task(models.follow(told.put_nowait))
+    try:
+        async with asyncio.timeout(30.0):
+            assert await told.get() == "a as lost:1 stays as it is: lost has no alias 'production'."
+            assert await told.get() == "Collecting b as moving:2 now, no more b as moving:1."
+            monkeypatch.setattr(collector_sources, "resolve", look_up)
+            scaled(soon, tmp_path, "lost", 2.0)
+            assert await told.get() == "Collecting a as lost:2 now, no more a as lost:1."
+    finally:
+        following.cancel()

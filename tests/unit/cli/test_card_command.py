@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import tempfile
 from pathlib import Path
 
 import click
@@ -40,16 +41,18 @@ def test_it_is_written_as_a_page_or_as_markdown_by_its_name(
 ) -> None:
     opened: list[str] = []
     monkeypatch.setattr(click, "launch", lambda place: opened.append(place) or 0)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     assert run(["card", "pets", "--home", home, "--out", str(tmp_path / "card.html"), "--open"]) == 0
     page = (tmp_path / "card.html").read_text(encoding="utf-8")
     assert opened == [str(tmp_path / "card.html")]
-    assert page.startswith("<!doctype html>") or "<!doctype html>" in page[:40]
+    assert page.startswith("<!doctype html>")
     assert "<code>c3</code>" in page
     assert "<b>age" not in page
     assert "<script" not in page
     assert run(["card", "pets", "--home", home, "--out", str(tmp_path / "card.md")]) == 0
     assert (tmp_path / "card.md").read_text(encoding="utf-8").startswith("# pets:1")
     assert run(["card", "pets", "--home", home, "--open"]) == 0
+    assert "pets:1" in Path(opened[-1]).read_text(encoding="utf-8")
     assert opened[-1].endswith("pets-1.html")
     monkeypatch.setattr(click, "launch", lambda _place: 1)
     assert run(["card", "pets", "--home", home, "--out", str(tmp_path / "card.html"), "--open"]) == 0
@@ -81,6 +84,8 @@ def test_what_people_wrote_and_slices_stand_on_it(home: str, tmp_path: Path, cap
     assert "no feature 'colour'" in capsys.readouterr().err
 
 
-def test_what_is_not_there_is_said(home: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["card", "dogs", "--home", home]) != 0
+def test_what_is_not_there_and_where_nothing_can_be_written_is_said(home: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["card", "dogs", "--home", home]) == 5
     assert "dogs" in capsys.readouterr().err
+    assert run(["card", "pets", "--home", home, "--out", str(tmp_path / "no" / "card.md")]) == 9
+    assert "refused the page" in capsys.readouterr().err

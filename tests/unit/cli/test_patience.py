@@ -13,5 +13,5 @@ def test_a_signal_ends_the_wait_and_a_second_one_the_work() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
         assert is_stopped(5.0)
         with pytest.raises(KeyboardInterrupt):
-            os.kill(os.getpid(), signal.SIGTERM)
+            signal.raise_signal(signal.SIGTERM)
     assert signal.getsignal(signal.SIGTERM) is before

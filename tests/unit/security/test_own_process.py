@@ -1,8 +1,13 @@
 from __future__ import annotations
 
 import resource
+from dataclasses import fields
 
+import pytest
+
+from fairlead.cli.main import run
 from fairlead.security.own_process import environment_without_secrets, leave_no_core
+from fairlead.settings import PREFIX, Settings
 
 
 def test_variables_that_are_named_like_a_secret_are_left_out() -> None:
@@ -18,10 +23,27 @@ def test_variables_that_are_named_like_a_secret_are_left_out() -> None:
     assert environment_without_secrets(kept | dict.fromkeys(secret, "x")) == kept
 
 
+def test_no_secret_setting_is_handed_on() -> None:
+    names = {PREFIX + one.name.upper() for one in fields(Settings) if one.metadata["is_secret"]}
+    assert names
+    assert environment_without_secrets(dict.fromkeys(names, "x")) == {}
+
+
 def test_a_core_is_not_written_but_could_be_again() -> None:
     before = resource.getrlimit(resource.RLIMIT_CORE)
     try:
         leave_no_core()
+        assert resource.getrlimit(resource.RLIMIT_CORE) == (0, before[1])
+    finally:
+        resource.setrlimit(resource.RLIMIT_CORE, before)
+
+
+@pytest.mark.parametrize("command", [["serve", "nobody"], ["collect", "nobody:1"], ["alerts", "run", "nobody", "--once"]])
+def test_what_runs_on_and_holds_secrets_leaves_no_core(command: list[str]) -> None:
+    before = resource.getrlimit(resource.RLIMIT_CORE)
+    try:
+        resource.setrlimit(resource.RLIMIT_CORE, (before[1], before[1]))
+        assert run(command) == 5
         assert resource.getrlimit(resource.RLIMIT_CORE) == (0, before[1])
     finally:
         resource.setrlimit(resource.RLIMIT_CORE, before)
