@@ -10,7 +10,7 @@ import math
 import secrets
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fairlead.app import alert_records
@@ -133,17 +133,12 @@ def add_policy(policy: Policy, house: House) -> Added:
             raise SpecError(f"There is no '{policy.data[:200]}'.", hint="A new model is proven on it.")
     if policy.steps:
         parse_steps(policy.steps)
-    made = Policy(
-        secrets.token_hex(_ID_BYTES),
-        policy.action,
-        policy.matchers,
-        house.settings.user,
-        house.clock(),
-        _span(policy.pause_s, "pause"),
-        policy.command,
-        policy.steps,
-        policy.data,
-        policy.target,
+    made = replace(
+        policy,
+        id=secrets.token_hex(_ID_BYTES),
+        author=house.settings.user,
+        created_at=house.clock(),
+        pause_s=_span(policy.pause_s, "pause"),
     )
     alert_records.keep(made, house.records, at=house.clock(), author=house.settings.user)
     return Added(made.id, f"{made.action.value} for {shown_matchers(made.matchers)}", _too_late(made, house))

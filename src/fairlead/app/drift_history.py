@@ -164,9 +164,9 @@ class History:
     def _write(self, day: float, windows: Sequence[WindowSketch]) -> None:
         if day in self._newer:
             return
+        self._written += 1  # also where it fails: a full disk makes no look longer
         try:
             self._archive.write(self._name, self._number, day, self._key, windows)
-            self._written += 1
             self._days.add(day)
         except StorageError as error:
             self._note(f"Sketches cannot be kept: {error.message}")

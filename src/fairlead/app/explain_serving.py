@@ -87,8 +87,12 @@ class ServedExplainer:
                     raise UnavailableError("The server is stopping.")
                 process = self._idle.pop() if self._idle else ExplainProcess()
                 self._all.add(process)
-            if process.has_started():
-                return process
+            try:
+                if process.has_started():
+                    return process
+            except UnavailableError:
+                self._forget(process)
+                raise
             self._forget(process)
 
     def _give_back(self, process: ExplainProcess) -> None:

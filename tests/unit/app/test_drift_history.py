@@ -175,15 +175,19 @@ def test_what_a_newer_fairlead_kept_is_left_alone(watched: House) -> None:
 
 
 def test_sketches_that_cannot_be_kept_cost_no_answer(watched: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    drifted(watched, 4)
+    for day in range(8):
+        observe(watched, 24 * day, np.random.default_rng(day).normal(size=30))
+    days: list[float] = []
 
-    def refuse(*_: object) -> None:
+    def refuse(_archive: SketchArchive, _name: str, _number: int, day: float, *_: object) -> None:
+        days.append(day)
         raise StorageError("The disk is full.", hint="Free space.")
 
     monkeypatch.setattr(SketchArchive, "write", refuse)
-    found = look(watched, 4)
-    assert found.rows == 480
+    found = look(watched, 24, until=8 * 24, is_catching_up=True)
+    assert found.rows == 30
     assert found.notes == ("Sketches cannot be kept: The disk is full.",)
+    assert len(days) == 4, "a few days before the span, and the span: not everything each time"
 
 
 def test_what_the_log_no_longer_keeps_is_left_out_of_old_windows_too(watched: House) -> None:

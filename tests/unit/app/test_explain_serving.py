@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 from collections.abc import Iterator
 
 import numpy as np
@@ -25,8 +26,9 @@ ROW = {"x": np.array([[1.0, -2.0, 0.5, 3.0]], np.float32)}
 def explainer(stocked) -> Iterator[ServedExplainer]:
     served = ServedExplainer(stocked)
     yield served
+    started = tuple(served._all)
     served.close()
-    assert all(process.process.returncode is not None for process in served._all)
+    assert all(process.process.returncode is not None for process in started)
 
 
 class Refusing:
@@ -84,12 +86,21 @@ def test_what_ends_a_process_ends_one_explanation(stocked, explainer: ServedExpl
         assert explainer.explain(version, opened.engine, ROW, {}, 30.0)["explanations"]
         (second,) = explainer._all
         assert second is not first
+        os.kill(second.process.pid, signal.SIGSTOP)  # it hangs
         with pytest.raises(DeadlineError):
             explainer.explain(version, opened.engine, ROW, {}, -1.0)
+        assert not explainer._all
     explainer.close()
     assert second.process.poll() is not None
     with pytest.raises(UnavailableError, match="stopping"):
         explainer.prepare()
+
+
+def test_a_process_that_does_not_start_is_said_and_forgotten(explainer: ServedExplainer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fairlead.app.explain_serving._BOOT", "raise SystemExit")
+    with pytest.raises(UnavailableError, match="did not start"):
+        explainer.prepare()
+    assert not explainer._all
 
 
 def test_a_process_that_loads_a_library_is_not_ended_for_it() -> None:
