@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fairlead.app.model import open_version
-from fairlead.app.quality_rows import as_recorded
+from fairlead.app.quality_rows import NUMBERS, as_recorded
 from fairlead.app.wiring import House
 from fairlead.core.conversion import TWIN_FILE
 from fairlead.core.deciding import undecided
@@ -35,7 +35,6 @@ LABELLED_MIN = 1_000  # with so many labels, rows without one are not asked agai
 TIME_S = 120.0  # a slow model answers fewer rows
 _UNLIKE_MOST = 0.05  # share of rows that may be answered otherwise than when they were recorded
 _BATCH = 256
-_NUMBERS = {"flag", "whole", "number"}
 
 
 @dataclass(frozen=True)
@@ -85,7 +84,7 @@ def _problem(interface: Interface, known: Mapping[str, str]) -> str:
         return "its answers are no decisions"
     if any(is_text(spec) or len(columns_of(spec, INPUT)) != row_width(spec) for spec in interface.inputs):
         return "its inputs are not recorded as they came (texts, images); fairlead serve compares live by the setting twin_share"
-    if any(known.get(name) not in _NUMBERS for spec in interface.inputs for name in columns_of(spec, INPUT)):
+    if any(known.get(name) not in NUMBERS for spec in interface.inputs for name in columns_of(spec, INPUT)):
         return "some of its inputs are not recorded, so its original cannot be asked again"
     return ""
 

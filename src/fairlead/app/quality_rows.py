@@ -19,6 +19,7 @@ from fairlead.monitor.quality.support import support_columns
 
 ROW_LIMIT = 5_000_000  # rows of a window that are held at once: some 50 bytes each
 _SUPPORTED = 20_000
+NUMBERS = frozenset({"flag", "whole", "number"})  # kinds of columns of the log
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ def read_inputs(log: ObservationLog, window: LogWindow, interface: Interface) ->
     """Return inputs of the window as flat numbers, as `support` takes them; None where some are not recorded as such."""
     columns = support_columns(interface)
     known = log.columns(window)
-    if not columns or any(known.get(name) not in {"flag", "whole", "number"} for name in columns):
+    if not columns or any(known.get(name) not in NUMBERS for name in columns):
         return None
     parts, count = [], 0
     for piece in log.scan(window, columns):
