@@ -24,7 +24,8 @@ def main() -> None:
         print(f"| `{PREFIX}{item.name.upper()}` | `{default}` | {item.metadata['sentence']} |")
     secret = ", ".join(f"`{PREFIX}{item.name.upper()}{FROM_FILE}`" for item in fields(Settings) if item.metadata["is_secret"])
     print(f"\nA secret may stand in a file, so that no list of processes and no `docker inspect` shows it; name the file by {secret}.")
-    print("The keys of an S3 store are found as `boto3` finds them, `~/.aws/credentials` among it. `fairlead serve` writes no core file.")
+    print("The keys of an S3 store are found as `boto3` finds them, `~/.aws/credentials` among it.")
+    print("`fairlead serve`, `fairlead collect` and `fairlead alerts run` write no core file.")
     print("\n`FAIRLEAD_DEBUG=1` shows the trace of a defect.")
 
 
