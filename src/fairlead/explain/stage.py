@@ -66,8 +66,7 @@ def _explain_row(job: ExplainJob, row: Tensors, subject: Subject, until: float) 
 
     game = Game(job.engine, hiding, subject, check, job.piece_rows)
     if isinstance(hiding, TextHiding) and len(hiding.words) > FEW_WORDS and not _has_time(job, game, until):
-        coarse = text_of(job.engine.interface, row, job.background)
-        game = game if coarse is None else Game(job.engine, coarse, subject, check, job.piece_rows)
+        game.hiding = text_of(job.engine.interface, row, job.background) or hiding
     if method is Method.OCCLUSION:
         found = occlude(game)
     elif method is Method.ENUMERATED or (method is None and can_enumerate(game) and _is_quick(job, game, until)):

@@ -41,12 +41,12 @@ def test_the_fewest_words_go_that_another_decision_needs() -> None:
 
 
 def test_words_that_were_left_out_in_vain_come_back() -> None:
-    """Alone, neither "very" nor "fine" turns it; "very" moves the answer most at first, and is not needed once "fine" is gone."""
+    """Of these, "so" moves the answer most at first, and is not needed once "very" and "fine" are gone, which turn it only together."""
     interface = review_engine().interface
 
     def worth(text: str) -> float:
-        words = text.split()
-        return 0.3 + 0.1 * ("fine" not in words) + 0.15 * ("very" not in words) + 0.2 * ("so" not in words)
+        no_so, no_very, no_fine = (word not in text.split() for word in ("so", "very", "fine"))
+        return 0.3 + 0.1 * no_so + 0.08 * no_very + 0.08 * no_fine + 0.2 * (no_very and no_fine)
 
     def answer(inputs: object) -> dict[str, Array]:
         good = np.array([worth(text) for text in inputs["t"]])  # type: ignore[index]
@@ -57,7 +57,7 @@ def test_words_that_were_left_out_in_vain_come_back() -> None:
     assert words is not None
     found = WordSearch(FunctionEngine(interface, answer), row, words).find()
     assert found is not None
-    assert sorted(change.before for change in found.changes) == ["so", "very"]
+    assert [change.before for change in found.changes] == ["very", "fine"]
 
 
 def test_none_is_found_where_no_fewer_words_decide_otherwise() -> None:
