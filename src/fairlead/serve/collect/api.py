@@ -7,6 +7,7 @@ body for an event of ours.
 
 from __future__ import annotations
 
+import asyncio
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from fairlead.serve.collect.event_reader import read_events
 from fairlead.serve.http.limits import HttpLimits
 from fairlead.serve.http.message import HttpRequest, Reply, error_reply, error_text, json_reply
 from fairlead.serve.http.metrics import MetricsHandlers, MetricsSource
-from fairlead.serve.http.routes import Call, Permission, Route, Router
+from fairlead.serve.http.routes import Call, Permission, Route, Router, nowhere
 from fairlead.serve.http.status import reply_to
 
 _NAMED = 3  # errors of a batch that are told
@@ -58,11 +59,8 @@ class CollectApi:
         """Answer one request."""
         try:
             match = self.router.match(request.method, request.target)
-            if match.route is None and match.allowed:
-                allow = b"allow: " + ", ".join(match.allowed).encode("ascii")
-                return error_reply(405, f"This path takes {' and '.join(match.allowed)} only.", (allow,))
             if match.route is None:
-                return error_reply(404, "There is nothing at this path. Send events to /.")
+                return nowhere(match, "Send events to /.")
             return await match.route.handler(Call(request, match.parameters))
         except Exception as error:  # noqa: BLE001 - the last resort: a mistake of ours must not end the collector, nor show itself
             reply = reply_to(error)
@@ -90,6 +88,7 @@ class CollectApi:
             except FairleadError as error:
                 reply = reply_to(error)
                 problems.append(error_reply(reply.status, f"Event {place}: {error_text(reply)}"))
+            await asyncio.sleep(0)  # others have their turns
         if not problems:
             return _DONE
         told = " ".join(error_text(reply) for reply in problems[:_NAMED])

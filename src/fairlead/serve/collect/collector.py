@@ -24,7 +24,7 @@ from fairlead.core.ports import Clock
 from fairlead.core.traffic_event import LateLabel
 from fairlead.errors import FairleadError, RequestError
 from fairlead.serve.collect.pairing import Fate, Half, Pairs
-from fairlead.serve.collect.payload import Decoded, Read, decode_payload, read_answer, read_question, said_version
+from fairlead.serve.collect.payload import Decoded, Read, decode_payload, is_packed, read_answer, read_question, said_version
 from fairlead.serve.collect.seldon import seldon_label
 from fairlead.serve.http.limits import HttpLimits
 from fairlead.serve.record_answer import Answer, Answerer
@@ -181,11 +181,13 @@ class Collector:
     async def _keep(self, request: Half, answer: Half | None) -> None:
         """Read both halves and leave them in the buffer."""
         watched, limits = request.watched, self._job.limits
-        given = None if answer is None else await self._beside(answer.event.data, partial(decode_payload, limits=limits))
+        given = None if answer is None else await self._beside(answer.event, partial(decode_payload, answer.event.data, limits))
         served = await watched.answerer(request.event, "" if given is None else said_version(given))
-        asked = await self._beside(request.event.data, partial(_question, interface=served.interface, limits=limits))
+        asked = await self._beside(request.event, partial(_question, request.event.data, served.interface, limits))
         rows = len(next(iter(asked.tensors.values())))
-        outputs = None if given is None else _outputs(served.interface, given, rows)
+        outputs = None
+        if answer is not None and given is not None:
+            outputs = await self._beside(answer.event, partial(_outputs, served.interface, given, rows))
         at, latency_s = self._times(request, answer)
         observation = Observation(
             request_id=request.event.request_id,
@@ -215,20 +217,19 @@ class Collector:
         return at, latency_s if 0.0 <= latency_s <= _BEHIND_S else max(answer.came_at - request.came_at, 0.0)
 
     async def _learn(self, watched: Watched, event: CloudEvent) -> None:
-        payload = await self._beside(event.data, partial(decode_payload, limits=self._job.limits))
-        label = seldon_label(payload.value, event.request_id)
+        label = await self._beside(event, partial(_label, event, self._job.limits))
         if label is None:
             self.counts[watched.model, "reward only"] += 1
             return
         is_lost = self._job.keep_labels(watched.model, [label]) is False
         self.counts[watched.model, "labels lost" if is_lost else "labelled"] += 1
 
-    async def _beside(self, data: bytes, read: Callable[[bytes], T]) -> T:
-        """Read data at once, or where they are large in a thread, so that others have their turns."""
-        if len(data) <= _BESIDE_BYTES:
-            return read(data)
+    async def _beside(self, event: CloudEvent, read: Callable[[], T]) -> T:
+        """Read what an event holds at once, or where that is large, or may be, in a thread, so that others have their turns."""
+        if len(event.data) <= _BESIDE_BYTES and not is_packed(event.data):
+            return read()
         async with self._turn:
-            return await asyncio.to_thread(read, data)
+            return await asyncio.to_thread(read)
 
     def _tell(self, model: str, what: str, sentence: str) -> None:
         """Say something about a model, each kind once a minute at most."""
@@ -242,9 +243,13 @@ def _question(data: bytes, interface: Interface, limits: HttpLimits) -> Read:
     return read_question(interface, decode_payload(data, limits))
 
 
+def _label(event: CloudEvent, limits: HttpLimits) -> LateLabel | None:
+    return seldon_label(decode_payload(event.data, limits).value, event.request_id)
+
+
 def _outputs(interface: Interface, payload: Decoded, rows: int) -> dict[str, Array]:
     try:
-        outputs = read_answer(interface, payload).tensors
+        outputs = read_answer(interface, payload)
     except RequestError as error:  # what reads tensors calls them inputs
         raise RequestError(error.message.replace("Input '", "Output '"), hint=error.hint) from None
     for name, tensor in outputs.items():

@@ -41,16 +41,20 @@ class Decoded(NamedTuple):
 
 
 class Read(NamedTuple):
-    """Tensors, and what the payload says of itself: its id, and the version that answered; "" where it does not."""
+    """What was asked, and the id that the request gives itself; "" where it does not."""
 
     tensors: dict[str, Array]
-    own_id: str = ""
-    version: str = ""
+    own_id: str
+
+
+def is_packed(data: bytes) -> bool:
+    """Whether a payload is compressed: how large it is shows only when it is opened."""
+    return data.startswith(_GZIP)
 
 
 def decode_payload(data: bytes, limits: HttpLimits) -> Decoded:
     """Return the JSON object that `data` holds."""
-    body = bytes(decompress(b"gzip", data, limits.body_bytes)) if data.startswith(_GZIP) else data
+    body = bytes(decompress(b"gzip", data, limits.body_bytes)) if is_packed(data) else data
     if not body:
         raise RequestError("There are no data.", hint="Log the payload, too: mode all.")
     try:
@@ -79,21 +83,19 @@ def read_question(interface: Interface, payload: Decoded) -> Read:
     return Read(inputs, _text(value, "id"))
 
 
-def read_answer(interface: Interface, payload: Decoded) -> Read:
-    """Return what was answered; raises RequestError for an answer that says that something went wrong."""
+def read_answer(interface: Interface, payload: Decoded) -> dict[str, Array]:
+    """Return what was answered, by output; raises RequestError for an answer that says that something went wrong."""
     value, specs = payload.value, interface.outputs
     if value.get("error"):
         raise RequestError("The answer is an error.")
     if _is_v2(value.get("outputs")):
-        outputs = fit_tensors(specs, _tensors(value["outputs"], payload.binary))
-    elif is_seldon(value):
-        outputs = fit_only(specs, seldon_values(value))
-    else:
-        given = [name for name in ("predictions", "outputs") if name in value]
-        if len(given) != 1:
-            raise RequestError("The answer has neither outputs nor predictions.", hint="V1, V2 and Seldon's answers are understood.")
-        outputs = _plain_outputs(specs, value[given[0]])
-    return Read(outputs, _text(value, "id"), _text(value, "model_version"))
+        return fit_tensors(specs, _tensors(value["outputs"], payload.binary))
+    if is_seldon(value):
+        return fit_only(specs, seldon_values(value))
+    given = [name for name in ("predictions", "outputs") if name in value]
+    if len(given) != 1:
+        raise RequestError("The answer has neither outputs nor predictions, or both.", hint="V1, V2 and Seldon's answers are understood.")
+    return _plain_outputs(specs, value[given[0]])
 
 
 def said_version(payload: Decoded) -> str:

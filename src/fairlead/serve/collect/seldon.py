@@ -33,7 +33,9 @@ def seldon_inputs(interface: Interface, value: dict[str, Any]) -> dict[str, Arra
     if isinstance(given, np.ndarray):
         return fit_only(interface.inputs, given)
     names = value["data"].get("names") if isinstance(value.get("data"), dict) else None
-    if names and isinstance(names, list) and set(map(str, names)) <= set(column_names(interface)):
+    if not isinstance(names, list | None):
+        raise RequestError("The names of the message are not a list.")
+    if names and set(map(str, names)) <= set(column_names(interface)):
         if not all(isinstance(row, list) for row in given):
             raise RequestError("The ndarray has names, and its rows are no lists.")
         return from_frame(interface, names, given)
@@ -78,6 +80,8 @@ def seldon_label(value: dict[str, Any], request_id: str) -> LateLabel | None:
     puid = meta.get("puid") if isinstance(meta, dict) else None
     given = seldon_values(truth)
     rows = given.tolist() if isinstance(given, np.ndarray) else given
+    if not isinstance(rows, list) or not rows:  # a tensor without dimensions is a number
+        raise _not_by_row()
     known = puid if isinstance(puid, str) and 0 < len(puid) <= ID_LIMIT else request_id
     return LateLabel(known, tuple(_label(row) for row in rows))
 
@@ -86,5 +90,9 @@ def _label(row: Any) -> Label:
     while isinstance(row, list) and len(row) == 1:
         row = row[0]
     if not isinstance(row, str | int | float | bool):
-        raise RequestError("The truth is not one value for each row.")
+        raise _not_by_row()
     return row
+
+
+def _not_by_row() -> RequestError:
+    return RequestError("The truth is not one value for each row.")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import traceback
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
@@ -87,8 +88,9 @@ class CollectServer:
             self._gate.close()
         for task in self._beside:
             task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+        for ended in await asyncio.gather(*self._beside, return_exceptions=True):
+            if isinstance(ended, Exception):  # a mistake of ours that ended it early must not lose what waits
+                self._job.report(f"What runs beside the collector failed.\n{''.join(traceback.format_exception(ended))}")
         await self._job.collector.finish(self._job.grace_s)
 
     async def _tidy(self) -> None:

@@ -21,12 +21,12 @@ from fairlead.serve.http.encoding import WORTHWHILE_BYTES, encoded
 from fairlead.serve.http.explain import ExplainHandlers
 from fairlead.serve.http.feedback import FeedbackHandlers
 from fairlead.serve.http.limits import HttpLimits
-from fairlead.serve.http.message import HttpRequest, Reply, error_reply
+from fairlead.serve.http.message import HttpRequest, Reply
 from fairlead.serve.http.metrics import MetricsHandlers
 from fairlead.serve.http.mlflow import MlflowHandlers
 from fairlead.serve.http.predict import PredictHandlers
 from fairlead.serve.http.route_table import Handlers, make_routes
-from fairlead.serve.http.routes import Accepts, Call, Match, Router
+from fairlead.serve.http.routes import Accepts, Call, Router, nowhere
 from fairlead.serve.http.status import reply_to
 from fairlead.serve.http.tensorflow import TensorFlowHandlers
 from fairlead.serve.http.v2 import V2Handlers
@@ -82,7 +82,7 @@ class Api:
             match = self.router.match(request.method, request.target)
             route = match.route
             if route is None:
-                return _nowhere(match)
+                return nowhere(match, "GET / lists what is here.")
             if route.accepts is Accepts.NOTHING:
                 call = Call(request, match.parameters)
             else:
@@ -114,10 +114,3 @@ class Api:
             text = "".join(traceback.format_exception(error))
             self._job.report(f"Request {request.request_id} failed.\n{text}")
         return reply
-
-
-def _nowhere(match: Match) -> Reply:
-    if match.allowed:
-        allow = b"allow: " + ", ".join(match.allowed).encode("ascii")
-        return error_reply(405, f"This path takes {' and '.join(match.allowed)} only.", (allow,))
-    return error_reply(404, "There is nothing at this path. GET / lists what is here.")

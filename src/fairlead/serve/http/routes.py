@@ -15,7 +15,7 @@ from urllib.parse import unquote_to_bytes
 
 import msgspec
 
-from fairlead.serve.http.message import HttpRequest, Reply
+from fairlead.serve.http.message import HttpRequest, Reply, error_reply
 
 _CACHE_LIMIT = 1024
 
@@ -110,6 +110,14 @@ class Router:
                     return Match(route, parameters)
                 allowed += [route.method, "HEAD"] if route.method == "GET" else [route.method]
         return Match(None, {}, tuple(sorted(set(allowed))))
+
+
+def nowhere(match: Match, hint: str) -> Reply:
+    """Return the reply where there is no route: 405 where the path takes other methods, else 404 with a hint."""
+    if match.allowed:
+        allow = b"allow: " + ", ".join(match.allowed).encode("ascii")
+        return error_reply(405, f"This path takes {' and '.join(match.allowed)} only.", (allow,))
+    return error_reply(404, f"There is nothing at this path. {hint}")
 
 
 def _path(target: bytes) -> str | None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import gzip
 import json
+import threading
 from types import SimpleNamespace
 
 import numpy as np
@@ -15,8 +18,10 @@ from fairlead.core.manifest import Manifest
 from fairlead.core.traffic_event import LateLabel
 from fairlead.core.version import Version
 from fairlead.errors import NotFoundError, RequestError
+from fairlead.serve.collect import collector
 from fairlead.serve.collect.collector import Collector, CollectorJob
 from fairlead.serve.collect.pairing import Pairs
+from fairlead.serve.collect.server import CollectServer, CollectServerJob
 from fairlead.serve.http.limits import HttpLimits
 
 NOW = 1_795_341_600.0
@@ -186,12 +191,24 @@ async def test_a_clock_that_is_far_off_does_not_put_rows_into_other_years(asked_
     assert observation.compute_ms == pytest.approx(1000.0 if said_at.startswith("2006") else 500.0)
 
 
-async def test_large_payloads_are_read_beside_the_loop() -> None:
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+async def test_payloads_that_are_large_or_may_be_are_read_beside_the_loop(pack, monkeypatch) -> None:
+    readers: list[tuple[str, threading.Thread]] = []
+
+    def noted(name: str, read):
+        return lambda *given: readers.append((name, threading.current_thread())) or read(*given)
+
+    names = ("decode_payload", "read_question", "read_answer", "seldon_label")
+    for name in names:
+        monkeypatch.setattr(collector, name, noted(name, getattr(collector, name)))
     world = World()
     rows = [[float(place), 0.5] for place in range(30_000)]
-    await world.take("a", "request", {"instances": rows})
-    await world.take("a", "response", {"predictions": rows})
+    await world.take("a", "request", pack(json.dumps({"instances": rows}).encode()))
+    await world.take("a", "response", pack(json.dumps({"predictions": rows}).encode()))
     assert world.left[0][0].rows == 30_000
+    await world.take("b", "feedback", pack(json.dumps({"truth": {"data": {"ndarray": [0.5] * 60_000}}}).encode()))
+    assert {name for name, _ in readers} == set(names)
+    assert all(thread is not threading.main_thread() for _, thread in readers)
 
 
 async def test_the_truth_of_feedback_is_kept_and_a_reward_alone_is_counted() -> None:
@@ -202,3 +219,35 @@ async def test_the_truth_of_feedback_is_kept_and_a_reward_alone_is_counted() -> 
         await world.take("g", "feedback", {"truth": {"strData": "x"}})
     assert world.labels == [("m", [LateLabel("puid", (1,))])]
     assert world.counts == {"feedback": 3, "labelled": 1, "reward only": 1, "unreadable": 1}
+
+
+def server(world: World, follow) -> CollectServer:
+    """A collector that listens; its metrics are of no interest."""
+    return CollectServer(
+        CollectServerJob(
+            world.collector,
+            limits=HttpLimits(),
+            metrics=lambda reading, *, is_open_metrics: iter(()),
+            host="127.0.0.1",
+            port=0,
+            grace_s=10.0,
+            version="1",
+            watched=("m",),
+            report=world.told.append,
+            follow=follow,
+        )
+    )
+
+
+async def test_a_mistake_in_what_runs_beside_the_collector_is_told_and_loses_nothing_that_waits() -> None:
+    async def fail() -> None:
+        raise ZeroDivisionError
+
+    world = World()
+    running = server(world, fail)
+    await running.start()
+    await world.take("a", "request", ASKED)
+    await asyncio.sleep(0)
+    await running.stop()
+    assert ["ZeroDivisionError" in text for text in world.told] == [True]
+    assert world.counts == {"request": 1, "unanswered": 1}
