@@ -52,14 +52,18 @@ class ExplainHandlers:
     async def explain(self, call: Call) -> Reply:
         """POST /v2/models/{name}[/versions/{version}]/explain and /v1/models/{name}:explain."""
         served, _ = find_version(self._table, call)
-        if len(call.text) > LONG_BYTES:
-            asked = await self._long.read(_read_in_steps(served.interface, call.text))
-        else:
-            asked = _read(served.interface, decode(_DECODER, call.text))
-        count = served.interface.check_inputs(asked.rows)
-        if count > ROW_LIMIT:
-            raise TooLargeError(f"{count} rows are more than the {ROW_LIMIT} that are explained at once.", hint="Send fewer rows.")
-        found = await self._explaining.explain(served, asked.rows, asked.wish, asked.budget_s)
+        self._table.begin_request(served)  # it is not let go while a large body is read
+        try:
+            if len(call.text) > LONG_BYTES:
+                asked = await self._long.read(_read_in_steps(served.interface, call.text))
+            else:
+                asked = _read(served.interface, decode(_DECODER, call.text))
+            count = served.interface.check_inputs(asked.rows)
+            if count > ROW_LIMIT:
+                raise TooLargeError(f"{count} rows are more than the {ROW_LIMIT} that are explained at once.", hint="Send fewer rows.")
+            found = await self._explaining.explain(served, asked.rows, asked.wish, asked.budget_s)
+        finally:
+            self._table.end_request(served)
         return json_reply({"model": served.version.name, "version": served.version.number, **found})
 
 

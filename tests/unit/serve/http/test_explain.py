@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 
 from fairlead.serve.explaining import Explaining, ExplainLimits
+from fairlead.serve.http import explain
 from fairlead.serve.http.api import Api
 from fairlead.serve.steps import LONG_BYTES
 
@@ -63,6 +64,21 @@ async def test_a_large_body_is_read_in_turns_with_others(world) -> None:
         assert found["wish"] == {"kind": "rule"}
     too_many = ",".join(f"[1.0,{' ' * 10_000}2.0]" for _ in range(65))
     assert (await world.send("POST", "/v2/models/m/explain", f'{{"input": [{too_many}]}}'.encode())).status == 413
+    world.explaining.close()
+
+
+async def test_a_version_that_is_unloaded_while_a_large_body_is_read_for_it_is_explained(world, monkeypatch) -> None:
+    explaining_world(world)
+    served, read_skeleton = world.table.resolve("m"), explain.read_skeleton
+
+    def unloading(text):
+        world.table.remove("m")
+        return (yield from read_skeleton(text))
+
+    monkeypatch.setattr(explain, "read_skeleton", unloading)
+    text = '{"input": [[1.0, %s2.0]]}' % (" " * LONG_BYTES)
+    assert (await world.send("POST", "/v2/models/m/explain", text.encode())).status == 200
+    assert (world.table.models, served.in_flight) == ({}, 0)
     world.explaining.close()
 
 
