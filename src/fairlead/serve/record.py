@@ -14,21 +14,19 @@ import traceback
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from fairlead.core.interface import Array, Tensors
 from fairlead.core.observation import Observation
+from fairlead.serve.record_answer import Answer
 from fairlead.serve.record_columns import SMALL_ROWS, Columns, Lane
-
-if TYPE_CHECKING:
-    from fairlead.serve.record_answer import Answer
 
 _PACKED = 8  # as many packed answers take as long to work on as one that is not
 _GROWING_LIMIT = 128
 _TEXT_BYTES = 56  # what a text takes beside its characters
-Entry: TypeAlias = "tuple[Observation, Answer, int]"  # an answer by reference, and the bytes that it counts for
+Entry: TypeAlias = tuple[Observation, Answer, int]  # an answer by reference, and the bytes that it counts for
 
 
 class AnswerBuffer:
@@ -166,11 +164,13 @@ class AnswerBuffer:
     def drain(self, limit: int) -> tuple[list[Columns], list[Entry]]:
         """Return the oldest answers that were handed over: `limit` by reference at most, and eight times as many that are packed."""
         taken: list[Columns] = []
-        while self._ready and sum(columns.count for columns in taken) < _PACKED * limit:
+        count = 0
+        while self._ready and count < _PACKED * limit:
             taken.append(self._ready.popleft())
+            count += taken[-1].count
         entries = [self._entries.popleft() for _ in range(min(len(self._entries), limit))]
         self._removed += sum([entry[2] for entry in entries]) + sum([columns.count * columns.record_bytes for columns in taken])
-        self._drained += len(entries) + sum([columns.count for columns in taken])
+        self._drained += len(entries) + count
         return taken, entries
 
     def take_defect(self) -> str:
@@ -244,8 +244,9 @@ def _body_bytes(tensor: Array) -> int:
 
 
 def _tensor_bytes(tensors: Tensors) -> int:
-    return sum(tensor.nbytes + (_text_bytes(tensor) if tensor.dtype.hasobject else 0) for tensor in tensors.values())
+    return sum(tensor.nbytes + text_bytes(tensor) for tensor in tensors.values())
 
 
-def _text_bytes(tensor: Array) -> int:
-    return _TEXT_BYTES * tensor.size + sum(map(len, tensor.ravel().tolist()))
+def text_bytes(tensor: Array) -> int:
+    """Return what texts take beside their references; nothing for numbers."""
+    return 0 if not tensor.dtype.hasobject else _TEXT_BYTES * tensor.size + sum(map(len, tensor.ravel().tolist()))

@@ -45,21 +45,20 @@ class Columns:
     """
 
     __slots__ = (
-        *(
-            "_join",
-            "content",
-            "count",
-            "facts",
-            "interface",
-            "is_free",
-            "lane",
-            "limit",
-            "named",
-            "observations",
-            "record_bytes",
-            "records",
-        ),
-        *("rows", "version"),
+        "_join",
+        "content",
+        "count",
+        "facts",
+        "interface",
+        "is_free",
+        "lane",
+        "limit",
+        "named",
+        "observations",
+        "record_bytes",
+        "records",
+        "rows",
+        "version",
     )
 
     def __init__(self, version: Version, interface: Interface, lane: Lane, rows: int, *, is_free: bool = False) -> None:

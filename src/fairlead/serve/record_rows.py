@@ -16,13 +16,12 @@ from fairlead.core.interface import Array, Interface, Tensors, TensorSpec
 from fairlead.core.observation import Observation
 from fairlead.core.observation_log import is_text, row_width
 from fairlead.core.version import Version
-from fairlead.serve.record import Entry
+from fairlead.serve.record import Entry, text_bytes
 from fairlead.serve.record_answer import Answer
 from fairlead.serve.record_columns import Columns, spec_bytes
 from fairlead.serve.record_facts import facts_of
 
 _FACT_BYTES = 160  # what is known of a request beside its tensors
-_TEXT_BYTES = 56  # what a text takes beside its characters
 Joined: TypeAlias = Array | list[Array]
 
 
@@ -49,12 +48,7 @@ class Batch:
         """What it takes in memory, about."""
         tensors = (*self.inputs.values(), *self.outputs.values())
         arrays = [array for tensor in tensors for array in (tensor if isinstance(tensor, list) else [tensor])]
-        texts = [array for array in arrays if array.dtype.hasobject]
-        return (
-            _FACT_BYTES * self.row_count
-            + sum(array.nbytes for array in arrays)
-            + sum(_TEXT_BYTES * array.size + sum(map(len, array.ravel().tolist())) for array in texts)
-        )
+        return _FACT_BYTES * self.row_count + sum(array.nbytes + text_bytes(array) for array in arrays)
 
 
 def batch_of(columns: Columns) -> Batch:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -211,7 +212,7 @@ async def test_a_wait_ends_when_an_answer_comes_or_nothing_more_does(plane_of) -
 async def test_a_pause_ends_early_when_much_waits(plane_of) -> None:
     buffer = AnswerBuffer(everything, bytes_limit=800)
     plane = plane_of(buffer)
-    waiting = threading.Thread(target=buffer.pause, args=(60.0,))
+    waiting, began = threading.Thread(target=buffer.pause, args=(60.0,)), time.monotonic()
     waiting.start()
     while waiting.is_alive():
         await ask(plane, *[[[1, 2]]] * 10)
@@ -219,6 +220,7 @@ async def test_a_pause_ends_early_when_much_waits(plane_of) -> None:
         buffer.drain(100)
         await asyncio.sleep(0.01)
     waiting.join()
+    assert time.monotonic() - began < 60.0
 
 
 async def test_requests_for_other_outputs_are_batches_of_their_own(plane_of, fakes) -> None:
