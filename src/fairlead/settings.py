@@ -114,7 +114,8 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
             values[item.name] = _parse(item.name, item.default, text)
     settings = Settings(**values)
     # Processes of ours work in folders of their own: the home is taken by its whole path.
-    return replace(settings, home=settings.home.expanduser().absolute(), user=check_user(settings.user) or _system_user())
+    home = _expanded(settings.home, "FAIRLEAD_HOME").absolute()
+    return replace(settings, home=home, user=check_user(settings.user) or _system_user())
 
 
 def _secret(variable: str, text: str | None, source: Mapping[str, str]) -> str | None:
@@ -125,7 +126,7 @@ def _secret(variable: str, text: str | None, source: Mapping[str, str]) -> str |
     if text:
         raise SpecError(f"{variable} and {variable}{FROM_FILE} are both set.", hint="Leave one of them out.")
     try:
-        with Path(path).expanduser().open(encoding="utf-8") as file:
+        with _expanded(Path(path), variable + FROM_FILE).open(encoding="utf-8") as file:
             found = file.read(_SECRET_LIMIT + 1)
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is no text"
@@ -133,6 +134,14 @@ def _secret(variable: str, text: str | None, source: Mapping[str, str]) -> str |
     if len(found) > _SECRET_LIMIT:
         raise SpecError(f"The file that {variable}{FROM_FILE} names is too long for a secret.", hint=f"At most {_SECRET_LIMIT} characters.")
     return found.strip()
+
+
+def _expanded(path: Path, variable: str) -> Path:
+    """Return `path` with the folder that ~ stands for; raises SpecError where nobody knows it."""
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        raise SpecError(f"Nobody knows where '{path.parts[0]}' is, with which {variable} begins.", hint="Set it to a whole path.") from None
 
 
 def check_user(name: str) -> str:

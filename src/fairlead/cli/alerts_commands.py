@@ -167,7 +167,7 @@ def policy(
     from fairlead.core.alert import Policy, PolicyAction, parse_matchers  # noqa: PLC0415 - as above
 
     if action != "retrain" and (data or target or steps):
-        raise SpecError(f"--data, --target and --canary are for retrain, not for {action}.")
+        raise SpecError(f"--data, --target and --canary are for retrain, not for {action}.", hint="Leave them out.")
     if (action == "retrain") != bool(command):
         raise SpecError("A command trains again, and nothing else does.", hint='fairlead alerts policy retrain --command "python train.py"')
     where = str(Path(data).absolute()) if data else ""

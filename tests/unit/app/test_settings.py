@@ -45,3 +45,9 @@ def test_a_file_that_holds_no_secret_is_said_without_telling_what_it_holds(tmp_p
     for name, why in (("absent", "No such file"), ("bytes", "no text"), ("long", "too long"), (".", "directory")):
         with pytest.raises(SpecError, match=why):
             load_settings({"FAIRLEAD_OBSERVE_KEY_FILE": str(tmp_path / name)})
+
+
+@pytest.mark.parametrize("variable", ["FAIRLEAD_HOME", "FAIRLEAD_OBSERVE_KEY_FILE"])
+def test_a_folder_of_nobody_is_a_mistake_of_the_setting(variable):
+    with pytest.raises(SpecError, match=f"Nobody knows where '~no-such-user' is, with which {variable} begins"):
+        load_settings({variable: "~no-such-user/place"})
