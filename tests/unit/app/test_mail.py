@@ -46,13 +46,13 @@ def test_an_address_that_is_refused_among_others_is_named() -> None:
 def test_a_server_that_hangs_holds_nobody_up() -> None:
     with MailServer(is_silent=True) as server:
         with pytest.raises(DeadlineError, match="did not answer"):
-            send(server, timeout_s=0.2)
+            send(server, timeout_s=1.0)
         server.let_go.set()
 
 
 def test_a_server_that_never_comes_to_an_end_holds_nobody_up() -> None:
     with MailServer(is_dripping=True) as server, pytest.raises(DeadlineError, match="did not answer"):
-        send(server, timeout_s=0.3)
+        send(server, timeout_s=1.0)
 
 
 def test_who_cannot_say_good_bye_has_taken_the_letter_all_the_same() -> None:

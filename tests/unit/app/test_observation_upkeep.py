@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from fairlead.cli.main import run
 from fairlead.core.observation_log import LogWindow, ObservedRows
 
 WINDOW = LogWindow("m")
+wait = partial(wait_until, timeout_s=60.0)  # a process that can wait, on a machine that has other work
 
 
 @pytest.fixture
@@ -40,8 +42,8 @@ def test_a_process_makes_few_files_of_many_and_only_where_there_is_something_to_
     fill(house, age_s=3 * 3600.0)
     assert upkeep.start_where_due()
     assert not upkeep.start_where_due()  # one at a time
-    wait_until(lambda: len(open_log(house).sources(WINDOW)) == 6)
-    wait_until(lambda: not upkeep._is_running())
+    wait(lambda: len(open_log(house).sources(WINDOW)) == 6)
+    wait(lambda: not upkeep._is_running())
     assert open_log(house).size(WINDOW).row_count == 30
     assert (upkeep.start_where_due(), told) == (False, [])
 
@@ -54,13 +56,13 @@ def test_a_process_that_fails_is_told_and_tried_again(house, monkeypatch) -> Non
         upkeep = Upkeep(house, told.append, rest_s=0.0)
         for _ in range(2):
             upkeep.start_where_due()
-            wait_until(lambda upkeep=upkeep: not upkeep._is_running())
+            wait(lambda upkeep=upkeep: not upkeep._is_running())
         assert len(told) == 1
         assert reason in told[0]
     monkeypatch.undo()
     assert upkeep.start_where_due()
-    wait_until(lambda: len(open_log(house).sources(WINDOW)) == 1)
-    wait_until(lambda: not upkeep._is_running())
+    wait(lambda: len(open_log(house).sources(WINDOW)) == 1)
+    wait(lambda: not upkeep._is_running())
 
 
 def test_a_torn_file_is_not_looked_at_all_the_time(house, monkeypatch) -> None:
@@ -68,7 +70,7 @@ def test_a_torn_file_is_not_looked_at_all_the_time(house, monkeypatch) -> None:
     monkeypatch.setattr(sys, "executable", "/bin/true")
     upkeep = Upkeep(house, print)
     assert upkeep.start_where_due()
-    wait_until(lambda: not upkeep._is_running())
+    wait(lambda: not upkeep._is_running())
     assert upkeep._is_due()
     assert not upkeep.start_where_due()
 
@@ -86,13 +88,13 @@ def test_it_inherits_no_secret_but_the_keys_of_a_bucket_that_the_log_is_in(house
     upkeep = Upkeep(replace(house, settings=replace(house.settings, observations=place)), print, rest_s=0.0)
     monkeypatch.setattr(upkeep, "_is_due", lambda: True)
     assert upkeep.start_where_due()
-    wait_until(seen.exists)
+    wait(seen.exists)
     content = seen.read_text()
     assert "FAIRLEAD_PORT=1234" in content
     assert {line.partition("=")[0] for line in content.splitlines() if "planted-" in line} == (
         {"AWS_SECRET_ACCESS_KEY"} if place else set()
     )
-    wait_until(lambda: not upkeep._is_running())
+    wait(lambda: not upkeep._is_running())
 
 
 def test_it_is_ended_with_the_server(house, tmp_path, monkeypatch) -> None:
