@@ -13,8 +13,6 @@ import pytest
 from onnx import TensorProto, helper
 
 from fairlead.app.ensemble_spec import parse_ensemble
-from fairlead.cli.batch_command import batch
-from fairlead.cli.ensemble_command import compose
 from fairlead.core.dtype import DType
 from fairlead.core.interface import Decision, DecisionKind, Interface, Task, TensorSpec
 
@@ -105,12 +103,3 @@ def test_the_ensembles_on_the_page_are_read(block: str) -> None:
     spec = parse_ensemble(block)
     assert list(spec.steps) == ["scale", "linear", "forest", "blend"]
     assert [str(item) for item in spec.requirements()] == ["accuracy>=0.95", "p99_ms<=50"]
-
-
-@pytest.mark.parametrize("page", ["batch.md", "ensembles.md"])
-def test_the_options_on_the_pages_exist(page: str) -> None:
-    command = {"batch.md": batch, "ensembles.md": compose}[page]
-    known = {name for option in command.params for name in option.opts}
-    lines = [line for line in (PAGES / page).read_text().splitlines() if line.startswith(f"$ fairlead {command.name} ")]
-    assert lines
-    assert {word for line in lines for word in line.split() if word.startswith("--")} <= known
