@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fairlead.core.sketch_window import WindowSketch
+from fairlead.core.sketch_window import WindowSketch, to_bytes
 from fairlead.stores.prediction_log_folder import LogFolder
 from fairlead.stores.sketch_archive import SketchArchive
 
@@ -37,5 +37,7 @@ def test_days_are_kept_replaced_told_and_removed_oldest_first(archive) -> None:
     assert archive.days("m", 1) == (DAY, 2 * DAY, 3 * DAY)
     assert archive.days("m", 2) == ()
     assert archive.read("m", 1, DAY, "key") == (window(1, 9),)
-    assert archive.prune(0) == 3
+    left_bytes = sum(len(to_bytes("key", [window(day, day)])) for day in (2, 3))
+    assert (archive.prune(left_bytes), archive.days("m", 1)) == (1, (2 * DAY, 3 * DAY))
+    assert archive.prune(0) == 2
     assert archive.days("m", 1) == ()

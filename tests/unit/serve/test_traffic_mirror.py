@@ -89,6 +89,17 @@ async def test_a_candidate_whose_callers_are_in_the_way_has_not_failed(world, mo
     assert (shadow(world).pairs, shadow(world).failures) == (0, 0)
 
 
+async def test_a_candidate_that_takes_too_long_itself_has_failed(world, monkeypatch) -> None:
+    monkeypatch.setattr("fairlead.serve.traffic_mirror._LATE_S", 0.5)
+    gate = threading.Event()
+    world.served[4].executor._engine.gate = gate
+    world.served[4].executor.is_blocking = True
+    world.mirror.offer(world.job())
+    await world.until(lambda: shadow(world).failures == 1)
+    gate.set()
+    assert (shadow(world).pairs, shadow(world).dropped) == (0, 0)
+
+
 async def test_what_waited_too_long_is_dropped(world) -> None:
     world.mirror.offer(world.job())
     world.state.now = 100.0
