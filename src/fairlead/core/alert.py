@@ -1,6 +1,6 @@
 """Alerts: what is wrong now, since when, who is told and who is not. Pure values, their laws, and how people write matchers.
 
-Raises SpecError for what is no matcher, label, receiver or time. Times are Unix seconds.
+Raises SpecError for what is no matcher. Times are Unix seconds.
 
 Laws: an alert is known by its labels alone (`fingerprint`), so whoever evaluates the same thing twice, or starts anew, speaks of the same
 alert; a silence hides an alert from receivers and never changes its state.
@@ -19,7 +19,6 @@ from fairlead.core.finding import FindingKind, Severity
 from fairlead.errors import SpecError
 
 NAME = "alertname"
-_LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]{0,63}")
 _MATCHER = re.compile(r"\s*([a-zA-Z_][a-zA-Z0-9_]{0,63})\s*(!=|=)\s*(.*?)\s*", re.DOTALL)
 _VALUE_LIMIT = 500
 
@@ -215,10 +214,3 @@ def parse_matcher(text: str) -> Matcher:
 def parse_matchers(texts: Iterable[str]) -> tuple[Matcher, ...]:
     """Parse all; raises SpecError."""
     return tuple(dict.fromkeys(map(parse_matcher, texts)))
-
-
-def check_label(name: str) -> str:
-    """Return `name` if a label can be called so; raises SpecError."""
-    if not _LABEL.fullmatch(name):
-        raise SpecError(f"'{name[:64]}' cannot be a label.", hint="Use letters, digits and '_', a letter first.")
-    return name

@@ -33,17 +33,6 @@ class Measured:
 NOTHING = Measured(math.nan, math.nan, math.nan, 0)
 
 
-class Joined(enum.StrEnum):
-    """What became of a label that came later."""
-
-    KEPT = "kept"  # it belongs to a row that was answered
-    REPLACED = "replaced"  # likewise, in place of another label of the same row
-    REPEATED = "repeated"  # the row has that very label already
-    UNKNOWN = "unknown"  # no such request, or no such row in it, is in the log
-    AMBIGUOUS = "ambiguous"  # several requests had that id
-    UNFIT = "unfit"  # it can be no answer of the model: another type, or none of its labels
-
-
 @dataclass(frozen=True)
 class WindowQuality:
     """What the answers of one version (0: all) to one slice ("" all) from `since` to `until` were worth. `answered` rows, `labelled` of

@@ -40,7 +40,7 @@ def encode_rows(rows: ObservedRows) -> memoryview:
 
 
 def encode_merged(tables: Sequence[pa.Table], paths: Sequence[str]) -> memoryview:
-    """Return a file with the rows of several files of the same columns (see `read_table`), which names these files; a small one."""
+    """Return a file with the rows of several files of the same columns (see `LogReader.table`), which names these files; a small one."""
     table = pa.concat_tables(tables).combine_chunks()
     said = dict(table.schema.metadata or {}) | MARK | {_REPLACES: json.dumps(list(paths)).encode()}
     return _written(table.replace_schema_metadata(said), "zstd")
@@ -62,7 +62,7 @@ def _written(table: pa.Table, compression: str) -> memoryview:
 
 
 def _to_arrow(column: Array) -> pa.Array:
-    if column.dtype.kind != "O":
+    if column.dtype.kind not in "OSU":
         numbers = _numbers(np.ascontiguousarray(column).reshape(-1))
         return numbers if column.ndim == 1 else pa.FixedSizeListArray.from_arrays(numbers, math.prod(column.shape[1:]))
     items = column.tolist()

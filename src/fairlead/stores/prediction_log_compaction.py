@@ -78,15 +78,18 @@ class Compactor:
         return [file for file in files if file.path not in gone]
 
     def _remove_replaced(self, model: str) -> int:
-        """Remove what has not counted for so long that nobody reads it any more."""
+        """Remove what has not counted for so long that nobody reads it any more. What shows that a merged file was made twice goes after
+        that file: without it, both would count.
+        """
         files = self._log.listed(model)[0]
-        gone, long_ago, count = hidden(files, self._log.replaces), self._clock() - GRACE_S, 0
-        for file in files:
-            merged = gone.replaced.get(file.path) or next((twice for twice in gone.twice if twice == file), None)
-            if merged is not None and merged.merged_at < long_ago:
-                self._files.remove(file.path)
-                count += 1
-        return count
+        gone, long_ago = hidden(files, self._log.replaces), self._clock() - GRACE_S
+        due = [file for file in gone.twice if file.merged_at < long_ago]
+        if len(due) == len(gone.twice):
+            replaced = ((file, gone.replaced.get(file.path)) for file in files)
+            due += [file for file, merged in replaced if merged is not None and merged.merged_at < long_ago]
+        for file in due:
+            self._files.remove(file.path)
+        return len(due)
 
     def _merge(self, model: str, group: Sequence[LogFile]) -> Compacted:
         """Make one file of each set of files with the same columns."""

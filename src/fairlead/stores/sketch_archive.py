@@ -47,7 +47,7 @@ class SketchArchive:
 
     def write(self, model: str, version: int, day: float, key: str, windows: Sequence[WindowSketch]) -> None:
         """Keep these windows as what is known of a day, durably when it returns."""
-        self._files.write(_path(model, version, day), memoryview(to_bytes(key, windows)))
+        self._files.write(_path(model, version, day), to_bytes(key, windows))
 
     def prune(self, keep_bytes: int) -> int:
         """Remove the oldest days of all models until `keep_bytes` at most are left, and return how many files that were."""

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fairlead.core.alert import AlertRule, Matcher, Silence, check_label, fingerprint, parse_matcher, parse_matchers
+from fairlead.core.alert import AlertRule, Matcher, Silence, fingerprint, parse_matcher, parse_matchers
 from fairlead.core.finding import FindingKind, Severity
 from fairlead.errors import SpecError
 
@@ -60,9 +60,3 @@ def test_a_rule_takes_findings_of_its_kinds_that_matter_enough() -> None:
     assert not rule.takes(FindingKind.PROMISE, "p99_ms<=5", Severity.CRITICAL)
     assert not rule.takes(FindingKind.PROMISE, "burn p99_ms<=5", Severity.INFO)
     assert not rule.takes(FindingKind.DRIFT, "burn p99_ms<=5", Severity.CRITICAL)
-
-
-def test_a_label_has_a_name_that_others_can_read() -> None:
-    assert check_label("alert_name2") == "alert_name2"
-    with pytest.raises(SpecError):
-        check_label("größe")

@@ -152,6 +152,18 @@ def test_several_writers_never_take_each_others_names(folder) -> None:
     assert count(logs[0]) == 40
 
 
+def test_lists_are_kept_beside_texts_of_every_kind(log) -> None:
+    texts = np.array(["größe", None, "", "z"], object)
+    fixed = {"request_id": np.array([b"a", b"bc", b"d", b"e"]), "own_id": np.array([b""] * 4), "route": np.array(["http"] * 4)}
+    log.append(rows(4, **fixed, **{"input:image": np.zeros((4, 2, 3), np.float32), "input:t": texts}))  # a server's ids are fixed-width
+    (piece,) = log.scan(LogWindow("m"))
+    assert piece["request_id"].tolist() == ["a", "bc", "d", "e"]
+    assert piece["own_id"].tolist() == [""] * 4
+    assert piece["route"].tolist() == ["http"] * 4
+    assert piece["input:t"].tolist() == texts.tolist()
+    assert piece["input:image"].shape == (4, 2, 3)
+
+
 @pytest.mark.parametrize("at", [-5.0, 0.0, 1e300, np.nan, np.inf])
 def test_a_clock_that_has_lost_its_mind_loses_no_rows(log, at) -> None:
     log.append(ObservedRows("m", 1, dict(rows(1).columns) | {"at": np.array([at])}))

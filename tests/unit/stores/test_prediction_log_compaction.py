@@ -140,6 +140,25 @@ def test_two_that_are_at_it_at_once_double_nothing(tmp_path) -> None:
     assert sum("labels" not in path for path, _ in LogFolder(tmp_path).list("m")) == 1
 
 
+def test_two_that_saw_different_files_double_nothing_also_once_the_many_are_gone(tmp_path) -> None:
+    log, inner = PredictionLog(LogFolder(tmp_path)), []
+    for place in range(2):
+        log.append(rows(place, 1, NOON + 60 + place))
+
+    class Meeting(Fragile):
+        def write(self, path, *parts):
+            if not inner:  # rows from before these arrive, and the other sees them, too
+                log.append(rows(2, 1, NOON))
+                inner.append(compact(LogFolder(tmp_path), LATER + 1))
+            super().write(path, *parts)
+
+    compact(Meeting(tmp_path))
+    assert inner[0].source_count == 3
+    for at in (LATER + GRACE_S + 0.5, LATER + GRACE_S + 2, LATER + 2 * GRACE_S + 3, LATER + 4 * GRACE_S):
+        compact(LogFolder(tmp_path), at)
+        assert ids(tmp_path) == ["r0", "r1", "r2"]
+
+
 def test_a_file_that_came_late_joins_its_hour_and_only_once(tmp_path) -> None:
     fill(tmp_path)
     compact(LogFolder(tmp_path))

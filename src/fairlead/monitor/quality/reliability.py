@@ -25,14 +25,14 @@ import numpy as np
 from fairlead.core.betting import rate_interval
 from fairlead.core.interface import Array
 from fairlead.core.outcome import EstimatedQuality, LabelledRows, Measured, Reliability, Support
-from fairlead.monitor.quality.support import coordinates, distances, places
+from fairlead.monitor.quality.support import distances, places
 
 ROWS_MIN = 100  # fewer labelled rows at release say nothing about bins
 _BIN_ROWS, _BIN_LIMIT = 40, 20
 _CLASS_ROWS = 40  # a class with fewer rows is like all others
 _WEIGHT = 40.0  # rows that a bin needs to bend the curve half way, and a class's bin again
 _PULL = 1.0
-SAMPLE_AXES, _SAMPLE_ROWS, _TRUSTED_ROWS = 8, 2000, 100.0
+_SAMPLE_AXES, _SAMPLE_ROWS, _TRUSTED_ROWS = 8, 2000, 100.0
 _Z = 1.959963984540054  # 97.5 % quantile of the normal distribution
 _NOVEL_LIMIT = 0.05  # share of live rows beyond what one in a hundred of the release's own reached
 _BEYOND_LIMIT = 0.05  # mean distance of confidences beyond those of the release's outermost bins
@@ -65,8 +65,9 @@ def learn(rows: LabelledRows, support: Support | None = None, inputs: Array | No
     right = _whole(np.bincount(bins_of, is_right, size))
     sample: tuple[tuple[float, ...], ...] = ()
     if support is not None and inputs is not None:
-        beside = np.stack([rows.said[known], confidence, is_right], axis=1)
-        table = np.concatenate([beside, places(support, inputs[known], SAMPLE_AXES)], axis=1)[:_SAMPLE_ROWS]
+        beside, most = np.stack([rows.said[known], confidence, is_right], axis=1), min(count, _SAMPLE_ROWS)
+        chosen = np.arange(most) * count // most  # from all of them: data sets are often in the order of their classes
+        table = np.concatenate([beside[chosen], places(support, inputs[known][chosen], _SAMPLE_AXES)], axis=1)
         sample = tuple(tuple(float(f"{value:.5g}") for value in row) for row in table.tolist())
     return Reliability(tuple(edges.tolist()), _whole(totals), right, tuple(means.tolist()), class_rows, class_right, support, sample)
 
@@ -122,10 +123,8 @@ def _moved(reliability: Reliability, support: Support, inputs: Array) -> _Moved:
     Zhao, JASA 89, 1994).
     """
     sample = np.asarray(reliability.sample, dtype=np.float64)
-    axes = min(len(support.axes), SAMPLE_AXES)
     rows = inputs[:: -(-len(inputs) // _SAMPLE_ROWS)]  # from all of the time
-    is_old = sample.shape[1] - 3 == axes  # written before what lies outside of the axes was kept
-    before, now = sample[:, 3:], (coordinates if is_old else places)(support, rows, axes)
+    before, now = sample[:, 3:], places(support, rows, _SAMPLE_AXES)
     weights = _odds(before, now)
     excess = sample[:, 2] - _chances(reliability, sample[:, 1], sample[:, 0])[0]
     total, level = float(weights.sum()), float(excess.mean())

@@ -81,36 +81,29 @@ def learn_support(rows: Array, *, seed: int = 0) -> Support | None:
 def distances(support: Support, rows: Array) -> Array:
     """Return how far each row lies from the release's, (rows,): about 2 for a usual one."""
     along, rest = _parts(support, rows)
-    return along + rest / support.rest
-
-
-def coordinates(support: Support, rows: Array, count: int) -> Array:
-    """Return where rows lie along the first `count` axes, (rows, axes), in units of how far the release's rows usually do."""
-    along, _ = _projected(support, rows)
-    return np.asarray((along / np.asarray(support.spread))[:, :count])
+    return np.asarray((along**2).mean(axis=1) + rest / support.rest)
 
 
 def places(support: Support, rows: Array, count: int) -> Array:
-    """Return where rows lie along the first `count` axes, and in the last column how far outside of all axes, (rows, axes + 1): the
-    logarithm of that as a multiple of what is usual. What is missing in a row, or is noise, shows there and nowhere else.
+    """Return where rows lie along the first `count` axes, in units of how far the release's rows usually do, and in the last column how far
+    outside of all axes, (rows, axes + 1): the logarithm of that as a multiple of what is usual. What is missing in a row, or is noise,
+    shows there and nowhere else.
     """
-    outside = np.log(np.maximum(_parts(support, rows)[1] / support.rest, 1e-6))
-    return np.concatenate([coordinates(support, rows, count), np.clip(outside, -_FAR, _FAR)[:, None]], axis=1)
+    along, rest = _parts(support, rows)
+    outside = np.log(np.maximum(rest / support.rest, 1e-6))
+    return np.concatenate([along[:, :count], np.clip(outside, -_FAR, _FAR)[:, None]], axis=1)
 
 
 def _parts(support: Support, rows: Array) -> tuple[Array, Array]:
-    places, around = _projected(support, rows)
-    along = ((places / np.asarray(support.spread)) ** 2).mean(axis=1)
-    left = np.maximum((around**2).sum(axis=1) - (places**2).sum(axis=1), 0.0)
-    return along, left / around.shape[1]
-
-
-def _projected(support: Support, rows: Array) -> tuple[Array, Array]:
-    """Return the rows along the axes, and as they lie around the centre; single numbers far out count as far, not as infinitely far."""
+    """Return rows along the axes, in units of their spread, and what is left of each, per number, (rows,); single numbers far out count as
+    far, not as infinitely far.
+    """
     centre = np.asarray(support.centre)
     around = (np.where(np.isfinite(rows), rows, centre) - centre) / np.asarray(support.scale)  # what is missing is as usual
     around = np.clip(around, -_FAR, _FAR)
-    return around @ np.asarray(support.axes).T, around
+    along = around @ np.asarray(support.axes).T
+    left = np.maximum((around**2).sum(axis=1) - (along**2).sum(axis=1), 0.0)
+    return along / np.asarray(support.spread), left / around.shape[1]
 
 
 def _least(scale: Array, centre: Array) -> Array:

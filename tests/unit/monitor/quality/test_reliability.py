@@ -100,6 +100,16 @@ def test_where_live_rows_lie_corrects_what_confidence_cannot_know() -> None:
     assert any("hardly lie" in doubt for doubt in elsewhere.doubts)
 
 
+def test_a_release_whose_rows_are_in_order_is_known_by_all_of_them() -> None:
+    random = np.random.default_rng(13)
+    known = random.normal(size=(6000, 3))
+    known = known[known[:, 0].argsort()]
+    learned = learn(answers(random, 6000), learn_support(known), known)
+    assert learned is not None
+    live = random.normal(size=(2000, 3))
+    assert estimate(learned, unlabelled(answers(random, 2000)), live).doubts == ()
+
+
 def test_confidences_that_are_all_alike_are_no_error() -> None:
     random = np.random.default_rng(12)
     rows = labelled(random.integers(0, 2, 500), np.zeros(500), confidence=np.ones(500))
