@@ -8,7 +8,6 @@ where two outputs could be meant: it never guesses. Numbers change their type on
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ import numpy as np
 from fairlead.core.dtype import DType
 from fairlead.core.interface import Array, TensorSpec, check_tensor, shorten
 from fairlead.errors import RequestError
+from fairlead.serve.records import assemble, check_one_way, column, fit
 from fairlead.serve.tensor_json import nested
 
 _NUMBERS = "iuf"
@@ -32,7 +32,7 @@ def fit_tensors(specs: Sequence[TensorSpec], given: Mapping[str, Array]) -> dict
             return fit_only(specs, array, name)
     found: dict[str, Array] = {}
     columns: dict[str, Array] = {}
-    tables = {column: spec for spec in specs for column in spec.columns}
+    tables = {name: spec for spec in specs for name in spec.columns}
     for name, array in given.items():
         if name in by_name:
             found[name] = fit_tensor(by_name[name], array)
@@ -41,7 +41,10 @@ def fit_tensors(specs: Sequence[TensorSpec], given: Mapping[str, Array]) -> dict
         else:
             raise _unknown(specs, name)
     for spec in {tables[name].name: tables[name] for name in columns}.values():
-        found[spec.name] = _table(spec, columns)
+        if spec.name in given:
+            check_one_way(spec, given)
+        of_table = [name for name in spec.columns if name in columns]
+        found[spec.name] = assemble(spec, {name: fit_tensor(column(spec, name), columns[name].reshape(-1)) for name in of_table})
     return found
 
 
@@ -68,9 +71,8 @@ def fit_only(specs: Sequence[TensorSpec], given: Any, name: str = "") -> dict[st
 
 def fit_tensor(spec: TensorSpec, array: Array) -> Array:
     """Return an array with the type and the shape of `spec`."""
-    if array.ndim == 1 and len(spec.shape) == 2 and spec.shape[1] in {1, None}:
-        array = array.reshape(-1, 1)
-    elif array.ndim == 2 and array.shape[1] == 1 and len(spec.shape) == 1:
+    array = fit(spec, array)
+    if array.ndim == 2 and array.shape[1] == 1 and len(spec.shape) == 1:
         array = array.reshape(-1)
     array = _cast(spec, array)
     check_tensor(spec, array)
@@ -100,18 +102,6 @@ def _cast(spec: TensorSpec, array: Array) -> Array:
 
 def _kind(array: Array) -> str:
     return {"O": "texts", "b": "truth values"}.get(array.dtype.kind, "numbers")
-
-
-def _table(spec: TensorSpec, columns: Mapping[str, Array]) -> Array:
-    """Return a table of its columns, in their order."""
-    missing = next((name for name in spec.columns if name not in columns), None)
-    if missing is not None:
-        raise RequestError(f"Column '{shorten(missing)}' is missing.", hint=f"The model needs {len(spec.columns)} columns.")
-    single = replace(spec, shape=(None,), columns=())
-    parts = [fit_tensor(replace(single, name=name), columns[name].reshape(-1)) for name in spec.columns]
-    if len({len(part) for part in parts}) != 1:
-        raise RequestError("The columns have different lengths.", hint="Give each column one value per row.")
-    return np.stack(parts, axis=1)
 
 
 def _unknown(specs: Sequence[TensorSpec], name: str) -> RequestError:

@@ -12,9 +12,12 @@ from http2_peer import STREAM, Peer, doubled, framed, request, server
 
 from fairlead.core.dtype import DType
 from fairlead.core.interface import Interface, TensorSpec
+from fairlead.serve import long_bodies
 from fairlead.serve.grpc import frames as h2
+from fairlead.serve.grpc import inference
 from fairlead.serve.grpc.limits import GrpcLimits
 from fairlead.serve.grpc.schema import MESSAGES
+from fairlead.serve.steps import in_turn
 
 INVALID, DEADLINE, MISSING, EXHAUSTED, UNIMPLEMENTED = 3, 4, 5, 8, 12
 FIELDS = {
@@ -336,7 +339,10 @@ def test_a_stream_whose_answers_are_not_read_takes_no_more_messages(address):
 
 
 @pytest.mark.parametrize("dtype", [DType.FP32, DType.BYTES])
-def test_a_large_message_is_answered_rightly_typed_and_raw_while_small_calls_go_on(dtype):
+def test_a_large_message_is_read_and_answered_in_turns_with_others_typed_and_raw(dtype, monkeypatch):
+    turned = []
+    for module in (long_bodies, inference):  # one reads, one writes
+        monkeypatch.setattr(module, "in_turn", lambda steps, name=module.__name__: turned.append(name) or in_turn(steps))
     count = 80_000 if dtype is DType.BYTES else 160_000  # more than half a MiB, less than a stream's window
     values = [str(number) if dtype is DType.BYTES else float(number) for number in range(count)]
     sent, (field, few) = [item.encode() for item in values] if dtype is DType.BYTES else values, FIELDS[dtype]
@@ -350,3 +356,5 @@ def test_a_large_message_is_answered_rightly_typed_and_raw_while_small_calls_go_
     assert list(getattr(typed.outputs[0].contents, field)) == sent
     assert plain.raw_output_contents[0] == raw_of(dtype, values)
     assert list(quick.outputs[0].shape) == [1, 2]
+    assert turned.count(long_bodies.__name__) == (2 if dtype is DType.BYTES else 1)  # raw numbers are there as soon as they have come
+    assert turned.count(inference.__name__) == 1
