@@ -32,7 +32,7 @@ from fairlead.monitor.quality.labels import UNDECIDED, LabelReader, deciding_out
 
 ROWS_MOST = 20_000
 LABELLED_MIN = 1_000  # with so many labels, rows without one are not asked again
-TIME_S = 120.0  # a slow model answers fewer rows
+TIME_S = 120.0  # a slow model answers fewer rows: the oldest
 _UNLIKE_MOST = 0.05  # share of rows that may be answered otherwise than when they were recorded
 _BATCH = 256
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 import search_models
 
-from fairlead.app import search_measure, search_model, search_setup, search_trials, trial_process
+from fairlead.app import optimize_model, search_measure, search_model, search_setup, search_trials, trial_process
 from fairlead.cli.main import run
 from fairlead.core.paired import Comparison, Outcome
 from fairlead.core.search import PointStatus, SearchResult
@@ -275,6 +276,19 @@ def test_a_folder_that_cannot_be_made_is_said_before_the_search(files: Path, tmp
     assert "Not a directory" in capsys.readouterr().err
     assert optimize(files, Path("/proc/out")) == 2
     assert "Nothing can be written to '/proc/out'" in capsys.readouterr().err
+
+
+def test_folders_that_were_made_to_see_whether_they_can_be_are_taken_away(
+    files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(**_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(optimize_model.tempfile, "TemporaryFile", full)
+
+    assert optimize(files, tmp_path / "new" / "out") == 2
+    assert "No space left on device" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.slow
