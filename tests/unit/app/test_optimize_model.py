@@ -288,7 +288,7 @@ def test_folders_that_were_made_to_see_whether_they_can_be_are_taken_away(
 
     assert optimize(files, tmp_path / "new" / "out") == 2
     assert "No space left on device" in capsys.readouterr().err
-    assert list(tmp_path.iterdir()) == []
+    assert not (tmp_path / "new").exists()
 
 
 @pytest.mark.slow
