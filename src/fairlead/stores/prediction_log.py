@@ -48,19 +48,15 @@ class PredictionLog(LogWriter):
 
     def columns(self, window: LogWindow) -> Mapping[str, str]:
         """Return the columns of the window's rows and what they hold."""
-        found: dict[str, str] = {}
-        for file in self._rows_of(window):
-            known = self._describe(file)
-            for name, kind in known.kinds.items() if known is not None else ():
-                found[name] = _wider(found.get(name, kind), kind)
-        return found | {LABEL: "label"} if found else {}
+        return self._kinds(self._rows_of(window))
 
     def scan(self, window: LogWindow, columns: Sequence[str] = ()) -> Iterator[Mapping[str, Array]]:
         """Yield the window's rows in pieces."""
-        kinds = self.columns(window)
+        files = self._rows_of(window)
+        kinds = self._kinds(files)
         wanted = tuple(columns or kinds)
-        labels = self._labels_of(window) if LABEL in wanted else None
-        for file in self._rows_of(window):
+        labels = self._labels_of(window, files) if LABEL in wanted else None
+        for file in files:
             for piece in self._pieces(file, window, wanted if labels is None else (*wanted, *_IDS)):
                 count = len(next(iter(piece.values())))
                 if labels is not None:
@@ -73,8 +69,8 @@ class PredictionLog(LogWriter):
 
     def size(self, window: LogWindow) -> LogSize:
         """Return how much there is in the files that touch the window."""
-        strange = self.listed(window.model)[1]
-        told = [(file, self._describe(file)) for file in self._rows_of(window)]
+        files, strange = self.listed(window.model)
+        told = [(file, self._describe(file)) for file in self._counting(files, window)]
         good = [(file, known.row_count) for file, known in told if known is not None and file.path not in self._torn]
         bad = {file.path for file, _ in told} - {file.path for file, _ in good}
         return LogSize(
@@ -91,7 +87,7 @@ class PredictionLog(LogWriter):
         window = LogWindow(model)
         ids = {label.request_id for label in labels}
         known = LabelIndex(label for label in self._read_labels(window) if label.request_id in ids)
-        return match(labels, places(self._id_pieces(window), ids), known)
+        return match(labels, places(self._id_pieces(window, self._rows_of(window)), ids), known)
 
     # Files.
 
@@ -101,9 +97,20 @@ class PredictionLog(LogWriter):
 
     def _rows_of(self, window: LogWindow) -> list[LogFile]:
         """Return the files that count and can hold rows of the window."""
-        files = [file for file in self.listed(window.model)[0] if not file.is_labels and file.touches(window)]
+        return self._counting(self.listed(window.model)[0], window)
+
+    def _counting(self, files: Sequence[LogFile], window: LogWindow) -> list[LogFile]:
+        files = [file for file in files if not file.is_labels and file.touches(window)]
         gone = hidden(files, self.replaces)
         return [file for file in files if file.path not in gone]
+
+    def _kinds(self, files: Sequence[LogFile]) -> dict[str, str]:
+        found: dict[str, str] = {}
+        for file in files:
+            known = self._describe(file)
+            for name, kind in known.kinds.items() if known is not None else ():
+                found[name] = _wider(found.get(name, kind), kind)
+        return found | {LABEL: "label"} if found else {}
 
     def replaces(self, file: LogFile) -> frozenset[str] | None:
         """Return the paths of the files that one was made of; None where it cannot be read."""
@@ -144,14 +151,14 @@ class PredictionLog(LogWriter):
 
     # Labels.
 
-    def _id_pieces(self, window: LogWindow) -> Iterator[dict[str, Array]]:
-        for file in self._rows_of(window):
+    def _id_pieces(self, window: LogWindow, files: Sequence[LogFile]) -> Iterator[dict[str, Array]]:
+        for file in files:
             yield from self._pieces(file, window, _IDS)
 
-    def _labels_of(self, window: LogWindow) -> LabelIndex:
+    def _labels_of(self, window: LogWindow, files: Sequence[LogFile]) -> LabelIndex:
         index = LabelIndex(self._read_labels(window))
         if index.ids:
-            index.leave_out(ambiguous(places(self._id_pieces(window), index.ids)))
+            index.leave_out(ambiguous(places(self._id_pieces(window, files), index.ids)))
         return index
 
     def _read_labels(self, window: LogWindow) -> Iterator[RowLabel]:

@@ -6,8 +6,9 @@ The idea is confidence-based performance estimation: P(right) is the mean over l
 at release: a logistic curve, bent toward what was counted in bins of confidence and class. It supposes that answers of the same class and
 confidence are right as often as they were at release. That holds where inputs come in other proportions (covariate shift) and a model's
 confidence means the same for all of them; it fails where the meaning of inputs changes (concept drift), and for inputs that the release
-never saw. What can be seen of that is said in `doubts`: live rows that lie where the release had none (`support`), confidences that lie far
-beyond those of the release, and late labels that contradict the estimate, tested so that one may look again and again (`core.betting`).
+never saw. Where live rows lie is weighed, too (`_moved`). What can be seen of a broken assumption is said in `doubts`: live rows that lie
+where the release had none (`support`) or hardly any (`sample`), confidences that lie far beyond those of the release, and late labels that
+contradict the estimate, tested so that one may look again and again (`core.betting`).
 
 Sources: Garg et al., "Leveraging unlabeled data to predict out-of-distribution performance", ICLR 2022 (what confidence can tell and
 cannot); the curve: Platt, "Probabilistic outputs for support vector machines", 1999; bending it as far as rows allow: Efron and Morris,
