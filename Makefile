@@ -20,7 +20,7 @@ demo:
 
 test: check
 	@scripts/environment.sh .venv-clients clients
-	.venv/bin/python -m pytest $(PYTEST_FLAGS)
+	scripts/run_tests.sh .venv/bin/python $(PYTEST_FLAGS)
 
 # The unit tests on every other supported interpreter that this machine has.
 test-everywhere:

@@ -22,6 +22,6 @@ for version in ${*:-3.11 3.12 3.13}; do
   scripts/environment.sh ".venv-unit-$version" unit "$python"
   echo "Python $version: unit and contract tests"
   # Another interpreter runs the same code on the same data otherwise, if at all: a few cases of each test show that.
-  FAIRLEAD_EXAMPLES=10 FAIRLEAD_CASES=3 ".venv-unit-$version/bin/python" -m pytest -q tests/unit tests/contract -m "not slow" \
-    -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder -p no:cacheprovider
+  FAIRLEAD_EXAMPLES=10 FAIRLEAD_CASES=3 scripts/run_tests.sh ".venv-unit-$version/bin/python" -q tests/unit tests/contract -m "not slow" \
+    -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 done

@@ -1,0 +1,21 @@
+#!/usr/bin/env bash
+# Run tests. What fails among thousands is run once more, by itself: a machine that stood still for a second and a leak of another test both
+# show in whichever test is running. What passes only then is named at the end, to be mended. Where more than a few fail, nothing is repeated.
+# Usage: scripts/run_tests.sh PYTHON ARGUMENT_OF_PYTEST...
+set -uo pipefail
+cd "$(dirname "$0")/.."
+python=$1
+shift
+few=5
+cache=$(mktemp -d)
+trap 'rm -rf "$cache"' EXIT
+
+"$python" -m pytest -o cache_dir="$cache" "$@"
+code=$?
+[ $code = 1 ] || exit $code
+failed=$("$python" -c 'import json, sys; print(*json.load(open(sys.argv[1])), sep="\n")' "$cache/v/cache/lastfailed") || exit $code
+if [ "$(wc -l <<<"$failed")" -gt $few ]; then exit $code; fi
+
+echo "Once more, alone:"
+"$python" -m pytest -o cache_dir="$cache" "$@" -n 0 --last-failed --last-failed-no-failures none || exit 1
+sed 's/^/FLAKY, failed above and passed alone: /' <<<"$failed"
