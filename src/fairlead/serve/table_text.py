@@ -1,7 +1,7 @@
 """A table as CSV text (RFC 4180): a line of column names, then one line for each row.
 
-Takes UTF-8 bytes and the model's interface; gives the names and the rows, with numbers where the model takes numbers. Raises RequestError
-that names the line. An empty field is a missing number (null), or an empty text. It never guesses whether there is a header: there is.
+Takes UTF-8 bytes and the model's interface; gives the names and the rows in pieces, with numbers where the model takes numbers. Raises
+RequestError that names the line. An empty field is a missing number (null), or an empty text. It never guesses whether there is a header: there is.
 """
 
 from __future__ import annotations
@@ -19,10 +19,8 @@ from fairlead.errors import RequestError
 _TRUTHS = {"true": True, "false": False, "1": True, "0": False}
 
 
-def read_csv(interface: Interface, text: bytes | bytearray, count: int = 2**62) -> Iterator[tuple[list[str | int], list[list[Any]]]]:
-    """Yield the column names with all rows of `text`, or with some of them after the others: about `count` fields each time, the first
-    time also where there are no rows.
-    """
+def read_csv(interface: Interface, text: bytes | bytearray, count: int) -> Iterator[tuple[list[str | int], list[list[Any]]]]:
+    """Yield the column names with the next rows of `text`, about `count` fields each time, the first time also where there are none."""
     reader = csv.reader(io.TextIOWrapper(io.BytesIO(text), "utf-8-sig", newline=""), strict=True)
     try:
         names = next(reader, None)
