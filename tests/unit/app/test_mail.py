@@ -1,5 +1,6 @@
 import socket
 import ssl
+from types import SimpleNamespace
 
 import pytest
 from smtp_server import MailServer
@@ -47,6 +48,21 @@ def test_a_server_that_hangs_holds_nobody_up() -> None:
     with MailServer(is_silent=True) as server:
         with pytest.raises(DeadlineError, match="did not answer"):
             send(server, timeout_s=1.0)
+        server.let_go.set()
+
+
+def test_the_time_that_the_name_took_is_gone(monkeypatch) -> None:
+    now = [0.0]
+
+    def slow(*_, **__):
+        now[0] += 3600.0
+        return ((int(socket.AF_INET), ("127.0.0.1", server.port)),)
+
+    monkeypatch.setattr("fairlead.app.mail.resolve", slow)
+    monkeypatch.setattr("fairlead.app.mail.time", SimpleNamespace(monotonic=lambda: now[0]))
+    with MailServer(is_silent=True) as server:
+        with pytest.raises(DeadlineError, match="did not answer within 3600 s"):
+            send(server, timeout_s=3600.0)
         server.let_go.set()
 
 
