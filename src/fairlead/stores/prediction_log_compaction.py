@@ -84,9 +84,11 @@ class Compactor:
         files = self._log.listed(model)[0]
         gone, long_ago = hidden(files, self._log.replaces), self._clock() - GRACE_S
         due = [file for file in gone.twice if file.merged_at < long_ago]
-        if len(due) == len(gone.twice):
-            replaced = ((file, gone.replaced.get(file.path)) for file in files)
-            due += [file for file, merged in replaced if merged is not None and merged.merged_at < long_ago]
+        shows = {path for file in gone.twice if file not in due for path in self._log.replaces(file) or ()}
+        for file in files:
+            merged = gone.replaced.get(file.path)
+            if merged is not None and merged.merged_at < long_ago and file.path not in shows:
+                due.append(file)
         for file in due:
             self._files.remove(file.path)
         return len(due)
@@ -95,7 +97,7 @@ class Compactor:
         """Make one file of each set of files with the same columns."""
         sets: dict[bytes, list[tuple[LogFile, pa.Table]]] = defaultdict(list)
         for file in group:
-            table = self._read(file)
+            table = self._read(file.path)
             if table is not None:
                 sets[table.schema.serialize().to_pybytes()].append((file, table))
         done = Compacted()
@@ -111,14 +113,14 @@ class Compactor:
     def _write(self, path: str, content: memoryview, row_count: int) -> None:
         """Write a merged file: once it is there, it counts. One that does not come back as it was made goes again."""
         self._files.write(path, content)
-        table = self._read(LogFile(path, "", 0, 0.0, 0.0))
+        table = self._read(path)
         if table is None or len(table) != row_count:
             self._files.remove(path)
             raise StorageError("A file of observations did not come back as it was written.", hint="Look at the disk; nothing is lost.")
 
-    def _read(self, file: LogFile) -> pa.Table | None:
+    def _read(self, path: str) -> pa.Table | None:
         try:
-            with self._files.open(file.path) as source:
+            with self._files.open(path) as source:
                 return LogReader(source).table()
         except (CorruptError, NotFoundError):
             return None

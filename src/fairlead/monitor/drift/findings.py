@@ -24,9 +24,7 @@ _MUCH = 0.3  # of the rows, where nobody knows what it costs
 
 @dataclass(frozen=True)
 class Scene:
-    """What the findings are about: model, version, when it was watched from and to, and whether `since` is when the version began to
-    serve.
-    """
+    """What the findings are about: model, version, when it was watched from and to, and when its first rows came (-inf: before that)."""
 
     model: str
     version: int

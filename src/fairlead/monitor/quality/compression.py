@@ -87,7 +87,7 @@ def _both_right(compressed: Array, right: Array, differs: Array, count: int) -> 
 
 
 def _paired(lost: int, won: int, both: int, count: int) -> Measured:
-    """Return (lost - won) / count with Newcombe's interval for paired shares (his method 10 for pairs)."""
+    """Return (lost - won) / count with Newcombe's interval for paired shares (method 8)."""
     neither = count - lost - won - both
     first, second = (both + lost) / count, (both + won) / count
     low_1, high_1 = wilson(first, count)
