@@ -1,7 +1,8 @@
 """A table as CSV text (RFC 4180): a line of column names, then one line for each row.
 
 Takes UTF-8 bytes and the model's interface; gives the names and the rows in pieces, with numbers where the model takes numbers. Raises
-RequestError that names the line. An empty field is a missing number (null), or an empty text. It never guesses whether there is a header: there is.
+RequestError that names the line. An empty field is a missing number (null), or an empty text. It never guesses whether there is a header:
+there is.
 """
 
 from __future__ import annotations
