@@ -41,6 +41,7 @@ _START_S = 120.0
 _STOP_S = 30.0
 _VERSION = re.compile(r"[A-Za-z0-9_-]+:[0-9]{1,5}")
 _URL = re.compile(r"(http://[^\s\"]+)")
+_MODEL_URL = re.compile(r"(.+?)/v2/models/([^/?#]+)(?:/versions/([^/?#]+))?(?:/infer)?/?")
 _GRPC = re.compile(r"gRPC.*?((?:\[[\da-f:]+\]|[\w.-]+):\d+)")
 
 
@@ -82,8 +83,10 @@ def bench(request: BenchRequest, house: Callable[[], House], *, report: Callable
 
 
 def _completed(request: BenchRequest, report: Callable[[str], None]) -> BenchJob:
-    """Return the job with what the files hold and what is used where the user said nothing."""
+    """Return the job with what the files and a model's own URL hold, and what is used where the user said nothing."""
     job = request.job
+    if found := _MODEL_URL.fullmatch(job.url):
+        job = replace(job, url=found[1], model=job.model or found[2], version=job.version or found[3] or "")
     return replace(
         job,
         concurrency=job.concurrency or (0 if job.rate else _DEFAULT_CONCURRENCY),

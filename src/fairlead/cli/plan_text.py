@@ -129,7 +129,9 @@ def _latency_text(outlook: Outlook) -> str:
 
 def _what(outlook: Outlook) -> str:
     loses = f"; loses: {outlook.loses.partition(';')[0]}" if outlook.loses else ""
-    speed = f" ({outlook.speed})" if outlook.latency_ms is None and outlook.speed and (outlook.loses or not outlook.is_installed) else ""
+    if not outlook.is_installed:  # first, since a narrow screen cuts what comes last
+        return f"{outlook.speed}; {outlook.candidate.reason}{loses}"
+    speed = f" ({outlook.speed})" if outlook.latency_ms is None and outlook.speed and outlook.loses else ""
     return f"{outlook.candidate.reason}{speed}{loses}"
 
 
