@@ -32,7 +32,8 @@ def quality_text(view: QualityView, *, by: str = "", unit: str = "") -> str:
     parts.append(("Found", [line for one in view.findings for line in _finding(one)] or [f"{mark(is_good=True)} nothing that is proven"]))
     if view.promises:
         parts.append(("Promises", _lines([_promise(one) for one in view.promises], ("", "PROMISE", "NOW", "AT RELEASE", "FROM"))))
-    parts.append(("Quality", _quality(view, unit)))
+    if any(measured.is_known for measured in view.overall.measured.values()):
+        parts.append(("Quality", _quality(view, unit)))
     if view.estimated is not None:
         parts.append(("Accuracy without labels", _estimated(view.estimated)))
     if view.loss is not None:
