@@ -139,7 +139,7 @@ def _table(owners: Array, codes: Array, background: _Patterns, width: int) -> Ar
         lost = np.bincount(mine - start, minuses, stop - start)
         for bit in range(width):
             won = np.bincount(mine - start, pluses * ((other >> bit) & 1), stop - start)
-            table[bit, start:stop] += won - lost * ((codes[start:stop] >> bit) & 1)
+            table[bit, start:stop] = won - lost * ((codes[start:stop] >> bit) & 1)
     return table
 
 

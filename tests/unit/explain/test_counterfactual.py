@@ -104,9 +104,28 @@ def test_one_score_for_two_classes_is_moved_the_right_way(decided: float, wanted
     )  # fmt: skip
     engine = FunctionEngine(interface, lambda inputs: {"p": inputs["x"][:, :1].astype(np.float64)})
     background = {"x": np.random.default_rng(0).uniform(0, 1, (30, 2)).astype(np.float32)}
-    found = Search(engine, {"x": np.array([[decided, 0.5]], np.float32)}, background).find()
+    row = {"x": np.array([[decided, 0.5]], np.float32)}
+    assert aim_at(engine.interface, engine.run(row), None).gain(np.array([0.5])) > 0
+    found = Search(engine, row, background).find()
     assert found is not None
     assert (found.other, [change.feature for change in found.changes]) == (wanted, ["x[0]"])
+
+
+def test_what_was_taken_over_in_vain_is_given_back() -> None:
+    """The first feature moves the answer most at first, and is not needed once the others, which turn it only together, are taken over."""
+    engine = two_classes(lambda x: 0.3 + 0.1 * x[:, 0] + 0.08 * x[:, 1] + 0.08 * x[:, 2] + 0.2 * x[:, 1] * x[:, 2])
+    found = Search(engine, {"x": np.zeros((1, 3), np.float32)}, {"x": np.array([[1, 1, 1], [0, 0, 0]], np.float32)}).find()
+    assert found is not None
+    assert [change.feature for change in found.changes] == ["two", "harm"]
+
+
+def test_what_no_real_row_is_like_comes_last_however_few_changes_it_has() -> None:
+    engine = two_classes(lambda x: (x[:, 0] == 1) | ((x[:, 1] == 2) & (x[:, 2] == 2)))
+    engine.interface = replace(engine.interface, inputs=(replace(engine.interface.inputs[0], dtype=DType.INT64),))
+    background = {"x": np.array([[0, 0, 0], [1, 1, 1], [0, 2, 2]] * 2, np.int64)}
+    found = Search(engine, {"x": np.zeros((1, 3), np.int64)}, background).find()
+    assert found is not None
+    assert ([change.feature for change in found.changes], found.nearest_share) == (["two", "harm"], 1)
 
 
 def test_rows_without_one_decision_are_refused() -> None:

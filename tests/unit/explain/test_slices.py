@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from explained_models import loan_engine, loan_rows, number_engine
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from fairlead.core.intervals import wilson
@@ -41,6 +41,7 @@ def test_of_a_number_it_is_the_error() -> None:
 
 
 @settings(max_examples=60, deadline=None)
+@example([1.0, float("nan"), float("inf")])
 @given(st.lists(st.floats(width=32) | st.integers(0, 3).map(float), min_size=1, max_size=60))
 def test_every_number_is_in_one_part(values: list[float]) -> None:
     parts = [inside for _, inside in _number_parts(np.array(values, dtype=np.float64))]
@@ -54,6 +55,7 @@ def test_many_categories_are_taken_together() -> None:
     found = slices_of(engine.interface, rows, outputs["p"].argmax(axis=1), outputs, ("job",))
     assert len(found) == 13
     assert found[-1].values.endswith(" others")
+    assert {one.values for one in found[:3]} == {"clerk", "cook", "smith"}  # the most frequent
     assert sum(one.rows for one in found) == 40
 
 
