@@ -94,7 +94,7 @@ class Explainer:
         """Return, for each row, the smallest change that was found to be decided otherwise; None where none was."""
         found: list[Counterfactual | None] = []
         for place, row, began, check in self._each(rows, wish):
-            text = text_of(self.interface, row)
+            text = text_of(self.interface, row, self.aids.background.rows)
             if text is not None and wish.keep:
                 raise RequestError("The words of a text cannot be kept: they have no names.", hint="Leave --keep out.")
             search = (

@@ -140,7 +140,7 @@ def new_house(folder: Path) -> House:
     return replace(house, settings=replace(house.settings, verify_call_count=20, verify_time_s=0.05))
 
 
-def wait_until(condition: Callable[[], bool], timeout_s: float = 10.0) -> None:
+def wait_until(condition: Callable[[], bool], timeout_s: float = 60.0) -> None:
     until = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < until, "did not happen in time"

@@ -8,11 +8,14 @@ import numpy as np
 import pytest
 import registered
 
-from fairlead.app.background import BACKGROUND_FILE, draw_background, read_background, write_background
-from fairlead.app.explain_model import Wish, open_explainer
+from fairlead.app.background import BACKGROUND_FILE, Background, draw_background, read_background, write_background
+from fairlead.app.explain_aids import Aids
+from fairlead.app.explain_model import Explainer, Wish, open_explainer
 from fairlead.core.dataset import Dataset
+from fairlead.core.dtype import DType
 from fairlead.core.explanation import Method
 from fairlead.core.golden import Golden
+from fairlead.core.interface import Decision, DecisionKind, Interface, Task, TensorSpec
 from fairlead.errors import CorruptError, DeadlineError, SpecError, UnsupportedError
 from fairlead.stores.golden_rows import write_golden
 
@@ -51,6 +54,33 @@ def test_what_would_change_and_when_it_holds(stocked, tmp_path: Path) -> None:
     assert rule.decision == change.decision
     assert overview.rows == 40
     assert len(overview.importances) == 4
+
+
+class Praise:
+    """An engine that finds a review good if it says fine."""
+
+    description = "a function"
+    interface = Interface(
+        (TensorSpec("t", DType.BYTES, (None, 1), ("review",)),),
+        (TensorSpec("p", DType.FP64, (None, 2)),),
+        Task.CLASSIFICATION,
+        Decision(DecisionKind.ARGMAX, "p", "p"),
+        ("bad", "good"),
+    )
+
+    def run(self, inputs, outputs=()):
+        good = np.array([0.9 if "fine" in text else 0.1 for text in inputs["t"][:, 0]])
+        return {"p": np.stack([1 - good, good], axis=1)}
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+def test_a_short_text_beside_longer_ones_has_words_that_can_go() -> None:
+    longer = Background({"t": np.array([["a review of some words"], ["it was fine, as ever"]], object)})
+    (change,) = Explainer("reviews:1", Praise(), Aids(longer)).counterfactuals({"t": np.array([["fine day"]], object)}, Wish())
+    assert change is not None
+    assert [one.before for one in change.changes] == ["fine"]
 
 
 def test_a_method_that_does_not_exist_and_time_that_is_over_are_said(stocked) -> None:

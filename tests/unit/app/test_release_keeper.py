@@ -67,7 +67,7 @@ def keeper(house: House, witness: Witness, said: list[str] | None = None) -> Rel
 
 
 def wait(condition) -> None:
-    registered.wait_until(condition, 30.0)
+    registered.wait_until(condition)
 
 
 def test_a_server_says_that_it_lives_where_it_listens_and_that_it_went(pets):

@@ -313,7 +313,7 @@ def test_a_name_that_nobody_knows_yet_is_added_with_a_warning(house, monkeypatch
 
 
 def until(condition: Callable[[], bool]) -> None:
-    registered.wait_until(condition, timeout_s=30.0)
+    registered.wait_until(condition)
 
 
 def test_a_second_webhook_to_the_same_address_is_added_with_a_warning(house, receiver):
