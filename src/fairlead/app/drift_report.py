@@ -108,7 +108,7 @@ def report(request: DriftRequest, log: ObservationLog, house: House, progress: P
     if not looking.rows:
         raise NotFoundError(
             f"Nothing was observed of {version.label} in that time.",
-            hint="Rows are kept while a server answers: see `fairlead observe`, or look further back with --since 7d.",
+            hint="A server writes what it answers every few seconds: see `fairlead observe`, or look further back with --since 7d.",
         )
     return looking.conclude(since, until)
 

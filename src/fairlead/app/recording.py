@@ -41,6 +41,7 @@ _BYTES_LIMIT = 16 * 2**20
 _HELD_BYTES = 128 * 2**20  # columns that wait to be written, of all models
 _LABEL_LIMIT = 1_000_000  # labels that wait to be written
 _LABEL_S = 1.0
+_FIRST_S = 1.0  # how long an answer waits for others where none was written lately: who asks and then looks finds it
 _REVIEW_S = 3.0
 _PRUNE_S = 300.0
 _CLOSE_S = 5.0
@@ -88,6 +89,7 @@ class Recording:
         self._redactors = Redactors(house, self._rulebook, breathe)
         self.buffer = AnswerBuffer(self._rulebook.share_of)
         self._growing: dict[tuple[object, ...], Parcel] = {}
+        self._ripened_at: dict[tuple[object, ...], float] = {}  # lately
         self._ready: deque[Parcel] = deque()
         self._labels: deque[tuple[str, list[RowLabel]]] = deque()
         # Each of these numbers is written by one thread alone.
@@ -183,10 +185,12 @@ class Recording:
 
     def _ripen(self, now: float, *, is_all: bool) -> None:
         """Hand over to the second thread what is old or large enough."""
+        self._ripened_at = {key: at for key, at in self._ripened_at.items() if now - at < self._flush_s}
         for key, parcel in list(self._growing.items()):
-            is_old = now - parcel.since >= self._flush_s
+            is_old = now - parcel.since >= (self._flush_s if key in self._ripened_at else min(_FIRST_S, self._flush_s))
             if is_all or is_old or parcel.rows >= _ROWS_LIMIT or parcel.size_bytes >= _BYTES_LIMIT:
                 del self._growing[key]
+                self._ripened_at[key] = now
                 with self._changed:
                     self._ready.append(parcel)
                     self._changed.notify()

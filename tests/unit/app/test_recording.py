@@ -14,7 +14,7 @@ from registered import add_version, new_house, scaler, wait_until
 from fairlead.app import recording as module
 from fairlead.app.observations import open_log
 from fairlead.app.observing_rules import ObservingChange, change_observing
-from fairlead.app.recording import LabelKeeper, Recording
+from fairlead.app.recording import LabelKeeper, Parcel, Recording
 from fairlead.app.recording_rules import KEY_FILE, Rulebook, read_key
 from fairlead.core.observation import Observation
 from fairlead.core.observation_log import LogWindow, RecordCounts
@@ -104,6 +104,16 @@ def answer(recorder, version, tmp_path):
 
 def counts(recorder) -> RecordCounts:
     return recorder.read().counts.get("m", RecordCounts())
+
+
+def test_the_first_answers_are_written_within_a_second_and_later_ones_together(tmp_path) -> None:
+    recording = Recording(new_house(tmp_path / "home"), pytest.fail, share=1.0)
+    handed = []
+    for now in (0.0, 0.5, 1.0, 2.0, 5.0, 10.5, 11.0, 13.0, 21.0):
+        recording._growing.setdefault(("m",), Parcel(now, 1.0))
+        recording._ripen(now, is_all=False)
+        handed.extend((recording._ready.popleft().since, now) for _ in range(len(recording._ready)))
+    assert handed == [(0.0, 1.0), (2.0, 11.0), (13.0, 21.0)]
 
 
 def test_answers_are_written_soon_and_counted(recorder, log, answer) -> None:
