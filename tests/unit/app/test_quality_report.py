@@ -54,6 +54,7 @@ def test_a_version_that_is_worse_than_at_release_is_found_with_its_promise(house
     text = quality_text(view, by="region")
     assert "does not keep 'accuracy>=0.9'" in text
     assert "75.0 % (71.4 to 78.3)" in text
+    assert "METRIC" in text
 
 
 def test_a_version_that_is_as_good_raises_nothing(house, model, tmp_path) -> None:
@@ -83,6 +84,7 @@ def test_without_labels_accuracy_is_estimated_and_holds(house, model, tmp_path) 
     scores = OnnxRuntimeEngine(*model).run({"x": rows})["scores"].astype(float)
     assert abs(view.estimated.accuracy.value - scores.max(axis=1).mean()) < 0.03
     assert "No labels yet" in view.notes[0]
+    assert "METRIC" not in quality_text(view), "a table of what is not known"
 
 
 def test_rows_that_the_release_never_saw_make_the_estimate_unbelievable(house, model) -> None:
