@@ -50,6 +50,6 @@ cat <<END
   fairlead explain digits --input $folder/one.json   # which patches of the picture decided
   fairlead drift digits                        # what the requests above look like, against the rows it was proven on
   fairlead plan $folder/model.h5 --data $folder/digits.npz --require "p99_ms<=5" --rate 200
-  fairlead optimize $folder/model.h5 --data $folder/digits.npz --train $folder/train.npz --out small   # pip install 'fairlead[torch]' lets it train
+  fairlead optimize $folder/model.h5 --data $folder/digits.npz --train $folder/train.npz --out small   # with fairlead[torch] it trains; without CUDA's GBs: docs/reference/extras.md
   fairlead deploy YOUR_MODEL.h5 --data YOUR_ROWS.npz --require "accuracy>=0.9"
 END
