@@ -55,7 +55,7 @@ def run_sql(question: str, pieces: Iterable[Mapping[str, Array]], kinds: Mapping
         except duckdb.Error as error:
             first = str(error).strip().splitlines()[0]
             raise SpecError(
-                f"The question cannot be answered: {first.rstrip('.')}.", hint=f"The table is observations; its columns: {_named(kinds)}."
+                f"The question cannot be answered: {first.rstrip('.!')}.", hint=f"The table is observations; its columns: {_named(kinds)}."
             ) from error
         return SqlAnswer(tuple(item[0] for item in answer.description or ()), tuple(rows[:limit]), is_cut=len(rows) > limit)
 
